@@ -1,0 +1,1 @@
+"""Metrics: functions of arrays of features, float64 where it matters."""

@@ -1,0 +1,50 @@
+"""Nearest neighbours: does a model make new images, or has it remembered?"""
+
+import numpy as np
+
+from flowdistill.metrics.distances import rows, squared_distances
+
+
+def nearest_distances(
+  a: np.ndarray, b: np.ndarray, *, exclude_self: bool = False
+) -> np.ndarray:
+  """min_j ‖a_i − b_j‖ for a [n, ...] and b [m, ...] -> float64 [n].
+
+  With `exclude_self`, for a = b, j = i does not count.
+
+  Raises:
+    ValueError: if a or b is empty or not finite, their shapes differ, or there
+      is nobody left to be near to.
+  """
+  a, b = rows(a), rows(b)
+  if exclude_self and (a.shape != b.shape or len(a) < 2):
+    raise ValueError(
+      'exclude_self needs the same set twice, of at least two examples, got '
+      f'{len(a)} and {len(b)}'
+    )
+  nearest = []
+  for first, squared in squared_distances(a, b):
+    if exclude_self:
+      local = np.arange(len(squared))
+      squared[local, first + local] = np.inf
+    nearest.append(squared.argmin(axis=1))
+  return np.linalg.norm(a - b[np.concatenate(nearest)], axis=1)
+
+
+def memorised(samples: np.ndarray, training: np.ndarray) -> float:
+  """Share of samples as near to a training image as those are to each other.
+
+  Near is up to the median distance of a training image to the nearest other
+  one. Fresh data from the same law gives 0.5, copies 1, noise 0.
+
+  Args:
+    samples: [n, ...].
+    training: [m, ...] with m >= 2.
+
+  Raises:
+    ValueError: as `nearest_distances`.
+  """
+  between = nearest_distances(training, training, exclude_self=True)
+  return float(
+    np.mean(nearest_distances(samples, training) <= np.median(between))
+  )
