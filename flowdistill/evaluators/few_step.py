@@ -1,0 +1,103 @@
+"""How good are few steps: Fréchet distance, class accuracy, memory, speed."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from flowdistill.evaluators.curve import curve
+from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.sweep import (
+  SWEEP,
+  Cell,
+  cells,
+  check_samples,
+  conditions,
+  draw_timed,
+)
+from flowdistill.metrics.frechet import Moments, frechet_distance, moments
+from flowdistill.metrics.neighbours import memorised
+
+
+def few_step(
+  models: Models,
+  source: Data,
+  features: Features | None,
+  folder: pathlib.Path,
+  *,
+  sweep: dict[str, Any] = SWEEP,
+  samples: int = 3594,
+  seed: int = 0,
+) -> Iterator[Row]:
+  """Yields a row per entry of the sweep; at the end draws the curve.
+
+  Every model is given the labels of the data, and is measured against all of
+  the data: `frechet_<features>`, `accuracy` (share of samples that the feature
+  network takes for the class that was asked for), `memorised` (see
+  `metrics/neighbours.py`; fresh data has 0.5) and `ms_per_image`.
+
+  Args:
+    models: role -> draw.
+    source: the real examples.
+    features: the feature network.
+    folder: of the stage; the curve is samples/frechet_over_nfe.png in it.
+    sweep: role -> list of [sampler, nfe].
+    samples: number of examples that are drawn, at least 2.
+    seed: of their noise.
+
+  Raises:
+    ValueError: if there are no features, or an option is out of range.
+  """
+  todo = cells(sweep, models)
+  check_samples(samples)
+  if features is None:
+    raise ValueError(
+      'few_step needs a feature network: set evaluation.features, or take '
+      "the evaluator 'energy' for points"
+    )
+  return _rows(models, source, features, folder, todo, samples, seed)
+
+
+def _rows(
+  models: Models,
+  source: Data,
+  features: Features,
+  folder: pathlib.Path,
+  todo: list[Cell],
+  samples: int,
+  seed: int,
+) -> Iterator[Row]:
+  real = moments(features(source.arrays['x0'])[0])
+  cond = conditions(source, samples)
+  rows = []
+  for cell in todo:
+    x, ms = draw_timed(models, cell, samples, cond, seed)
+    row = {
+      'model': cell.model,
+      'sampler': cell.sampler,
+      'nfe': cell.nfe,
+      'samples': samples,
+      'seed': seed,
+      **_figures(x, cond, source, features, real),
+      'ms_per_image': ms,
+    }
+    rows.append(row)
+    yield row
+  name = f'frechet_{features.name}'
+  curve(folder / 'samples' / 'frechet_over_nfe.png', rows, metric=name)
+
+
+def _figures(
+  x: np.ndarray,
+  cond: dict[str, np.ndarray],
+  source: Data,
+  features: Features,
+  real: Moments,
+) -> Row:
+  drawn, logits = features(x)
+  figures = {f'frechet_{features.name}': frechet_distance(moments(drawn), real)}
+  if 'label' in cond:
+    right = np.argmax(logits, axis=-1) == cond['label']
+    figures['accuracy'] = float(np.mean(right))
+  return {**figures, 'memorised': memorised(x, source.arrays['x0'])}

@@ -1,0 +1,104 @@
+"""Images of several models side by side, a row per number of evaluations."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flowdistill.evaluators.canvas import (
+  DPI,
+  MUTED,
+  colours,
+  new_figure,
+  save,
+)
+from flowdistill.evaluators.sweep import Cell, places
+
+SMALLEST, LARGEST = 64, 128  # height of an image in the picture, in pixels
+GAP, HEAD, EDGE, LETTER = 6, 110, 30, 13.5  # pixels, DPI of them an inch
+
+
+def side_by_side(
+  path: pathlib.Path,
+  drawn: Sequence[tuple[Cell, np.ndarray]],
+  *,
+  headings: Sequence[str] = (),
+) -> None:
+  """Draws a panel per model as a PNG; rows of one NFE are level.
+
+  Small images are enlarged by a whole factor, pixel by pixel.
+
+  Args:
+    path: of the PNG.
+    drawn: images [n, h, w, 1 or 3] in [-1, 1] of each entry of a sweep, all of
+      one shape.
+    headings: of the n columns.
+  """
+  todo = [cell for cell, _ in drawn]
+  strips = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for _, x in drawn]
+  h, w, _ = strips[0].shape
+  lefts, width = _lefts(todo, w)
+  tops = [HEAD + row * h for row, _ in places(todo)]
+  page = np.ones((max(tops) + h + EDGE, width, 3))
+  for cell, top, strip in zip(todo, tops, strips, strict=True):
+    page[top : top + h, lefts[cell.model] :][:, :w] = strip
+  figure, ax = _show(page)
+  for cell, top in zip(todo, tops, strict=True):
+    left, middle = lefts[cell.model], top + (h - GAP) / 2
+    _write(ax, left - 18, middle, str(cell), ha='right')
+  for role, left in lefts.items():
+    style = {'size': 12, 'weight': 'bold', 'color': colours(lefts)[role]}
+    _write(ax, left, 34, role, **style)
+    _head(ax, left, w / len(drawn[0][1]), headings)
+  save(figure, path)
+
+
+def _resize(x: np.ndarray) -> np.ndarray:
+  """Repeats the pixels of small images, averages those of large ones."""
+  larger = -(-SMALLEST // x.shape[1])
+  x = x.repeat(larger, axis=1).repeat(larger, axis=2)
+  f = max(1, x.shape[1] // LARGEST)
+  n, h, w, c = x.shape
+  x = x[:, : h // f * f, : w // f * f]
+  return x.reshape(n, h // f, f, w // f, f, c).mean(axis=(2, 4))
+
+
+def _strip(x: np.ndarray) -> np.ndarray:
+  """Images [n, h, w, c] in a row, each with a white gap right and below."""
+  space = ((0, 0), (0, GAP), (0, GAP), (0, 0))
+  row = np.concatenate(list(np.pad(x, space, constant_values=1)), axis=1)
+  return np.broadcast_to(row, (*row.shape[:2], 3))
+
+
+def _lefts(todo: Sequence[Cell], w: int) -> tuple[dict[str, int], int]:
+  """Role -> where its images begin, after its labels; and the whole width."""
+  lefts, end = {}, 0
+  for role in dict.fromkeys(cell.model for cell in todo):
+    longest = max(len(str(cell)) for cell in todo if cell.model == role)
+    lefts[role] = end + 2 * EDGE + int(longest * LETTER)
+    end = lefts[role] + w
+  return lefts, end + EDGE
+
+
+def _show(page: np.ndarray) -> tuple[Figure, Axes]:
+  """The page and its axes, in pixels, y downwards."""
+  height, width, _ = page.shape
+  figure = new_figure(width / DPI, height / DPI)
+  ax = figure.add_axes((0, 0, 1, 1))
+  ax.imshow(page, interpolation='nearest', extent=(0, width, height, 0))
+  ax.axis('off')
+  return figure, ax
+
+
+def _head(ax: Axes, left: int, pitch: float, headings: Sequence[str]) -> None:
+  for k, heading in enumerate(headings):
+    middle = left + k * pitch + (pitch - GAP) / 2
+    _write(ax, middle, HEAD - 24, heading, ha='center')
+
+
+def _write(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
+  style = {'size': 8.5, 'color': MUTED, 'va': 'center', **style}
+  ax.text(x, y, text, **style)

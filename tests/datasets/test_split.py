@@ -1,0 +1,50 @@
+"""The split rule: disjoint, complete, near its share, and for ever the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowdistill.datasets.split import indices, member
+
+KEYS = st.integers(0, 2**40) | st.text('ab/0.', max_size=8)
+
+
+def test_the_members_never_change():
+  """By value: a run from last year holds out the same digits."""
+  held_out = indices(1797, 'validation')
+  assert len(held_out) == 180
+  assert held_out[:8].tolist() == [18, 29, 47, 55, 66, 71, 72, 90]
+  names = [s for s in 'abcdefghijklmnopqrstuvwxyz' if member(s, 'validation')]
+  assert names == ['e', 'p', 'u', 'y']
+
+
+@given(KEYS)
+def test_every_key_is_in_one_of_the_two(key):
+  assert member(key, 'all')
+  assert member(key, 'train') != member(key, 'validation')
+
+
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 1.0])
+def test_the_share_is_near_what_is_asked(share):
+  found = [member(i, 'validation', validation=share) for i in range(20_000)]
+  assert sum(found) / len(found) == pytest.approx(share, abs=0.01)
+
+
+def test_a_larger_share_keeps_who_was_held_out():
+  small = {i for i in range(999) if member(i, 'validation', validation=0.1)}
+  large = {i for i in range(999) if member(i, 'validation', validation=0.2)}
+  assert small < large
+
+
+def test_more_examples_leave_the_others_where_they_are():
+  few, many = indices(100, 'validation'), indices(1000, 'validation')
+  assert many[: len(few)].tolist() == few.tolist()
+
+
+def test_bad_values_are_refused():
+  with pytest.raises(ValueError, match="split = 'test'.*'train'"):
+    member(0, 'test')
+  with pytest.raises(ValueError, match=r'validation = 1\.5.*\[0, 1\]'):
+    member(0, 'train', validation=1.5)
+  with pytest.raises(ValueError, match="'validation' of 1 examples is empty"):
+    indices(1, 'validation')

@@ -1,0 +1,60 @@
+"""Models and features without a network, for the tests of evaluators."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+
+@dataclasses.dataclass
+class Data:
+  """A source: the digits, or a cloud of points."""
+
+  shape: tuple[int, ...]
+  num_classes: int
+  arrays: dict[str, np.ndarray]
+
+
+def digits():
+  found = load_digits()
+  x0 = (found.images / 8 - 1).astype(np.float32)[..., None]
+  label = found.target.astype(np.int32)
+  return Data((8, 8, 1), 10, {'x0': x0, 'label': label})
+
+
+def points(n=400):
+  x0 = np.random.default_rng(1).standard_normal((n, 2)).astype(np.float32)
+  return Data((2,), 0, {'x0': x0})
+
+
+class Pixels:
+  """Pixels as features; for a logit, minus the distance to a class's mean."""
+
+  name = 'pixels'
+
+  def __init__(self, source):
+    x, label = source.arrays['x0'], source.arrays['label']
+    means = [x[label == k].mean(axis=0) for k in range(10)]
+    self.means = np.stack(means).reshape(10, -1)
+
+  def __call__(self, x):
+    flat = x.reshape(len(x), -1)
+    return flat, -np.linalg.norm(flat[:, None] - self.means, axis=-1)
+
+
+@dataclasses.dataclass
+class Replay:
+  """Draws the data over and over, plus noise that falls with the NFE."""
+
+  x0: np.ndarray
+  noise: float = 0.0
+  calls: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+  def __call__(self, n, *, sampler, nfe, cond, seed):
+    self.calls.append(
+      {'n': n, 'sampler': sampler, 'nfe': nfe, 'cond': cond, 'seed': seed}
+    )
+    x0 = np.resize(self.x0, (n, *self.x0.shape[1:]))
+    noise = np.random.default_rng(seed).standard_normal(x0.shape)
+    return (x0 + self.noise / nfe * noise).astype(np.float32)

@@ -1,0 +1,147 @@
+"""few_step: what it measures of models that are known."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from evaluators.fakes import Pixels, Replay, digits
+from matplotlib.image import imread
+
+from flowdistill.evaluators.few_step import few_step
+
+SOURCE = digits()
+FEATURES = Pixels(SOURCE)
+X0 = SOURCE.arrays['x0']
+KEYS = [
+  'model',
+  'sampler',
+  'nfe',
+  'samples',
+  'seed',
+  'frechet_pixels',
+  'accuracy',
+  'memorised',
+  'ms_per_image',
+]
+
+
+def measure(draw, folder, nfes=(1,), **options):
+  """Rows of a student with `draw`."""
+  sweep = {'student': [['flow_map', nfe] for nfe in nfes]}
+  return list(
+    few_step(
+      {'student': draw}, SOURCE, FEATURES, folder, sweep=sweep, **options
+    )
+  )
+
+
+def test_the_data_itself_is_perfect_and_all_remembered(tmp_path):
+  (row,) = measure(Replay(X0), tmp_path, samples=1790, seed=3)
+  assert list(row) == KEYS
+  assert 0 < row['frechet_pixels'] < 0.01
+  assert row['accuracy'] > 0.9  # of the nearest class mean
+  assert row['memorised'] == 1
+  assert row['ms_per_image'] > 0
+  assert (row['model'], row['sampler'], row['nfe']) == (
+    'student',
+    'flow_map',
+    1,
+  )
+  assert (row['samples'], row['seed']) == (1790, 3)
+
+
+def test_noise_is_far_wrong_and_new(tmp_path):
+  def noise(n, **_):
+    return np.random.default_rng(0).standard_normal((n, 8, 8, 1))
+
+  (row,) = measure(noise, tmp_path, samples=500)
+  assert row['frechet_pixels'] > 30
+  assert row['accuracy'] < 0.25
+  assert row['memorised'] == 0
+
+
+def test_a_model_that_ignores_the_label_has_the_accuracy_of_chance(tmp_path):
+  wrong = Replay(np.random.default_rng(0).permutation(X0))
+  (row,) = measure(wrong, tmp_path, samples=1790)
+  assert 0 < row['frechet_pixels'] < 0.01
+  assert row['accuracy'] == pytest.approx(0.1, abs=0.03)
+
+
+def test_rows_follow_the_sweep_and_json_can_hold_them(tmp_path):
+  sweep = {
+    'teacher': [['euler', 2]],
+    'student': [['flow_map', 4], ['gamma', 1]],
+  }
+  models = {'student': Replay(X0, 1.0), 'teacher': Replay(X0, 3.0)}
+  rows = list(
+    few_step(models, SOURCE, FEATURES, tmp_path, sweep=sweep, samples=300)
+  )
+  assert [(r['model'], r['sampler'], r['nfe']) for r in rows] == [
+    ('teacher', 'euler', 2),
+    ('student', 'flow_map', 4),
+    ('student', 'gamma', 1),
+  ]
+  assert json.loads(json.dumps(rows)) == rows
+  distances = [row['frechet_pixels'] for row in rows]
+  assert distances[1] < distances[2] < distances[0]
+
+
+def test_models_are_given_the_labels_of_the_data_and_the_seed(tmp_path):
+  model = Replay(X0)
+  measure(model, tmp_path, samples=2000, seed=11)
+  call = model.calls[-1]
+  assert (call['n'], call['seed']) == (2000, 11)
+  np.testing.assert_array_equal(
+    call['cond']['label'][:1797], SOURCE.arrays['label']
+  )
+
+
+def test_rows_come_one_by_one(tmp_path):
+  """So that a job that is cut off has kept what it measured."""
+  model = Replay(X0)
+  sweep = {'student': [['flow_map', 1], ['flow_map', 2]]}
+  rows = few_step(
+    {'student': model}, SOURCE, FEATURES, tmp_path, sweep=sweep, samples=20
+  )
+  assert model.calls == []
+  assert len(list(itertools.islice(rows, 1))) == 1
+  assert {call['nfe'] for call in model.calls} == {1}
+
+
+def test_the_curve_is_drawn_at_the_end(tmp_path):
+  measure(Replay(X0, 2.0), tmp_path, nfes=(1, 2, 4), samples=200)
+  (path,) = (tmp_path / 'samples').iterdir()
+  assert path.name == 'frechet_over_nfe.png'
+  assert imread(path).shape[:2] == (960, 1800)
+
+
+def test_points_have_no_accuracy(tmp_path):
+  source = digits()
+  source.num_classes = 0
+  del source.arrays['label']
+  rows = few_step(
+    {'student': Replay(X0)},
+    source,
+    FEATURES,
+    tmp_path,
+    sweep={'student': [['flow_map', 1]]},
+    samples=50,
+  )
+  assert list(next(rows)) == [key for key in KEYS if key != 'accuracy']
+
+
+@pytest.mark.parametrize(
+  ('features', 'options', 'message'),
+  [
+    (None, {}, "set evaluation.features.*'energy'"),
+    (FEATURES, {'samples': 1}, 'samples = 1, it must be at least 2'),
+    (FEATURES, {'sweep': {'weak': [['euler', 1]]}}, "the role 'weak'"),
+  ],
+)
+def test_bad_values_are_refused_before_anything_is_drawn(
+  features, options, message, tmp_path
+):
+  options = {'sweep': {'student': [['flow_map', 1]]}, **options}
+  with pytest.raises(ValueError, match=message):
+    few_step({'student': Replay(X0)}, SOURCE, features, tmp_path, **options)
