@@ -1,0 +1,62 @@
+"""What flowdistill needs; the settings of its tools are in pyproject.toml."""
+
+import pathlib
+
+import setuptools
+
+JAX = '>=0.10,<0.12'
+README = pathlib.Path(__file__).with_name('README.md')
+
+INSTALL = [
+  f'jax{JAX}',
+  'flax>=0.12.8,<0.13',
+  'optax>=0.2.8,<0.3',
+  'orbax-checkpoint>=0.12.8,<0.13',
+  'grain>=0.2.18,<0.3',
+  'clu>=0.0.12,<0.1',
+  'ml_collections>=1.1,<2',
+  'absl-py>=2.1,<3',
+  'numpy>=2.0,<3',
+  'scikit-learn>=1.5,<2',
+  'matplotlib>=3.9,<4',
+  'tensorboardX>=2.6.4,<3',
+  'rich>=14,<16',
+  'tqdm>=4.66,<5',
+]
+TEST = [
+  'pytest>=8.4,<10',
+  'hypothesis>=6.100,<7',
+  'scipy>=1.14,<2',
+  'setuptools>=77',  # a test builds the package
+]
+LINT = [
+  'ruff>=0.17.5,<0.18',
+  # A newer pyright finds new faults in old code; node comes along as a wheel.
+  'pyright[nodejs]==1.1.414',
+  'import-linter>=2.16,<3',
+  'pre-commit>=4,<5',
+]
+
+setuptools.setup(
+  name='flowdistill',
+  version='0.1.0',
+  description='Distils flow models into few-step generators, in JAX',
+  long_description=README.read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  author='The flowdistill authors',
+  license='Apache-2.0',
+  license_files=['LICENSE'],
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(include=['flowdistill', 'flowdistill.*']),
+  package_data={'flowdistill.networks': ['*.npz']},
+  install_requires=INSTALL,
+  extras_require={
+    'test': TEST,
+    'dev': TEST + LINT,
+    'cuda': [f'jax[cuda12]{JAX}'],
+    'tpu': [f'jax[tpu]{JAX}'],
+    # TensorFlow prepares TFDS data sets; training never imports it.
+    'tfds': ['tensorflow-datasets>=4.9.9,<5', 'tensorflow>=2.20,<3'],
+    'torch': ['torch==2.13.0'],
+  },
+)
