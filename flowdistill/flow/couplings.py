@@ -26,11 +26,11 @@ def paired(key: Array, batch: Mapping[str, Any]) -> tuple[Array, Array]:
   """The noise that the batch brings along, as reflow has it.
 
   Raises:
-    KeyError: if the batch has no `x1`.
+    ValueError: if the batch has no `x1`.
   """
   del key
   if 'x1' not in batch:
-    raise KeyError(
+    raise ValueError(
       "the coupling 'paired' needs batches with 'x1', this one has "
       f"{sorted(batch)}: use a data set of pairs, or the coupling 'independent'"
     )

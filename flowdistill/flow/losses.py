@@ -26,7 +26,12 @@ def snr(t: Array, s: Array, *, offset: float = 1e-3) -> Array:
   """((1 − t) / (t + offset))², the signal-to-noise ratio at time t.
 
   Source: Zhu, Liu, Liu, "SlimFlow" (2024), https://arxiv.org/abs/2407.12718.
+
+  Raises:
+    ValueError: if `offset` is negative.
   """
+  if offset < 0:
+    raise ValueError(f'offset = {offset} must be at least 0')
   del s
   return jnp.square((1 - t) / (t + offset))
 
@@ -45,5 +50,10 @@ def normalise_tangent(g: Array, c: float) -> Array:
   Source: Lu & Song, "Simplifying, Stabilizing and Scaling Continuous-Time
   Consistency Models" (2024), https://arxiv.org/abs/2410.11081, section 4.2;
   Align Your Flow, Algorithm 1, line 9.
+
+  Raises:
+    ValueError: if `c` is negative.
   """
+  if c < 0:
+    raise ValueError(f'c = {c} must be at least 0')
   return g / (expand(jnp.sqrt(squared_norm(g)), g) + c)

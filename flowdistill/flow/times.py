@@ -26,7 +26,17 @@ class PairLaw(Protocol):
 def uniform(
   key: Array, n: int, *, low: float = 0.0, high: float = 1.0
 ) -> Array:
-  """t ~ U[low, high)."""
+  """t ~ U[low, high).
+
+  Raises:
+    ValueError: unless 0 <= low < high <= 1.
+  """
+  if not 0 <= low < 1:
+    raise ValueError(f'low = {low} must lie in [0, 1)')
+  if not low < high <= 1:
+    raise ValueError(
+      f'high = {high} must lie in ({low}, 1]: above low, up to 1'
+    )
   return jax.random.uniform(key, (n,), minval=low, maxval=high)
 
 
@@ -37,7 +47,12 @@ def logit_normal(
 
   Source: Esser et al., "Scaling Rectified Flow Transformers" (2024),
   https://arxiv.org/abs/2403.03206, eq. 19.
+
+  Raises:
+    ValueError: if `std` is not above 0.
   """
+  if not std > 0:
+    raise ValueError(f'std = {std} must be above 0')
   return jax.nn.sigmoid(mean + std * jax.random.normal(key, (n,)))
 
 

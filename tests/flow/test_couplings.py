@@ -37,5 +37,5 @@ def test_paired_returns_the_pairs_of_the_batch():
 
 
 def test_paired_without_pairs_says_what_to_do():
-  with pytest.raises(KeyError, match=r"'x1'.*'x0'.*'independent'"):
+  with pytest.raises(ValueError, match=r"'x1'.*'x0'.*'independent'"):
     paired(jax.random.key(0), {'x0': X0})
