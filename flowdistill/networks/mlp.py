@@ -1,0 +1,81 @@
+"""A multilayer perceptron for points, u(x_t, t, s, cond) on [b, d]."""
+
+from collections.abc import Mapping
+
+import jax
+from flax import nnx
+
+from flowdistill.networks.embeddings import TimePair
+from flowdistill.networks.ranges import check_dropout, check_sizes
+
+Array = jax.Array
+
+
+class MLP(nnx.Module):
+  """Residual layers, each shifted by the embedding of times and label.
+
+  Args:
+    shape: of an example, (d,).
+    num_classes: of `cond['label']`, 0 for none; label `num_classes` is null.
+    width: of the hidden layers.
+    depth: how many of them.
+    dropout: rate of dropout in each hidden layer, in [0, 1).
+    max_frequency: of the time embedding, in radians.
+    rngs: for the initial parameters alone.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+
+  def __init__(
+    self,
+    shape: tuple[int, ...],
+    num_classes: int,
+    *,
+    width: int = 128,
+    depth: int = 3,
+    dropout: float = 0.0,
+    max_frequency: float = 16.0,
+    rngs: nnx.Rngs,
+  ):
+    if len(shape) != 1:
+      raise ValueError(f'an MLP takes points [d], not {list(shape)}')
+    (size,) = shape
+    check_sizes(width=width, depth=depth)
+    check_dropout(dropout)
+    self.times = TimePair(width, max_frequency=max_frequency, rngs=rngs)
+    self.label = (
+      nnx.Embed(num_classes + 1, width, rngs=rngs) if num_classes else None
+    )
+    self.first = nnx.Linear(size, width, rngs=rngs)
+    self.layers = nnx.List(
+      nnx.Linear(width, width, rngs=rngs) for _ in range(depth)
+    )
+    self.shifts = nnx.List(
+      nnx.Linear(width, width, rngs=rngs) for _ in range(depth)
+    )
+    self.last = nnx.Linear(width, size, rngs=rngs)
+    self.dropout = nnx.Dropout(dropout)
+
+  def __call__(
+    self,
+    x_t: Array,
+    t: Array,
+    s: Array,
+    cond: Mapping[str, Array],
+    *,
+    key: Array | None = None,
+  ) -> Array:
+    """x_t [b, d], t and s [b], `cond['label']` [b] -> [b, d]."""
+    e = self.times(t, s)
+    if self.label is not None:
+      e = e + self.label(cond['label'])
+    e, h = nnx.silu(e), self.first(x_t)
+    keys = [None] * len(self.layers)
+    if key is not None:
+      keys = list(jax.random.split(key, len(self.layers)))
+    for layer, shift, k in zip(self.layers, self.shifts, keys, strict=True):
+      h = h + self.dropout(
+        layer(nnx.silu(h + shift(e))), deterministic=k is None, rngs=k
+      )
+    return self.last(nnx.silu(h))

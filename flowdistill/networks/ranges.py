@@ -1,0 +1,14 @@
+"""Ranges of the options that networks share."""
+
+
+def check_sizes(**sizes: int) -> None:
+  """Raises ValueError unless every size is at least 1."""
+  for name, size in sizes.items():
+    if size < 1:
+      raise ValueError(f'{name} = {size} must be at least 1')
+
+
+def check_dropout(dropout: float) -> None:
+  """Raises ValueError unless a rate of dropout lies in [0, 1)."""
+  if not 0 <= dropout < 1:
+    raise ValueError(f'dropout = {dropout} must lie in [0, 1)')

@@ -1,0 +1,187 @@
+"""What every network of the table promises, whatever is inside."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from flowdistill.networks import NETWORKS
+from flowdistill.networks.dit import DiT
+from flowdistill.networks.mlp import MLP
+
+B, CLASSES = 3, 5
+OF_S = 'of_s'  # e₂, the embedding of the second time
+
+
+def make(name: str, dropout: float = 0.0) -> nnx.Module:
+  new = {
+    'dit': functools.partial(DiT, (4, 6, 2), width=16, depth=2, heads=2),
+    'mlp': functools.partial(MLP, (2,), width=16, depth=2),
+  }[name]
+  return new(num_classes=CLASSES, dropout=dropout, rngs=nnx.Rngs(0))
+
+
+def changed(params, change):
+  """Parameters with change(path, value) in the place of every value."""
+  flat = {
+    path: leaf.replace(jnp.asarray(change(path, leaf.get_value())))
+    for path, leaf in nnx.to_flat_state(params)
+  }
+  return nnx.from_flat_state(flat)
+
+
+def trained(name: str, dtype=np.float32, dropout: float = 0.0):
+  """(graph, params) with no parameter at zero where it may have started."""
+  rng = np.random.default_rng(0)
+  graph, params = nnx.split(nnx.eval_shape(lambda: make(name, dropout)))
+
+  def drawn(path, w):
+    scale = (w.shape[0] if len(w.shape) > 1 else 4) ** -0.5
+    return (scale * rng.normal(size=w.shape)).astype(dtype)
+
+  return graph, changed(params, drawn)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(graph, params, x, t, s, cond, key=None):
+  return nnx.merge(graph, params)(x, t, s, cond, key=key)
+
+
+def inputs(name: str, dtype=np.float32):
+  rng = np.random.default_rng(1)
+  shape = {'dit': (4, 6, 2), 'mlp': (2,)}[name]
+  x = jnp.asarray(rng.normal(size=(B, *shape)), dtype)
+  t, s = jnp.array([0.9, 0.5, 0.7], dtype), jnp.array([0.1, 0.3, 0.0], dtype)
+  return x, t, s, {'label': jnp.array([0, 3, CLASSES])}
+
+
+def size(x) -> float:
+  return float(np.max(np.abs(x)))
+
+
+NAMES = pytest.mark.parametrize('name', NETWORKS)
+
+
+@pytest.mark.usefixtures('x64')
+@NAMES
+def test_jvp_is_the_derivative(name):
+  """Against central differences, of order four, in x, in t and in s."""
+  net, h = trained(name, np.float64), 2e-4
+  x, t, s, cond = inputs(name, np.float64)
+  directions = {
+    'x': (jnp.cos(7 * x), 0 * t, 0 * s),
+    't': (0 * x, jnp.ones(B), 0 * s),
+    's': (0 * x, 0 * t, jnp.ones(B)),
+  }
+
+  @jax.jit
+  def derivative(dx, dt, ds):
+    return jax.jvp(lambda *p: run(*net, *p, cond), (x, t, s), (dx, dt, ds))[1]
+
+  for along, (dx, dt, ds) in directions.items():
+
+    def moved(h, dx=dx, dt=dt, ds=ds):
+      return run(*net, x + h * dx, t + h * dt, s + h * ds, cond)
+
+    near, far = moved(h) - moved(-h), moved(2 * h) - moved(-2 * h)
+    slope, difference = derivative(dx, dt, ds), (8 * near - far) / (12 * h)
+    assert slope.dtype == jnp.float64
+    assert size(slope) > 1e-2, along
+    assert size(slope - difference) < 1e-7 * size(slope), along
+
+
+@NAMES
+def test_at_initialisation_the_second_time_has_no_effect(name):
+  """Nor has it when all but its own embedding is no longer what it was."""
+  graph, params = nnx.split(make(name))
+  x, t, s, cond = inputs(name)
+  if name == 'dit':  # adaLN-Zero: nothing has
+    assert size(run(graph, params, x, t, s, cond)) == 0
+  _, other = trained(name)
+  learnt = dict(nnx.to_flat_state(other))
+  params = changed(
+    params, lambda path, w: w if OF_S in path else learnt[path].get_value()
+  )
+  u = run(graph, params, x, t, s, cond)
+  np.testing.assert_array_equal(u, run(graph, params, x, t, t, cond))
+  assert size(u) > 1e-2
+  assert size(u - run(graph, params, x, s, s, cond)) > 1e-3  # t has one
+
+
+@NAMES
+def test_the_velocity_is_the_teachers_whatever_the_second_embedding_is(name):
+  x, t, s, cond = inputs(name)
+  graph, teacher = trained(name)
+  student = changed(teacher, lambda path, w: 3 * w + 1 if OF_S in path else w)
+  v = run(graph, teacher, x, t, t, cond)
+  np.testing.assert_array_equal(run(graph, student, x, t, t, cond), v)
+  jumps = [run(graph, params, x, t, s, cond) for params in (student, teacher)]
+  assert size(jumps[0] - jumps[1]) > 1e-2
+
+
+@NAMES
+def test_dropout_is_a_function_of_its_key(name):
+  net, arguments = trained(name, dropout=0.5), inputs(name)
+  first, again, other = (
+    run(*net, *arguments, jax.random.key(k)) for k in (0, 0, 1)
+  )
+  np.testing.assert_array_equal(first, again)
+  assert size(first - other) > 1e-2
+
+
+@NAMES
+def test_without_a_key_there_is_no_dropout(name):
+  plain, arguments = trained(name), inputs(name)
+  dropped, key = trained(name, dropout=0.5), jax.random.key(0)
+  u = run(*plain, *arguments)
+  np.testing.assert_array_equal(run(*dropped, *arguments), u)
+  np.testing.assert_allclose(run(*plain, *arguments, key), u, atol=1e-5)
+  assert size(run(*dropped, *arguments, key) - u) > 1e-2
+
+
+@NAMES
+def test_jvp_goes_through_dropout_with_the_mask_of_the_primal(name):
+  net, (x, t, s, cond) = trained(name, dropout=0.5), inputs(name)
+
+  def answer(x):
+    return run(*net, x, t, s, cond, jax.random.key(0))
+
+  h, dx = 0.01, jnp.cos(7 * x)
+  u, slope = jax.jvp(answer, (x,), (dx,))
+  difference = (answer(x + h * dx) - answer(x - h * dx)) / (2 * h)
+  np.testing.assert_allclose(u, answer(x), atol=1e-5)
+  assert size(slope - difference) < 0.02 * size(slope)
+
+
+@NAMES
+def test_every_label_and_the_null_label_has_its_own_answer(name):
+  net, (x, t, s, _) = trained(name), inputs(name)
+  u = [
+    run(*net, x, t, s, {'label': jnp.full(B, k)}) for k in range(CLASSES + 1)
+  ]
+  for k in range(CLASSES):
+    assert size(u[k] - u[k + 1]) > 1e-3
+
+
+@NAMES
+def test_no_example_depends_on_its_neighbours(name):
+  net, (x, t, s, cond) = trained(name), inputs(name)
+  mixed = np.array([2, 0, 2])
+  part = run(
+    *net, x[mixed], t[mixed], s[mixed], {'label': cond['label'][mixed]}
+  )
+  np.testing.assert_allclose(part, run(*net, x, t, s, cond)[mixed], atol=1e-5)
+
+
+@NAMES
+def test_without_classes_no_label_is_asked_for(name):
+  x, t, s, _ = inputs(name)
+  net = nnx.eval_shape(
+    lambda: NETWORKS[name](x.shape[1:], 0, width=16, rngs=nnx.Rngs(0))
+  )
+  assert net.label is None
+  u = jax.eval_shape(functools.partial(run, *nnx.split(net)), x, t, s, {})
+  assert u.shape == x.shape

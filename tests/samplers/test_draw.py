@@ -1,0 +1,141 @@
+"""Drawing: example i is a function of (seed, i) and of its condition."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import Gaussian
+from scipy import stats
+
+from flowdistill.flow.transport import expand
+from flowdistill.samplers import SAMPLERS
+from flowdistill.samplers.draw import make_draw
+
+FLOW = Gaussian(std=0.5)
+SHAPE = (2, 2, 1)
+
+
+def apply(params, x, t, s, cond):
+  """Ends 1 + label times `params` further than the exact flow."""
+  shift = expand(params * (1.0 + cond['label']), x)
+  return FLOW.average_velocity(x, t, s) - shift
+
+
+def labels(n: int):
+  return {'label': np.arange(n)}
+
+
+def still(params, x, t, s, cond):
+  return jnp.zeros_like(x)
+
+
+@pytest.mark.parametrize('sampler', ['euler', 'gamma'])
+def test_an_example_does_not_depend_on_how_it_was_batched(sampler):
+  """To float tolerance whatever the batch size, to the byte at a fixed one."""
+  small, large = (make_draw(apply, SHAPE, batch_size=b) for b in (4, 16))
+
+  def run(draw, n):
+    return draw(1.0, n, sampler=sampler, nfe=3, cond=labels(n), seed=5)
+
+  ten = run(small, 10)
+  assert ten.shape == (10, *SHAPE)
+  assert ten.dtype == np.float32
+  np.testing.assert_allclose(run(large, 10), ten, atol=1e-6)
+  np.testing.assert_array_equal(run(small, 5), ten[:5])
+
+
+def test_noise_is_standard_normal_and_fresh_for_every_example_and_seed():
+  draw = make_draw(still, SHAPE, batch_size=512)
+  noise = np.stack([draw((), 1500, nfe=1, seed=k) for k in range(3)])
+  assert stats.kstest(noise.ravel(), 'norm').pvalue > 0.01
+  assert len(np.unique(noise)) > 0.99 * noise.size
+
+
+def test_the_noise_of_the_steps_is_not_that_of_the_start():
+  """u = x jumps from t = 1 to 0, which leaves only the fresh noise at 0.5."""
+  nowhere = make_draw(
+    lambda params, x, t, s, cond: jnp.where(
+      expand(t, x) == 1, x, jnp.zeros_like(x)
+    ),
+    SHAPE,
+    batch_size=512,
+  )
+  start = make_draw(still, SHAPE, batch_size=512)((), 1500, nfe=1)
+  fresh = 2 * nowhere((), 1500, sampler='gamma', gamma=1.0, nfe=2)
+  assert stats.kstest(fresh.ravel(), 'norm').pvalue > 0.01
+  correlation = np.corrcoef(fresh.ravel(), start.ravel())[0, 1]
+  assert abs(correlation) < 4 / fresh.size**0.5
+
+
+@pytest.mark.parametrize('sampler', SAMPLERS)
+def test_all_samplers_start_from_the_same_noise(sampler):
+  draw = make_draw(still, SHAPE, batch_size=4)
+  options = {'gamma': 0.0} if sampler == 'gamma' else {}
+  nfe = SAMPLERS[sampler](still).nfe(2)
+  start = draw((), 6, nfe=1)
+  other = draw((), 6, sampler=sampler, nfe=nfe, **options)
+  np.testing.assert_array_equal(other, start)
+
+
+def test_each_example_gets_its_condition():
+  draw = make_draw(apply, SHAPE, batch_size=4)
+  plain = draw(0.0, 7, nfe=1, sampler='flow_map', cond=labels(7))
+  moved = draw(1.0, 7, nfe=1, sampler='flow_map', cond=labels(7))
+  expected = 1.0 + labels(7)['label']
+  np.testing.assert_allclose(
+    (moved - plain).mean((1, 2, 3)), expected, atol=1e-6
+  )
+
+
+def test_parameters_are_an_argument_of_the_compiled_program():
+  traces = []
+
+  def counted(params, x, t, s, cond):
+    traces.append(1)
+    return params * x
+
+  draw = make_draw(counted, SHAPE, batch_size=4)
+  first = draw(1.0, 9, sampler='flow_map', nfe=2)
+  before = len(traces)
+  second = draw(2.0, 9, sampler='flow_map', nfe=2, grid='shifted', seed=3)
+  assert len(traces) == before > 0
+  assert not np.array_equal(first, second)
+  draw(1.0, 9, sampler='flow_map', nfe=4)
+  assert len(traces) > before
+
+
+def test_the_grid_and_its_options_reach_the_sampler():
+  """One step to s leaves x1 (1 − (1 − s) · 1): u = x, from 1 to the middle."""
+  draw = make_draw(
+    lambda params, x, t, s, cond: x * (expand(t, x) == 1),
+    SHAPE,
+    batch_size=4,
+  )
+  start = make_draw(still, SHAPE, batch_size=4)((), 3, nfe=1)
+  for grid, middle in {
+    'uniform': 0.5,
+    'shifted': 0.75,
+  }.items():
+    x = draw((), 3, nfe=2, grid=grid)
+    np.testing.assert_allclose(x, middle * start, rtol=1e-6)
+  x = draw((), 3, nfe=2, grid={'name': 'shifted', 'shift': 9.0})
+  np.testing.assert_allclose(x, 0.9 * start, rtol=1e-6)
+  x = draw((), 3, nfe=2, grid={'name': 'explicit', 'times': (1, 0.2, 0)})
+  np.testing.assert_allclose(x, 0.2 * start, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'sampler': 'eular'}, "sampler is 'eular', the choices are .*'euler'"),
+    ({'grid': 'log'}, "grid is 'log', the choices are .*'uniform'"),
+    ({'grid': {'shift': 3.0}}, "grid is '', the choices are"),
+    ({'sampler': 'heun', 'nfe': 8}, 'nfe is 8.*7 or 9'),
+    ({'sampler': 'gamma', 'gamma': 2.0}, 'gamma is 2.0'),
+    ({'cond': labels(3)}, r"cond\['label'\] has 3 rows, n is 4"),
+    ({'n': 0}, 'n is 0'),
+  ],
+)
+def test_what_cannot_be_drawn_raises(options, message):
+  draw = make_draw(still, SHAPE, batch_size=4)
+  with pytest.raises(ValueError, match=message):
+    draw((), **({'n': 4} | options))
