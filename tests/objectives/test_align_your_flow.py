@@ -243,9 +243,7 @@ def test_the_exact_map_of_the_guided_flow_has_no_tangent(objective, scale):
     f = ratio ** (scale / 2) * of_weak ** ((1 - scale) / 2)
     return expand((f - 1) / (s - t), x) * x
 
-  guided = Roles(
-    student=student, teacher=FLOW.velocity, weak=weak.velocity
-  )
+  guided = Roles(student=student, teacher=FLOW.velocity, weak=weak.velocity)
   loss, _ = objective(guided, batch(), KEY, 0, guidance=scale, **EXACT)
   np.testing.assert_array_less(np.sqrt(loss), 1e-8)
   loss, _ = objective(guided, batch(), KEY, 0, guidance=1.0, **EXACT)
@@ -254,5 +252,5 @@ def test_the_exact_map_of_the_guided_flow_has_no_tangent(objective, scale):
 
 @BOTH
 def test_guidance_asks_for_a_weak_network(objective):
-  with pytest.raises(MissingRole, match=r"frozen\.weak"):
+  with pytest.raises(MissingRole, match=r'frozen\.weak'):
     objective(nets(), batch(), KEY, 0, guidance=2.0)
