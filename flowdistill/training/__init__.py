@@ -1,0 +1,1 @@
+"""What a run is made of: lengths, optimisers, averages, checkpoints, logs."""

@@ -1,0 +1,75 @@
+"""Exponential moving averages of parameters.
+
+  ema ← p + d (ema − p),  d = 0.5 ** (1 / min(half_life, ramp · step))
+
+The half-life is constant, but early in training no longer than a share `ramp`
+of what was trained so far, so that an average forgets its random start.
+
+Source: Karras et al., "Elucidating the Design Space of Diffusion-Based
+Generative Models" (2022), https://arxiv.org/abs/2206.00364, appendix F.2: a
+half-life of half a million images; the ramp of 0.05 is that of its code.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flowdistill.training.lengths import Length
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Ema:
+  """One average of the parameters.
+
+  Args:
+    half_life: after as long, half of the distance to a constant is left.
+    ramp: the largest half-life as a share of what was trained so far, above 0;
+      None for no ramp.
+    until: from there on the average stands still: an early, weaker copy of the
+      network, as autoguidance asks for. None for never.
+
+  Raises:
+    ValueError: if a value is out of range.
+  """
+
+  half_life: Length = Length(images=500_000)
+  ramp: float | None = 0.05
+  until: Length | None = None
+
+  def __post_init__(self) -> None:
+    if self.half_life.to_steps(1, 1) < 1:
+      raise ValueError(f'half_life is {self.half_life}; it is above 0')
+    if self.ramp is not None and not 0 < self.ramp < float('inf'):
+      raise ValueError(f'ramp is {self.ramp}; it is above 0, or None')
+
+
+def decay(
+  step: Array | int, half_life_steps: float, ramp: float | None
+) -> Array:
+  """d, the share of the old average that is kept, float32 in [0, 1).
+
+  Args:
+    step: updates made before this one: 0 at the first.
+    half_life_steps: 0 means no average at all, d = 0.
+    ramp: None for none; with one, d = 0 at the first update.
+  """
+  half_life = jnp.asarray(half_life_steps, jnp.float32)
+  if ramp is not None:
+    half_life = jnp.minimum(half_life, ramp * jnp.asarray(step, jnp.float32))
+  return 0.5 ** (1 / jnp.maximum(half_life, 1e-8))
+
+
+def init_ema(params: Any) -> Any:
+  """A float32 copy of a tree of parameters, in buffers of its own."""
+  return jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
+
+
+def update(ema: Any, params: Any, decay: Array | float) -> Any:
+  """p + d (ema − p): exactly the parameters at d = 0, and at a fixed point."""
+  return jax.tree.map(
+    lambda e, p: (p + decay * (e - p)).astype(e.dtype), ema, params
+  )

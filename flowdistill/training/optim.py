@@ -1,0 +1,179 @@
+"""Optimisers and schedules of the learning rate, as entries of two tables.
+
+A schedule is a function of the number of updates made so far. With gradient
+accumulation an update takes several micro-steps, so `total_steps` and whatever
+`to_steps` answers must then be numbers of updates.
+
+Nothing here makes an array, so that a config can be checked before any device
+is touched.
+"""
+
+from collections.abc import Callable
+
+import optax
+
+from flowdistill.training.lengths import Length
+
+ToSteps = Callable[[Length], int]
+
+
+def constant(
+  total_steps: int,
+  to_steps: ToSteps,
+  *,
+  learning_rate: float = 1e-3,
+  warmup: Length = Length(steps=0),
+) -> optax.Schedule:
+  """The same rate throughout, after a linear warm-up from 0.
+
+  Args:
+    total_steps: updates of the whole run.
+    to_steps: turns a length into updates.
+    learning_rate: above 0.
+    warmup: of the rate, which is 0 at the first update. A run that is cut
+      shorter than it never reaches the top.
+
+  Raises:
+    ValueError: if a value is out of range.
+  """
+  del total_steps
+  _check_rate(learning_rate)
+  return _after_warmup(
+    optax.constant_schedule(learning_rate), learning_rate, to_steps(warmup)
+  )
+
+
+def cosine(
+  total_steps: int,
+  to_steps: ToSteps,
+  *,
+  learning_rate: float = 1e-3,
+  warmup: Length = Length(steps=0),
+  final: float = 0.0,
+) -> optax.Schedule:
+  """A linear warm-up from 0, then half a cosine down to the end of the run.
+
+  Args:
+    total_steps: updates of the whole run.
+    to_steps: turns a length into updates.
+    learning_rate: at the top, above 0.
+    warmup: of the rate, which is 0 at the first update. A run that is cut
+      shorter than it never reaches the top.
+    final: what is left of the rate at `total_steps`, in [0, 1].
+
+  Raises:
+    ValueError: if a value is out of range.
+  """
+  if not 0 <= final <= 1:
+    raise ValueError(f'final is {final}; it is a share of the rate, in [0, 1]')
+  _check_rate(learning_rate)
+  rise = to_steps(warmup)
+  fall = optax.cosine_decay_schedule(
+    learning_rate, max(1, total_steps - rise), alpha=final
+  )
+  return _after_warmup(fall, learning_rate, rise)
+
+
+SCHEDULES = {'constant': constant, 'cosine': cosine}
+
+
+def adam(
+  schedule: optax.Schedule,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+) -> optax.GradientTransformation:
+  """Adam. Source: Kingma & Ba (2014), https://arxiv.org/abs/1412.6980."""
+  _check_moments(b1, b2, eps)
+  return optax.adam(schedule, b1=b1, b2=b2, eps=eps)
+
+
+def adamw(
+  schedule: optax.Schedule,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+  weight_decay: float = 0.01,
+) -> optax.GradientTransformation:
+  """Adam, and every parameter shrinks by rate times `weight_decay` a step.
+
+  Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2017),
+  https://arxiv.org/abs/1711.05101.
+  """
+  _check_moments(b1, b2, eps)
+  if not weight_decay >= 0:
+    raise ValueError(f'weight_decay is {weight_decay}; it is at least 0')
+  return optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+
+
+def radam(
+  schedule: optax.Schedule,
+  *,
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+) -> optax.GradientTransformation:
+  """Adam whose first steps are corrected for the variance of their rate.
+
+  Source: Liu et al., "On the Variance of the Adaptive Learning Rate and
+  Beyond" (2019), https://arxiv.org/abs/1908.03265.
+  """
+  _check_moments(b1, b2, eps)
+  return optax.radam(schedule, b1=b1, b2=b2, eps=eps)
+
+
+OPTIMISERS = {'adam': adam, 'adamw': adamw, 'radam': radam}
+
+
+def make_optimiser(
+  inner: optax.GradientTransformation,
+  *,
+  clip: float | None = None,
+  accumulate: int = 1,
+) -> optax.GradientTransformation:
+  """Adds clipping and accumulation of gradients to an optimiser.
+
+  Args:
+    inner: the optimiser.
+    clip: largest global norm of a gradient; None leaves it as it is.
+    accumulate: micro-steps whose mean gradient makes one update. The mean is
+      what is clipped, and `inner` (its schedule too) counts updates.
+
+  Raises:
+    ValueError: if `clip` is not above 0 or `accumulate` not a whole number.
+  """
+  if clip is not None and not clip > 0:
+    raise ValueError(f'clip is {clip}; it is a norm above 0, or None')
+  if isinstance(accumulate, bool) or not isinstance(accumulate, int):
+    raise ValueError(f'accumulate is {accumulate!r}; it is an integer')
+  if accumulate < 1:
+    raise ValueError(f'accumulate is {accumulate}; it is at least 1')
+  if clip is not None:
+    inner = optax.chain(optax.clip_by_global_norm(clip), inner)
+  if accumulate == 1:
+    return inner
+  return optax.MultiSteps(inner, accumulate).gradient_transformation()
+
+
+def _check_rate(learning_rate: float) -> None:
+  if not 0 < learning_rate < float('inf'):
+    raise ValueError(f'learning_rate is {learning_rate}; it is above 0')
+
+
+def _after_warmup(
+  schedule: optax.Schedule, learning_rate: float, steps: int
+) -> optax.Schedule:
+  if steps == 0:
+    return schedule
+  rise = optax.linear_schedule(0.0, learning_rate, steps)
+  return optax.join_schedules([rise, schedule], [steps])
+
+
+def _check_moments(b1: float, b2: float, eps: float) -> None:
+  for name, value in {'b1': b1, 'b2': b2}.items():
+    if not 0 <= value < 1:
+      raise ValueError(f'{name} is {value}; it is in [0, 1)')
+  if not eps > 0:
+    raise ValueError(f'eps is {eps}; it is above 0')

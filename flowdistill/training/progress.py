@@ -1,0 +1,115 @@
+"""A progress bar per stage; where there is no terminal, a line now and then."""
+
+import sys
+import time
+from typing import Any, Self, TextIO
+
+import tqdm
+
+
+class Progress:
+  """Shows loss, speed and time left. Use `progress` to make one.
+
+  Speeds are means since the first update, which comes after compilation.
+  """
+
+  def __init__(
+    self,
+    total: int,
+    start: int,
+    label: str,
+    *,
+    batch_size: int,
+    interval: float,
+    stream: TextIO,
+  ):
+    self.total, self.step, self.label = total, start, label
+    self.batch_size, self.interval, self.stream = batch_size, interval, stream
+    self.loss: Any = None
+    self.first: tuple[float, int] | None = None
+    self.shown = time.monotonic()
+    self.bar = None
+    if stream.isatty():
+      self.bar = tqdm.tqdm(
+        total=total,
+        initial=start,
+        desc=label,
+        file=stream,
+        dynamic_ncols=True,
+        bar_format='{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}'
+        '{postfix}',
+      )
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._show()
+    if self.bar is not None:
+      self.bar.close()
+
+  def update(self, step: int, *, loss: Any) -> None:
+    """Tells that `step` steps are done.
+
+    Args:
+      step: of the stage, counted from 1.
+      loss: a float or an array of one; it is only read when it is shown, so an
+        array is not waited for at every step.
+    """
+    now = time.monotonic()
+    self.first = self.first or (now, step)
+    self.step, self.loss = step, loss
+    if now - self.shown >= self.interval:
+      self._show()
+
+  def describe(self) -> str:
+    """'loss 0.1234, 31.2 steps/s, 3994 images/s, 00:43 left'."""
+    parts = [] if self.loss is None else [f'loss {float(self.loss):.4g}']
+    seconds = time.monotonic() - self.first[0] if self.first else 0.0
+    steps = self.step - self.first[1] if self.first else 0
+    if steps > 0 and seconds > 0:
+      speed = steps / seconds
+      left = tqdm.tqdm.format_interval((self.total - self.step) / speed)
+      parts.append(f'{speed:.3g} steps/s')
+      parts.append(f'{speed * self.batch_size:.0f} images/s')
+      parts.append(f'{left} left')
+    return ', '.join(parts)
+
+  def _show(self) -> None:
+    self.shown = time.monotonic()
+    if self.bar is not None:
+      self.bar.set_postfix_str(self.describe(), refresh=False)
+      self.bar.update(self.step - self.bar.n)
+      self.bar.refresh()
+      return
+    line = f'{self.label} {self.step}/{self.total}'
+    print(', '.join(filter(None, [line, self.describe()])), file=self.stream)
+    self.stream.flush()
+
+
+def progress(
+  total: int,
+  start: int,
+  label: str,
+  *,
+  batch_size: int,
+  interval: float | None = None,
+  stream: TextIO | None = None,
+) -> Progress:
+  """A context manager that shows how far a stage is.
+
+  Args:
+    total: steps of the stage.
+    start: steps that were done before, in an earlier run.
+    label: name of the stage.
+    batch_size: images per step, over all hosts.
+    interval: seconds between two showings; by default 0.2 on a terminal, 10
+      elsewhere.
+    stream: by default `sys.stdout`.
+  """
+  out: TextIO = sys.stdout if stream is None else stream
+  if interval is None:
+    interval = 0.2 if out.isatty() else 10.0
+  return Progress(
+    total, start, label, batch_size=batch_size, interval=interval, stream=out
+  )

@@ -1,0 +1,327 @@
+"""Checkpoints: exact to the byte, and right whatever is killed or damaged."""
+
+import dataclasses
+import functools
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import logging
+from flax import nnx
+
+from flowdistill.training.checkpoint import (
+  Checkpoints,
+  completed_steps,
+  quieten,
+  restore,
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+  """A small one of the kind that training has."""
+
+  step: jax.Array
+  params: nnx.State
+  opt_state: optax.OptState
+  emas: dict[str, nnx.State]
+  odd: dict[str, jax.Array]
+
+
+@functools.cache
+def make_state(seed: int, width: int = 8) -> State:
+  normal = np.random.default_rng(seed).standard_normal
+
+  def make_params() -> nnx.State:
+    kernel, bias = normal((3, width), np.float32), normal(width, np.float32)
+    return nnx.State({'kernel': nnx.Param(kernel), 'bias': nnx.Param(bias)})
+
+  params = make_params()
+  tx = optax.MultiSteps(optax.chain(optax.clip(1.0), optax.adam(1e-3)), 2)
+  odd = {
+    'half': np.array([1.1, np.nan, -np.inf, -0.0, 1e-40], jnp.bfloat16),
+    'bits': np.array([[0, 1], [2**31, 2**32 - 1]], np.uint32),
+    'flags': np.array([True, False]),
+    'large': normal((64, 64), np.float32),
+    'small': np.int8(-7),
+    "named/like 'that' [0].value": np.array([np.nan, 1e-42], np.float32),
+  }
+  emas = {'0.05': make_params(), 'slow': make_params()}
+  opt_state = jax.tree.map(
+    lambda p: normal(p.shape).astype(p.dtype), tx.init(params)
+  )
+  state = State(np.uint32(seed), params, opt_state, emas, odd)
+  return jax.device_put(state)
+
+
+def abstract(state):
+  return jax.eval_shape(lambda: state)
+
+
+def assert_identical(actual, expected):
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  for a, b in zip(
+    jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
+  ):
+    assert (a.dtype, a.shape) == (b.dtype, b.shape)
+    assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+  """A folder with the states 1 and 2, not to be changed."""
+  folder = tmp_path_factory.mktemp('saved')
+  with Checkpoints(folder, keep=2) as checkpoints:
+    for step in (1, 2):
+      checkpoints.save(step, make_state(step))
+  return folder
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+  return shutil.copytree(saved, tmp_path / 'copied')
+
+
+@pytest.mark.parametrize('step', [1, 2, None])
+def test_a_state_comes_back_to_the_byte(saved, step):
+  expected = make_state(step or 2)
+  assert_identical(restore(saved, abstract(expected), step), expected)
+
+
+def test_arrays_get_the_shardings_that_are_asked_for(saved):
+  mesh = jax.make_mesh((1,), ('data',))
+  sharding = jax.NamedSharding(mesh, jax.P())
+  wanted = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    make_state(0),
+  )
+  restored = restore(saved, wanted)
+  assert all(x.sharding == sharding for x in jax.tree.leaves(restored))
+
+
+def test_a_part_can_be_read_alone(saved):
+  expected = make_state(2)
+  part = dataclasses.replace(expected, opt_state=(), emas={}, odd={})
+  assert_identical(restore(saved, abstract(part), partial=True), part)
+  with pytest.raises(ValueError, match='differs is emas.* missing in the'):
+    restore(saved, abstract(part))
+
+
+def test_the_last_ones_are_kept(tmp_path):
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    assert checkpoints.latest() is None
+    assert checkpoints.steps() == []
+    for step in (1, 5, 20, 100):
+      checkpoints.save(step, {'x': jnp.float32(step)})
+      checkpoints.wait()
+      assert checkpoints.latest() == step
+    assert checkpoints.steps() == [20, 100]
+    one = {'x': jax.ShapeDtypeStruct((), jnp.float32)}
+    assert checkpoints.restore(one)['x'] == 100
+    assert checkpoints.restore(one, 20)['x'] == 20
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    assert checkpoints.latest() == 100
+    checkpoints.save(101, {'x': jnp.float32(101)})
+  assert completed_steps(tmp_path) == [101]
+  with pytest.raises(ValueError, match='keep is 0; it is at least 1'):
+    Checkpoints(tmp_path, keep=0)
+
+
+def test_a_step_is_saved_once(copied):
+  with Checkpoints(copied, keep=3) as checkpoints:
+    checkpoints.save(2, {'x': jnp.ones(())})
+  assert_identical(restore(copied, abstract(make_state(2))), make_state(2))
+
+
+def test_arrays_may_be_donated_right_after_save(tmp_path):
+  overwrite = jax.jit(
+    lambda t: jax.tree.map(lambda x: x * 0 - 1, t), donate_argnums=0
+  )
+  state = [jnp.full((256, 1024), k, jnp.float32) for k in range(16)]
+  wanted = abstract(state)
+  with Checkpoints(tmp_path, keep=9) as checkpoints:
+    for step in range(3):
+      expected = jax.tree.map(np.array, state)
+      checkpoints.save(step, state)
+      state = jax.block_until_ready(overwrite(state))
+      checkpoints.wait()
+      assert_identical(checkpoints.restore(wanted), expected)
+      state = jax.tree.map(lambda x, step=step: x + step + 2, state)
+
+
+# Orbax leaves coroutines behind when a file cannot be written.
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_a_full_disk_is_told_and_costs_only_that_save(tmp_path):
+  noise = np.random.default_rng(0).standard_normal(2**19, np.float32)
+  state, wanted = {'x': jnp.asarray(noise)}, abstract({'x': noise})
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    checkpoints.save(1, state)
+  try:
+    with pytest.raises((OSError, ValueError), match='File too large'):
+      with Checkpoints(tmp_path, keep=2) as checkpoints:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+        checkpoints.save(2, state)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    assert checkpoints.steps() == [1]
+    assert_identical(checkpoints.restore(wanted), state)
+    checkpoints.save(2, state)
+  assert_identical(restore(tmp_path, wanted, 2), state)
+
+
+KILLED_WHILE_SAVING = """
+import os, signal, sys, time
+import jax, numpy as np
+from flowdistill.training.checkpoint import Checkpoints
+
+def make(seed):
+  bits = np.random.default_rng(seed).bytes(2**25)  # does not compress
+  return {'x': jax.device_put(np.frombuffer(bits, np.uint32))}
+
+folder, share = sys.argv[1], float(sys.argv[2])
+with Checkpoints(folder, keep=1) as checkpoints:
+  before = time.monotonic()
+  checkpoints.save(1, make(1))
+  checkpoints.wait()
+  duration = time.monotonic() - before
+  checkpoints.save(2, make(2))
+  time.sleep(share * duration)
+  os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5])
+def test_sigkill_during_a_save(tmp_path, share):
+  """`share` is how far into the save the process is killed."""
+  arguments = [KILLED_WHILE_SAVING, str(tmp_path), str(share)]
+  done = subprocess.run(
+    [sys.executable, '-c', *arguments],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+  )
+  assert done.returncode == -signal.SIGKILL
+  latest = max(completed_steps(tmp_path))
+  left = {path.name for path in tmp_path.iterdir()}
+  if share == 0:
+    assert left == {'1', '2.orbax-checkpoint-tmp'} and latest == 1
+  wanted = {'x': jax.ShapeDtypeStruct((2**23,), jnp.uint32)}
+  with Checkpoints(tmp_path, keep=2) as checkpoints:
+    assert checkpoints.latest() == latest
+    bits = np.random.default_rng(latest).bytes(2**25)
+    assert np.asarray(checkpoints.restore(wanted)['x']).tobytes() == bits
+    checkpoints.save(2, {'x': jnp.zeros(2**23, jnp.uint32)})
+    checkpoints.save(3, {'x': jnp.zeros(2**23, jnp.uint32)})
+  assert {path.name for path in tmp_path.iterdir()} == {'2', '3'}
+
+
+def test_leftovers_are_ignored_by_readers_and_removed_by_the_writer(copied):
+  half = copied / '3.orbax-checkpoint-tmp'
+  shutil.copytree(copied / '2', half)
+  for file in [path for path in half.rglob('*') if path.is_file()][::2]:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+  assert completed_steps(copied) == [1, 2]
+  restore(copied, abstract(make_state(2)))
+  assert half.exists()
+  with Checkpoints(copied, keep=2) as checkpoints:
+    assert checkpoints.latest() == 2
+    checkpoints.save(3, make_state(3))
+  assert not half.exists()
+  assert_identical(restore(copied, abstract(make_state(3))), make_state(3))
+
+
+# Orbax leaves coroutines behind when a file cannot be read.
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+@pytest.mark.parametrize(
+  ('pattern', 'size'),
+  [
+    ('ocdbt.process_0/d/*', 0.5),
+    ('ocdbt.process_0/d/*', None),
+    ('d/*', 0.5),
+    ('manifest.ocdbt', 0),
+    ('_METADATA', 0.5),
+    ('_METADATA', None),
+  ],
+)
+def test_a_damaged_file_names_the_checkpoint(copied, pattern, size):
+  for file in (copied / '2' / 'state').glob(pattern):
+    content = file.read_bytes()
+    file.unlink()
+    if size is not None:
+      file.write_bytes(content[: int(size * len(content))])
+  message = f'the checkpoint {copied / "2"} cannot be read, a file in it is'
+  with pytest.raises(ValueError, match=message):
+    restore(copied, abstract(make_state(2)))
+  # What it says helps.
+  shutil.rmtree(copied / '2')
+  assert_identical(restore(copied, abstract(make_state(1))), make_state(1))
+
+
+def test_another_network_is_refused_by_name_and_shape(saved):
+  message = (
+    rf'the checkpoint {saved / "2"} does not fit .* differs is '
+    r'params.bias: float32\[8\] in the checkpoint, float32\[16\] in the'
+  )
+  with pytest.raises(ValueError, match=message):
+    restore(saved, abstract(make_state(2, width=16)))
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (
+      {'step': jax.ShapeDtypeStruct((), jnp.int32)},
+      r'step: uint32\[\] in the checkpoint, int32\[\] in the config',
+    ),
+    (
+      {'odd': {'new': jax.ShapeDtypeStruct((2, 3), jnp.float32)}},
+      r'odd.new: missing in the checkpoint, float32\[2, 3\] in the config',
+    ),
+    (
+      {'emas': {}},
+      r'emas.0.05.bias: float32\[8\] in the checkpoint, missing in the',
+    ),
+  ],
+)
+def test_another_tree_is_refused(saved, change, message):
+  wanted = dataclasses.replace(abstract(make_state(2)), **change)
+  with pytest.raises(ValueError, match=message):
+    restore(saved, wanted)
+
+
+def test_paths_must_differ(tmp_path):
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    with pytest.raises(ValueError, match='the same path'):
+      checkpoints.save(1, {'a': {'b': jnp.ones(1)}, 'a.b': jnp.ones(1)})
+
+
+def test_what_is_not_there(saved, tmp_path):
+  assert completed_steps(tmp_path / 'none') == []
+  with pytest.raises(
+    FileNotFoundError, match='no complete checkpoint in .*none'
+  ):
+    restore(tmp_path / 'none', abstract(make_state(1)))
+  assert not (tmp_path / 'none').exists()
+  with pytest.raises(FileNotFoundError, match=r'step 3 .* only of \[1, 2\]'):
+    restore(saved, abstract(make_state(1)), 3)
+
+
+def test_orbax_is_quiet_and_we_are_not(tmp_path, caplog):
+  quieten()
+  caplog.set_level('INFO', logger='absl')
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(1, {'x': jnp.ones(2)})
+  assert caplog.records == []
+  logging.info('ours')
+  assert [record.message for record in caplog.records] == ['ours']

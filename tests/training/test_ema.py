@@ -1,0 +1,82 @@
+"""Averages: their half-life, their ramp, and buffers of their own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from flowdistill.training import ema
+from flowdistill.training.ema import Ema
+from flowdistill.training.lengths import Length
+
+
+@pytest.mark.parametrize('half_life', [1, 7, 100])
+def test_a_half_life_halves_the_distance_to_a_constant(half_life):
+  average, target = {'w': jnp.array([3.0, -5.0])}, {'w': jnp.array([1.0, 1.0])}
+  for step in range(half_life):
+    d = ema.decay(step, half_life, None)
+    average = ema.update(average, target, d)
+  np.testing.assert_allclose(average['w'], [2.0, -2.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize('step', [1, 10, 100, 10_000])
+@pytest.mark.parametrize('half_life', [1, 20, 3906])
+def test_the_ramp_caps_the_half_life(step, half_life):
+  # EDM counts images: 0.5 ** (batch / max(min(half_life, images * ramp), ε)).
+  batch, ramp = 128, 0.05
+  capped = max(min(half_life * batch, step * batch * ramp), 1e-8)
+  expected = 0.5 ** (batch / capped)
+  actual = ema.decay(jnp.uint32(step), half_life, ramp)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-30)
+
+
+def test_a_ramp_starts_at_the_first_parameters_it_sees():
+  params = {'w': jax.random.normal(jax.random.key(0), (100,))}
+  average = {'w': jnp.full((100,), 1e6)}
+  average = ema.update(average, params, ema.decay(0, 500, 0.05))
+  np.testing.assert_array_equal(average['w'], params['w'])
+
+
+def test_no_half_life_is_no_average():
+  assert ema.decay(1000, 0, None) == 0
+  assert ema.decay(1000, 0, 0.05) == 0
+
+
+def test_an_average_of_a_constant_is_that_constant():
+  params = {'w': jax.random.normal(jax.random.key(0), (100,))}
+  average = ema.init_ema(params)
+  for d in (0.0, 0.3, 0.9999):
+    average = ema.update(average, params, d)
+  np.testing.assert_array_equal(average['w'], params['w'])
+
+
+def test_an_average_survives_the_donation_of_its_parameters():
+  state = nnx.state(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+  before = jax.tree.map(np.array, state)
+  for init in (ema.init_ema, jax.jit(ema.init_ema)):
+    average = init(state)
+    scale = jax.jit(
+      lambda t: jax.tree.map(lambda x: 2 * x, t), donate_argnums=0
+    )
+    state = jax.tree.map(lambda x: x / 2, scale(state))
+    assert jax.tree.structure(average) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, average, before)
+
+
+def test_averages_are_float32():
+  params = {'w': jnp.full((4,), 1.5, jnp.bfloat16)}
+  average = ema.init_ema(params)
+  assert average['w'].dtype == jnp.float32
+  small = {'w': jnp.full((4,), 1.5 + 2**-7, jnp.bfloat16)}
+  average = ema.update(average, small, ema.decay(0, 1000, None))
+  assert average['w'].dtype == jnp.float32
+  assert 1.5 < average['w'][0] < 1.5 + 2**-8
+
+
+def test_options():
+  assert Ema().ramp == 0.05
+  assert Ema(half_life=Length(steps=3), ramp=None).ramp is None
+  for ramp in (0.0, -1.0, float('nan'), float('inf')):
+    with pytest.raises(ValueError, match=f'ramp is {ramp}; it is above 0'):
+      Ema(ramp=ramp)

@@ -1,0 +1,181 @@
+"""The train step: what it updates, what it never changes, what it repeats."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from flowdistill.objectives.roles import MissingRole
+from flowdistill.training import ema
+from flowdistill.training.state import (
+  Trained,
+  drop_conditions,
+  init_state,
+  make_train_step,
+)
+
+BATCH = {
+  'x0': jnp.arange(12.0).reshape(6, 2),
+  'cond': {'label': jnp.arange(6)},
+  'null': {'label': jnp.full(6, 10)},
+}
+KEY = jax.random.key(0)
+
+
+def apply(params, x_t, t, s, cond, key=None):
+  """A linear network; the key, if any, shifts its output."""
+  shift = 0.0 if key is None else jax.random.normal(key, x_t.shape)
+  return params['w'] * x_t + params['b'] + shift
+
+
+def loss(nets, batch, key, step):
+  t = jnp.zeros(len(batch['x0']))
+  u = nets.student(batch['x0'], t, t, batch['cond'])
+  return jnp.sum(u**2, axis=1), {'first': u[:, 0]}
+
+
+def student(loss=loss, **emas):
+  return Trained('student', loss, optax.sgd(0.1), emas)
+
+
+def params():
+  return {'student': {'w': jnp.array(2.0), 'b': jnp.array(1.0)}}
+
+
+def test_step_is_one_step_of_gradient_descent_on_the_mean_loss():
+  def noted(nets, batch, key, step):
+    t = jnp.zeros(6)
+    value = nets.student(batch['x0'], t, t, {}) - mask
+    return jnp.sum(value**2, axis=1), {}
+
+  key = jax.random.fold_in(KEY, 0)
+  mask = jax.random.normal(jax.random.split(key, 3)[2], (6, 2))
+  step = make_train_step([student(noted)], {'student': apply})
+  state = init_state([student(noted)], params())
+  state, metrics = step(state, {}, BATCH, KEY)
+  u = 2.0 * BATCH['x0'] + 1.0
+  w = 2.0 - 0.1 * jnp.mean(jnp.sum(2 * u * BATCH['x0'], axis=1))
+  np.testing.assert_allclose(state.roles['student'].params['w'], w, rtol=1e-5)
+  expected = jnp.mean(jnp.sum(u**2, axis=1))
+  np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-5)
+  assert int(state.step) == 1
+
+
+def test_student_has_one_mask_in_a_step_and_another_in_the_next():
+  def twice(nets, batch, key, step):
+    t = jnp.zeros(6)
+    a, b = (nets.student(batch['x0'], t, t, {}) for _ in range(2))
+    return jnp.sum((a - b) ** 2, axis=1), {'mask': a[0, 0] - b[0, 0] + a[0, 0]}
+
+  step = make_train_step([student(twice)], {'student': apply})
+  state = init_state([student(twice)], params())
+  masks = []
+  for _ in range(2):
+    state, metrics = step(state, {}, BATCH, KEY)
+    assert float(metrics['loss']) == 0.0
+    masks.append(float(metrics['mask']))
+  assert masks[0] != masks[1]
+
+
+def test_only_the_student_in_training_gets_a_mask():
+  def others(nets, batch, key, step):
+    t = jnp.zeros(6)
+    plain = 2.0 * batch['x0'] + 1.0
+    gap = nets.teacher(batch['x0'], t, {}) - plain
+    gap += nets.ema(batch['x0'], t, t, {}) - plain
+    return jnp.sum(gap**2, axis=1), {}
+
+  trained = student(others, main=lambda step, e, p: p)
+  step = make_train_step([trained], {'student': apply, 'teacher': apply})
+  frozen = {'teacher': params()['student']}
+  _, metrics = step(init_state([trained], params()), frozen, BATCH, KEY)
+  assert float(metrics['loss']) == 0.0
+
+
+@pytest.mark.parametrize('bad', [jnp.nan, jnp.inf])
+def test_a_step_that_is_not_finite_changes_nothing_and_nor_do_later_ones(bad):
+  trained = student(main=lambda step, e, p: ema.update(e, p, 0.5))
+  step = make_train_step([trained], {'student': apply})
+  before = init_state([trained], params())
+  broken = {**BATCH, 'x0': BATCH['x0'].at[3, 1].set(bad)}
+  state, metrics = step(before, {}, broken, KEY)
+  assert not bool(metrics['finite'])
+  state, metrics = step(state, {}, BATCH, KEY)
+  assert not bool(metrics['finite'])
+  state = dataclasses.replace(state, finite=jnp.array(True))
+  jax.tree.map(np.testing.assert_array_equal, state, before)
+
+
+def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is():
+  def root(nets, batch, key, step):
+    t = jnp.zeros(6)
+    u = nets.student(batch['x0'], t, t, {})
+    return jnp.sqrt(jnp.sum((u - jax.lax.stop_gradient(u)) ** 2, axis=1)), {}
+
+  step = make_train_step([student(root)], {'student': apply})
+  _, metrics = step(init_state([student(root)], params()), {}, BATCH, KEY)
+  assert float(metrics['loss']) == 0.0
+  assert not bool(metrics['finite'])
+
+
+def test_emas_are_updated_by_name_after_the_optimiser():
+  trained = student(
+    main=lambda step, e, p: ema.update(e, p, 0.5),
+    last=lambda step, e, p: ema.update(e, p, 0.0),
+  )
+  step = make_train_step([trained], {'student': apply})
+  state, _ = step(init_state([trained], params()), {}, BATCH, KEY)
+  role = state.roles['student']
+  mean = (role.params['w'] + 2.0) / 2
+  np.testing.assert_allclose(role.emas['main']['w'], mean, rtol=1e-6)
+  np.testing.assert_array_equal(role.emas['last']['w'], role.params['w'])
+
+
+def test_two_roles_learn_from_the_same_old_state():
+  def critic(nets, batch, key, step):
+    t = jnp.zeros(6)
+    other = nets.student(batch['x0'], t, t, {})
+    u = nets.discriminator(batch['x0'], t, t, {})
+    return jnp.sum(u * other, axis=1), {}
+
+  roles = [student(), Trained('discriminator', critic, optax.sgd(0.1), {})]
+  both = {**params(), 'discriminator': params()['student']}
+  applies = {'student': apply, 'discriminator': apply}
+  state = init_state(roles, both)
+  new, metrics = make_train_step(roles, applies)(state, {}, BATCH, KEY)
+  turned, _ = make_train_step(roles[::-1], applies)(state, {}, BATCH, KEY)
+  jax.tree.map(np.testing.assert_array_equal, new, turned)
+  assert 'discriminator/loss' in metrics
+  w = float(new.roles['discriminator'].params['w'])
+  assert w != float(state.roles['discriminator'].params['w'])
+
+
+def test_a_role_that_is_not_filled_says_which_key_to_set():
+  def asks(nets, batch, key, step):
+    return nets.teacher(batch['x0'], None, {}), {}
+
+  step = make_train_step([student(asks)], {'student': apply})
+  with pytest.raises(MissingRole, match=r"set 'frozen\.teacher'"):
+    step(init_state([student(asks)], params()), {}, BATCH, KEY)
+
+
+def test_conditions_are_dropped_whole_at_the_rate():
+  n = 20_000
+  batch = {
+    'x0': jnp.zeros((n, 2)),
+    'cond': {'label': jnp.ones(n, int), 'text': jnp.ones((n, 3))},
+    'null': {'label': jnp.zeros(n, int), 'text': jnp.zeros((n, 3))},
+  }
+  cond = drop_conditions(batch, KEY, 0.1)['cond']
+  share = 1 - float(jnp.mean(cond['label']))
+  assert abs(share - 0.1) < 4 * np.sqrt(0.1 * 0.9 / n)
+  np.testing.assert_array_equal(
+    cond['text'], np.repeat(cond['label'][:, None], 3, axis=1)
+  )
+
+
+def test_no_condition_is_dropped_at_rate_zero():
+  assert drop_conditions(BATCH, KEY, 0.0) is BATCH
