@@ -1,0 +1,295 @@
+"""From what a config says to functions with their options bound.
+
+A *spec* is plain data: a number, a dict. An *annotation* says what it means:
+
+  a key of `rooms`        {'name': 'adam', 'b1': 0.9}, a function of that table
+  a dataclass with `of`   a value that parses itself, such as a length
+  any other dataclass     a section: its fields are the keys
+  Mapping[str, A]         any names, each an A
+  int, float | None, ...  itself
+
+The options of a function are its keyword-only parameters that have a default.
+`resolve` checks a spec and fills in every default; `bind` makes the object.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
+
+Spec = Any
+Table = Mapping[str, Callable[..., Any]]
+Rooms = Mapping[Any, Table]
+
+
+class ConfigError(ValueError):
+  """Something in a config, an argument or an override is wrong."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+  """A key that a function or a section takes; `default` may be `REQUIRED`."""
+
+  annotation: Any
+  default: Any
+
+
+REQUIRED = inspect.Parameter.empty
+
+
+def options(target: Callable[..., Any]) -> dict[str, Option]:
+  """The options of a function, a class or a section, by name."""
+  if dataclasses.is_dataclass(target):
+    hints = typing.get_type_hints(target)
+    return {
+      f.name: Option(hints[f.name], _field_default(f))
+      for f in dataclasses.fields(target)
+    }
+  function = target.__init__ if inspect.isclass(target) else target
+  hints = typing.get_type_hints(function)
+  return {
+    name: Option(hints.get(name, Any), p.default)
+    for name, p in inspect.signature(function).parameters.items()
+    if p.kind is p.KEYWORD_ONLY and p.default is not REQUIRED
+  }
+
+
+def each_of(annotation: Any) -> Any:
+  """A of Mapping[str, A], None of any other annotation."""
+  if typing.get_origin(annotation) is not Mapping:
+    return None
+  return typing.get_args(annotation)[1]
+
+
+def without_none(annotation: Any) -> tuple[Any, bool]:
+  """A and True for A | None; any other annotation and False."""
+  args = typing.get_args(annotation)
+  if not _is_union(annotation) or type(None) not in args:
+    return annotation, False
+  rest = tuple(a for a in args if a is not type(None))
+  return typing.Union[rest], True  # noqa: UP007 (built from a tuple)
+
+
+def nearest(word: Any, choices: Iterable[str]) -> str | None:
+  """The choice that is spelled most like a word, if one is at all."""
+  near = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
+  return near[0] if near else None
+
+
+def suggest(word: Any, choices: Iterable[str]) -> str:
+  """For an error message: "did you mean 'x'? The choices are 'x', 'y'"."""
+  choices = list(choices)
+  if not choices:
+    return 'there are none'
+  listed = f'he choices are {", ".join(map(repr, choices))}'
+  near = nearest(word, choices)
+  return f'did you mean {near!r}? T{listed}' if near else f't{listed}'
+
+
+def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
+  """Checks a spec and fills in its defaults; the answer is plain data.
+
+  Raises:
+    ConfigError: naming the key `where`, the value, and what would be right.
+  """
+  annotation, optional = without_none(annotation)
+  if spec is None and optional:
+    return None
+  if annotation in rooms:
+    return _resolve_named(spec, rooms[annotation], where, rooms)
+  if hasattr(annotation, 'of'):
+    given = _fields(_parse(spec, annotation, where))
+    return {k: v for k, v in given.items() if v is not None}
+  if dataclasses.is_dataclass(annotation):
+    given = _fields(spec) if dataclasses.is_dataclass(spec) else spec
+    return _resolve_options(given, annotation, where, rooms)
+  each = each_of(annotation)
+  if each is None:
+    return _check_type(spec, annotation, optional, where)
+  _check_mapping(spec, where, 'a dict, name -> value')
+  return {
+    str(key): resolve(value, each, join(where, key), rooms)
+    for key, value in (spec or {}).items()
+  }
+
+
+def bind(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Any:
+  """The object that a resolved spec stands for.
+
+  A named spec becomes its function with the options bound, a section an
+  instance of its dataclass. A ValueError that they raise, now or when they are
+  called, becomes a ConfigError that names the key.
+
+  Raises:
+    ConfigError: where a value is out of the range that its owner allows.
+  """
+  annotation, _ = without_none(annotation)
+  if spec is None:
+    return None
+  if annotation in rooms:
+    target = rooms[annotation][spec['name']]
+    return _located(target, _bind_all(spec, target, where, rooms), where)
+  if hasattr(annotation, 'of'):
+    return annotation.of(spec)
+  if dataclasses.is_dataclass(annotation):
+    section: Any = annotation
+    return _located(section, _bind_all(spec, section, where, rooms), where)()
+  each = each_of(annotation)
+  if each is not None:
+    return {k: bind(v, each, join(where, k), rooms) for k, v in spec.items()}
+  return spec
+
+
+@contextlib.contextmanager
+def located(where: str, options: Iterable[str] = ()) -> Generator[None]:
+  """Turns a ValueError inside into a ConfigError that names the key.
+
+  A message that begins with one of `options`, as in 'rate = 2 must lie in
+  [0, 1]', goes on where the key ends: 'config.a.rate = 2 must lie in [0, 1]'.
+  """
+  try:
+    yield
+  except ConfigError:
+    raise
+  except ValueError as error:
+    first = re.match(r'\w*', str(error))
+    goes_on = first is not None and first[0] in options
+    key = join(where, error) if goes_on else f'{where}: {error}'
+    raise ConfigError(f'config.{key}') from error
+
+
+def join(where: str, key: Any) -> str:
+  """'a.b' and 'c' -> 'a.b.c'."""
+  return f'{where}.{key}' if where else str(key)
+
+
+def _located(
+  target: Callable[..., Any], given: Mapping[str, Any], where: str
+) -> Callable[..., Any]:
+  """`target` with options given; its errors name their keys."""
+
+  @functools.wraps(target, updated=())
+  def bound(*args: Any, **kwargs: Any) -> Any:
+    with located(where, given):
+      return target(*args, **given, **kwargs)
+
+  return bound
+
+
+def _resolve_named(spec: Spec, table: Table, where: str, rooms: Rooms) -> Spec:
+  key = where if isinstance(spec, str) else join(where, 'name')
+  if isinstance(spec, str):
+    spec = {'name': spec}
+  elif callable(spec):
+    spec = {'name': next((k for k, f in table.items() if f is spec), spec)}
+  _check_mapping(
+    spec, where, f'{_one_of(table)}, or a dict with that as a name'
+  )
+  if 'name' not in spec:
+    raise ConfigError(f"config.{where} needs a 'name'; {suggest('', table)}")
+  name = spec['name']
+  if not isinstance(name, str) or name not in table:
+    raise ConfigError(
+      f'config.{key} = {name!r} does not exist; {suggest(name, table)}'
+    )
+  rest = {k: v for k, v in spec.items() if k != 'name'}
+  resolved = _resolve_options(rest, table[name], where, rooms, name)
+  return {'name': name, **resolved}
+
+
+def _resolve_options(
+  spec: Spec, target: Any, where: str, rooms: Rooms, name: str = ''
+) -> Spec:
+  known = options(target)
+  _check_mapping(spec, where, f'a dict with keys from {list(known)}')
+  owner = name or (f'config.{where}' if where else 'a stage')
+  for key in spec:
+    if key not in known:
+      raise ConfigError(
+        f'config.{join(where, key)} = {spec[key]!r}: {owner} takes no '
+        f'{key!r}; {suggest(key, known)}'
+      )
+  return {
+    key: _resolve_option(spec, key, option, join(where, key), rooms)
+    for key, option in known.items()
+  }
+
+
+def _resolve_option(
+  spec: Spec, key: str, option: Option, where: str, rooms: Rooms
+) -> Spec:
+  value = spec.get(key, option.default)
+  if value is not REQUIRED:
+    return resolve(value, option.annotation, where, rooms)
+  known = rooms.get(option.annotation) or options(option.annotation)
+  raise ConfigError(f'config.{where} is missing; {suggest("", known)}')
+
+
+def _field_default(field: dataclasses.Field[Any]) -> Any:
+  if field.default_factory is not dataclasses.MISSING:
+    return field.default_factory()
+  return REQUIRED if field.default is dataclasses.MISSING else field.default
+
+
+def _bind_all(
+  spec: Spec, target: Any, where: str, rooms: Rooms
+) -> dict[str, Any]:
+  return {
+    key: bind(spec[key], option.annotation, join(where, key), rooms)
+    for key, option in options(target).items()
+  }
+
+
+def _fields(value: Any) -> dict[str, Any]:
+  return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
+def _parse(spec: Spec, annotation: Any, where: str) -> Any:
+  if isinstance(spec, annotation):
+    return spec
+  try:
+    return annotation.of(spec)
+  except (ValueError, TypeError) as error:
+    raise ConfigError(f'config.{where}: {error}') from error
+
+
+def _check_mapping(spec: Spec, where: str, wanted: str) -> None:
+  if not isinstance(spec, Mapping):
+    raise ConfigError(_of_another_type(spec, where, wanted))
+
+
+def _check_type(
+  spec: Spec, annotation: Any, optional: bool, where: str
+) -> Spec:
+  parts = typing.get_args(annotation) if _is_union(annotation) else [annotation]
+  kinds = tuple(
+    object if a is Any else typing.get_origin(a) or a for a in parts
+  )
+  if type(spec) is int and float in kinds and int not in kinds:
+    return float(spec)
+  if isinstance(spec, list) and tuple in kinds:
+    return tuple(spec)
+  surprising = isinstance(spec, bool) and not {bool, object} & set(kinds)
+  if surprising or not isinstance(spec, kinds):
+    names = [kind.__name__ for kind in kinds] + ['None'] * optional
+    raise ConfigError(_of_another_type(spec, where, ' or '.join(names)))
+  return spec
+
+
+def _is_union(annotation: Any) -> bool:
+  return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _one_of(choices: Iterable[str]) -> str:
+  return f'one of {", ".join(map(repr, choices))}'
+
+
+def _of_another_type(spec: Spec, where: str, wanted: str) -> str:
+  kind = 'None' if spec is None else type(spec).__name__
+  return f'config.{where} = {spec!r} is {kind}; it must be {wanted}'

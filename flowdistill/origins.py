@@ -1,0 +1,133 @@
+"""Where weights come from: an earlier stage, or the folder of another run."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from flowdistill import bind, build
+from flowdistill.bind import ConfigError, Spec
+from flowdistill.build import Model
+from flowdistill.config import ONE_STAGE
+from flowdistill.stage import Origin, Stage
+from flowdistill.training import checkpoint
+from flowdistill.training.state import MAIN, Params, RoleState, TrainState
+
+CONFIG, CHECKPOINTS = 'config.json', 'checkpoints'
+
+
+def weights_of(state: TrainState, origin: Origin) -> tuple[str, Params]:
+  """The name and the weights of the student that an origin asks for.
+
+  Raises:
+    ConfigError: if there is no EMA of that name.
+  """
+  role = state.roles['student']
+  name = origin.weights
+  if name == 'params' or (name == 'ema' and not role.emas):
+    return 'params', role.params
+  name = MAIN if name == 'ema' else name
+  if name not in role.emas:
+    choices = ['ema', 'params', *role.emas]
+    raise ConfigError(
+      f'{origin.source} keeps no weights {name!r}; '
+      f'{bind.suggest(name, choices)}'
+    )
+  return name, role.emas[name]
+
+
+def stage_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
+  """W/<stage>/, or W itself for a config without stages."""
+  return workdir if name == ONE_STAGE else workdir / name
+
+
+def folder_of(origin: Origin, workdir: pathlib.Path) -> pathlib.Path:
+  """The folder of the stage that an origin names.
+
+  Raises:
+    ConfigError: if no stage has been trained there.
+  """
+  if origin.source.startswith('stage:'):
+    return workdir / origin.source.removeprefix('stage:')
+  return last_stage(pathlib.Path(origin.source).expanduser())
+
+
+def stage_names(workdir: pathlib.Path) -> list[str]:
+  """The stages of the run in a workdir, in order.
+
+  Raises:
+    ConfigError: if there is no run.
+  """
+  path = workdir / CONFIG
+  if not path.is_file():
+    raise ConfigError(
+      f'{workdir} is no folder of a run: there is no {CONFIG} in it'
+    )
+  return json.loads(path.read_text()).get('stages', [ONE_STAGE])
+
+
+def last_stage(folder: pathlib.Path) -> pathlib.Path:
+  """The folder of a run's last stage; a stage's own folder is itself.
+
+  Raises:
+    ConfigError: if there is no run.
+  """
+  return stage_folder(folder, stage_names(folder)[-1])
+
+
+def load_spec(folder: pathlib.Path) -> Spec:
+  """The resolved config that a stage's folder was made with.
+
+  Raises:
+    ConfigError: if the folder was made by a version that knew other keys.
+  """
+  made = json.loads((folder / CONFIG).read_text())
+  if 'config' not in made:
+    raise ConfigError(f'{folder / CONFIG} was not written by this package')
+  try:
+    return bind.resolve(made['config'], Stage, '', build.ROOMS)
+  except ConfigError as error:
+    raise ConfigError(f'{folder / CONFIG}: {error}') from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainee:
+  """A trained network of some stage: its model, weights and where from."""
+
+  model: Model
+  params: Params
+  stage: Stage
+  step: int
+
+
+def load_weights(
+  origin: Origin, workdir: pathlib.Path, sharding: Any = None
+) -> Trainee:
+  """Reads the weights that an origin names, and nothing else, from disk.
+
+  Raises:
+    ConfigError: if there are none.
+  """
+  folder = folder_of(origin, workdir)
+  stage = build.bind_stage(load_spec(folder))
+  source = stage.dataset()
+  state = build.abstract_state(stage, source)
+  name, weights = weights_of(state, origin)
+  weights = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    weights,
+  )
+  role = RoleState(weights, {}, {})
+  if name != 'params':
+    role = RoleState({}, {}, {name: weights})
+  wanted = {'roles': {'student': role}}
+  try:
+    found = checkpoint.restore(folder / CHECKPOINTS, wanted, partial=True)
+  except FileNotFoundError as error:
+    raise ConfigError(f'{origin.source}: {error}') from error
+  step = checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
+  role = found['roles']['student']
+  params = role.params if name == 'params' else role.emas[name]
+  return Trainee(build.build_model(stage, source), params, stage, step)

@@ -1,0 +1,231 @@
+"""What a config may say of one stage: every key, its type and its default.
+
+The markers (`Dataset`, `Network`, ...) stand for 'a name from that room's
+table, with its options'; `build.py` says which table each one is.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from flowdistill.training.ema import Ema
+from flowdistill.training.lengths import Length
+from flowdistill.training.state import MAIN
+
+
+class Dataset(Protocol):
+  """dataset() -> Source."""
+
+  def __call__(self) -> Any: ...
+
+
+class Network(Protocol):
+  """network(shape, num_classes, rngs=...) -> nnx.Module."""
+
+  def __call__(
+    self, shape: tuple[int, ...], num_classes: int, /, *, rngs: Any
+  ) -> Any: ...
+
+
+class Objective(Protocol):
+  """objective(nets, batch, key, step) -> (loss [b], metrics)."""
+
+  def __call__(
+    self, nets: Any, batch: Any, key: Any, step: Any, /
+  ) -> tuple[Any, dict[str, Any]]: ...
+
+
+class Optimiser(Protocol):
+  """optimiser(schedule) -> optax.GradientTransformation."""
+
+  def __call__(self, schedule: Any, /) -> Any: ...
+
+
+class Schedule(Protocol):
+  """schedule(total_steps, to_steps) -> optax.Schedule."""
+
+  def __call__(
+    self, total_steps: int, to_steps: Callable[[Length], int], /
+  ) -> Any: ...
+
+
+class Features(Protocol):
+  """features() -> a callable x -> (features [n, d], logits [n, k])."""
+
+  def __call__(self) -> Any: ...
+
+
+class Evaluator(Protocol):
+  """evaluator(models, source, features, folder) -> iterator of rows."""
+
+  def __call__(
+    self, models: Any, source: Any, features: Any, folder: Any, /
+  ) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """Where weights come from.
+
+  Attributes:
+    source: 'stage:NAME' of this config, or the folder of a run or a stage.
+    weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
+      for the raw parameters, or the name of an EMA.
+  """
+
+  source: str
+  weights: str = 'ema'
+
+  @classmethod
+  def of(cls, value: Any) -> 'Origin':
+    """Reads 'stage:flow', or {'source': 'stage:flow', 'weights': 'ema'}."""
+    value = {'source': value} if isinstance(value, str) else value
+    known = {f.name for f in dataclasses.fields(cls)}
+    if not isinstance(value, Mapping) or not {'source'} <= set(value) <= known:
+      raise ValueError(
+        f"{value!r}: say where from, as 'stage:NAME' or a run's folder, or as "
+        "{'source': ..., 'weights': 'ema'}"
+      )
+    if not all(isinstance(v, str) and v for v in value.values()):
+      raise ValueError(f'{value!r}: source and weights are strings, not empty')
+    return cls(**value)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """How long, and on what batches.
+
+  Attributes:
+    steps, images, epochs: the length of the stage; exactly one is given.
+    batch_size: examples in a step, over all devices of all hosts.
+    drop_cond: share of examples that are trained without their condition.
+  """
+
+  steps: int | None = None
+  images: int | None = None
+  epochs: float | None = None
+  batch_size: int = 128
+  drop_cond: float = 0.0
+
+  def __post_init__(self) -> None:
+    if self.batch_size < 1:
+      raise ValueError(f'batch_size = {self.batch_size} must be at least 1')
+    if not 0 <= self.drop_cond <= 1:
+      raise ValueError(f'drop_cond = {self.drop_cond} must lie in [0, 1]')
+    if self.length.to_steps(self.batch_size, 1) < 1:
+      raise ValueError(f'{self.length}: a stage takes at least one step')
+
+  @property
+  def length(self) -> Length:
+    """The length of the stage, in the unit in which it was given."""
+    return Length(steps=self.steps, images=self.images, epochs=self.epochs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optim:
+  """The optimiser, its schedule, and what stands around them.
+
+  Attributes:
+    optimiser: by name, with its options.
+    schedule: of the learning rate, by name, with its options.
+    clip: largest global norm of a gradient, None for no clipping.
+    accumulate: steps whose gradients are averaged into one update.
+  """
+
+  optimiser: Optimiser = 'adam'  # pyright: ignore[reportAssignmentType]
+  schedule: Schedule = 'cosine'  # pyright: ignore[reportAssignmentType]
+  clip: float | None = 1.0
+  accumulate: int = 1
+
+  def __post_init__(self) -> None:
+    if self.accumulate < 1:
+      raise ValueError(f'accumulate = {self.accumulate} must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+  """When evaluators run, and on what.
+
+  Attributes:
+    every: how often while training; None for the end of the stage alone.
+    batch_size: images that are drawn at once.
+    features: the feature network, by name; None for points in the plane.
+  """
+
+  every: Length | None = None
+  batch_size: int = 599
+  features: Features | None = None
+
+  def __post_init__(self) -> None:
+    check_every(self.every)
+    if self.batch_size < 1:
+      raise ValueError(f'batch_size = {self.batch_size} must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpointing:
+  """How often the state is saved, and how many are kept."""
+
+  every: Length = Length(steps=500)
+  keep: int = 2
+
+  def __post_init__(self) -> None:
+    check_every(self.every)
+    if self.keep < 1:
+      raise ValueError(f'keep = {self.keep} must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Logging:
+  """How often metrics are written."""
+
+  every: Length = Length(steps=50)
+
+  def __post_init__(self) -> None:
+    check_every(self.every)
+
+
+def check_every(every: Length | None) -> None:
+  """Raises ValueError for a length of nothing; None is never, and no error."""
+  if every is not None and every.to_steps(1, 1) < 1:
+    raise ValueError(f'every = {every} must be at least one step')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+  """One stage of a run.
+
+  Attributes:
+    seed: of parameters, data order and noise.
+    dataset, network, objective: by name, with their options.
+    optim, train, evaluation, checkpoint, log: see their sections.
+    ema: name -> averages of the student that are kept; `main` is the one that
+      is sampled.
+    frozen: role -> where that network comes from, such as `teacher`.
+    init_from: where the student's first weights come from; None is scratch.
+    resume: a stage's folder whose whole state is taken over at the start.
+    evaluators: any name -> evaluator by name, with its options.
+  """
+
+  dataset: Dataset
+  network: Network
+  objective: Objective
+  train: Train
+  seed: int = 0
+  optim: Optim = Optim()
+  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
+  frozen: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
+  init_from: Origin | None = None
+  resume: str | None = None
+  evaluation: Evaluation = Evaluation()
+  evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
+  checkpoint: Checkpointing = Checkpointing()
+  log: Logging = Logging()
+
+  def __post_init__(self) -> None:
+    if self.seed < 0:
+      raise ValueError(f'seed = {self.seed} must be at least 0')
+    if self.ema and MAIN not in self.ema:
+      raise ValueError(
+        f'ema has {list(self.ema)}: one is called {MAIN!r}, and is sampled'
+      )

@@ -1,0 +1,806 @@
+"""Whatever is mistyped, wherever it is typed, ends in one line that teaches.
+
+Every case is something that a user types, and what the line must begin with;
+the choices that may follow are left off, for they grow with the tables. The
+command runs in this process, with jobs that only note that they were reached;
+one test runs it in its own, where the only platform of JAX does not exist.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from absl import app, logging
+from absl.testing import flagsaver
+
+from flowdistill import main
+from flowdistill.jobs import JOBS
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILE = """
+from ml_collections import ConfigDict
+from flowdistill.config import choose
+
+def get_config(arg=''):
+  choose(arg, {'': None, 'large': None})
+  raw = RAW
+  CHANGE
+  return ConfigDict(raw, sort_keys=False)
+"""
+POINTS = {
+  'dataset': {'name': 'moons', 'size': 64},
+  'network': {'name': 'mlp', 'width': 8, 'depth': 1},
+  'objective': 'rectified_flow',
+  'train': {'batch_size': 8, 'steps': 10},
+  'ema': {'main': {'half_life': 5}},
+  'evaluators': {
+    'energy': {'name': 'energy', 'sweep': {'student': [['euler', 1]]}},
+  },
+}
+IMAGES = {
+  'dataset': 'digits',
+  'network': {'name': 'dit', 'width': 8, 'depth': 1, 'heads': 2},
+  'objective': 'rectified_flow',
+  'train': {'batch_size': 8, 'steps': 10},
+  'evaluation': {'features': 'digits'},
+  'evaluators': {
+    'few_step': {'name': 'few_step', 'sweep': {'student': [['euler', 1]]}},
+  },
+}
+STAGES = {
+  'dataset': {'name': 'moons', 'size': 64},
+  'network': {'name': 'mlp', 'width': 8, 'depth': 1},
+  'train': {'batch_size': 8},
+  'ema': {'main': {'half_life': 5}},
+  'stages': {
+    'flow': {'objective': 'rectified_flow', 'train': {'steps': 10}},
+    'distil': {
+      'init_from': 'stage:flow',
+      'frozen': {'teacher': 'stage:flow'},
+      'objective': 'ayf_emd',
+      'train': {'steps': 10},
+      'evaluators': {'energy': 'energy', 'pictures': 'pictures'},
+    },
+  },
+}
+
+app.define_help_flags()  # once: flagsaver forgets what is defined inside it
+
+
+@pytest.fixture(scope='module')
+def configs(tmp_path_factory):
+  """Writes a config with a line of Python that changes it."""
+  folder = tmp_path_factory.mktemp('configs')
+
+  def write(raw, change='', name='experiment.py'):
+    text = FILE.replace('RAW', repr(raw))
+    lines = textwrap.indent(textwrap.dedent(change).strip(), '  ').strip()
+    (folder / name).write_text(text.replace('CHANGE', lines))
+    return folder / name
+
+  return write
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+  """Types a command; returns the line that it ends in, or the job it reached.
+
+  `W` in an argument stands for a workdir that nobody may touch.
+  """
+  reached = []
+  workdir = tmp_path / 'workdir'
+  verbosity = logging.get_verbosity()
+
+  def reach(stages, workdir, options):
+    reached.append((stages, options))
+
+  def without_absl(main, argv, flags_parser):
+    flags_parser(argv)
+    main(argv)
+
+  for job in JOBS.values():
+    monkeypatch.setattr(job, 'run', reach)
+  monkeypatch.setattr(app, 'run', without_absl)
+
+  def type_in(*arguments):
+    reached.clear()
+    arguments = [a.replace('W', str(workdir), 1) for a in arguments]
+    monkeypatch.setattr(sys, 'argv', ['flowdistill', *arguments])
+    with flagsaver.flagsaver():
+      try:
+        main.start()
+        code = 0
+      except SystemExit as end:
+        code = end.code
+    printed = capsys.readouterr()
+    assert not workdir.exists()
+    if reached:
+      assert (code, printed.err) == (0, '')
+      return reached[0]
+    assert code == 2
+    assert printed.err.startswith('error: ')
+    assert printed.err.count('\n') == 1
+    return printed.err.removeprefix('error: ').strip()
+
+  yield type_in
+  logging.set_verbosity(verbosity)
+
+
+def reads_as(message, expected):
+  """Whether a message is the expected one, up to a list of choices."""
+  rest = message.removeprefix(expected)
+  return message.startswith(expected) and (
+    not rest or 'he choices are' in rest or 'there are none' in rest
+  )
+
+
+# What is typed on the command line after a config of one stage, on points.
+KEYS = {
+  '--config.trian.steps=5': (
+    "--config.trian.steps=5: config has no key 'trian'; did you mean 'train'?"
+  ),
+  '--config.train.stpes=5': (
+    '--config.train.stpes=5: config.train has no key '
+    "'stpes'; did you mean 'steps'?"
+  ),
+  '--config.network.wdith=5': (
+    '--config.network.wdith=5: config.network has no key '
+    "'wdith'; did you mean 'width'?"
+  ),
+  '--config.objective.times.hgih=1': (
+    '--config.objective.times.hgih=1: config.objective.times has no key '
+    "'hgih'; did you mean 'high'?"
+  ),
+  '--config.optim.schedule.warmup.epcohs=1': (
+    '--config.optim.schedule.warmup.epcohs=1: config.optim.schedule.warmup '
+    "has no key 'epcohs'; did you mean 'epochs'?"
+  ),
+  '--config.ema.mian.half_life=5': (
+    "--config.ema.mian.half_life=5: config.ema has no key 'mian'; "
+    "did you mean 'main'?"
+  ),
+  '--config.seed.x=5': (
+    '--config.seed.x=5: config.seed is a value, it has no keys'
+  ),
+  '--config.stages.flow.seed=5': (
+    "--config.stages.flow.seed=5: config has no key 'stages';"
+  ),
+  '--config.train..steps=5': (
+    '--config.train..steps: an override is --config.KEY[.KEY...]=VALUE'
+  ),
+  '--config.=5': '--config.: an override is --config.KEY[.KEY...]=VALUE',
+  '--config.train.steps': (
+    '--config.train.steps has no value: it is --config.train.steps=VALUE'
+  ),
+}
+NAMES = {
+  '--config.dataset.name=moon': "'moon' does not exist; did you mean 'moons'?",
+  '--config.network.name=mpl': "'mpl' does not exist; did you mean 'mlp'?",
+  '--config.objective.name=rectified': (
+    "'rectified' does not exist; did you mean 'rectified_flow'?"
+  ),
+  '--config.objective.times.name=unifrom': (
+    "'unifrom' does not exist; did you mean 'uniform'?"
+  ),
+  '--config.objective.weight.name=uni': (
+    "'uni' does not exist; did you mean 'uniform'?"
+  ),
+  '--config.objective.coupling.name=pair': (
+    "'pair' does not exist; did you mean 'paired'?"
+  ),
+  '--config.optim.optimiser.name=adm': (
+    "'adm' does not exist; did you mean 'adam'?"
+  ),
+  '--config.optim.schedule.name=cosin': (
+    "'cosin' does not exist; did you mean 'cosine'?"
+  ),
+  '--config.evaluators.energy.name=enrgy': (
+    "'enrgy' does not exist; did you mean 'energy'?"
+  ),
+  '--config.evaluation.features=digit': (
+    "'digit' does not exist; did you mean 'digits'?"
+  ),
+}
+TYPES = {
+  '--config.train.steps=ten': "'ten' is str; it must be int or None",
+  '--config.train.steps=true': 'True is bool; it must be int or None',
+  '--config.train.steps=1.5': '1.5 is float; it must be int or None',
+  '--config.train.batch_size=none': 'None is None; it must be int',
+  '--config.train.batch_size=': "'' is str; it must be int",
+  '--config.train.drop_cond=[0.1]': '[0.1] is list; it must be float',
+  '--config.train=5': '5 is int; it must be a dict with keys from',
+  '--config.network=5': "5 is int; it must be one of 'dit', 'mlp'",
+  '--config.ema=5': '5 is int; it must be a dict, name -> value',
+  '--config.resume=5': '5 is int; it must be str or None',
+  '--config.seed=1,2': '(1, 2) is tuple; it must be int',
+}
+RANGES = {
+  'network.dropout=1.5': 'dropout = 1.5 must lie in [0, 1)',
+  'network.width=0': 'width = 0 must be at least 1',
+  'network.width=7': 'width = 7 must be even',
+  'network.depth=-1': 'depth = -1 must be at least 1',
+  'network.max_frequency=0': 'max_frequency = 0.0 must be above 0',
+  'optim.schedule.learning_rate=-1': 'learning_rate is -1.0; it is above 0',
+  'optim.schedule.final=2': 'final is 2.0; it is a share of the rate, in [0',
+  'optim.optimiser.b1=1': 'b1 is 1.0; it is in [0, 1)',
+  'optim.clip=0': 'clip is 0.0; it is a norm above 0, or None',
+  'optim.accumulate=0': 'accumulate = 0 must be at least 1',
+  'train.batch_size=0': 'batch_size = 0 must be at least 1',
+  'train.drop_cond=2': 'drop_cond = 2.0 must lie in [0, 1]',
+  'seed=-1': 'seed = -1 must be at least 0',
+  'log.every=0': 'every = 0 steps must be at least one step',
+  'checkpoint.every.epochs=0': 'every = 0 epochs must be at least one step',
+  'checkpoint.keep=0': 'keep = 0 must be at least 1',
+  'evaluation.every=0': 'every = 0 steps must be at least one step',
+  'evaluation.batch_size=0': 'batch_size = 0 must be at least 1',
+  'ema.main.half_life=0': 'half_life is 0 steps; it is above 0',
+  'ema.main.ramp=0': 'ramp is 0.0; it is above 0, or None',
+  'objective.times.low=-1': 'low = -1.0 must lie in [0, 1)',
+  'objective.times.high=2': 'high = 2.0 must lie in (0.0, 1]',
+  'dataset.noise=-1': 'noise = -1.0, it must be at least 0',
+  'dataset.split=tarin': "split = 'tarin', it must be one of ('all',",
+  'evaluators.energy.samples=1': 'samples = 1, it must be at least 2',
+}
+LENGTHS = {
+  '--config.train.steps=0': (
+    'config.train: 0 steps: a stage takes at least one step'
+  ),
+  '--config.ema.main.half_life=-1': (
+    'config.ema.main.half_life: a length is finite and at least 0, got -1 steps'
+  ),
+  '--config.log.every=none': (
+    'config.log.every: a length is an integer (steps) or a dict with one of '
+    'the keys steps, images, epochs, got None'
+  ),
+  "--config.optim.schedule.warmup={'steps': 1, 'epochs': 1}": (
+    'config.optim.schedule.warmup: a length is a dict with exactly one of the '
+    "keys steps, images, epochs, got {'steps': 1, 'epochs': 1}"
+  ),
+  "--config.train={'steps': 5, 'epochs': 2}": (
+    'config.train: a length has exactly one of steps, images, epochs, got '
+    "{'steps': 5, 'epochs': 2.0}"
+  ),
+  '--config.train.steps=none': (
+    'config.train: a length has exactly one of steps, images, epochs, got none'
+  ),
+}
+EFFECTS = {
+  '--config.train.drop_cond=0.5': (
+    'config.train.drop_cond has no effect: this data set has no conditions'
+  ),
+  '--config.frozen.teacher=stage:flow': (
+    "config.frozen.teacher = 'stage:flow' is no earlier stage; there are none"
+  ),
+  '--config.objective.coupling=paired': (
+    "config.objective.coupling: the coupling 'paired' needs batches with 'x1'"
+  ),
+  '--config.objective.name=ayf_emd': (
+    'config.objective: this objective asks for nets.teacher, and the config '
+    "fills only ['ema', 'student']: set 'frozen.teacher'"
+  ),
+  '--config.resume=stage:flow': (
+    "config.resume = 'stage:flow' is no folder of a stage; to start from an "
+    'earlier stage of this config, there is init_from'
+  ),
+  '--config.init_from=nowhere': (
+    'config.init_from: nowhere is no folder of a run: there is no config.json'
+  ),
+  '--config.resume=nowhere': (
+    'config.resume: nowhere is no folder of a run: there is no config.json'
+  ),
+  '--config.init_from=7': "config.init_from: 7: say where from, as 'stage:",
+}
+
+
+@pytest.fixture(scope='module')
+def points(configs):
+  return f'--config={configs(POINTS, name="points.py")}'
+
+
+@pytest.fixture(scope='module')
+def images(configs):
+  return f'--config={configs(IMAGES, name="images.py")}'
+
+
+@pytest.fixture(scope='module')
+def stages(configs):
+  return f'--config={configs(STAGES, name="stages.py")}'
+
+
+def test_the_configs_are_right_as_they_are(run, points, images, stages):
+  for config in (points, images, stages):
+    made, options = run(config, '--workdir=W')
+    assert options == JOBS['train'].Options()
+    assert all(spec['train']['steps'] == 10 for spec in made.values())
+
+
+@pytest.mark.parametrize('typed', KEYS)
+def test_a_key_that_does_not_exist(run, points, typed):
+  assert reads_as(run(points, '--workdir=W', typed), KEYS[typed])
+
+
+@pytest.mark.parametrize('typed', NAMES)
+def test_a_name_that_does_not_exist(run, points, typed):
+  key, _, _ = typed.removeprefix('--').partition('=')
+  assert reads_as(run(points, '--workdir=W', typed), f'{key} = {NAMES[typed]}')
+
+
+@pytest.mark.parametrize('typed', TYPES)
+def test_a_value_of_another_type(run, points, typed):
+  key, _, _ = typed.removeprefix('--').partition('=')
+  message = run(points, '--workdir=W', typed)
+  assert message.startswith(f'{key} = {TYPES[typed]}')
+
+
+@pytest.mark.parametrize('typed', RANGES)
+def test_a_value_out_of_range(run, points, typed):
+  section = typed.partition('=')[0].removesuffix('.epochs').rpartition('.')[0]
+  message = run(points, '--workdir=W', f'--config.{typed}')
+  key = '.'.join(filter(None, ('config', section)))
+  assert message.startswith(f'{key}.{RANGES[typed]}')
+
+
+@pytest.mark.parametrize('typed', [*LENGTHS, *EFFECTS])
+def test_a_length_or_a_source_that_cannot_be(run, points, typed):
+  message = run(points, '--workdir=W', typed)
+  assert message.startswith({**LENGTHS, **EFFECTS}[typed])
+
+
+@pytest.mark.parametrize(
+  ('typed', 'expected'),
+  [
+    (
+      ['objective.times.low=0.9', 'objective.times.high=0.1'],
+      'config.objective.times.high = 0.1 must lie in (0.9, 1]',
+    ),
+    (
+      ['objective.times=logit_normal', 'objective.times.std=0'],
+      'config.objective.times.std = 0.0 must be above 0',
+    ),
+    (
+      ['objective.weight=snr', 'objective.weight.offset=-1'],
+      'config.objective.weight.offset = -1.0 must be at least 0',
+    ),
+    (
+      ['dataset.size=1', 'dataset.split=validation'],
+      "config.dataset: the split 'validation' of 1 examples is empty",
+    ),
+    (
+      ['evaluators={}', 'evaluation.every=5'],
+      'config.evaluation.every has no effect: there are no evaluators',
+    ),
+    (
+      ['evaluators={}', 'evaluation.features=digits'],
+      'config.evaluation.features has no effect: there are no evaluators',
+    ),
+    (
+      ['ema={}', 'ema.mian.half_life=3'],
+      "config.ema has ['mian']: one is called 'main', and is sampled",
+    ),
+    (
+      ['init_from=a', 'resume=b'],
+      'config.init_from has no effect: resume takes over a whole state',
+    ),
+  ],
+)
+def test_values_that_are_wrong_together(run, points, typed, expected):
+  overrides = [f'--config.{text}' for text in typed]
+  assert run(points, '--workdir=W', *overrides).startswith(expected)
+
+
+SWEEPS = {
+  "{'student': [['eulr', 4]]}": (
+    ".student has ['eulr', 4]: there is no sampler 'eulr'; did you mean 'euler'"
+  ),
+  "{'student': [['euler', 1], ['heun', 30]]}": (
+    ".student has ['heun', 30]: nfe is 30, and this sampler has no such number "
+    'of network calls: the nearest is 29 or 31'
+  ),
+  "{'student': [['euler', 0]]}": "['student'] has ['euler', 0], it must be",
+  "{'student': 'euler'}": "['student'] = 'euler', it must be a list",
+  "{'teacher': [['euler', 4]]}": (
+    " has the role 'teacher', the roles there are: ['student']"
+  ),
+  '{}': ' = {} is empty; it must be like',
+}
+
+
+@pytest.mark.parametrize('typed', SWEEPS)
+def test_a_sweep_that_cannot_be_drawn(run, points, typed):
+  key = 'config.evaluators.energy.sweep'
+  message = run(points, '--workdir=W', f'--{key}={typed}')
+  assert message.startswith(f'{key}{SWEEPS[typed]}')
+
+
+@pytest.mark.parametrize(
+  ('typed', 'expected'),
+  [
+    ('network.patch=3', 'config.network.patch = 3 does not divide 8 x 8'),
+    ('network.heads=3', 'config.network.heads = 3 does not divide width = 8'),
+    ('network.heads=0', 'config.network.heads = 0 must be at least 1'),
+    ('network.mlp_ratio=0', 'config.network.mlp_ratio = 0.0 makes no layer'),
+    ('network=mlp', 'config.network: an MLP takes points [d], not [8, 8, 1]'),
+    ('dataset=moons', 'config.network: a DiT takes images [h, w, c], not [2]'),
+    (
+      'evaluation.features=none',
+      'config.evaluators.few_step: few_step needs a feature network: '
+      'set evaluation.features',
+    ),
+  ],
+)
+def test_a_network_or_an_evaluator_that_does_not_fit_images(
+  run, images, typed, expected
+):
+  message = run(images, '--workdir=W', f'--config.{typed}')
+  assert message.startswith(expected)
+
+
+STAGE = {
+  'stages.dist.train.steps=5': (
+    "--config.stages.dist.train.steps=5: no stage 'dist'; did you mean 'distil'"
+  ),
+  'stages.distil=5': (
+    '--config.stages.distil=5: set a key of the stage, as in '
+    '--config.stages.distil.train.steps=100'
+  ),
+  'stages.distil.objective.warmup=5': (
+    '--config.stages.distil.objective.warmup=5: config.stages.distil.objective '
+    "has no key 'warmup'; did you mean 'warmup_steps'?"
+  ),
+  'objective.maxr=1': (
+    '--config.objective.maxr=1: config.objective has no key '
+    "'maxr'; did you mean 'max_r'?"
+  ),
+  'objective.name=ayf_lmd': (
+    '--config.objective.name=ayf_lmd: the stages differ in it '
+    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
+    '--config.stages.distil.objective.name=ayf_lmd'
+  ),
+  'objective=ayf_lmd': (
+    '--config.objective=ayf_lmd: the stages differ in it '
+    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
+    '--config.stages.distil.objective=ayf_lmd'
+  ),
+  'train.steps=ten': "config.stages.flow.train.steps = 'ten' is str",
+  'stages.distil.train.drop_cond=2': (
+    'config.stages.distil.train.drop_cond = 2.0 must lie in [0, 1]'
+  ),
+  'stages.distil.objective.times=uniform': (
+    "config.stages.distil.objective.times = 'uniform' does not exist; "
+    "did you mean 'sorted_uniform'?"
+  ),
+  'objective.max_r=1.5': (
+    'config.stages.distil.objective.max_r = 1.5 must lie in [0, 1]'
+  ),
+  'objective.c=-1': (
+    'config.stages.distil.objective.c = -1.0 must be at least 0'
+  ),
+  'objective.warmup_steps=-1': (
+    'config.stages.distil.objective.warmup_steps = -1 must be at least 0'
+  ),
+  'stages.distil.objective.times.std=0': (
+    'config.stages.distil.objective.times.std = 0.0 must be above 0'
+  ),
+  'stages.distil.frozen.teacher=stage:flw': (
+    "config.stages.distil.frozen.teacher = 'stage:flw' is no earlier stage; "
+    "did you mean 'stage:flow'?"
+  ),
+  'stages.distil.frozen.teacher=flow': (
+    "config.stages.distil.frozen.teacher = 'flow' is no earlier stage; "
+    "did you mean 'stage:flow'?"
+  ),
+  'stages.distil.frozen.teacher=stage:distil': (
+    "config.stages.distil.frozen.teacher = 'stage:distil' is no earlier stage;"
+  ),
+  'stages.flow.init_from=stage:distil': (
+    "config.stages.flow.init_from = 'stage:distil' is no earlier stage; "
+    'there are none'
+  ),
+  'stages.distil.frozen.teacher.weights=mian': (
+    "config.stages.distil.frozen.teacher: stage:flow keeps no weights 'mian'; "
+    "did you mean 'main'?"
+  ),
+  'stages.distil.frozen={}': (
+    'config.stages.distil.objective: this objective asks for nets.teacher, and '
+    "the config fills only ['ema', 'student']: set 'frozen.teacher'"
+  ),
+  'stages.distil.frozen.weak=stage:flow': (
+    'config.stages.distil.frozen.weak has no effect: the objective asks only '
+    "for ['student', 'teacher']"
+  ),
+  'stages.distil.network.width=16': (
+    'config.stages.distil.init_from: these weights do not fit. The first array '
+    'that differs is first.bias: [8] there, and [16] in this stage'
+  ),
+  'stages.distil.evaluators.energy.sweep.techer=[]': (
+    '--config.stages.distil.evaluators.energy.sweep.techer=[]: '
+    'config.stages.distil.evaluators.energy.sweep has no key '
+    "'techer'; did you mean 'teacher'?"
+  ),
+}
+
+
+@pytest.mark.parametrize('typed', STAGE)
+def test_what_is_wrong_in_a_stage(run, stages, typed):
+  message = run(stages, '--workdir=W', f'--config.{typed}')
+  assert message.startswith(STAGE[typed])
+
+
+def test_a_teacher_of_other_data(run, stages):
+  other = ['dataset=digits', 'network=dit', 'network.depth=1']
+  typed = [f'--config.stages.distil.{text}' for text in other]
+  message = run(
+    stages, '--workdir=W', *typed, '--config.stages.distil.init_from=none'
+  )
+  assert message == (
+    "config.stages.distil.frozen.teacher = 'stage:flow' knows examples [2] of "
+    '0 classes, and this data set has examples [8, 8, 1] of 10 classes'
+  )
+
+
+# A line of Python in a config file of one stage, and of several.
+IN_FILE = {
+  "raw['trian'] = {}": (
+    "config.trian = {}: a stage takes no 'trian'; did you mean 'train'?"
+  ),
+  "raw['train']['stpes'] = 5": (
+    "config.train.stpes = 5: config.train takes no 'stpes'; "
+    "did you mean 'steps'?"
+  ),
+  "raw['network']['wdith'] = 5": (
+    "config.network.wdith = 5: mlp takes no 'wdith'; did you mean 'width'?"
+  ),
+  "raw['network'] = 'mpl'": (
+    "config.network = 'mpl' does not exist; did you mean 'mlp'?"
+  ),
+  "raw['network'] = {'width': 8}": "config.network needs a 'name'; the choices",
+  "raw['objective'] = {'name': 'ayf_emd', 'warmup': 3}": (
+    "config.objective.warmup = 3: ayf_emd takes no 'warmup'; "
+    "did you mean 'warmup_steps'?"
+  ),
+  "del raw['objective']": 'config.objective is missing; the choices are',
+  "del raw['train']": 'config.train is missing; the choices are',
+  "raw['train']['epochs'] = 2": (
+    'config.train: a length has exactly one of steps, images, epochs, got '
+    "{'steps': 10, 'epochs': 2.0}"
+  ),
+  "raw['train']['batch_size'] = '8'": (
+    "config.train.batch_size = '8' is str; it must be int"
+  ),
+  "raw['train'] = [5]": 'config.train = [5] is list; it must be a dict',
+  "raw['train']['batch_size'] = True": (
+    'config.train.batch_size = True is bool; it must be int'
+  ),
+  "raw['network']['dropout'] = 1.5": (
+    'config.network.dropout = 1.5 must lie in [0, 1)'
+  ),
+  "raw['frozen'] = {'teacher': 5}": (
+    "config.frozen.teacher: 5: say where from, as 'stage:NAME'"
+  ),
+  "raw['stages'] = {}": 'config.stages = {}: name at least one stage',
+}
+IN_FILE_OF_STAGES = {
+  "raw['stages']['flow']['trian'] = 5": (
+    "config.stages.flow.trian = 5: config.stages.flow takes no 'trian'; "
+    "did you mean 'train'?"
+  ),
+  "raw['stages']['distil']['frozen'] = {'teacher': 'stage:flw'}": (
+    "config.stages.distil.frozen.teacher = 'stage:flw' is no earlier stage; "
+    "did you mean 'stage:flow'?"
+  ),
+  "raw['stages']['flow']['init_from'] = 'stage:distil'": (
+    "config.stages: ['flow', 'distil'] refer to themselves or to each other"
+  ),
+  "raw['stages']['flow']['init_from'] = 'stage:flow'": (
+    "config.stages: ['flow', 'distil'] refer to themselves or to each other"
+  ),
+  "raw['objective'] = 'ayf_lmd'": (
+    "config.objective has no effect: every stage has its own 'objective'"
+  ),
+  "raw['stages']['flow']['frozen'] = {'teacher': 'other'}": (
+    'config.stages.flow.frozen.teacher: other is no folder of a run'
+  ),
+  "raw['stages']['samples'] = raw['stages'].pop('distil')": (
+    "config.stages has 'samples': a stage is named with letters, digits"
+  ),
+  "raw['stages']['a b'] = raw['stages'].pop('distil')": (
+    "config.stages has 'a b': a stage is named with letters, digits"
+  ),
+  "raw['stages']['flow'] = 5": (
+    'config.stages.flow = 5 is int; it must be a dict'
+  ),
+}
+
+
+@pytest.mark.parametrize('line', IN_FILE)
+def test_what_is_wrong_in_a_file(run, configs, line):
+  path = configs(POINTS, line)
+  assert run(f'--config={path}', '--workdir=W').startswith(IN_FILE[line])
+
+
+@pytest.mark.parametrize('line', IN_FILE_OF_STAGES)
+def test_what_is_wrong_in_a_file_of_stages(run, configs, line):
+  path = configs(STAGES, line)
+  message = run(f'--config={path}', '--workdir=W')
+  assert message.startswith(IN_FILE_OF_STAGES[line])
+
+
+@pytest.mark.parametrize(
+  ('line', 'expected'),
+  [
+    ("raw['trian']['steps'] = 5", "line 8: KeyError: 'trian'"),
+    ('ConfigDict(raw).trian.steps = 5', 'line 8: AttributeError: '),
+    ('raw = = 5', 'line 8: SyntaxError: invalid syntax'),
+    ('import flowdistil', 'line 8: ModuleNotFoundError: '),
+    ('return None', 'get_config is None; return a ConfigDict'),
+  ],
+)
+def test_python_that_is_wrong_in_a_file(run, configs, line, expected):
+  path = configs(POINTS, line)
+  message = run(f'--config={path}', '--workdir=W')
+  assert message.removeprefix(f'{path}')[2:].startswith(expected)
+
+
+def test_a_file_without_get_config(run, tmp_path):
+  path = tmp_path / 'experiment.py'
+  path.write_text('config = 5\n')
+  message = run(f'--config={path}', '--workdir=W')
+  assert message.startswith(f'{path}: AttributeError: ')
+  assert 'get_config' in message
+
+
+def test_a_file_that_does_not_exist(run, configs, monkeypatch):
+  path = configs(POINTS, name='points.py')
+  for typed in (path.with_name('ponits.py'), path.with_name('points')):
+    message = run(f'--config={typed}', '--workdir=W')
+    expected = f'there is no file {typed}; did you mean {str(path)!r}?'
+    assert reads_as(message, f'--config={typed}: {expected}')
+  monkeypatch.chdir(ROOT)
+  message = run('--config=quickstart.py', '--workdir=W')
+  assert reads_as(
+    message,
+    '--config=quickstart.py: there is no file quickstart.py; '
+    "did you mean 'configs/quickstart.py'?",
+  )
+
+
+@pytest.mark.parametrize(
+  ('argument', 'expected'),
+  [
+    ('lrage', "config argument 'lrage': did you mean 'large'?"),
+    ('runlocl', "config argument 'runlocl': did you mean 'runlocal'?"),
+    ('large,tiny', "config argument 'large,tiny': did you mean 'large'?"),
+  ],
+)
+def test_an_argument_that_the_config_does_not_take(
+  run, points, argument, expected
+):
+  assert reads_as(run(f'{points}:{argument}', '--workdir=W'), expected)
+
+
+def test_arguments_that_it_takes(run, points):
+  for argument in ('', ':', ':large', ':runlocal', ':large,runlocal'):
+    made, _ = run(f'{points}{argument}', '--workdir=W')
+    assert made['run']['train']['steps'] == (2 if 'local' in argument else 10)
+
+
+COMMANDS = {
+  'CONFIG': '--workdir is missing: the folder of the run',
+  '--workdir=W': '--config is missing: FILE.py or FILE.py:arg,arg',
+  '--config --workdir=W': '--config has no value: it is --config=VALUE',
+  'CONFIG --workdir': '--workdir has no value: it is --workdir=VALUE',
+  'CONFIG --wrokdir=W': (
+    "--wrokdir: --job=train has no such option; did you mean 'workdir'?"
+  ),
+  'CONFIG --workdir=W --hlep': '--hlep: --job=train has no such option;',
+  'CONFIG --workdir=W --job=trian': (
+    "--job=trian does not exist; did you mean 'train'?"
+  ),
+  'CONFIG --workdir=W train': "'train' belongs to no option",
+  'CONFIG --workdir=W -- x': "'--' belongs to no option",
+  'CONFIG --workdir=W --train.steps=5': (
+    '--train.steps: a key of the config is set as --config.train.steps=VALUE'
+  ),
+  'CONFIG --workdir=W --samples=5': (
+    '--samples: it is an option of --job=generate, not of --job=train'
+  ),
+  'CONFIG --workdir=W --job=evaluate --samples=5': (
+    '--samples: it is an option of --job=generate, not of --job=evaluate'
+  ),
+  'CONFIG --workdir=W --distributed=maybe': 'flag --distributed=maybe: ',
+  '--workdir=W --job=evaluate': 'W is no folder of a run: there is no ',
+  '--workdir=W --job=generate --config.seed=5': (
+    '--config.seed=5: without --config nothing is overridden'
+  ),
+}
+GENERATE = {
+  '--sampels=5': (
+    "--sampels: --job=generate has no such option; did you mean 'samples'?"
+  ),
+  '--samples': '--samples has no value: it is --samples=VALUE',
+  '--samples=five': '--samples=five: it must be int',
+  '--samples=0': '--samples=0: it must be at least 1',
+  '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
+  '--model=techer': "--model=techer does not exist; did you mean 'teacher'?",
+  '--weights=mian': "--weights=mian does not exist; did you mean 'main'?",
+  '--sampler=eulr': (
+    "--sampler=eulr --nfe=4: there is no sampler 'eulr'; did you mean 'euler'?"
+  ),
+  '--nfe=0': '--sampler=flow_map --nfe=0: nfe is 0, and this sampler has no ',
+  '--label=3': '--label=3: this data set has no classes',
+}
+
+
+@pytest.mark.parametrize('typed', COMMANDS)
+def test_a_command_that_is_wrong(run, points, tmp_path, typed):
+  words = [points if word == 'CONFIG' else word for word in typed.split()]
+  workdir = str(tmp_path / 'workdir')
+  message = run(*words).replace(workdir, 'W')
+  assert message.startswith(COMMANDS[typed])
+
+
+@pytest.mark.parametrize('typed', GENERATE)
+def test_an_option_of_a_job_that_is_wrong(run, stages, typed):
+  message = run(stages, '--workdir=W', '--job=generate', typed)
+  assert message.startswith(GENERATE[typed])
+
+
+def test_a_label_that_does_not_exist(run, images):
+  message = run(images, '--workdir=W', '--job=generate', '--label=11')
+  assert message == '--label=11: classes are 0 to 9, and 10 is "no class"'
+
+
+def test_a_sampler_that_would_not_be_used(run, stages):
+  typed = [stages, '--workdir=W', '--job=evaluate', '--sampler=heun']
+  message = run(*typed)
+  assert message.startswith('--sampler=heun --nfe=4 has no effect without')
+  message = run(*typed, '--model=teacher')
+  assert message.startswith('--sampler=heun --nfe=4: nfe is 4, and')
+  _, options = run(*typed, '--model=teacher', '--nfe=5')
+  assert (options.sampler, options.nfe) == ('heun', 5)
+
+
+def test_a_folder_that_is_no_run_of_ours(run, stages, tmp_path):
+  (tmp_path / 'config.json').write_text(json.dumps({'model_type': 'unet'}))
+  key = 'config.stages.flow.init_from'
+  message = run(stages, '--workdir=W', f'--{key}={tmp_path}')
+  assert message.startswith(
+    f'{key}: {tmp_path / "config.json"} was not written'
+  )
+
+
+def test_a_folder_without_a_checkpoint(run, stages, points, tmp_path):
+  made, _ = run(points, '--workdir=W')
+  (tmp_path / 'config.json').write_text(json.dumps({'config': made['run']}))
+  key = 'config.stages.flow.init_from'
+  message = run(stages, '--workdir=W', f'--{key}={tmp_path}')
+  assert message == f'{key}: {tmp_path} has no complete checkpoint'
+
+
+def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
+  """The evaluators of the last stage are what is checked last."""
+  key = 'config.stages.distil.evaluators.pictures.sweep'
+  command = [sys.executable, '-m', 'flowdistill.main', stages]
+  command += [
+    f'--workdir={tmp_path / "W"}',
+    f"--{key}={{'student': [['rk4', 2]]}}",
+  ]
+  done = subprocess.run(
+    command,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    # Any use of a device raises on a platform that does not exist.
+    env={**os.environ, 'JAX_PLATFORMS': 'nowhere'},
+  )
+  assert done.stderr == (
+    f"error: {key}.student has ['rk4', 2]: nfe is 2, and this sampler has no "
+    'such number of network calls: the nearest is 4\n'
+  )
+  assert done.returncode == 2
+  assert done.stdout == ''
+  assert not (tmp_path / 'W').exists()
