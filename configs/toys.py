@@ -1,0 +1,49 @@
+r"""Points in the plane: a teacher and a few-step student in a minute.
+
+  python -m flowdistill.main --config configs/toys.py:moons \
+    --workdir runs/moons
+
+The argument is the data set: moons (the default), gaussians, checkerboard.
+Figures: not yet measured.
+"""
+
+from ml_collections import ConfigDict
+
+from flowdistill.config import choose
+
+DATASETS = {name: name for name in ('moons', 'gaussians', 'checkerboard')}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  flow = {
+    'objective': {'name': 'rectified_flow'},
+    'train': {'steps': 3000},
+    'optim': {'schedule': {'learning_rate': 2e-3}},
+  }
+  distil = {
+    'init_from': 'stage:flow',
+    'frozen': {'teacher': 'stage:flow'},
+    'objective': {
+      'name': 'ayf_emd',
+      'times': 'sorted_uniform',
+      'warmup_steps': 1500,
+    },
+    'train': {'steps': 3000},
+    'optim': {'schedule': {'learning_rate': 1e-3}},
+    'evaluators': {
+      'energy': {'name': 'energy'},
+      'pictures': {'name': 'pictures'},
+    },
+  }
+  return ConfigDict(
+    {
+      'dataset': choose(arg, DATASETS, default='moons'),
+      'network': {'name': 'mlp', 'width': 128, 'depth': 3},
+      'train': {'batch_size': 512},
+      'optim': {'schedule': {'name': 'cosine', 'warmup': 100}},
+      'ema': {'main': {'half_life': {'steps': 140}}},
+      'evaluation': {'batch_size': 2000},
+      'stages': {'flow': flow, 'distil': distil},
+    },
+    sort_keys=False,
+  )

@@ -1,0 +1,10 @@
+"""Jobs: `run(stages, workdir, options)` each, with a dataclass of options."""
+
+from flowdistill.jobs import evaluate, generate, replay, train
+
+JOBS = {
+  'train': train,
+  'evaluate': evaluate,
+  'generate': generate,
+  'replay': replay,
+}

@@ -1,0 +1,168 @@
+"""A stage with everything that it takes to train or to measure it."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from flowdistill import build, origins
+from flowdistill.build import Model
+from flowdistill.datasets.pipeline import make_batches
+from flowdistill.evaluators.signature import Row
+from flowdistill.origins import CHECKPOINTS
+from flowdistill.stage import Stage
+from flowdistill.training import checkpoint, sharding
+from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.state import (
+  Params,
+  Trained,
+  TrainState,
+  init_state,
+  make_train_step,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembly:
+  """A stage whose networks, data and frozen weights are there.
+
+  Attributes:
+    stage: what the config says.
+    folder: of the stage.
+    workdir: of the run, where earlier stages are.
+    source: of the examples.
+    models: role -> network, of the student and of every frozen role.
+    frozen: role -> weights.
+    origins: role -> what it was loaded from, for the record.
+    trained: how the student learns.
+    total: steps of the stage.
+    mesh: of all devices.
+  """
+
+  stage: Stage
+  folder: pathlib.Path
+  workdir: pathlib.Path
+  source: Any
+  models: Mapping[str, Model]
+  frozen: Mapping[str, Params]
+  origins: Mapping[str, str]
+  trained: Trained
+  total: int
+  mesh: Any
+
+
+def assemble(
+  spec: Mapping[str, Any], folder: pathlib.Path, workdir: pathlib.Path
+) -> Assembly:
+  """Builds a stage and reads the weights that it takes from earlier ones."""
+  stage = build.bind_stage(spec)
+  source, mesh = stage.dataset(), sharding.make_mesh()
+  everywhere = sharding.replicated(mesh)
+  loaded = {
+    role: origins.load_weights(origin, workdir, everywhere)
+    for role, origin in stage.frozen.items()
+  }
+  models = {role: trainee.model for role, trainee in loaded.items()}
+  models['student'] = build.build_model(stage, source)
+  return Assembly(
+    stage=stage,
+    folder=folder,
+    workdir=workdir,
+    source=source,
+    models=models,
+    frozen={role: trainee.params for role, trainee in loaded.items()},
+    origins={
+      role: f'{stage.frozen[role].source} at step {trainee.step}'
+      for role, trainee in loaded.items()
+    },
+    trained=build.build_trained(stage, source),
+    total=build.total_steps(stage, source),
+    mesh=mesh,
+  )
+
+
+def jit_step(assembly: Assembly) -> Callable[..., Any]:
+  """The compiled train step; it takes over the buffers of the state."""
+  step = make_train_step(
+    [assembly.trained],
+    {role: model.apply for role, model in assembly.models.items()},
+    drop_cond=assembly.stage.train.drop_cond,
+  )
+  return jax.jit(step, donate_argnums=0)
+
+
+def batches(assembly: Assembly, start: int) -> Iterator[Any]:
+  """Global batches from position `start`, on the devices."""
+  stage, source = assembly.stage, assembly.source
+  raw = make_batches(
+    source,
+    batch_size=stage.train.batch_size,
+    seed=stage.seed,
+    start=start,
+    process=(jax.process_index(), jax.process_count()),
+  )
+  for batch in raw:
+    ready = build.conditions(batch, source.num_classes)
+    yield sharding.global_batch(assembly.mesh, ready)
+
+
+def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
+  """Restored from 1 this workdir, 2 `resume`, 3 `init_from`, or 4 scratch."""
+  stage, source = assembly.stage, assembly.source
+  everywhere = sharding.replicated(assembly.mesh)
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+    build.abstract_state(stage, source),
+  )
+  if saved.latest() is not None:
+    return saved.restore(abstract)
+  if stage.resume is not None:
+    folder = origins.last_stage(pathlib.Path(stage.resume).expanduser())
+    return checkpoint.restore(folder / CHECKPOINTS, abstract)
+
+  def start(params: Params) -> TrainState:
+    return init_state([assembly.trained], {'student': params})
+
+  if stage.init_from is None:
+    scratch = jax.jit(
+      lambda: start(build.init_params(stage, source)),
+      out_shardings=everywhere,
+    )
+    return scratch()
+  loaded = origins.load_weights(stage.init_from, assembly.workdir, everywhere)
+  return jax.jit(start, out_shardings=everywhere)(loaded.params)
+
+
+def evaluate_stage(
+  assembly: Assembly, state: TrainState, folder: pathlib.Path
+) -> Iterator[Row]:
+  """Runs the stage's evaluators; pictures go to `folder`/samples."""
+  stage = assembly.stage
+  if not stage.evaluators:
+    return
+  features = stage.evaluation.features
+  features = features() if features is not None else None
+  models = draws(assembly, state)
+  for evaluator in stage.evaluators.values():
+    for row in evaluator(models, assembly.source, features, folder):
+      yield {**row, 'step': int(state.step)}
+
+
+def draws(assembly: Assembly, state: TrainState) -> dict[str, Any]:
+  """Role -> draw(n, sampler=..., nfe=..., cond=..., seed=...)."""
+  params = {**assembly.frozen, 'student': state.roles['student'].sampled}
+  return {
+    name: functools.partial(
+      build.build_draw(assembly.models[name], assembly.source, assembly.stage),
+      on_this_host(weights),
+    )
+    for name, weights in params.items()
+  }
+
+
+def on_this_host(params: Params) -> Params:
+  """Weights that lie on every device, as arrays of this host alone."""
+  return jax.tree.map(lambda x: x.addressable_data(0), params)

@@ -1,0 +1,103 @@
+"""Options of jobs, `--NAME=VALUE`: read, and checked before any device."""
+
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowdistill import build
+from flowdistill.bind import ConfigError, Spec, suggest
+from flowdistill.jobs import JOBS
+from flowdistill.stage import Stage
+
+
+def parse_options(job: str, given: Sequence[tuple[str, str | None]]) -> Any:
+  """(NAME, VALUE) pairs as the options of a job.
+
+  Raises:
+    ConfigError: if the job has no such option, or the value is of another type.
+  """
+  kind = JOBS[job].Options
+  types = typing.get_type_hints(kind)
+  values: dict[str, Any] = {}
+  for name, text in given:
+    if name not in types:
+      raise ConfigError(f'--{name}: {_why_unknown(name, job)}')
+    if text is None:
+      raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+    try:
+      values[name] = types[name](text)
+    except ValueError as error:
+      wanted = types[name].__name__
+      raise ConfigError(f'--{name}={text}: it must be {wanted}') from error
+  return kind(**values)
+
+
+def _why_unknown(name: str, job: str) -> str:
+  known = {j: list(typing.get_type_hints(JOBS[j].Options)) for j in JOBS}
+  if '.' in name:
+    return f'a key of the config is set as --config.{name}=VALUE'
+  others = [f'--job={j}' for j in JOBS if name in known[j]]
+  if others:
+    return f'it is an option of {" and ".join(others)}, not of --job={job}'
+  choices = ['config', 'workdir', 'job', *known[job]]
+  return f'--job={job} has no such option; {suggest(name, choices)}'
+
+
+def check_options(options: Any, stages: Mapping[str, Spec]) -> None:
+  """Checks those that say what to draw from which stage, where a job has them.
+
+  Raises:
+    ConfigError: if there is no such stage, role, sampler, number of network
+      calls, average of the weights or class.
+  """
+  given = vars(options)
+  if 'stage' not in given:
+    return
+  name = given['stage'] or list(stages)[-1]
+  _check_choice('stage', name, stages)
+  stage = build.bind_stage(stages[name])
+  _check_sampling(given, options, stage)
+  if 'weights' in given:
+    weights = ['ema', 'params', *stage.ema]
+    _check_choice('weights', given['weights'], weights)
+  if given.get('samples', 1) < 1:
+    raise ConfigError(f'--samples={given["samples"]}: it must be at least 1')
+  _check_label(given.get('label', -1), stage)
+
+
+def _check_sampling(
+  given: Mapping[str, Any], options: Any, stage: Stage
+) -> None:
+  role, sampler, nfe = (given[name] for name in ('model', 'sampler', 'nfe'))
+  default = type(options)()
+  if role:
+    _check_choice('model', role, ['student', *stage.frozen])
+  elif (sampler, nfe) != (default.sampler, default.nfe):
+    raise ConfigError(
+      f'--sampler={sampler} --nfe={nfe} has no effect without --model, such as '
+      '--model=student'
+    )
+  try:
+    build.check_sampler(sampler, nfe)
+  except ValueError as error:
+    raise ConfigError(f'--sampler={sampler} --nfe={nfe}: {error}') from error
+
+
+def _check_choice(option: str, value: str, choices: Any) -> None:
+  if value not in choices:
+    raise ConfigError(
+      f'--{option}={value} does not exist; {suggest(value, choices)}'
+    )
+
+
+def _check_label(label: int, stage: Stage) -> None:
+  if label < 0:
+    return
+  classes = stage.dataset().num_classes
+  if not classes:
+    raise ConfigError(f'--label={label}: this data set has no classes')
+  if label > classes:
+    raise ConfigError(
+      f'--label={label}: classes are 0 to {classes - 1}, and {classes} is '
+      '"no class"'
+    )

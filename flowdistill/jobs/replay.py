@@ -1,0 +1,34 @@
+"""`--job=replay`: runs the step again that stopped a stage."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from flowdistill import origins
+from flowdistill.bind import ConfigError, Spec
+from flowdistill.jobs import failure
+from flowdistill.jobs.assemble import assemble
+from flowdistill.jobs.results import say
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """A replay has no options: it looks for the stage that failed."""
+
+
+def run(
+  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
+) -> str:
+  """Names the step that failed and the first module that is not finite.
+
+  Raises:
+    ConfigError: if no stage of this run has failed.
+  """
+  del options
+  for name, spec in stages.items():
+    folder = origins.stage_folder(workdir, name)
+    if (folder / failure.FAILURE).is_dir():
+      answer = f'{name}: {failure.replay(assemble(spec, folder, workdir))}'
+      say(answer)
+      return answer
+  raise ConfigError(f'no step has failed in {workdir}: nothing to replay')

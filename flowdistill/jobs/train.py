@@ -1,0 +1,191 @@
+"""`--job=train`: trains every stage that is not finished, and measures it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from flowdistill import origins
+from flowdistill.bind import Spec, located
+from flowdistill.config import ONE_STAGE
+from flowdistill.evaluators.signature import Row
+from flowdistill.jobs import failure
+from flowdistill.jobs.assemble import (
+  Assembly,
+  assemble,
+  batches,
+  evaluate_stage,
+  first_state,
+  jit_step,
+)
+from flowdistill.jobs.record import (
+  RESULTS,
+  check_origins,
+  check_unchanged,
+  record,
+  record_run,
+)
+from flowdistill.jobs.results import describe, flat, publish, say
+from flowdistill.origins import CHECKPOINTS
+from flowdistill.training import checkpoint, sharding
+from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.log import MetricLog, log_parameters
+from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
+from flowdistill.training.progress import progress
+from flowdistill.training.record import write_json
+from flowdistill.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Training has no options besides the config."""
+
+
+def run(
+  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
+) -> list[Row]:
+  """Trains the stages in order; a finished one is found again.
+
+  Returns:
+    the rows of the last stage, which are printed and written to W/results.json.
+
+  Raises:
+    ConfigError: if the workdir was made with another config.
+    Halted: if a loss or a gradient is not finite.
+  """
+  del options
+  folders = {name: origins.stage_folder(workdir, name) for name in stages}
+  for name, spec in stages.items():
+    check_unchanged(spec, folders[name])
+    check_devices(name, spec)
+  if ONE_STAGE not in stages and jax.process_index() == 0:
+    record_run(workdir, list(stages))
+  rows: list[Row] = []
+  for name, spec in stages.items():
+    rows = train_stage(name, spec, folders[name], workdir)
+  if jax.process_index() == 0:
+    publish(folders[list(stages)[-1]], workdir, rows)
+  return rows
+
+
+def check_devices(name: str, spec: Spec) -> None:
+  """Refuses a batch that does not divide over the devices of this run.
+
+  Raises:
+    ConfigError: with the numbers that would.
+  """
+  where = '' if name == ONE_STAGE else f'stages.{name}.'
+  with located(f'{where}train.batch_size'):
+    sharding.check_batch_size(
+      spec['train']['batch_size'], jax.device_count(), jax.process_count()
+    )
+
+
+def train_stage(
+  name: str, spec: Spec, folder: pathlib.Path, workdir: pathlib.Path
+) -> list[Row]:
+  """Trains one stage to its end, measures it, and writes results.json."""
+  assembly = assemble(spec, folder, workdir)
+  check_origins(folder, assembly.origins)
+  steps = checkpoint.completed_steps(folder / CHECKPOINTS)
+  done = bool(steps) and steps[-1] >= assembly.total
+  if done and (folder / RESULTS).is_file():
+    say(f'{name}: finished before, at step {steps[-1]} ({folder})')
+    return json.loads((folder / RESULTS).read_text())
+  if jax.process_index() == 0:
+    record(folder, spec, assembly.origins)
+  with Stop() as stop:
+    state = train_to_end(name, assembly, stop)
+  if stop.signal is not None:
+    say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
+    sys.exit(0)
+  return measure(name, assembly, state)
+
+
+def train_to_end(name: str, assembly: Assembly, stop: Stop) -> TrainState:
+  """Restores or starts the state, and trains it to the stage's last step."""
+  folder, stage = assembly.folder, assembly.stage
+  first = jax.process_index() == 0
+  with contextlib.ExitStack() as stack:
+    keep = stage.checkpoint.keep
+    saved = stack.enter_context(Checkpoints(folder / CHECKPOINTS, keep=keep))
+    state = first_state(assembly, saved)
+    start = int(state.step)
+    log_parameters(f'{name}: student', state.roles['student'].params)
+    if start:
+      say(f'{name}: continues at step {start} of {assembly.total}')
+    log = None
+    if first:
+      log = stack.enter_context(MetricLog(folder, resume_step=start))
+    bar = stack.enter_context(
+      progress(
+        assembly.total,
+        start,
+        name,
+        batch_size=stage.train.batch_size,
+        stream=None if first else stack.enter_context(open(os.devnull, 'w')),
+      )
+    )
+    hooks = make_hooks(assembly, saved, log, bar)
+    key = jax.random.key(stage.seed)
+    try:
+      return fit(
+        jit_step(assembly),
+        state,
+        assembly.frozen,
+        batches(assembly, start),
+        key,
+        total=assembly.total,
+        hooks=hooks,
+        stop=stop,
+      )
+    except NotFinite as error:
+      raise failure.report(assembly, error) from error
+
+
+def make_hooks(
+  assembly: Assembly, saved: Checkpoints, log: MetricLog | None, bar: Any
+) -> Hooks:
+  """What happens beside the steps: bar, metrics, checkpoints, evaluators."""
+  stage, size = assembly.stage, len(assembly.source)
+  batch_size = stage.train.batch_size
+
+  def steps(length: Any) -> int:
+    return 0 if length is None else length.to_steps(batch_size, size)
+
+  def write(step: int, scalars: Mapping[str, float]) -> None:
+    if log is not None:
+      log.write(step, step * batch_size, scalars)
+
+  def evaluate(step: int, state: TrainState) -> None:
+    if log is not None:
+      folder = assembly.folder / 'evaluations' / f'{step:08d}'
+      rows = list(evaluate_stage(assembly, state, folder))
+      write(step, flat(rows))
+
+  return Hooks(
+    every=lambda step, metrics: bar.update(step, loss=metrics['loss']),
+    log=write,
+    save=saved.save,
+    evaluate=evaluate,
+    log_every=steps(stage.log.every),
+    save_every=steps(stage.checkpoint.every),
+    evaluate_every=steps(stage.evaluation.every),
+  )
+
+
+def measure(name: str, assembly: Assembly, state: TrainState) -> list[Row]:
+  """The rows of a stage's evaluators; one host measures."""
+  rows: list[Row] = []
+  if jax.process_index() == 0:
+    for row in evaluate_stage(assembly, state, assembly.folder):
+      rows.append(row)
+      say(f'{name}: {describe(row)}')
+    write_json(assembly.folder / RESULTS, rows)
+  return rows

@@ -1,0 +1,135 @@
+"""`python -m flowdistill.main --config FILE[:args] --workdir W --job J`.
+
+The only module that knows flags. Overrides of the config are
+`--config.KEY=VALUE`, options of a job `--OPTION=VALUE`.
+"""
+
+import logging as stdlib_logging
+import pathlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+
+from flowdistill import build, check, origins
+from flowdistill.bind import ConfigError, suggest
+from flowdistill.config import ONE_STAGE
+from flowdistill.jobs import JOBS
+from flowdistill.jobs.failure import Halted
+from flowdistill.jobs.options import check_options, parse_options
+from flowdistill.overrides import Override, parse_override
+
+CONFIG_FLAG = flags.DEFINE_string(
+  'config', '', 'FILE.py, or FILE.py:arg,arg; keys as --config.KEY=VALUE.'
+)
+WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
+JOB = flags.DEFINE_string('job', 'train', f'One of {", ".join(JOBS)}.')
+DISTRIBUTED = flags.DEFINE_bool(
+  'distributed', False, 'One of several hosts: jax.distributed.initialize.'
+)
+
+
+def main(rest: Sequence[tuple[str, str | None]]) -> None:
+  """Reads the config, checks it, and hands over to the job."""
+  logging.set_verbosity(max(logging.INFO, logging.get_verbosity()))
+  stdlib_logging.getLogger('jax').setLevel(stdlib_logging.WARNING)
+  if JOB.value not in JOBS:
+    raise ConfigError(
+      f'--job={JOB.value} does not exist; {suggest(JOB.value, JOBS)}'
+    )
+  given = [(n, v) for n, v in rest if not n.startswith('config.')]
+  options = parse_options(JOB.value, given)
+  overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
+  if not WORKDIR.value:
+    raise ConfigError('--workdir is missing: the folder of the run')
+  workdir = pathlib.Path(WORKDIR.value).expanduser()
+  stages = read_stages(workdir, overrides)
+  check.check_stages(stages, workdir, named=ONE_STAGE not in stages)
+  check_options(options, stages)
+  if DISTRIBUTED.value:
+    jax.distributed.initialize()
+  JOBS[JOB.value].run(stages, workdir, options)
+
+
+def read_stages(
+  workdir: pathlib.Path, overrides: Sequence[Override]
+) -> dict[str, Any]:
+  """The stages of --config; without it, those that the workdir was made with.
+
+  Raises:
+    ConfigError: if there is neither.
+  """
+  if CONFIG_FLAG.value:
+    return build.load_stages(CONFIG_FLAG.value, overrides)
+  if JOB.value == 'train':
+    raise ConfigError('--config is missing: FILE.py or FILE.py:arg,arg')
+  if overrides:
+    raise ConfigError(f'{overrides[0]}: without --config nothing is overridden')
+  return {
+    name: origins.load_spec(origins.stage_folder(workdir, name))
+    for name in origins.stage_names(workdir)
+  }
+
+
+def split_arguments(
+  arguments: Sequence[str],
+) -> tuple[list[str], list[tuple[str, str | None]]]:
+  """Splits what absl knows from overrides and options of jobs.
+
+  Both may be spelled --name=value or --name value.
+
+  Raises:
+    ConfigError: for a word that belongs to no option, or a missing value.
+  """
+  ours, rest, waiting = [], [], list(arguments)
+  while waiting:
+    word = waiting.pop(0)
+    name, equals, value = word.lstrip('-').partition('=')
+    if not name or not word.startswith('-'):
+      raise ConfigError(f'{word!r} belongs to no option')
+    if _is_switch(name):
+      ours.append(word)
+      continue
+    if not equals:
+      value = None if not waiting or _is_flag(waiting[0]) else waiting.pop(0)
+    if name not in flags.FLAGS:
+      rest.append((name, value))
+    elif value is None:
+      raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+    else:
+      ours.append(f'--{name}={value}')
+  return ours, rest
+
+
+def _is_switch(name: str) -> bool:
+  """Whether absl knows it as a flag that stands alone, as --help does."""
+  known = [n for n in (name, name.removeprefix('no')) if n in flags.FLAGS]
+  return any(flags.FLAGS[n].boolean for n in known)
+
+
+def _is_flag(word: str) -> bool:
+  return word.startswith('-') and word[1:2] not in (*'.0123456789', '')
+
+
+def start() -> None:
+  """The command: our own errors are a line, with --v=1 also a traceback."""
+  try:
+    app.define_help_flags()
+    ours, rest = split_arguments(sys.argv[1:])
+    app.run(
+      lambda _: main(rest),
+      argv=[sys.argv[0], *ours],
+      flags_parser=flags.FLAGS,
+    )
+  except (ConfigError, Halted, flags.Error) as error:
+    if logging.level_debug():
+      traceback.print_exc()
+    print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
+    sys.exit(1 if isinstance(error, Halted) else 2)
+
+
+if __name__ == '__main__':
+  start()

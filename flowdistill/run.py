@@ -1,0 +1,125 @@
+"""A finished run in Python: load it, draw samples, get an array.
+
+run = flowdistill.load('runs/quickstart')
+x = run.sample(16, sampler='flow_map', nfe=2, label=3)
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flowdistill import build, origins
+from flowdistill.bind import ConfigError, suggest
+from flowdistill.datasets.source import Source
+from flowdistill.origins import Trainee
+from flowdistill.stage import Origin
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A stage that has been trained, and the networks that it knows.
+
+  Attributes:
+    folder: of the stage.
+    source: the real examples.
+    models: role -> network: 'student', and frozen ones such as 'teacher'.
+  """
+
+  folder: pathlib.Path
+  source: Source
+  models: dict[str, Trainee]
+
+  def sample(
+    self,
+    n: int,
+    *,
+    model: str = 'student',
+    sampler: str = 'flow_map',
+    nfe: int = 4,
+    label: int | Sequence[int] | None = None,
+    seed: int = 0,
+    **options: Any,
+  ) -> np.ndarray:
+    """Draws n examples; number i is a function of (seed, i).
+
+    Args:
+      n: how many.
+      model: a role of this stage.
+      sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
+      nfe: calls of the network for one example.
+      label: one class for all, or n classes; None goes through all classes.
+      seed: of the noise.
+      **options: of the sampler, such as gamma.
+
+    Returns:
+      float32 [n, ...] in the range of the data.
+
+    Raises:
+      ValueError: for an unknown name, or an nfe that the sampler cannot have.
+    """
+    if model not in self.models:
+      raise ConfigError(f'no model {model!r}; {suggest(model, self.models)}')
+    chosen = self.models[model]
+    draw = build.build_draw(chosen.model, self.source, chosen.stage)
+    cond = conditions(self.source.num_classes, n, label)
+    return draw(
+      chosen.params,
+      n,
+      sampler=sampler,
+      nfe=nfe,
+      cond=cond,
+      seed=seed,
+      **options,
+    )
+
+
+def load(
+  workdir: str | os.PathLike[str], *, stage: str = '', weights: str = 'ema'
+) -> Run:
+  """Loads a run from its workdir, or one stage of it.
+
+  Args:
+    workdir: what `--workdir` was.
+    stage: its name; by default the last one.
+    weights: of the student: 'ema', 'params', or the name of an EMA.
+
+  Raises:
+    ConfigError: if there is no such run or stage, or it has no checkpoint.
+  """
+  folder = pathlib.Path(workdir).expanduser()
+  folder = folder / stage if stage else origins.last_stage(folder)
+  spec = origins.load_spec(origins.last_stage(folder))
+  frozen = build.bind_stage(spec).frozen
+  student = origins.load_weights(Origin(str(folder), weights), folder)
+  models = {'student': student} | {
+    role: origins.load_weights(origin, folder.parent)
+    for role, origin in frozen.items()
+  }
+  return Run(folder, student.stage.dataset(), models)
+
+
+def conditions(
+  num_classes: int, n: int, label: int | Sequence[int] | None
+) -> dict[str, np.ndarray]:
+  """`cond` of n examples; see `Run.sample` for `label`.
+
+  Raises:
+    ValueError: if a label does not exist, or there are not n of them.
+  """
+  if not num_classes:
+    if label is not None:
+      raise ValueError(f'label = {label}: these examples have no classes')
+    return {}
+  wanted = np.arange(n) % num_classes if label is None else np.asarray(label)
+  if wanted.ndim > 1 or (wanted.ndim == 1 and len(wanted) != n):
+    raise ValueError(f'label has shape {wanted.shape}: one, or n = {n}')
+  if wanted.min() < 0 or wanted.max() > num_classes:
+    raise ValueError(
+      f'label = {label}: classes are 0 to {num_classes - 1}, and '
+      f'{num_classes} is "no class"'
+    )
+  return {'label': np.broadcast_to(wanted, (n,)).astype(np.int32)}

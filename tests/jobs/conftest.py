@@ -1,0 +1,25 @@
+"""Compiled programs are kept for the session: the runs here are much alike."""
+
+import os
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope='package', autouse=True)
+def compiled_once(tmp_path_factory):
+  """For this process, and through the environment for those it starts."""
+  folder = str(tmp_path_factory.mktemp('compiled'))
+  names = {
+    'jax_compilation_cache_dir': folder,
+    'jax_persistent_cache_min_compile_time_secs': 0.0,
+    'jax_persistent_cache_min_entry_size_bytes': -1,
+  }
+  before = {name: getattr(jax.config, name) for name in names}
+  with pytest.MonkeyPatch.context() as patch:
+    for name, value in names.items():
+      jax.config.update(name, value)
+      patch.setitem(os.environ, name.upper(), str(value))
+    yield
+  for name, value in before.items():
+    jax.config.update(name, value)

@@ -1,0 +1,70 @@
+"""Killed for real, and continued: the same to the byte as never killed."""
+
+import json
+import signal
+
+import pytest
+from jobs import tiny
+
+ONE = (
+  'stages.distil.train.steps=40',
+  'stages.flow.train.steps=2',
+  'checkpoint.every=4',
+  'log.every=1',
+  'stages.distil.evaluators={}',
+  'stages.distil.objective.warmup_steps=30',
+)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('undisturbed')
+  output = tiny.start(workdir, tiny.TOY, *ONE).communicate()[0]
+  assert 'results and pictures' in output, output
+  return tiny.arrays(workdir / 'distil'), metrics(workdir)
+
+
+def metrics(workdir):
+  path = workdir / 'distil' / 'metrics.jsonl'
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def saving(workdir):
+  """Whether a checkpoint is being written right now, after the first."""
+  folder = workdir / 'distil' / 'checkpoints'
+  found = [p.name for p in folder.glob('*')] if folder.is_dir() else []
+  done = [name for name in found if name.isdigit()]
+  return bool(done) and len(found) > len(done)
+
+
+def trained(workdir, step):
+  path = workdir / 'distil' / 'metrics.jsonl'
+  return path.is_file() and len(path.read_text().splitlines()) >= step
+
+
+@pytest.mark.parametrize(
+  'ready', [saving, lambda workdir: trained(workdir, 11)]
+)
+def test_killed_and_continued_is_the_same_to_the_byte(
+  ready, undisturbed, tmp_path
+):
+  process = tiny.start(tmp_path, tiny.TOY, *ONE)
+  tiny.send_when(process, lambda: ready(tmp_path), signal.SIGKILL)
+  assert process.returncode == -signal.SIGKILL
+  output = tiny.start(tmp_path, tiny.TOY, *ONE).communicate()[0]
+  assert 'distil: continues at step' in output, output
+  arrays, lines = undisturbed
+  tiny.assert_same_bytes(tiny.arrays(tmp_path / 'distil'), arrays)
+  assert metrics(tmp_path) == lines
+
+
+def test_sigterm_saves_exits_cleanly_and_continues(undisturbed, tmp_path):
+  process = tiny.start(tmp_path, tiny.TOY, *ONE)
+  output = tiny.send_when(process, lambda: trained(tmp_path, 6), signal.SIGTERM)
+  assert process.returncode == 0, output
+  assert 'distil: stopped and saved at step' in output
+  output = tiny.start(tmp_path, tiny.TOY, *ONE).communicate()[0]
+  assert 'distil: continues at step' in output, output
+  arrays, lines = undisturbed
+  tiny.assert_same_bytes(tiny.arrays(tmp_path / 'distil'), arrays)
+  assert metrics(tmp_path) == lines

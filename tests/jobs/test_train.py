@@ -1,0 +1,182 @@
+"""Stages end to end: found again, refused, extended, stopped at a NaN."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from jobs import tiny
+
+import flowdistill
+from flowdistill import check
+from flowdistill.bind import ConfigError
+from flowdistill.jobs import evaluate, failure, generate, replay
+from flowdistill.jobs.assemble import assemble, first_state
+from flowdistill.training.checkpoint import Checkpoints, completed_steps
+
+QUICKSTART = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+  """A finished run of both stages on the moons, two steps each."""
+  workdir = tmp_path_factory.mktemp('toy')
+  rows = tiny.train_here(workdir, tiny.TOY)
+  return workdir, rows
+
+
+@pytest.fixture(scope='module')
+def teachers(toy, tmp_path_factory):
+  """Config -> the folder of a finished stage `flow`."""
+  workdir = tmp_path_factory.mktemp('quickstart')
+  tiny.train_here(workdir, QUICKSTART, *tiny.UNMEASURED)
+  return {tiny.TOY: toy[0] / 'flow', QUICKSTART: workdir / 'flow'}
+
+
+@pytest.mark.parametrize('source', sorted(tiny.CONFIGS.glob('*.py')))
+def test_every_shipped_config_builds_by_shapes(source, tmp_path):
+  check.check_stages(tiny.stages(source), tmp_path, named=True)
+
+
+@pytest.mark.parametrize('source', [tiny.TOY, QUICKSTART])
+@pytest.mark.parametrize('objective', ['rectified_flow', 'ayf_emd', 'ayf_lmd'])
+def test_every_network_takes_two_steps_with_every_objective(
+  source, objective, teachers, tmp_path
+):
+  shutil.copytree(teachers[source], tmp_path / 'flow')
+  overrides = [f'stages.distil.objective.name={objective}', *tiny.UNMEASURED]
+  if objective == 'rectified_flow':
+    overrides += ['stages.distil.frozen={}']
+  else:
+    overrides += ["stages.distil.frozen={'teacher': 'stage:flow'}"]
+  tiny.train_here(tmp_path, source, *overrides)
+  lines = (tmp_path / 'distil' / 'metrics.jsonl').read_text().splitlines()
+  last = json.loads(lines[-1])
+  assert last['step'] == 2
+  assert np.isfinite(last['loss'])
+  assert completed_steps(tmp_path / 'distil' / 'checkpoints') == [2]
+
+
+def test_a_run_leaves_what_readme_says(toy):
+  workdir, rows = toy
+  assert json.loads((workdir / 'results.json').read_text()) == rows
+  assert {row['model'] for row in rows} == {'teacher', 'student'}
+  for stage in ('flow', 'distil'):
+    folder = workdir / stage
+    first = json.loads((folder / 'metrics.jsonl').read_text().splitlines()[0])
+    assert first['images'] == first['step'] * 16
+    assert list(folder.glob('events.out.tfevents.*'))
+    record = json.loads((folder / 'config.json').read_text())
+    assert record['config']['train']['steps'] == 2
+    assert record['environment']['packages']['jax']
+  assert (workdir / 'samples' / 'teacher_and_student.png').is_file()
+
+
+def test_a_finished_run_is_found_again_and_says_so(toy, capsys):
+  workdir, rows = toy
+  before = (workdir / 'distil' / 'metrics.jsonl').read_bytes()
+  assert tiny.train_here(workdir, tiny.TOY) == rows
+  printed = capsys.readouterr().out
+  assert 'distil: finished before, at step 2' in printed
+  assert 'flow_map' in printed
+  assert (workdir / 'distil' / 'metrics.jsonl').read_bytes() == before
+
+
+def test_another_config_is_refused_with_the_keys_that_differ(toy):
+  workdir, _ = toy
+  with pytest.raises(ConfigError) as error:
+    tiny.train_here(
+      workdir, tiny.TOY, 'seed=3', 'stages.distil.objective.c=0.2'
+    )
+  assert 'config.seed was 0, is 3' in str(error.value)
+  with pytest.raises(ConfigError, match='train.steps was 2, is 1'):
+    tiny.train_here(workdir, tiny.TOY, 'train.steps=1')
+
+
+def test_only_the_length_may_grow(tmp_path):
+  toy = (tiny.TOY, *tiny.UNMEASURED)
+  tiny.train_here(tmp_path, *toy)
+  tiny.train_here(tmp_path, *toy, 'stages.distil.train.steps=4')
+  assert completed_steps(tmp_path / 'distil' / 'checkpoints')[-1] == 4
+  with pytest.raises(ConfigError, match="was 'stage:flow at step 2'"):
+    tiny.train_here(
+      tmp_path,
+      *toy,
+      'stages.flow.train.steps=3',
+      'stages.distil.train.steps=4',
+    )
+
+
+def test_stages_take_weights_from_another_run(toy, tmp_path):
+  flow = toy[0] / 'flow'
+  resolved = tiny.stages(
+    tiny.TOY,
+    *tiny.UNMEASURED,
+    f'stages.distil.init_from={flow}',
+    f'stages.distil.frozen.teacher={flow}',
+  )
+  assembly = assemble(resolved['distil'], tmp_path / 'distil', tmp_path)
+  assert assembly.origins == {'teacher': f'{flow} at step 2'}
+  with Checkpoints(tmp_path / 'none', keep=1) as none:
+    state = first_state(assembly, none)
+  mains = {
+    name: array
+    for name, array in tiny.arrays(flow).items()
+    if '.emas.main.' in name
+  }
+  assert len(mains) == len(jax.tree.leaves(assembly.frozen['teacher']))
+  for tree in (assembly.frozen['teacher'], state.roles['student'].params):
+    for array, leaf in zip(mains.values(), jax.tree.leaves(tree), strict=True):
+      np.testing.assert_array_equal(array, leaf)
+
+
+def test_python_face_draws_the_same_as_the_job(toy, tmp_path):
+  workdir, _ = toy
+  run = flowdistill.load(workdir)
+  x = run.sample(5, sampler='flow_map', nfe=2, seed=3)
+  assert x.shape == (5, 2)
+  options = generate.Options(nfe=2, samples=5, seed=3, out=str(tmp_path))
+  made = generate.run(tiny.stages(tiny.TOY), workdir, options)
+  np.testing.assert_array_equal(made, x)
+  with np.load(tmp_path / 'samples.npz') as saved:
+    np.testing.assert_array_equal(saved['x0'], x)
+  teacher = run.sample(5, model='teacher', sampler='heun', nfe=3)
+  assert np.isfinite(teacher).all()
+  with pytest.raises(ConfigError, match="did you mean 'teacher'"):
+    run.sample(1, model='techer')
+
+
+def test_evaluate_repeats_the_figures_of_training(toy):
+  workdir, rows = toy
+  again = evaluate.run(tiny.stages(tiny.TOY), workdir, evaluate.Options())
+  for old, new in zip(rows, again, strict=True):
+    assert new['energy_distance'] == old['energy_distance']
+
+
+def test_evaluate_takes_another_sampler(toy):
+  workdir, _ = toy
+  options = evaluate.Options(model='teacher', sampler='heun', nfe=5)
+  (row,) = evaluate.run(tiny.stages(tiny.TOY), workdir, options)
+  assert (row['model'], row['sampler'], row['nfe']) == ('teacher', 'heun', 5)
+
+
+def test_a_number_that_is_not_finite_stops_the_run_and_names_the_module(
+  tmp_path, monkeypatch, capsys
+):
+  """The network divides by zero where a layer's output passes a threshold."""
+  from flowdistill.networks import embeddings
+
+  silu = embeddings.TimeEmbedding.__call__
+
+  def broken(self, t):
+    return silu(self, t) / (t != t.max())[:, None]
+
+  monkeypatch.setattr(embeddings.TimeEmbedding, '__call__', broken)
+  with pytest.raises(failure.Halted, match='step 1: .*student.times.of_t'):
+    tiny.train_here(tmp_path, tiny.TOY)
+  assert not completed_steps(tmp_path / 'flow' / 'checkpoints')
+  assert (tmp_path / 'flow' / 'failure' / 'batch.npz').is_file()
+  answer = replay.run(tiny.stages(tiny.TOY), tmp_path, replay.Options())
+  assert 'step 1: the first that is not finite is the output of' in answer
+  assert 'student.times.of_t' in answer
