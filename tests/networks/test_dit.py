@@ -41,7 +41,11 @@ def test_modulate_normalises_each_token():
   [
     ((8, 8, 1), {'patch': 3}, 'patch = 3 does not divide 8 x 8'),
     ((8, 6, 1), {'patch': 4}, 'patch = 4 does not divide 8 x 6'),
-    ((8, 8, 1), {'width': 64, 'heads': 5}, 'heads = 5 does not divide width = 64'),
+    (
+      (8, 8, 1),
+      {'width': 64, 'heads': 5},
+      'heads = 5 does not divide width = 64',
+    ),
   ],
 )
 def test_what_does_not_divide_raises(shape, options, message):
