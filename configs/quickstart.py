@@ -4,7 +4,12 @@ r"""From real digits to a few-step student.
     --workdir runs/quickstart
 
 Trains a rectified-flow teacher on the 1 797 handwritten digits that ship with
-scikit-learn, distils it with AYF-EMD, and measures both.
+scikit-learn, distils it with AYF-EMD (autoguided: the weak network is the
+teacher's own average at step 700), and measures both.
+
+Two cores of a 2.8 GHz Xeon: 4 min 39 s. Fréchet distance (digits), medians of
+seeds 0, 1 and 2: teacher 1.12 at 31 NFE; student 1.35, 1.07, 1.00 and 0.96 at
+1, 2, 4 and 8 NFE.
 """
 
 from ml_collections import ConfigDict

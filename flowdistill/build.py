@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -138,7 +137,7 @@ def build_trained(stage: Stage, source: Source) -> Trained:
   )
   emas = {
     name: functools.partial(
-      update_ema,
+      ema.advance,
       half_life=spec.half_life.to_steps(batch_size, size),
       ramp=spec.ramp,
       until=spec.until and spec.until.to_steps(batch_size, size),
@@ -146,22 +145,6 @@ def build_trained(stage: Stage, source: Source) -> Trained:
     for name, spec in stage.ema.items()
   }
   return Trained('student', stage.objective, tx, emas)
-
-
-def update_ema(
-  step: jax.Array,
-  average: Params,
-  params: Params,
-  *,
-  half_life: int,
-  ramp: float | None,
-  until: int | None,
-) -> Params:
-  """The average after the step that comes after `step` others."""
-  new = ema.update(average, params, ema.decay(step, half_life, ramp))
-  if until is None:
-    return new
-  return jax.tree.map(lambda a, b: jnp.where(step < until, a, b), new, average)
 
 
 def total_steps(stage: Stage, source: Source) -> int:
@@ -180,11 +163,12 @@ def conditions(
   batch: Mapping[str, np.ndarray], num_classes: int
 ) -> dict[str, Any]:
   """A raw batch as objectives see it: `x0`, `cond`, `null` [b, ...]."""
+  rest = {name: array for name, array in batch.items() if name != 'label'}
   if not num_classes:
-    return {'x0': batch['x0'], 'cond': {}, 'null': {}}
+    return {**rest, 'cond': {}, 'null': {}}
   label = batch['label']
   null = {'label': np.full_like(label, num_classes)}
-  return {'x0': batch['x0'], 'cond': {'label': label}, 'null': null}
+  return {**rest, 'cond': {'label': label}, 'null': null}
 
 
 def build_draw(model: Model, source: Source, stage: Stage) -> Draw:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from flowdistill import bind
+from flowdistill import resolve
 from flowdistill.bind import ConfigError, Rooms, Spec, join, suggest
 from flowdistill.overrides import Override, apply_override
 from flowdistill.runlocal import RUNLOCAL, make_tiny
@@ -50,19 +50,19 @@ def load_stages(
   raw, tiny = read_config(source)
   named = 'stages' in raw
 
-  def resolve(stages: Mapping[str, Spec]) -> dict[str, Spec]:
+  def resolve_all(stages: Mapping[str, Spec]) -> dict[str, Spec]:
     where = {name: f'stages.{name}' if named else '' for name in stages}
     return {
-      name: bind.resolve(spec, stage_type, where[name], rooms)
+      name: resolve.resolve(spec, stage_type, where[name], rooms)
       for name, spec in stages.items()
     }
 
-  stages = resolve(split_stages(raw))
+  stages = resolve_all(split_stages(raw))
   if tiny:
     stages = {name: make_tiny(spec) for name, spec in stages.items()}
   for override in overrides:
     changed = apply_override(stages, override, stage_type, rooms, named=named)
-    stages = resolve(changed)
+    stages = resolve_all(changed)
   return stages
 
 

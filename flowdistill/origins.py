@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from flowdistill import bind, build
+from flowdistill import bind, build, resolve
 from flowdistill.bind import ConfigError, Spec
 from flowdistill.build import Model
 from flowdistill.config import ONE_STAGE
@@ -87,7 +87,7 @@ def load_spec(folder: pathlib.Path) -> Spec:
   if 'config' not in made:
     raise ConfigError(f'{folder / CONFIG} was not written by this package')
   try:
-    return bind.resolve(made['config'], Stage, '', build.ROOMS)
+    return resolve.resolve(made['config'], Stage, '', build.ROOMS)
   except ConfigError as error:
     raise ConfigError(f'{folder / CONFIG}: {error}') from error
 

@@ -8,6 +8,7 @@ import pytest
 
 from flowdistill import bind
 from flowdistill.bind import ConfigError
+from flowdistill.resolve import resolve as resolve_in
 
 
 class Shape(Protocol):
@@ -101,7 +102,7 @@ FULL_PAPER = {
 
 
 def resolve(spec, annotation=Drawing, where=''):
-  return bind.resolve(spec, annotation, where, ROOMS)
+  return resolve_in(spec, annotation, where, ROOMS)
 
 
 def bound(spec, annotation=Drawing, where=''):

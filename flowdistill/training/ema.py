@@ -68,6 +68,31 @@ def init_ema(params: Any) -> Any:
   return jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
 
 
+def advance(
+  step: Array,
+  ema: Any,
+  params: Any,
+  *,
+  half_life: float,
+  ramp: float | None,
+  until: int | None,
+) -> Any:
+  """The average after the step that comes after `step` others.
+
+  Args:
+    step: updates made before this one.
+    ema: the average so far.
+    params: after this step.
+    half_life: in steps, see `decay`.
+    ramp: see `decay`.
+    until: from this step on `ema` stays as it is, to the byte.
+  """
+  new = update(ema, params, decay(step, half_life, ramp))
+  if until is None:
+    return new
+  return jax.tree.map(lambda a, b: jnp.where(step < until, a, b), new, ema)
+
+
 def update(ema: Any, params: Any, decay: Array | float) -> Any:
   """p + d (ema − p): exactly the parameters at d = 0, and at a fixed point."""
   return jax.tree.map(

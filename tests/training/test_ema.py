@@ -80,3 +80,12 @@ def test_options():
   for ramp in (0.0, -1.0, float('nan'), float('inf')):
     with pytest.raises(ValueError, match=f'ramp is {ramp}; it is above 0'):
       Ema(ramp=ramp)
+
+
+def test_an_average_stands_still_from_until_on():
+  average, p = {'w': jnp.array([0.3])}, {'w': jnp.array([0.7])}
+  options = {'half_life': 3, 'ramp': None, 'until': 5}
+  before = ema.advance(jnp.int32(4), average, p, **options)
+  np.testing.assert_allclose(before['w'], 0.7 - 0.4 * 0.5 ** (1 / 3), rtol=1e-6)
+  after = ema.advance(jnp.int32(5), average, p, **options)
+  np.testing.assert_array_equal(after['w'], average['w'])
