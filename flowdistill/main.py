@@ -30,6 +30,14 @@ JOB = flags.DEFINE_string('job', 'train', f'One of {", ".join(JOBS)}.')
 DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'One of several hosts: jax.distributed.initialize.'
 )
+COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  None,
+  'With --distributed, HOST:PORT of the first; where a'
+  ' TPU, SLURM or the like says it, none of these three is needed.',
+)
+NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many hosts.')
+PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which one, from 0.')
 
 
 def main(rest: Sequence[tuple[str, str | None]]) -> None:
@@ -50,7 +58,9 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   check.check_stages(stages, workdir, named=ONE_STAGE not in stages)
   check_options(options, stages)
   if DISTRIBUTED.value:
-    jax.distributed.initialize()
+    jax.distributed.initialize(
+      COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    )
   JOBS[JOB.value].run(stages, workdir, options)
 
 

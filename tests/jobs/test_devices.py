@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -16,13 +17,14 @@ COMMAND = (
 )
 
 
-def train(workdir, devices, *more):
+def start(workdir, devices, *more):
   flags = f'--xla_force_host_platform_device_count={devices}'
   command = [sys.executable, '-m', 'flowdistill.main', '--config', tiny.TOY]
-  return subprocess.run(
+  return subprocess.Popen(
     [*command, '--workdir', str(workdir), *COMMAND, *more],
     env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
   )
 
@@ -33,25 +35,46 @@ def losses(workdir):
 
 
 @pytest.fixture(scope='module')
-def eight(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('eight')
-  done = train(workdir, 8)
-  assert done.returncode == 0, done.stderr
+def one(tmp_path_factory):
+  """The workdir of a run on one device."""
+  workdir = tmp_path_factory.mktemp('one')
+  process = start(workdir, 1)
+  errors = process.communicate(timeout=120)[1]
+  assert process.returncode == 0, errors
   return workdir
 
 
-def test_eight_devices_train_as_one_does(eight, tmp_path):
-  done = train(tmp_path, 1)
-  assert done.returncode == 0, done.stderr
-  np.testing.assert_allclose(losses(eight), losses(tmp_path), rtol=1e-4)
-  one, many = (tiny.arrays(w / 'distil') for w in (tmp_path, eight))
-  for name, array in one.items():
-    np.testing.assert_allclose(array, many[name], rtol=1e-3, atol=1e-5)
+def assert_as_one(one, many):
+  np.testing.assert_allclose(losses(one), losses(many), rtol=1e-4)
+  ours, theirs = (tiny.arrays(w / 'distil') for w in (one, many))
+  for name, array in ours.items():
+    np.testing.assert_allclose(array, theirs[name], rtol=1e-3, atol=1e-5)
+
+
+def test_eight_devices_train_as_one_does(one, tmp_path):
+  process = start(tmp_path, 8)
+  errors = process.communicate(timeout=120)[1]
+  assert process.returncode == 0, errors
+  assert_as_one(one, tmp_path)
+
+
+def test_two_processes_train_as_one_does(one, tmp_path):
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{free.getsockname()[1]}'
+  hosts = ['--distributed', f'--coordinator={address}', '--num_processes=2']
+  both = [start(tmp_path, 2, *hosts, f'--process_id={i}') for i in range(2)]
+  printed = [process.communicate(timeout=120) for process in both]
+  assert [process.returncode for process in both] == [0, 0], printed
+  assert 'results and pictures' in printed[0][0]
+  assert 'distil' not in printed[1][0]  # one host shows progress
+  assert_as_one(one, tmp_path)
 
 
 def test_a_batch_that_does_not_divide_names_numbers_that_would(tmp_path):
-  done = train(tmp_path, 8, '--config.train.batch_size=20')
-  assert done.returncode == 2
-  assert 'train.batch_size' in done.stderr
-  assert '16 or 24' in done.stderr
+  process = start(tmp_path, 8, '--config.train.batch_size=20')
+  errors = process.communicate(timeout=120)[1]
+  assert process.returncode == 2
+  assert 'train.batch_size' in errors
+  assert '16 or 24' in errors
   assert not list(tmp_path.iterdir())
