@@ -17,6 +17,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import operator
 import re
 import types
 import typing
@@ -73,7 +74,7 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
   if not is_union(annotation) or type(None) not in args:
     return annotation, False
   rest = tuple(a for a in args if a is not type(None))
-  return typing.Union[rest], True  # noqa: UP007 (built from a tuple)
+  return functools.reduce(operator.or_, rest), True
 
 
 def nearest(word: Any, choices: Iterable[str]) -> str | None:

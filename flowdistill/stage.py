@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from flowdistill.training.ema import Ema
 from flowdistill.training.lengths import Length
+from flowdistill.training.optim import adam, cosine
 from flowdistill.training.state import MAIN
 
 
@@ -132,8 +133,8 @@ class Optim:
     accumulate: steps whose gradients are averaged into one update.
   """
 
-  optimiser: Optimiser = 'adam'  # pyright: ignore[reportAssignmentType]
-  schedule: Schedule = 'cosine'  # pyright: ignore[reportAssignmentType]
+  optimiser: Optimiser = adam
+  schedule: Schedule = cosine
   clip: float | None = 1.0
   accumulate: int = 1
 

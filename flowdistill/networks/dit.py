@@ -161,7 +161,7 @@ class Block(nnx.Module):
 def on_rows(layer: Callable[[Array], Array], h: Array) -> Array:
   """A layer on tokens [b, n, width], as on one matrix of b n rows.
 
-  On a CPU, XLA takes half the time for the gradient of that.
+  It spares XLA a contraction over two axes in the gradient.
   """
   b, n, width = h.shape
   return layer(h.reshape(b * n, width)).reshape(b, n, -1)

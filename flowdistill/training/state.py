@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from flowdistill.flow.transport import velocity_of
 from flowdistill.objectives.roles import Roles
 from flowdistill.training.ema import init_ema
 
@@ -119,7 +120,6 @@ def make_train_step(
       prefix = '' if t.role == 'student' else f'{t.role}/'
       metrics |= {f'{prefix}{name}': value for name, value in own.items()}
     new = update_all(trained, state, grads)
-    # A select: on a CPU, XLA runs the branches of lax.cond at half the speed.
     state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     state = dataclasses.replace(state, finite=finite)
     return state, metrics | {'finite': finite}
@@ -171,11 +171,7 @@ def make_roles(
   def average(role, params, key=None):
     return lambda x_t, t, s, cond: applies[role](params, x_t, t, s, cond, key)
 
-  def instantaneous(role, params):
-    u = average(role, params)
-    return lambda x_t, t, cond: u(x_t, t, t, cond)
-
-  nets = {role: instantaneous(role, p) for role, p in frozen.items()}
+  nets = {role: velocity_of(average(role, p)) for role, p in frozen.items()}
   nets |= {role: average(role, s.params) for role, s in state.roles.items()}
   nets[learning] = average(learning, params, key)
   if state.roles['student'].emas:
