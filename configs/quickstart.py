@@ -37,7 +37,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'objective': {
       'name': 'ayf_emd',
       'times': {'name': 'sorted_uniform'},
-      'guidance': 1.5,
+      'guidance': {'name': 'fixed', 'scale': 1.5},
       'warmup_steps': 1000,
     },
     'train': {'steps': 1400},

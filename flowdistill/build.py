@@ -14,9 +14,15 @@ from flowdistill.bind import Spec
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.source import Source
 from flowdistill.evaluators import EVALUATORS
-from flowdistill.flow.couplings import COUPLINGS, Coupling
-from flowdistill.flow.losses import WEIGHTS, Weight
+from flowdistill.flow.couplings import (
+  ANNEALINGS,
+  COUPLINGS,
+  Annealing,
+  Coupling,
+)
+from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
+from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.overrides import Override
@@ -56,6 +62,8 @@ ROOMS: bind.Rooms = {
   PairLaw: TIME_PAIRS,
   Weight: WEIGHTS,
   Coupling: COUPLINGS,
+  Annealing: ANNEALINGS,
+  ScaleLaw: GUIDANCE,
   Optimiser: OPTIMISERS,
   Schedule: SCHEDULES,
   Features: FEATURES,

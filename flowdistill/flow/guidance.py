@@ -1,19 +1,58 @@
-"""Guidance: combinations of two velocities that move away from the worse."""
+"""Guidance: away from a worse velocity, by a scale that may be drawn.
+
+Classifier-free guidance and autoguidance are one formula: the worse velocity
+is that of the same network without its condition, or of a weaker network.
+"""
+
+from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 
 
-def autoguidance(v: Array, weak: Array, scale: Array | float) -> Array:
-  """λ v + (1 − λ) v_weak: what the better network has over a weaker one.
+class ScaleLaw(Protocol):
+  """law(key, n) -> λ [n]."""
 
-  Source: Karras et al., "Guiding a Diffusion Model with a Bad Version of
-  Itself" (2024), https://arxiv.org/abs/2406.02507, eq. 3.
+  def __call__(self, key: Array, n: int, /) -> Array: ...
+
+
+def extrapolate(v: Array, worse: Array, scale: Array | float) -> Array:
+  """λ v + (1 − λ) v_worse: what the better velocity has over the worse one.
+
+  Source: Ho & Salimans, "Classifier-Free Diffusion Guidance" (2022),
+  https://arxiv.org/abs/2207.12598, eq. 6 (where λ = 1 + w); Karras et al.,
+  "Guiding a Diffusion Model with a Bad Version of Itself" (2024),
+  https://arxiv.org/abs/2406.02507, eq. 3.
 
   Args:
-    v: velocity of the network, [b, ...].
-    weak: velocity of a smaller or less trained one, [b, ...].
-    scale: λ; 1 is v alone.
+    v: velocity of the better network, [b, ...].
+    worse: velocity of the worse one, [b, ...].
+    scale: λ, a number or of the shape of v up to broadcasting; 1 is v alone.
   """
-  return scale * v + (1 - scale) * weak
+  return scale * v + (1 - scale) * worse
+
+
+def fixed(key: Array, n: int, *, scale: float = 1.5) -> Array:
+  """λ is the same for every example."""
+  del key
+  return jnp.full((n,), scale, jnp.float32)
+
+
+def uniform(
+  key: Array, n: int, *, low: float = 1.0, high: float = 3.0
+) -> Array:
+  """λ ~ U[low, high), drawn for every example.
+
+  Source: Align Your Flow (2025), https://arxiv.org/abs/2506.14603, section 3.3.
+
+  Raises:
+    ValueError: unless low < high.
+  """
+  if not low < high:
+    raise ValueError(f'high = {high} must be above low = {low}')
+  return jax.random.uniform(key, (n,), minval=low, maxval=high)
+
+
+GUIDANCE = {'fixed': fixed, 'uniform': uniform}

@@ -1,4 +1,4 @@
-"""Norms and weights of a residual, per example: [b, ...] -> [b]."""
+"""Norms of a residual and losses made of them: [b, ...] -> [b]."""
 
 from typing import Protocol
 
@@ -10,38 +10,74 @@ from flowdistill.flow.transport import expand
 Array = jax.Array
 
 
-class Weight(Protocol):
-  """w(t [b], s [b]) -> [b], the weight of an example in the loss."""
+class Distance(Protocol):
+  """distance(x [b, ...], y [b, ...]) -> [b]."""
 
-  def __call__(self, t: Array, s: Array, /) -> Array: ...
-
-
-def uniform(t: Array, s: Array) -> Array:
-  """Every example counts the same."""
-  del s
-  return jnp.ones_like(t)
-
-
-def snr(t: Array, s: Array, *, offset: float = 1e-3) -> Array:
-  """((1 − t) / (t + offset))², the signal-to-noise ratio at time t.
-
-  Source: Zhu, Liu, Liu, "SlimFlow" (2024), https://arxiv.org/abs/2407.12718.
-
-  Raises:
-    ValueError: if `offset` is negative.
-  """
-  if offset < 0:
-    raise ValueError(f'offset = {offset} must be at least 0')
-  del s
-  return jnp.square((1 - t) / (t + offset))
-
-
-WEIGHTS = {'uniform': uniform, 'snr': snr}
+  def __call__(self, x: Array, y: Array, /) -> Array: ...
 
 
 def squared_norm(x: Array) -> Array:
   """‖x‖², summed over all axes but the first: [b, ...] -> [b]."""
   return jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)))
+
+
+def mean_square(x: Array) -> Array:
+  """The mean of x² over all axes but the first: [b, ...] -> [b]."""
+  return jnp.mean(jnp.square(x), axis=tuple(range(1, x.ndim)))
+
+
+def l2(x: Array, y: Array) -> Array:
+  """The mean of (x − y)² over all axes but the first."""
+  return mean_square(x - y)
+
+
+def l1(x: Array, y: Array) -> Array:
+  """The mean of |x − y| over all axes but the first."""
+  return jnp.mean(jnp.abs(x - y), axis=tuple(range(1, x.ndim)))
+
+
+DISTANCES = {'l2': l2, 'l1': l1}
+
+
+def adaptive(loss: Array, *, p: float, c: float) -> Array:
+  """loss / sg(loss + c)^p, so that no example outweighs the others.
+
+  Source: Geng et al., "Mean Flows for One-step Generative Modeling" (2025),
+  https://arxiv.org/abs/2505.13447, section 4.3 and appendix B.2.
+
+  Args:
+    loss: ‖·‖² summed over the example, [b].
+    p: 0 leaves the loss as it is; 1 divides by it; 0.5 is a pseudo-Huber loss.
+    c: what keeps the division finite, above 0.
+
+  Raises:
+    ValueError: if `c` is not above 0.
+  """
+  if not c > 0:
+    raise ValueError(f'c = {c} must be above 0')
+  return loss / jax.lax.stop_gradient(loss + c) ** p if p else loss
+
+
+def barron(mean_square: Array, *, c: float) -> Array:
+  """m / √(sg(m) + c²): its gradient is that of Barron's loss at α = 1.
+
+  That loss is √(x²/c² + 1) − 1 up to a factor, quadratic near 0 and absolute
+  far from it.
+
+  Source: Barron, "A General and Adaptive Robust Loss Function" (2019),
+  https://arxiv.org/abs/1701.03077, eq. 1 at α = 1, as TwinFlow (2025),
+  https://arxiv.org/abs/2512.05150, uses it.
+
+  Args:
+    mean_square: m, the mean of squares of an example, [b].
+    c: where the one turns into the other, above 0.
+
+  Raises:
+    ValueError: if `c` is not above 0.
+  """
+  if not c > 0:
+    raise ValueError(f'c = {c} must be above 0')
+  return mean_square / jnp.sqrt(jax.lax.stop_gradient(mean_square) + c**2)
 
 
 def normalise_tangent(g: Array, c: float) -> Array:

@@ -6,10 +6,13 @@ coupling is paired, `x1`. The answer is (loss [b], metrics: name -> scalar).
 """
 
 from flowdistill.objectives.align_your_flow import ayf_emd, ayf_lmd
+from flowdistill.objectives.consistency import ect, scm
 from flowdistill.objectives.rectified_flow import rectified_flow
 
 OBJECTIVES = {
   'rectified_flow': rectified_flow,
   'ayf_emd': ayf_emd,
   'ayf_lmd': ayf_lmd,
+  'ect': ect,
+  'scm': scm,
 }

@@ -21,15 +21,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from flowdistill.flow.guidance import autoguidance
-from flowdistill.flow.losses import Weight, normalise_tangent, squared_norm
-from flowdistill.flow.losses import uniform as uniform_weight
+from flowdistill.flow.guidance import ScaleLaw
 from flowdistill.flow.times import PairLaw, interval
 from flowdistill.flow.transport import expand, interpolate
+from flowdistill.flow.weights import Weight, uniform
+from flowdistill.objectives.guided import guided_teacher
 from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.tangent import Loss, regress_on_tangent, warm_up
 
 Array = jax.Array
-Loss = tuple[Array, dict[str, Array]]
 
 
 def ayf_emd(
@@ -39,8 +39,9 @@ def ayf_emd(
   step: Array,
   *,
   times: PairLaw = interval,
-  weight: Weight = uniform_weight,
-  guidance: float = 1.0,
+  weight: Weight = uniform,
+  guidance: ScaleLaw | None = None,
+  against: str = 'weak',
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
@@ -48,13 +49,16 @@ def ayf_emd(
   """Eulerian map distillation (AYF-EMD), Algorithm 1.
 
   Args:
-    nets: uses `student` (F), `teacher` (v_φ), and with guidance `weak`.
-    batch: `x0` [b, ...] and `cond`.
+    nets: uses `student` (F), `teacher` (v_φ), and for autoguidance `weak`.
+    batch: `x0` [b, ...], `cond` and `null`.
     key: of this step.
     step: of the stage, for the warm-up of r.
     times: law of (t, s).
     weight: w(t, s).
-    guidance: λ of autoguidance, v = λ v_φ + (1 − λ) v_weak; 1 is v_φ alone.
+    guidance: law of λ in v = λ v_φ + (1 − λ) v_worse, which the student is
+      told as cond['guidance']; None is v_φ alone.
+    against: what is worse: 'weak' is autoguidance, 'null' classifier-free
+      guidance.
     max_r: what r rises to, in [0, 1]; 1 is the exact condition.
     warmup_steps: H; r = min(max_r, step / H). 0 starts at max_r.
     c: of the tangent normalisation g / (‖g‖ + c); None leaves g as it is.
@@ -63,19 +67,20 @@ def ayf_emd(
     loss [b], and the means of ‖g‖ before normalisation and of r.
 
   Raises:
-    ValueError: if `max_r`, `warmup_steps` or `c` is out of range.
+    ValueError: if `max_r`, `warmup_steps`, `against` or `c` is out of range.
   """
-  x0, cond = batch['x0'], batch['cond']
-  key_t, key_x = jax.random.split(key)
+  x0 = batch['x0']
+  key_t, key_x, key_g = jax.random.split(key, 3)
   t, s = times(key_t, len(x0))  # Line 4
+  teacher, cond = guided_teacher(nets, batch, key_g, guidance, against)
   x_t = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
-  v = _guided(nets, x_t, t, cond, guidance)  # Line 6
-  r = _ramp(step, max_r, warmup_steps)  # Line 7
+  v = teacher(x_t, t)  # Line 6
+  r = warm_up(step, max_r, warmup_steps)  # Line 7
   F, dF_dt = jax.jvp(
     lambda x, t: nets.student(x, t, s, cond), (x_t, t), (v, jnp.ones_like(t))
   )
   g = (F - v) + r * expand(t - s, x_t) * dF_dt  # Line 8
-  return _regress(F, g, weight(t, s), c, r)  # Lines 9, 10
+  return regress_on_tangent(F, g, weight(t, s), c, r)  # Lines 9, 10
 
 
 def ayf_lmd(
@@ -85,8 +90,9 @@ def ayf_lmd(
   step: Array,
   *,
   times: PairLaw = interval,
-  weight: Weight = uniform_weight,
-  guidance: float = 1.0,
+  weight: Weight = uniform,
+  guidance: ScaleLaw | None = None,
+  against: str = 'weak',
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
@@ -96,43 +102,17 @@ def ayf_lmd(
   It over-smooths images: the paper prefers EMD. r and the normalisation are
   Algorithm 1's, carried over.
   """
-  x0, cond = batch['x0'], batch['cond']
-  key_t, key_x = jax.random.split(key)
+  x0 = batch['x0']
+  key_t, key_x, key_g = jax.random.split(key, 3)
   t, s = times(key_t, len(x0))
+  teacher, cond = guided_teacher(nets, batch, key_g, guidance, against)
   x_t = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
-  r = _ramp(step, max_r, warmup_steps)
+  r = warm_up(step, max_r, warmup_steps)
   F, dF_ds = jax.jvp(
     lambda s: nets.student(x_t, t, s, cond), (s,), (jnp.ones_like(s),)
   )
   jump = expand(s - t, x_t)
   f = jax.lax.stop_gradient(x_t + jump * F)
-  v = _guided(nets, f, s, cond, guidance)
+  v = teacher(f, s)
   g = (F - v) + r * jump * dF_ds
-  return _regress(F, g, weight(t, s), c, r)
-
-
-def _guided(
-  nets: Roles, x_t: Array, t: Array, cond: Any, scale: float
-) -> Array:
-  v = nets.teacher(x_t, t, cond)
-  if scale != 1:
-    v = autoguidance(v, nets.weak(x_t, t, cond), scale)
-  return jax.lax.stop_gradient(v)
-
-
-def _ramp(step: Array, max_r: float, warmup_steps: int) -> Array:
-  if not 0 <= max_r <= 1:
-    raise ValueError(f'max_r = {max_r} must lie in [0, 1]')
-  if warmup_steps < 0:
-    raise ValueError(f'warmup_steps = {warmup_steps} must be at least 0')
-  return jnp.minimum(max_r, step / warmup_steps if warmup_steps else max_r)
-
-
-def _regress(
-  F: Array, g: Array, weight: Array, c: float | None, r: Array
-) -> Loss:
-  g = jax.lax.stop_gradient(g)
-  metrics = {'tangent_norm': jnp.mean(jnp.sqrt(squared_norm(g))), 'r': r}
-  g = g if c is None else normalise_tangent(g, c)
-  target = jax.lax.stop_gradient(F - g)
-  return weight * squared_norm(F - target), metrics
+  return regress_on_tangent(F, g, weight(t, s), c, r)

@@ -2,7 +2,9 @@
 
 Source: Liu, Gong, Liu, "Flow Straight and Fast: Learning to Generate and
 Transfer Data with Rectified Flow" (2022), https://arxiv.org/abs/2209.03003,
-eq. 1. With the coupling `paired` it is reflow (section 2.2 there).
+eq. 1. With the coupling `paired` it is reflow (section 2.2 there), with
+`annealed` SlimFlow's annealed reflow (2024), https://arxiv.org/abs/2407.12718,
+section 3.1.
 """
 
 from collections.abc import Mapping
@@ -11,10 +13,11 @@ from typing import Any
 import jax
 
 from flowdistill.flow.couplings import Coupling, independent
-from flowdistill.flow.losses import Weight, squared_norm
-from flowdistill.flow.losses import uniform as uniform_weight
+from flowdistill.flow.losses import squared_norm
 from flowdistill.flow.times import TimeLaw, uniform
 from flowdistill.flow.transport import interpolate
+from flowdistill.flow.weights import Weight
+from flowdistill.flow.weights import uniform as uniform_weight
 from flowdistill.objectives.roles import Roles
 
 Array = jax.Array
@@ -34,9 +37,9 @@ def rectified_flow(
 
   Args:
     nets: uses `student`, asked for its velocity u(x_t, t, t).
-    batch: `x0` [b, ...] and `cond`; with the coupling `paired` also `x1`.
+    batch: `x0` [b, ...] and `cond`; with pairs also `x1`.
     key: of this step.
-    step: unused, every objective takes it.
+    step: of the stage, for a coupling that is annealed.
     times: law of t.
     coupling: of data and noise.
     weight: w(t, s), here asked at s = t.
@@ -44,9 +47,8 @@ def rectified_flow(
   Returns:
     loss [b], no metrics.
   """
-  del step
   key_t, key_x = jax.random.split(key)
-  x0, x1 = coupling(key_x, batch)
+  x0, x1 = coupling(key_x, batch, step)
   t = times(key_t, len(x0))
   v = nets.student(interpolate(x0, x1, t), t, t, batch['cond'])
   return weight(t, t) * squared_norm(v - (x1 - x0)), {}

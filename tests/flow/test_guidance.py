@@ -1,19 +1,21 @@
 """Guided Gaussian flows are linear flows, so their maps are known."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Gaussian
+from scipy import stats
 
-from flowdistill.flow.guidance import autoguidance
+from flowdistill.flow.guidance import extrapolate, fixed, uniform
 
 STRONG, WEAK = Gaussian(std=0.5), Gaussian(std=0.8)
 
 
 def test_scale_one_is_the_network_alone_and_zero_the_weak_one():
   v, weak = jnp.array([1.0, -2.0]), jnp.array([0.3, 4.0])
-  np.testing.assert_array_equal(autoguidance(v, weak, 1.0), v)
-  np.testing.assert_array_equal(autoguidance(v, weak, 0.0), weak)
+  np.testing.assert_array_equal(extrapolate(v, weak, 1.0), v)
+  np.testing.assert_array_equal(extrapolate(v, weak, 0.0), weak)
 
 
 @pytest.mark.usefixtures('x64')
@@ -22,7 +24,7 @@ def test_the_guided_flow_is_a_product_of_powers_of_both(scale):
   """x'/x is the guided rate, so log f is its integral: the midpoint rule."""
   times = jnp.linspace(0.9, 0.2, 4001)
   m = (times[1:] + times[:-1]) / 2
-  rate = autoguidance(STRONG.rate(m), WEAK.rate(m), scale)
+  rate = extrapolate(STRONG.rate(m), WEAK.rate(m), scale)
   f = float(jnp.exp(jnp.sum(jnp.diff(times) * rate)))
   strong, weak = (
     float(flow.variance(times[-1]) / flow.variance(times[0]))
@@ -30,3 +32,15 @@ def test_the_guided_flow_is_a_product_of_powers_of_both(scale):
   )
   exact = strong ** (scale / 2) * weak ** ((1 - scale) / 2)
   np.testing.assert_allclose(f, exact, rtol=1e-6)
+
+
+def test_a_fixed_scale_is_the_same_for_all():
+  scale = fixed(jax.random.key(0), 5, scale=2.5)
+  np.testing.assert_array_equal(scale, np.full(5, 2.5, np.float32))
+
+
+def test_a_drawn_scale_is_uniform():
+  scale = uniform(jax.random.key(0), 20_000, low=1.0, high=3.0)
+  assert stats.kstest(np.asarray(scale), stats.uniform(1, 2).cdf).pvalue > 0.01
+  with pytest.raises(ValueError, match='high = 1 must be above low = 2'):
+    uniform(jax.random.key(0), 1, low=2, high=1)

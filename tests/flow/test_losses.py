@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -6,10 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flowdistill.flow.losses import (
+  adaptive,
+  barron,
+  l1,
+  l2,
+  mean_square,
   normalise_tangent,
-  snr,
   squared_norm,
-  uniform,
 )
 
 G = arrays(np.float32, (3, 2, 2), elements=st.floats(-9, 9, width=32))
@@ -37,8 +41,35 @@ def test_a_tangent_of_zero_stays_zero():
   np.testing.assert_array_equal(g, np.zeros((3, 2)))
 
 
-def test_weights():
-  t, s = jnp.array([0.25, 0.5, 1.0]), jnp.zeros(3)
-  np.testing.assert_array_equal(uniform(t, s), np.ones(3))
-  np.testing.assert_allclose(snr(t, s, offset=0.0), [9, 1, 0], rtol=1e-6)
-  assert snr(jnp.zeros(1), s[:1]).item() == pytest.approx(1e6)
+def test_distances_are_means_over_an_example():
+  x, y = jnp.arange(6.0).reshape(1, 2, 3), jnp.zeros((1, 2, 3))
+  assert mean_square(x).item() == pytest.approx(55 / 6)
+  assert l2(x, y + 1).item() == pytest.approx((1 + 0 + 1 + 4 + 9 + 16) / 6)
+  assert l1(x, y + 1).item() == pytest.approx((1 + 0 + 1 + 2 + 3 + 4) / 6)
+
+
+@pytest.mark.parametrize(('p', 'power'), [(1.0, 0.0), (0.5, 1.0), (0.0, 2.0)])
+def test_the_gradient_of_an_adaptive_loss_is_a_power(p, power):
+  """Far from 0, that of ‖x‖^(2 − 2p): d/dx x² / (x² + c)^p ~ x^(1 − 2p)."""
+
+  def slope(x):
+    return jax.grad(lambda x: adaptive(x**2, p=p, c=1e-6))(x)
+
+  ratio = slope(20.0) / slope(10.0)
+  assert float(ratio) == pytest.approx(2 ** (power - 1), rel=1e-4)
+
+
+def test_c_of_an_adaptive_loss_counts_near_zero():
+  loss = adaptive(jnp.array([0.0, 0.5, 9.5]), p=1.0, c=0.5)
+  np.testing.assert_allclose(loss, [0, 0.5, 0.95], rtol=1e-6)
+  with pytest.raises(ValueError, match='c = 0 must'):
+    adaptive(jnp.ones(1), p=1.0, c=0)
+
+
+@pytest.mark.parametrize('x', [1e-3, 0.2, 3.0])
+def test_barron_has_the_gradient_of_its_loss(x):
+  """2 c ∂/∂x √(x²/c² + 1) = 2 x / √(x² + c²)."""
+  slope = jax.grad(lambda x: barron(x**2, c=0.2))(x)
+  assert float(slope) == pytest.approx(2 * x / (x**2 + 0.2**2) ** 0.5, rel=1e-5)
+  with pytest.raises(ValueError, match='c = 0 must'):
+    barron(jnp.ones(1), c=0)

@@ -37,6 +37,53 @@ def test_logit_normal():
   assert p_value(t, normal(-0.6, 1.76)) < 1e-4
 
 
+def test_beta():
+  t = times.beta(KEY, N, a=2.0, b=3.0, low=0.1, high=0.9)
+  assert p_value(t, stats.beta(2, 3, loc=0.1, scale=0.8).cdf) > 0.01
+  assert p_value(t, stats.beta(3, 2, loc=0.1, scale=0.8).cdf) < SHARP
+  assert p_value(times.beta(KEY, N), 'uniform') > 0.01
+
+
+def test_the_ends_and_the_steps_of_a_grid():
+  np.testing.assert_array_equal(times.fixed(KEY, 3, t=0.25), [0.25] * 3)
+  np.testing.assert_array_equal(times.fixed(KEY, 3), [1.0] * 3)
+  t = np.asarray(times.ends(KEY, N, noise_share=0.3))
+  assert set(t) == {0.0, 1.0}
+  assert t.mean() == pytest.approx(0.3, abs=4 * 0.46 / N**0.5)
+  values, counts = np.unique(times.grid(KEY, N, steps=4), return_counts=True)
+  np.testing.assert_array_equal(values, [0.25, 0.5, 0.75, 1.0])
+  assert stats.chisquare(counts).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+  ('law', 'options', 'message'),
+  [
+    (times.beta, {'a': 0}, 'a = 0 must be above 0'),
+    (times.beta, {'b': -1}, 'b = -1 must be above 0'),
+    (times.beta, {'low': 0.5, 'high': 0.5}, 'high = 0.5 must lie'),
+    (times.fixed, {'t': 1.5}, 't = 1.5 must lie'),
+    (times.ends, {'noise_share': 2}, 'noise_share = 2 must lie'),
+    (times.grid, {'steps': 0}, 'steps = 0 must be at least 1'),
+    (times.ordered, {'instant': 1.5}, 'instant = 1.5 must lie'),
+  ],
+)
+def test_an_option_out_of_range_is_named(law, options, message):
+  with pytest.raises(ValueError, match=message):
+    law(KEY, 3, **options)
+
+
+@pytest.mark.parametrize(
+  'law', [times.interval, times.ordered, times.sorted_uniform]
+)
+def test_a_share_of_the_pairs_is_one_instant(law):
+  t, s = law(KEY, N, instant=0.75)
+  assert float(np.mean(t == s)) == pytest.approx(0.75, abs=0.02)
+  plain = np.asarray(law(KEY, N)[0])
+  assert stats.ks_2samp(np.asarray(t), plain).pvalue > 0.01
+  assert np.all(law(KEY, 9, instant=1.0)[0] == law(KEY, 9, instant=1.0)[1])
+  assert not np.any(law(KEY, N)[0] == law(KEY, N)[1])
+
+
 def test_interval():
   t, s = map(np.float64, times.interval(KEY, N, mean=-0.8, std=1.0))
   share = s / (1 - (t - s))
@@ -71,10 +118,10 @@ def test_pairs_are_ordered_and_in_range(mean, std, seed):
 @pytest.mark.parametrize('name', [*times.TIMES, *times.TIME_PAIRS])
 def test_a_law_is_a_function_of_its_key(name):
   law = (times.TIMES | times.TIME_PAIRS)[name]
-  draw = [np.asarray(law(jax.random.key(k), 8)) for k in (1, 1, 2)]
+  draw = [np.asarray(law(jax.random.key(k), 64)) for k in (1, 1, 2)]
   np.testing.assert_array_equal(draw[0], draw[1])
-  assert (draw[0] != draw[2]).all()
-  assert draw[0].shape[-1] == 8
+  assert np.any(draw[0] != draw[2]) or name in {'fixed', 'grid'}  # with steps=1
+  assert draw[0].shape[-1] == 64
   assert draw[0].dtype == np.float32
 
 

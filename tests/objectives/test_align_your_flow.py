@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from oracle import Gaussian
 
-from flowdistill.flow.losses import snr
 from flowdistill.flow.times import interval, ordered, sorted_uniform
-from flowdistill.flow.transport import expand
+from flowdistill.flow.weights import snr
 from flowdistill.objectives import ayf_emd, ayf_lmd
-from flowdistill.objectives.roles import MissingRole, Roles
+from flowdistill.objectives.roles import Roles
 
 pytestmark = pytest.mark.usefixtures('x64')
 FLOW = Gaussian(std=0.5)
@@ -230,27 +229,3 @@ def test_a_missing_teacher_names_the_key_that_fills_it(objective):
   alone = Roles(student=FLOW.average_velocity)
   with pytest.raises(AttributeError, match=r'nets\.teacher.*frozen\.teacher'):
     objective(alone, batch(), KEY, 0)
-
-
-@BOTH
-@pytest.mark.parametrize('scale', [0.5, 1.5, 3.0])
-def test_the_exact_map_of_the_guided_flow_has_no_tangent(objective, scale):
-  """λ v + (1 − λ) v_weak of two Gaussians is linear, with f known."""
-  weak = Gaussian(std=0.8)
-
-  def student(x, t, s, cond):
-    ratio, of_weak = (f.variance(s) / f.variance(t) for f in (FLOW, weak))
-    f = ratio ** (scale / 2) * of_weak ** ((1 - scale) / 2)
-    return expand((f - 1) / (s - t), x) * x
-
-  guided = Roles(student=student, teacher=FLOW.velocity, weak=weak.velocity)
-  loss, _ = objective(guided, batch(), KEY, 0, guidance=scale, **EXACT)
-  np.testing.assert_array_less(np.sqrt(loss), 1e-8)
-  loss, _ = objective(guided, batch(), KEY, 0, guidance=1.0, **EXACT)
-  assert np.mean(np.sqrt(loss)) > 1e-2
-
-
-@BOTH
-def test_guidance_asks_for_a_weak_network(objective):
-  with pytest.raises(MissingRole, match=r'frozen\.weak'):
-    objective(nets(), batch(), KEY, 0, guidance=2.0)

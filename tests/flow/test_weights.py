@@ -1,0 +1,57 @@
+"""Each weight at times where it is easily worked out by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowdistill.flow.weights import WEIGHTS, karras, snr, tangent
+
+T = jnp.array([0.25, 0.5, 1.0])
+EXPECTED = {
+  'uniform': [1, 1, 1],
+  'snr': [9, 1, 0],
+  'inverse_snr': [1 / 9, 1, np.inf],
+  'snr_plus_one': [10, 2, 1],
+  'karras': [13, 5, 4],
+  'truncated_snr': [9, 1, 1],
+  'square': [1 / 16, 1 / 4, 1],
+}
+
+
+@pytest.mark.parametrize('name', EXPECTED)
+def test_by_hand(name):
+  by_ratio = 'snr' in name or name == 'karras'
+  options = {'offset': 0.0} if by_ratio else {}
+  weight = WEIGHTS[name](T, jnp.zeros(3), **options)
+  np.testing.assert_allclose(weight, EXPECTED[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', WEIGHTS)
+def test_by_default_it_is_finite(name):
+  t = jnp.array([0.0, 1.0, 1.0])
+  weight = np.asarray(WEIGHTS[name](t, jnp.array([0.0, 0.0, 1.0])))
+  assert np.all(np.isfinite(weight)) and np.all(weight >= 0)
+
+
+def test_options():
+  zero = jnp.zeros(1)
+  assert snr(zero, zero).item() == pytest.approx(1e6)
+  assert karras(zero + 1, zero, std=0.25).item() == pytest.approx(16)
+  for weight, options, message in (
+    (snr, {'offset': -1}, 'offset = -1 must'),
+    (karras, {'std': 0}, 'std = 0 must'),
+    (tangent, {'period': 2}, 'period = 2 must'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      weight(zero, zero, **options)
+
+
+def test_tangent_grows_as_the_jump_shrinks():
+  """tan(π / 4) = 1 for a jump of 0.375; the sign of a time does not count."""
+  t, s = jnp.array([1.0, 0.875, -0.875]), jnp.array([0.0, 0.5, -0.5])
+  np.testing.assert_allclose(tangent(t, s), [1, 2, 2], rtol=1e-5)
+  np.testing.assert_allclose(
+    tangent(t[1:2], s[1:2], period=2.6),
+    1 + np.tan(0.625 * np.pi / 2.6),
+    rtol=1e-5,
+  )
