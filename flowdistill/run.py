@@ -14,6 +14,7 @@ import numpy as np
 
 from flowdistill import build, origins
 from flowdistill.bind import ConfigError, suggest
+from flowdistill.build import Generator
 from flowdistill.datasets.source import Source
 from flowdistill.origins import Trainee
 from flowdistill.stage import Origin
@@ -39,7 +40,7 @@ class Run:
     *,
     model: str = 'student',
     sampler: str = 'flow_map',
-    nfe: int = 4,
+    nfe: int | None = 4,
     label: int | Sequence[int] | None = None,
     seed: int = 0,
     **options: Any,
@@ -50,10 +51,10 @@ class Run:
       n: how many.
       model: a role of this stage.
       sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
-      nfe: calls of the network for one example.
+      nfe: network calls for one example; None for 'rk45', which adapts.
       label: one class for all, or n classes; None goes through all classes.
       seed: of the noise.
-      **options: of the sampler, such as gamma.
+      **options: of the sampler, such as gamma; 'grid' and 'guidance'.
 
     Returns:
       float32 [n, ...] in the range of the data.
@@ -61,19 +62,55 @@ class Run:
     Raises:
       ValueError: for an unknown name, or an nfe that the sampler cannot have.
     """
+    cond = conditions(self.source.num_classes, n, label)
+    draw = self._generator(model)
+    build.check_sampler(sampler, nfe, scalars=draw.scalars, **options)
+    how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, **options}
+    return draw(n, cond=cond, **how).x
+
+  def encode(
+    self,
+    x0: np.ndarray,
+    *,
+    model: str = 'student',
+    sampler: str = 'heun',
+    nfe: int | None = 32,
+    label: int | Sequence[int] | None = None,
+    **options: Any,
+  ) -> np.ndarray:
+    """Goes back from data to noise: `sample` leads from there to x0 again.
+
+    Args:
+      x0: [n, ...] in the range of the data.
+      model: a role of this stage, whose u(x_t, t, t) is its velocity.
+      sampler: a solver of the ODE, as 'euler', 'heun', 'rk4' or 'rk45'.
+      nfe: network calls for one example; None for 'rk45'.
+      label: one class for all, or n classes; None is "no class".
+      **options: of the sampler, 'grid' and 'guidance'.
+
+    Returns:
+      float32 [n, ...], standard normal if x0 is like the data.
+
+    Raises:
+      ValueError: for an unknown name, a sampler that cannot go back, or an nfe
+        that it cannot have.
+    """
+    classes = self.source.num_classes
+    label = classes if label is None and classes else label
+    cond = conditions(classes, len(x0), label)
+    draw = self._generator(model)
+    build.check_sampler(
+      sampler, nfe, backwards=True, scalars=draw.scalars, **options
+    )
+    how = {'sampler': sampler, 'nfe': nfe, **options}
+    return draw.encode(x0, cond=cond, **how).x
+
+  def _generator(self, model: str) -> Generator:
     if model not in self.models:
       raise ConfigError(f'no model {model!r}; {suggest(model, self.models)}')
     chosen = self.models[model]
-    draw = build.build_draw(chosen.model, self.source, chosen.stage)
-    cond = conditions(self.source.num_classes, n, label)
-    return draw(
-      chosen.params,
-      n,
-      sampler=sampler,
-      nfe=nfe,
-      cond=cond,
-      seed=seed,
-      **options,
+    return build.build_generator(
+      chosen.model, chosen.params, self.source, chosen.stage
     )
 
 
@@ -93,7 +130,7 @@ def load(
   folder = pathlib.Path(workdir).expanduser()
   folder = folder / stage if stage else origins.last_stage(folder)
   spec = origins.load_spec(origins.last_stage(folder))
-  frozen = build.bind_stage(spec).frozen
+  frozen = build.bind_stage(spec).flows
   student = origins.load_weights(Origin(str(folder), weights), folder)
   models = {'student': student} | {
     role: origins.load_weights(origin, folder.parent)

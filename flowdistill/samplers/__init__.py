@@ -6,15 +6,42 @@ says at which times it stops, `integrate` drives it, `draw` does all of it for
 a network with parameters.
 """
 
-from flowdistill.samplers.grids import explicit, shifted, uniform
-from flowdistill.samplers.jumps import flow_map, gamma
+from flowdistill.samplers.grids import (
+  explicit,
+  karras,
+  kumaraswamy,
+  logit_normal,
+  shifted,
+  uniform,
+)
+from flowdistill.samplers.jumps import (
+  consistency,
+  flow_map,
+  gamma,
+  jump_renoise,
+)
 from flowdistill.samplers.ode import euler, heun, rk4
+from flowdistill.samplers.rk45 import rk45
+from flowdistill.samplers.unified import any_style, few, mul
 
 SAMPLERS = {
   'euler': euler,
   'heun': heun,
   'rk4': rk4,
+  'rk45': rk45,
   'flow_map': flow_map,
+  'consistency': consistency,
   'gamma': gamma,
+  'jump_renoise': jump_renoise,
+  'few': few,
+  'any': any_style,
+  'mul': mul,
 }
-GRIDS = {'uniform': uniform, 'shifted': shifted, 'explicit': explicit}
+GRIDS = {
+  'uniform': uniform,
+  'shifted': shifted,
+  'logit_normal': logit_normal,
+  'karras': karras,
+  'kumaraswamy': kumaraswamy,
+  'explicit': explicit,
+}

@@ -5,16 +5,20 @@ same to the byte however many are drawn, and to float tolerance whatever the
 batch size.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowdistill.samplers import GRIDS, SAMPLERS
-from flowdistill.samplers.integrate import sample, steps_for
+from flowdistill.samplers import rows
+from flowdistill.samplers.guided import Guidance, calls, guide
+from flowdistill.samplers.integrate import adapt, sample
+from flowdistill.samplers.plan import Grid, Plan, make_plan
+from flowdistill.samplers.sampler import AverageVelocity
 
 Array = jax.Array
 Cond = Mapping[str, np.ndarray]
@@ -22,8 +26,31 @@ Network = Callable[[Any, Array, Array, Array, Any], Array]
 """apply(params, x_t [b, ...], t [b], s [b], cond) -> [b, ...]."""
 
 
-class Draw(Protocol):
-  """draw(params, n, ...) -> n examples of a network, float32 [n, ...]."""
+class Samples(NamedTuple):
+  """Examples, and what they cost.
+
+  Attributes:
+    x: float32 [n, ...].
+    nfe: int32 [n], network calls for each example, those of guidance too.
+  """
+
+  x: np.ndarray
+  nfe: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+  """draw(params, n, ...) -> n examples of a network, and the way back.
+
+  Attributes:
+    apply: the network; a program is compiled once for each.
+    shape: of one example.
+    batch_size: of the network's calls.
+  """
+
+  apply: Network
+  shape: tuple[int, ...]
+  batch_size: int
 
   def __call__(
     self,
@@ -31,68 +58,171 @@ class Draw(Protocol):
     n: int,
     *,
     sampler: str = 'euler',
-    nfe: int = 8,
+    nfe: int | None = 8,
     cond: Cond | None = None,
+    null: Cond | None = None,
+    guidance: Guidance | None = None,
     seed: int = 0,
-    grid: str | Mapping[str, Any] = 'uniform',
+    grid: Grid = 'uniform',
     **options: Any,
-  ) -> np.ndarray:
+  ) -> Samples:
     """Draws examples 0 to n − 1 of a seed.
 
     Args:
       params: of the network.
       n: number of examples, at least 1.
       sampler: a name in SAMPLERS.
-      nfe: calls of the network for one example.
+      nfe: network calls for one example, those of guidance too; None for a
+        sampler that chooses its steps.
       cond: name -> array [n, ...].
+      null: the same names, of the unconditional condition.
+      guidance: λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}: at the times from
+        low to high, λ u(cond) + (1 − λ) u(null) in the place of u(cond).
       seed: noise i, and every draw after it, is a function of (seed, i).
       grid: a name in GRIDS, or {'name': a name, and that grid's options}.
       **options: of the sampler.
 
     Raises:
       ValueError: for an unknown name, an option out of range, an nfe that the
-        sampler cannot have, or a condition whose length is not n.
+        sampler cannot have, guidance without `null`, a condition whose length
+        is not n, or a tolerance that is not reached.
     """
-    ...
+    plan = make_plan(sampler, nfe, options, grid=grid, guidance=guidance)
+    key = jax.random.key(seed)
 
+    def start(index: np.ndarray) -> tuple[Array, Array]:
+      return _noise(key, index, self.shape)
 
-def make_draw(
-  apply: Network, shape: tuple[int, ...], *, batch_size: int
-) -> Draw:
-  """Returns `draw` for a network of examples of `shape`.
+    return self._solve(params, n, plan, start, cond, null)
 
-  It compiles once per sampler, its options and the number of steps; the
-  parameters are an argument of the compiled program.
-  """
+  def encode(
+    self,
+    params: Any,
+    x0: np.ndarray,
+    *,
+    sampler: str = 'heun',
+    nfe: int | None = 8,
+    cond: Cond | None = None,
+    null: Cond | None = None,
+    guidance: Guidance | None = None,
+    grid: Grid = 'uniform',
+    **options: Any,
+  ) -> Samples:
+    """Goes from data x0 [n, ...] to noise, along the grid from its end.
 
-  @functools.partial(jax.jit, static_argnames=('sampler', 'options'))
-  def run(params, x1, keys, cond, times, sampler, options):
-    method = SAMPLERS[sampler](
-      lambda x, t, s: apply(params, x, t, s, cond), **dict(options)
+    Args:
+      params: of the network.
+      x0: [n, ...].
+      sampler: a solver of the ODE: euler, heun, rk4 or rk45.
+      nfe: as for drawing, and so are the others.
+      cond: name -> array [n, ...].
+      null: the same names, of the unconditional condition.
+      guidance: λ, or a dict.
+      grid: a name in GRIDS, or a dict.
+      **options: of the sampler.
+
+    Raises:
+      ValueError: as for drawing, and for a sampler that cannot go backwards.
+    """
+    plan = make_plan(
+      sampler, nfe, options, grid=grid, guidance=guidance, backwards=True
     )
-    return sample(method, times, x1, keys)
+    data = np.asarray(x0, np.float32)
 
-  def draw(
+    def start(index: np.ndarray) -> tuple[Any, Array]:
+      unused = jax.random.split(jax.random.key(0), len(index))
+      return rows.take(data, index), unused
+
+    return self._solve(params, len(x0), plan, start, cond, null)
+
+  def ask(
+    self,
+    params: Any,
+    x_t: np.ndarray,
+    t: np.ndarray,
+    s: np.ndarray,
+    cond: Cond | None = None,
+  ) -> np.ndarray:
+    """The network itself, u(x_t [n, ...], t [n], s [n], cond) [n, ...].
+
+    Raises:
+      ValueError: for arrays that have not n rows.
+    """
+    asked = {'x_t': x_t, 't': t, 's': s}
+    rows.check(len(x_t), asked=asked, cond=cond or {})
+    given = [np.asarray(a, np.float32) for a in asked.values()], cond or {}
+    batches = []
+    for index in rows.indices(len(x_t), self.batch_size):
+      now, conds = rows.take(given, index)
+      batches.append(_ask(self.apply, params, *now, conds))
+    return np.concatenate(batches)[: len(x_t)]
+
+  def _solve(
+    self,
     params: Any,
     n: int,
-    *,
-    sampler: str = 'euler',
-    nfe: int = 8,
-    cond: Cond | None = None,
-    seed: int = 0,
-    grid: str | Mapping[str, Any] = 'uniform',
-    **options: Any,
-  ) -> np.ndarray:
-    times = _times(sampler, options, nfe, grid)
-    key, frozen = jax.random.key(seed), tuple(sorted(options.items()))
+    plan: Plan,
+    start: Callable[[np.ndarray], tuple[Any, Array]],
+    cond: Cond | None,
+    null: Cond | None,
+  ) -> Samples:
+    """`start(index)` is (x, keys) of the examples of one batch."""
+    conds = cond or {}, _needed(null, plan, cond)
+    rows.check(n, cond=conds[0], null=conds[1])
     batches = []
-    for index, rows in _batches(n, batch_size, cond or {}):
-      x1, keys = _noise(key, index, shape)
-      x0 = run(params, x1, keys, rows, times, sampler, frozen)
-      batches.append(np.asarray(x0))
-    return np.concatenate(batches)[:n]
+    for index in rows.indices(n, self.batch_size):
+      now = *start(index), *rows.take(conds, index)
+      batches.append(_run(self.apply, params, plan, *now))
+    x, nfe, arrived = (
+      np.concatenate(parts)[:n] for parts in zip(*batches, strict=True)
+    )
+    if plan.control is not None:
+      plan.control.check_arrived(arrived)
+    return Samples(x, nfe)
 
-  return draw
+
+def _needed(null: Cond | None, plan: Plan, cond: Cond | None) -> Cond:
+  """`null` where there is guidance, which has to lead away from something."""
+  if plan.guidance is None:
+    return {}
+  if not null or set(null) != set(cond or {}):
+    raise ValueError(
+      'guidance leads away from `null`, which must have what `cond` has: '
+      f'{sorted(cond or {})}, not {sorted(null or {})}'
+    )
+  return null
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(
+  apply: Network,
+  params: Any,
+  plan: Plan,
+  x: Array,
+  keys: Array,
+  cond: Any,
+  null: Any,
+) -> tuple[Array, Array, Array]:
+  """(x [b, ...], nfe [b], whether it arrived [b]); one program per `apply`."""
+
+  def given(cond: Any) -> AverageVelocity:
+    return lambda x, t, s: apply(params, x, t, s, cond)
+
+  u = given(cond)
+  if plan.guidance is not None:
+    u = guide(u, given(null), plan.guidance)
+  method, n = plan.method(u), len(x)
+  if method.control is None:
+    x = sample(method, plan.times, x, keys)
+    return x, jnp.full(n, plan.nfe, jnp.int32), jnp.ones(n, bool)
+  cost = functools.partial(calls, plan.guidance)
+  return adapt(method, plan.times, x, keys, cost)
+
+
+_ask = jax.jit(
+  lambda apply, params, x_t, t, s, cond: apply(params, x_t, t, s, cond),
+  static_argnums=0,
+)
 
 
 @functools.partial(jax.jit, static_argnames='shape')
@@ -104,41 +234,3 @@ def _noise(
   keys_x, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
   normal = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))
   return normal(keys_x), keys
-
-
-def _times(
-  sampler: str,
-  options: Mapping[str, Any],
-  nfe: int,
-  grid: str | Mapping[str, Any],
-) -> np.ndarray:
-  """The grid on which the sampler makes `nfe` calls, float32 [steps + 1]."""
-  spec = {'name': grid} if isinstance(grid, str) else dict(grid)
-  make_grid = _entry(GRIDS, 'grid', spec.pop('name', ''))
-  make_sampler = _entry(SAMPLERS, 'sampler', sampler)
-  nfe_of_steps = make_sampler(lambda x, t, s: x, **options).nfe
-  times = make_grid(steps_for(nfe_of_steps, nfe), **spec)
-  return times.astype(np.float32)
-
-
-def _entry(
-  table: Mapping[str, Callable[..., Any]], kind: str, name: str
-) -> Callable[..., Any]:
-  if name not in table:
-    raise ValueError(f'{kind} is {name!r}, the choices are {sorted(table)}')
-  return table[name]
-
-
-def _batches(
-  n: int, size: int, cond: Cond
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-  """(index [size], cond [size, ...]); the last batch repeats the last row."""
-  if n < 1:
-    raise ValueError(f'n is {n}, it must be at least 1')
-  for name, rows in cond.items():
-    if len(rows) != n:
-      raise ValueError(f'cond[{name!r}] has {len(rows)} rows, n is {n}')
-  for start in range(0, n, size):
-    index = np.arange(start, start + size)
-    rows = np.minimum(index, n - 1)
-    yield index, {name: np.asarray(c)[rows] for name, c in cond.items()}

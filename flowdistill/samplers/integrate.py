@@ -1,17 +1,18 @@
-"""Drives a sampler along a grid of times, with one scan."""
+"""Drives a sampler: along a grid with one scan, or by its error with a loop."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from flowdistill.samplers.control import choose
 from flowdistill.samplers.sampler import Carry, Sampler
 
 Array = jax.Array
 
 
 def sample(sampler: Sampler, grid: Array, x1: Array, keys: Array) -> Array:
-  """From noise x1 [b, ...] to data x0 [b, ...].
+  """From noise x1 [b, ...] to data x0 [b, ...], or along a rising grid back.
 
   Args:
     sampler: made for this batch.
@@ -31,27 +32,61 @@ def sample(sampler: Sampler, grid: Array, x1: Array, keys: Array) -> Array:
     return sampler.step(carry, t, s, step_keys), None
 
   now = (steps, grid[:-1], grid[1:])
-  carry, _ = jax.lax.scan(body, sampler.init(x1), now)
+  carry, _ = jax.lax.scan(body, sampler.init(x1, grid[0]), now)
   return carry[0]
 
 
-def steps_for(nfe_of_steps: Callable[[int], int], nfe: int) -> int:
-  """The number of steps that costs `nfe` network calls.
+def adapt(
+  sampler: Sampler,
+  ends: Array,
+  x: Array,
+  keys: Array,
+  calls: Callable[[Array], Array] = jnp.ones_like,
+) -> tuple[Array, Array, Array]:
+  """From time ends[0] to ends[1] in steps that the sampler's control chooses.
+
+  Every example has its own time and its own step. One that has arrived stays as
+  it is while the others go on, and counts no more calls.
 
   Args:
-    nfe_of_steps: `Sampler.nfe`, rising.
-    nfe: network calls, at least 1.
+    sampler: made for this batch, with a `control`.
+    ends: [2], falling to go to data, rising to go to noise.
+    x: [b, ...], at time ends[0].
+    keys: [b], one for each example.
+    calls: times -> how many network calls it is to ask for v there.
 
-  Raises:
-    ValueError: if no number of steps costs that; it names the nearest that do.
+  Returns:
+    x at time ends[1], the calls [b], and whether an example arrived [b].
   """
-  steps = 1
-  while nfe_of_steps(steps) < nfe:
-    steps += 1
-  if nfe_of_steps(steps) == nfe:
-    return steps
-  nearest = [nfe_of_steps(n) for n in (steps - 1, steps) if n]
-  raise ValueError(
-    f'nfe is {nfe}, and this sampler has no such number of network calls: '
-    f'the nearest is {" or ".join(map(str, nearest))}'
-  )
+  control = sampler.control
+  if control is None:
+    raise ValueError('this sampler has no control of its steps')
+  start, end = jnp.asarray(ends, x.dtype)
+  towards = jnp.sign(end - start)
+  t = jnp.full(len(x), start)
+
+  def cost(t: Array, s: Array) -> Array:
+    asked = sampler.asks(jnp.stack([t, s]))
+    return calls(asked[1:]).sum(0).astype(jnp.int32)
+
+  def going(state):
+    _, t, _, _, _, attempts = state
+    return jnp.any(t != end) & (attempts < control.max_steps)
+
+  def attempt(state):
+    carry, t, h, shrunk, nfe, attempts = state
+    left = jnp.abs(end - t)
+    s = jnp.where(h < left, t + towards * h, end)
+    tried = sampler.step(carry, t, s, keys)
+    size = control.size(carry[0], tried[0], tried[2])
+    on_way, good = t != end, size < 1
+    carry = jax.tree.map(lambda a, b: choose(on_way & good, a, b), tried, carry)
+    nfe += jnp.where(on_way, cost(t, s), 0)
+    h = jnp.minimum(h, left) * control.factor(size, shrunk)
+    return carry, jnp.where(good, s, t), h, ~good, nfe, attempts + 1
+
+  h, no = jnp.full_like(t, control.first_step), jnp.zeros_like(t, bool)
+  nfe = calls(t).astype(jnp.int32)
+  state = (sampler.init(x, t), t, h, no, nfe, 0)
+  carry, t, _, _, nfe, _ = jax.lax.while_loop(going, attempt, state)
+  return carry[0], nfe, t == end

@@ -3,11 +3,13 @@
 import math
 
 import jax
+import jax.numpy as jnp
 
 from flowdistill.samplers.sampler import (
   AverageVelocity,
   Sampler,
-  at_scalar_times,
+  at_times,
+  fresh_noise,
   one_state,
 )
 
@@ -20,10 +22,22 @@ def flow_map(u: AverageVelocity) -> Sampler:
   Source: Boffi, Albergo, Vanden-Eijnden, "Flow Map Matching" (2024),
   https://arxiv.org/abs/2406.07507.
   """
-  u = at_scalar_times(u)
-  return one_state(
-    lambda x, t, s, keys: x + (s - t) * u(x, t, s), nfe=lambda steps: steps
-  )
+  u = at_times(u)
+  return one_state(lambda x, t, s, keys: x + (s - t) * u(x, t, s))
+
+
+def consistency(u: AverageVelocity) -> Sampler:
+  """Jumps to the data and adds fresh noise up to s. One call a step.
+
+    x̂ = f(x_t, t, 0),  x_s = (1 − s) x̂ + s ε.
+
+  It asks the average velocity to s = 0 alone, so a consistency model will do,
+  and preserves the marginals for an exact one.
+
+  Source: Song et al., "Consistency Models" (2023),
+  https://arxiv.org/abs/2303.01469, Algorithm 1, in the time of this project.
+  """
+  return gamma(u, gamma=1.0)
 
 
 def gamma(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
@@ -36,12 +50,12 @@ def gamma(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
 
   With k = √(1 − γ²) and m = 1 − (1 − k) s this is r = k s / m and
   x_s = m x̃ + γ s ε, which is finite for every s. It preserves the marginals
-  for an exact flow map. γ = 0 is `flow_map`, γ = 1 the multistep sampling of
-  consistency models.
+  for an exact flow map. γ = 0 is `flow_map`, γ = 1 is `consistency`.
 
   Source: Kim et al., "Consistency Trajectory Models" (2023),
   https://arxiv.org/abs/2310.02279, Algorithm 3, in the time of this project.
-  Which form and which γ Align Your Flow uses is unconfirmed.
+  Which form and which γ Align Your Flow uses is unconfirmed; the other one is
+  `jump_renoise`.
 
   Args:
     u: the average velocity.
@@ -50,14 +64,50 @@ def gamma(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
   Raises:
     ValueError: if γ is outside [0, 1].
   """
-  if not 0 <= gamma <= 1:
-    raise ValueError(f'gamma is {gamma}, it must lie in [0, 1]')
-  u, k = at_scalar_times(u), math.sqrt(1 - gamma**2)
+  _check_gamma(gamma)
+  u, k = at_times(u), math.sqrt(1 - gamma**2)
 
   def step(x: Array, t: Array, s: Array, keys: Array) -> Array:
     m = 1 - (1 - k) * s
     r = k * s / m
-    noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))
-    return m * (x + (r - t) * u(x, t, r)) + gamma * s * noise(keys)
+    return m * (x + (r - t) * u(x, t, r)) + gamma * s * fresh_noise(keys, x)
 
-  return one_state(step, nfe=lambda steps: steps)
+  return one_state(step)
+
+
+def jump_renoise(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
+  """Jumps to (1 − γ) s, then adds noise up to s. One call a step.
+
+    r = (1 − γ) s,  x̃ = f(x_t, t, r),  k = (1 − s) / (1 − r),
+    x_s = k x̃ + √(s² − k² r²) ε.
+
+  x̃ = (1 − r) x0 + r x1 has k r of its noise left beside (1 − s) x0, and s is
+  wanted. It preserves the marginals for an exact flow map. γ = 0 is `flow_map`,
+  γ = 1 is `consistency`; between them it is `gamma` with another r.
+
+  Source: Zheng et al., "Trajectory Consistency Distillation" (2024),
+  https://arxiv.org/abs/2402.19159, "strategic stochastic sampling"; there γ is
+  a share of the time of a diffusion, here of s.
+
+  Args:
+    u: the average velocity.
+    gamma: γ in [0, 1], how far below s it jumps.
+
+  Raises:
+    ValueError: if γ is outside [0, 1].
+  """
+  _check_gamma(gamma)
+  u = at_times(u)
+
+  def step(x: Array, t: Array, s: Array, keys: Array) -> Array:
+    r = (1 - gamma) * s
+    k = (1 - s) / (1 - r)
+    added = jnp.sqrt((s - k * r) * (s + k * r))  # no rounding below 0
+    return k * (x + (r - t) * u(x, t, r)) + added * fresh_noise(keys, x)
+
+  return one_state(step)
+
+
+def _check_gamma(gamma: float) -> None:
+  if not 0 <= gamma <= 1:
+    raise ValueError(f'gamma = {gamma} must lie in [0, 1]')

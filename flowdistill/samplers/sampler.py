@@ -1,15 +1,21 @@
-"""What a sampler is: how it starts, one step, and what that costs."""
+"""What a sampler is: how it starts, one step, and when it asks the network."""
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from flowdistill.samplers.control import Control
 
 Array = jax.Array
 Carry = tuple[Array, ...]
 AverageVelocity = Callable[[Array, Array, Array], Array]
 """u(x_t [b, ...], t [b], s [b]) -> [b, ...], the condition closed over."""
+Asks = Callable[[Any], Any]
+"""asks(grid [steps + 1]) -> the times of the network calls of one run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,29 +23,66 @@ class Sampler:
   """A method that goes from noise to data along a grid of times.
 
   Attributes:
-    init: x1 [b, ...] -> carry, a tuple that starts with x_t [b, ...].
-    step: (carry, t, s, keys) -> carry, from time t to s < t, both scalars,
-      with keys [b]: one for each example, so that none depends on another.
-    nfe: number of steps -> number of network calls.
+    init: (x [b, ...], t) -> carry, a tuple that starts with x_t [b, ...].
+    step: (carry, t, s, keys) -> carry, from time t to time s, with keys [b]:
+      one for each example, so that none depends on another. The times are
+      scalars, or where there is a `control` [b].
+    asks: grid [steps + 1] -> the times at which one run along it asks the
+      network, in order; their number is the NFE.
+    reversible: whether it also goes from data to noise, along a rising grid.
+    control: of the step size, if that is chosen on the way. Then `init` and
+      `step` return (x, v, error): the velocity at x, and how far x may be off.
   """
 
-  init: Callable[[Array], Carry]
+  init: Callable[[Array, Array], Carry]
   step: Callable[[Carry, Array, Array, Array], Carry]
-  nfe: Callable[[int], int]
+  asks: Asks
+  reversible: bool = False
+  control: Control | None = None
+
+
+def at_starts(grid: np.ndarray) -> np.ndarray:
+  """Asks once a step, at the time where it starts."""
+  return grid[:-1]
+
+
+def at_both_ends(grid: np.ndarray, *, at_zero: bool) -> np.ndarray:
+  """Asks at both ends of every step, at time 0 only if it starts there.
+
+  Args:
+    grid: times [steps + 1].
+    at_zero: whether a step that ends at 0 asks there as well.
+  """
+  ends = np.stack([grid[:-1], grid[1:]], axis=1)
+  asked = np.stack([np.full(len(ends), True), ends[:, 1] > 0], axis=1)
+  return ends[asked | at_zero]
 
 
 def one_state(
   step: Callable[[Array, Array, Array, Array], Array],
-  nfe: Callable[[int], int],
+  asks: Asks = at_starts,
+  *,
+  reversible: bool = False,
 ) -> Sampler:
   """A sampler that carries x_t alone, from step(x_t, t, s, keys) -> x_s."""
   return Sampler(
-    init=lambda x1: (x1,),
+    init=lambda x, t: (x,),
     step=lambda carry, t, s, keys: (step(carry[0], t, s, keys),),
-    nfe=nfe,
+    asks=asks,
+    reversible=reversible,
   )
 
 
-def at_scalar_times(u: AverageVelocity) -> AverageVelocity:
-  """u, asked with scalar times, the same for the whole batch."""
-  return lambda x, t, s: u(x, jnp.full(len(x), t), jnp.full(len(x), s))
+def at_times(u: AverageVelocity) -> AverageVelocity:
+  """u, which may be asked with scalar times, the same for the whole batch."""
+
+  def each(x: Array, t: Array, s: Array) -> Array:
+    return u(x, *(jnp.broadcast_to(r, len(x)) for r in (t, s)))
+
+  return each
+
+
+def fresh_noise(keys: Array, x: Array) -> Array:
+  """Standard normal noise like x [b, ...], of example i from keys[i]."""
+  draw = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))
+  return draw(keys)

@@ -1,0 +1,149 @@
+"""Guidance in an interval of time: what it is, and what it costs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import Gaussian
+
+from flowdistill.flow.transport import expand
+from flowdistill.samplers.draw import Draw
+from flowdistill.samplers.guided import Interval, calls, interval
+
+GOOD, WORSE = Gaussian(std=0.4), Gaussian(std=0.8)
+MIDDLE = {'scale': 2.5, 'low': 0.3, 'high': 0.6}
+TIMES = (1, 0.8, 0.6, 0.45, 0.3, 0.1, 0)  # both ends of it among them
+
+
+JUMP = 0.005  # the velocity jumps at its ends, which no tolerance is told of
+
+
+def apply(params, x, t, s, cond):
+  """The worse flow for examples without a label."""
+  good, worse = (flow.average_velocity(x, t, s) for flow in (GOOD, WORSE))
+  return jnp.where(expand(cond['label'], x) == 9, worse, good)
+
+
+def combined(params, x, t, s, cond):
+  """λ u + (1 − λ) u_worse from 0.3 to 0.6, and u elsewhere."""
+  inside = (t >= jnp.float32(0.3)) & (t <= jnp.float32(0.6))
+  scale = jnp.where(expand(inside, x), 2.5, 1.0)
+  good, worse = (flow.average_velocity(x, t, s) for flow in (GOOD, WORSE))
+  return scale * good + (1 - scale) * worse
+
+
+def conditions(n):
+  cond, null = (np.full(n, label) for label in (3, 9))
+  return {'cond': {'label': cond}, 'null': {'label': null}}
+
+
+@pytest.mark.parametrize(
+  ('sampler', 'nfe', 'without'),
+  [
+    ('euler', 9, 6),
+    ('heun', 17, 11),
+    ('rk4', 34, 24),
+    ('rk45', None, None),
+    ('flow_map', 9, 6),
+    ('gamma', 9, 6),
+  ],
+)
+def test_it_is_the_combined_velocity_and_every_call_counts(
+  sampler, nfe, without
+):
+  asked = []
+
+  def counted(params, x, t, s, cond):
+    jax.debug.callback(lambda label: asked.append(label), cond['label'])
+    return apply(params, x, t, s, cond)
+
+  times = (1, 0) if nfe is None else TIMES
+  how = {'sampler': sampler, 'grid': {'name': 'explicit', 'times': times}}
+  found = Draw(counted, (2,), 1)(
+    (), 1, nfe=nfe, guidance=MIDDLE, **conditions(1), **how
+  )
+  jax.effects_barrier()
+  assert found.nfe.tolist() == [len(asked)]
+  assert nfe in (None, len(asked))
+  assert {3, 9} == set(np.ravel(asked).tolist())
+  alone = Draw(combined, (2,), 1)((), 1, nfe=without, **how)
+  atol = JUMP if nfe is None else 1e-6
+  np.testing.assert_allclose(found.x, alone.x, atol=atol)
+
+
+def test_an_adaptive_step_is_guided_for_each_example_by_its_own_time():
+  how = {'sampler': 'rk45', 'nfe': None, 'seed': 4}
+  found = Draw(apply, (2,), 4)((), 6, guidance=MIDDLE, **conditions(6), **how)
+  alone = Draw(combined, (2,), 4)((), 6, **how)
+  np.testing.assert_allclose(found.x, alone.x, atol=JUMP)
+  plain = Draw(apply, (2,), 4)((), 6, **conditions(6), **how)
+  assert np.min(np.abs(plain.x - alone.x).max(1)) > 4 * JUMP
+  assert (found.nfe > alone.nfe).all()
+  assert len(set(alone.nfe)) > 1
+
+
+def test_backwards_it_is_guided_too():
+  draw, how = Draw(apply, (2,), 4), {'sampler': 'rk4', 'guidance': 2.0}
+  x0 = draw((), 4, nfe=160, **conditions(4), **how).x
+  x1 = draw.encode((), x0, nfe=160, **conditions(4), **how)
+  noise = draw((), 4, nfe=160, sampler='rk4', **conditions(4)).x
+  again = draw.encode((), noise, nfe=80, sampler='rk4', **conditions(4)).x
+  np.testing.assert_allclose(x1.x, again, atol=1e-3)
+
+
+@pytest.mark.parametrize('guidance', [1, 1.0, {'scale': 1.0, 'low': 0.5}])
+def test_a_scale_of_one_asks_once(guidance):
+  draw = Draw(apply, (2,), 4)
+  plain = draw((), 3, **conditions(3))
+  found = draw((), 3, guidance=guidance, **conditions(3))
+  np.testing.assert_array_equal(found.x, plain.x)
+  assert found.nfe.tolist() == [8, 8, 8]
+
+
+def test_a_new_scale_is_no_new_program():
+  traces = []
+
+  def traced(params, x, t, s, cond):
+    traces.append(1)
+    return apply(params, x, t, s, cond)
+
+  draw = Draw(traced, (2,), 4)
+  first = draw((), 4, guidance=2.0, **conditions(4))
+  before = len(traces)
+  second = draw((), 4, guidance=3.0, **conditions(4))
+  assert len(traces) == before
+  assert not np.allclose(first.x, second.x)
+
+
+def test_what_a_call_costs():
+  times = np.array([1.0, 0.6, 0.5, 0.3, 0.2], np.float32)
+  assert calls(None, times).tolist() == [1, 1, 1, 1, 1]
+  assert calls(Interval(2.0), times).tolist() == [2, 2, 2, 2, 2]
+  assert calls(Interval(2.0, 0.3, 0.6), times).tolist() == [1, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize(
+  ('guidance', 'message'),
+  [
+    ({'low': 0.5}, 'must be a number, or a dict like'),
+    ({'scale': 2.0, 'hight': 0.5}, 'must be a number, or a dict like'),
+    ('2', 'must be a number'),
+    (True, 'must be a number'),
+    ({'scale': 2.0, 'low': 0.6, 'high': 0.5}, 'must have 0 <= low <= high <='),
+    ({'scale': 2.0, 'low': -0.1}, 'must have 0 <= low'),
+    ({'scale': 2.0, 'high': 1.1}, 'must have 0 <= low'),
+    (float('nan'), 'must have a finite scale'),
+    (float('inf'), 'must have a finite scale'),
+  ],
+)
+def test_what_is_no_guidance(guidance, message):
+  with pytest.raises(ValueError, match=rf'^guidance = .* {message}'):
+    interval(guidance)
+
+
+@pytest.mark.parametrize(
+  'conds', [{}, {'cond': {'label': np.zeros(2)}}, {'null': {}}]
+)
+def test_guidance_needs_something_to_lead_away_from(conds):
+  with pytest.raises(ValueError, match=r'^guidance leads away from `null`'):
+    Draw(apply, (2,), 4)((), 2, guidance=2.0, **conds)

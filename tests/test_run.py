@@ -1,0 +1,121 @@
+"""A run in Python: drawing, guided and not, and going back to the noise."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from flowdistill import build
+from flowdistill.bind import ConfigError
+from flowdistill.origins import Trainee
+from flowdistill.resolve import resolve
+from flowdistill.run import Run
+from flowdistill.stage import Stage
+
+NETWORK = {'name': 'dit', 'width': 16, 'depth': 1, 'heads': 2}
+
+
+def make_run(dataset='digits', network=NETWORK) -> Run:
+  """Of a small network whose parameters are random, not zero."""
+  spec = {
+    'dataset': {'name': dataset},
+    'network': network,
+    'objective': {'name': 'rectified_flow'},
+    'train': {'steps': 1},
+    'evaluation': {'batch_size': 4},
+  }
+  stage = build.bind_stage(resolve(spec, Stage, '', build.ROOMS))
+  source = stage.dataset()
+
+  @jax.jit
+  def start():
+    params = build.init_params(stage, source)
+    keys = iter(jax.random.split(jax.random.key(0), 99))
+    return jax.tree.map(
+      lambda p: p + 0.05 * jax.random.normal(next(keys), p.shape), params
+    )
+
+  model = build.build_model(stage, source)
+  student = Trainee(model, start(), stage, 0)
+  return Run(pathlib.Path(), source, {'student': student})
+
+
+@pytest.fixture(scope='module')
+def run():
+  return make_run()
+
+
+def test_encoding_is_the_way_back(run):
+  """Unguided and guided; `label` says of which class the examples are."""
+  x1 = run.sample(6, sampler='euler', nfe=1, grid=tiny_step(), label=2)
+  for guidance in (None, 1.5):
+    how = {'sampler': 'rk4', 'nfe': 32, 'label': 2, 'guidance': guidance}
+    x0 = run.sample(6, **how)
+    assert x0.dtype == np.float32
+    assert np.max(np.abs(x0 - x1)) > 0.1
+    back = run.encode(x0, **how)
+    np.testing.assert_allclose(back, x1, atol=2e-3)
+  unlike = run.encode(x0, sampler='rk4', nfe=32)
+  assert np.max(np.abs(unlike - back)) > 0.01
+
+
+def tiny_step():
+  """All but the whole way in one step is no move at all."""
+  return {'name': 'explicit', 'times': (1e-6, 0.0)}
+
+
+def test_guidance_leads_away_from_no_class(run):
+  how = {'sampler': 'flow_map', 'label': 3}
+  plain = run.sample(3, nfe=1, **how)
+  null = run.sample(3, nfe=1, sampler='flow_map', label=10)
+  guided = run.sample(3, nfe=2, guidance=3.0, **how)
+  np.testing.assert_allclose(guided, 3 * plain - 2 * null, atol=1e-4)
+
+
+def test_a_network_that_takes_the_scale_is_told_it():
+  run = make_run(network=NETWORK | {'scalars': ('guidance',)})
+  how = {'sampler': 'flow_map', 'nfe': 1, 'label': 3}
+  plain, one = run.sample(2, **how), run.sample(2, guidance=1.0, **how)
+  np.testing.assert_array_equal(plain, one)
+  assert np.max(np.abs(run.sample(2, guidance=2.0, **how) - one)) > 1e-3
+
+
+@pytest.mark.parametrize(
+  ('how', 'message'),
+  [
+    ({'model': 'techer'}, "no model 'techer'"),
+    ({'sampler': 'eulr'}, "there is no sampler 'eulr'; did you mean 'euler'"),
+    ({'sampler': 'gamma', 'gama': 0.5}, "gamma takes no 'gama'; did you mean"),
+    (
+      {'sampler': 'gamma', 'gamma': '1'},
+      "gamma = '1' is str; it must be float",
+    ),
+    ({'sampler': 'gamma', 'gamma': 2}, r'gamma = 2 must lie in \[0, 1\]'),
+    ({'grid': 'unifrom'}, "there is no grid 'unifrom'; did you mean 'uniform'"),
+    ({'grid': {'name': 'shifted', 'shif': 2.0}}, "shifted takes no 'shif'"),
+    ({'sampler': 'rk45'}, "nfe = 4 must be None for 'rk45'"),
+    ({'guidance': 2.0, 'nfe': 3}, 'nfe is 3, .* nearest is 2 or 4'),
+  ],
+)
+def test_what_cannot_be_drawn(run, how, message):
+  with pytest.raises(ValueError, match=f'^{message}'):
+    run.sample(2, **how)
+
+
+def test_what_cannot_be_encoded(run):
+  x0 = np.zeros((2, 8, 8, 1), np.float32)
+  with pytest.raises(
+    ValueError, match=r"^sampler = 'flow_map' must be a solver"
+  ):
+    run.encode(x0, sampler='flow_map')
+  with pytest.raises(ConfigError, match="no model 'teacher'"):
+    run.encode(x0, model='teacher')
+
+
+def test_points_have_no_class_to_be_led_away_from():
+  run = make_run('moons', {'name': 'mlp', 'width': 8, 'depth': 1})
+  x0 = run.sample(3, sampler='heun', nfe=3)
+  assert run.encode(x0, nfe=4).shape == (3, 2)
+  with pytest.raises(ValueError, match='guidance leads away from'):
+    run.sample(2, guidance=2.0)
