@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
-from flowdistill.networks.embeddings import TimePair
+from flowdistill.networks.embeddings import Scalars, TimePair
+from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 
 Array = jax.Array
 
 
 class DiT(nnx.Module):
-  """Patches, transformer blocks modulated by times and label, patches.
+  """Patches, transformer blocks modulated by times and conditions, patches.
 
   Args:
     shape: of an example, (h, w, c).
@@ -30,6 +32,10 @@ class DiT(nnx.Module):
     mlp_ratio: width of a block's hidden layer over that of a token.
     dropout: rate of dropout after attention and hidden layer, in [0, 1).
     max_frequency: of the time embedding, in radians.
+    dtype: of the products in blocks, 'float32' or 'bfloat16'; all else, and the
+      answer, is float32 (see `precision.py`).
+    scalars: names of conditions [b], such as 'guidance', that are embedded as
+      times are, with no effect until it is learnt.
     rngs: for the initial parameters alone.
 
   Raises:
@@ -49,6 +55,8 @@ class DiT(nnx.Module):
     mlp_ratio: float = 4.0,
     dropout: float = 0.0,
     max_frequency: float = 16.0,
+    dtype: str = 'float32',
+    scalars: tuple[str, ...] = (),
     rngs: nnx.Rngs,
   ):
     if len(shape) != 3:
@@ -56,6 +64,7 @@ class DiT(nnx.Module):
     height, across, channels = shape
     check_sizes(patch=patch, width=width, depth=depth, heads=heads)
     check_dropout(dropout)
+    products = product_dtype(dtype)
     if height % patch or across % patch:
       raise ValueError(f'patch = {patch} does not divide {height} x {across}')
     if width % heads:
@@ -78,10 +87,16 @@ class DiT(nnx.Module):
     self.first = nnx.Linear(size, width, rngs=rngs)
     hidden = int(width * mlp_ratio)
     self.blocks = nnx.List(
-      Block(width, heads, hidden, dropout, rngs=rngs) for _ in range(depth)
+      Block(width, heads, hidden, dropout, dtype=products, rngs=rngs)
+      for _ in range(depth)
     )
     self.modulation = zero_linear(width, 2 * width, rngs=rngs)
     self.last = zero_linear(width, size, rngs=rngs)
+    self.scalars = (
+      Scalars(scalars, width, max_frequency=max_frequency, rngs=rngs)
+      if scalars
+      else None
+    )
 
   def __call__(
     self,
@@ -92,10 +107,12 @@ class DiT(nnx.Module):
     *,
     key: Array | None = None,
   ) -> Array:
-    """x_t [b, h, w, c], t and s [b], `cond['label']` [b] -> [b, h, w, c]."""
+    """x_t [b, h, w, c], t, s, `cond['label']`, scalars [b] -> [b, h, w, c]."""
     e = self.times(t, s)
     if self.label is not None:
       e = e + self.label(cond['label'])
+    if self.scalars is not None:
+      e = e + self.scalars(cond)
     e = nnx.silu(e)
     h = on_rows(self.first, patchify(x_t, self.patch)) + self.position[...]
     keys = [None] * len(self.blocks)
@@ -118,14 +135,15 @@ class Block(nnx.Module):
     hidden: int,
     dropout: float,
     *,
+    dtype: DTypeLike | None = None,
     rngs: nnx.Rngs,
   ):
     self.heads = heads
     self.modulation = zero_linear(width, 6 * width, rngs=rngs)
-    self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
-    self.out = nnx.Linear(width, width, rngs=rngs)
-    self.up = nnx.Linear(width, hidden, rngs=rngs)
-    self.down = nnx.Linear(hidden, width, rngs=rngs)
+    self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, rngs=rngs)
+    self.out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+    self.up = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs)
+    self.down = nnx.Linear(hidden, width, dtype=dtype, rngs=rngs)
     self.dropout = nnx.Dropout(dropout)
 
   def __call__(self, h: Array, e: Array, *, key: Array | None) -> Array:
@@ -150,7 +168,12 @@ class Block(nnx.Module):
     size = width // self.heads
     qkv = on_rows(self.qkv, h).reshape(b, n, 3, self.heads, size)
     q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2)).reshape(3, -1, n, size)
-    weights = nnx.softmax(q @ k.swapaxes(1, 2) / math.sqrt(size))
+    logits = jnp.matmul(
+      q,
+      k.swapaxes(1, 2),
+      preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
+    )
+    weights = nnx.softmax(logits / math.sqrt(size)).astype(v.dtype)
     a = (weights @ v).reshape(b, self.heads, n, size)
     return on_rows(self.out, jnp.moveaxis(a, 1, 2).reshape(b, n, width))
 

@@ -1,8 +1,14 @@
-"""Embeddings of times, in float32 at least, whatever the network runs in."""
+"""Embeddings of times and other scalars, in float32 at least, always."""
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from flowdistill.networks.precision import wide
 
 Array = jax.Array
 
@@ -11,7 +17,7 @@ def fourier_features(t: Array, size: int, *, max_frequency: float) -> Array:
   """cos and sin of t at `size / 2` frequencies, geometric in 1 .. max.
 
   Args:
-    t: [b] in [0, 1].
+    t: [b] in [−1, 1]: below 0 on a twin branch, which sin tells from above.
     size: of the answer, even.
     max_frequency: in radians per unit of time. It bounds du/dt, so a network
       that is differentiated in time wants tens, not thousands.
@@ -19,7 +25,7 @@ def fourier_features(t: Array, size: int, *, max_frequency: float) -> Array:
   Returns:
     [b, size], float32 at least.
   """
-  t = t.astype(jnp.promote_types(t.dtype, jnp.float32))[:, None]
+  t = wide(t)[:, None]
   exponents = jnp.linspace(0.0, 1.0, size // 2, dtype=t.dtype)
   angles = t * max_frequency**exponents
   return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
@@ -74,4 +80,64 @@ class TimePair(nnx.Module):
     )
 
   def __call__(self, t: Array, s: Array) -> Array:
+    t, s = wide(t), wide(s)
     return self.of_t(t) + (t - s)[:, None] * self.of_s(s)
+
+
+class Scalars(nnx.Module):
+  """Σᵢ eᵢ(cond[nameᵢ]), such as that of a guidance scale, zero at the start.
+
+  Args:
+    names: keys of `cond`, each of an array [b].
+    width: of the answer.
+    max_frequency: see `fourier_features`, here in radians per unit of scalar.
+    rngs: for the initial parameters alone.
+
+  Raises:
+    ValueError: if a name is no word, comes twice, or is 'label', which has an
+      embedding of its own; when called, if `cond` has no such array.
+  """
+
+  def __init__(
+    self,
+    names: Sequence[str],
+    width: int,
+    *,
+    max_frequency: float,
+    rngs: nnx.Rngs,
+  ):
+    words = all(isinstance(n, str) and n.isidentifier() for n in names)
+    if not words or len(set(names)) < len(names) or 'label' in names:
+      raise ValueError(
+        f"scalars = {tuple(names)} must be different words, such as 'guidance';"
+        " 'label' is none of them, it has an embedding of its own"
+      )
+    self.names = tuple(names)
+    self.of = nnx.Dict(
+      {
+        name: TimeEmbedding(
+          width, max_frequency=max_frequency, zero=True, rngs=rngs
+        )
+        for name in names
+      }
+    )
+
+  def __call__(self, cond: Mapping[str, Array]) -> Array:
+    """`cond[name]` [b] -> [b, width]."""
+    embedded = [self.of[name](self._scalar(name, cond)) for name in self.names]
+    return functools.reduce(operator.add, embedded)
+
+  def _scalar(self, name: str, cond: Mapping[str, Array]) -> Array:
+    if name not in cond:
+      raise ValueError(
+        f'cond has {sorted(cond)} and no {name!r}, which this network takes '
+        f'(network.scalars = {self.names}): give cond[{name!r}], an array [b], '
+        f'as an objective or a sampler with {name} does, or take {name!r} out '
+        'of network.scalars'
+      )
+    if jnp.ndim(cond[name]) != 1:
+      raise ValueError(
+        f'cond[{name!r}] has shape {jnp.shape(cond[name])}; it must be [b], a '
+        'number for each example'
+      )
+    return cond[name]

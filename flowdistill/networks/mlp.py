@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import jax
 from flax import nnx
 
-from flowdistill.networks.embeddings import TimePair
+from flowdistill.networks.embeddings import Scalars, TimePair
+from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 
 Array = jax.Array
 
 
 class MLP(nnx.Module):
-  """Residual layers, each shifted by the embedding of times and label.
+  """Residual layers, each shifted by the embedding of times and conditions.
 
   Args:
     shape: of an example, (d,).
@@ -21,6 +22,10 @@ class MLP(nnx.Module):
     depth: how many of them.
     dropout: rate of dropout in each hidden layer, in [0, 1).
     max_frequency: of the time embedding, in radians.
+    dtype: of the products in hidden layers, 'float32' or 'bfloat16'; all else,
+      and the answer, is float32 (see `precision.py`).
+    scalars: names of conditions [b], such as 'guidance', that are embedded as
+      times are, with no effect until it is learnt.
     rngs: for the initial parameters alone.
 
   Raises:
@@ -36,6 +41,8 @@ class MLP(nnx.Module):
     depth: int = 3,
     dropout: float = 0.0,
     max_frequency: float = 16.0,
+    dtype: str = 'float32',
+    scalars: tuple[str, ...] = (),
     rngs: nnx.Rngs,
   ):
     if len(shape) != 1:
@@ -43,19 +50,25 @@ class MLP(nnx.Module):
     (size,) = shape
     check_sizes(width=width, depth=depth)
     check_dropout(dropout)
+    products = product_dtype(dtype)
     self.times = TimePair(width, max_frequency=max_frequency, rngs=rngs)
     self.label = (
       nnx.Embed(num_classes + 1, width, rngs=rngs) if num_classes else None
     )
     self.first = nnx.Linear(size, width, rngs=rngs)
     self.layers = nnx.List(
-      nnx.Linear(width, width, rngs=rngs) for _ in range(depth)
+      nnx.Linear(width, width, dtype=products, rngs=rngs) for _ in range(depth)
     )
     self.shifts = nnx.List(
       nnx.Linear(width, width, rngs=rngs) for _ in range(depth)
     )
     self.last = nnx.Linear(width, size, rngs=rngs)
     self.dropout = nnx.Dropout(dropout)
+    self.scalars = (
+      Scalars(scalars, width, max_frequency=max_frequency, rngs=rngs)
+      if scalars
+      else None
+    )
 
   def __call__(
     self,
@@ -66,10 +79,12 @@ class MLP(nnx.Module):
     *,
     key: Array | None = None,
   ) -> Array:
-    """x_t [b, d], t and s [b], `cond['label']` [b] -> [b, d]."""
+    """x_t [b, d], t, s, `cond['label']` and scalars [b] -> [b, d]."""
     e = self.times(t, s)
     if self.label is not None:
       e = e + self.label(cond['label'])
+    if self.scalars is not None:
+      e = e + self.scalars(cond)
     e, h = nnx.silu(e), self.first(x_t)
     keys = [None] * len(self.layers)
     if key is not None:

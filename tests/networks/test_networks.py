@@ -1,67 +1,18 @@
 """What every network of the table promises, whatever is inside."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from networks.tiny import CLASSES, B, changed, inputs, make, run, size, trained
 
 from flowdistill.networks import NETWORKS
-from flowdistill.networks.dit import DiT
-from flowdistill.networks.mlp import MLP
 
-B, CLASSES = 3, 5
 OF_S = 'of_s'  # e₂, the embedding of the second time
-
-
-def make(name: str, dropout: float = 0.0) -> nnx.Module:
-  new = {
-    'dit': functools.partial(DiT, (4, 6, 2), width=16, depth=2, heads=2),
-    'mlp': functools.partial(MLP, (2,), width=16, depth=2),
-  }[name]
-  return new(num_classes=CLASSES, dropout=dropout, rngs=nnx.Rngs(0))
-
-
-def changed(params, change):
-  """Parameters with change(path, value) in the place of every value."""
-  flat = {
-    path: leaf.replace(jnp.asarray(change(path, leaf.get_value())))
-    for path, leaf in nnx.to_flat_state(params)
-  }
-  return nnx.from_flat_state(flat)
-
-
-def trained(name: str, dtype=np.float32, dropout: float = 0.0):
-  """(graph, params) with no parameter at zero where it may have started."""
-  rng = np.random.default_rng(0)
-  graph, params = nnx.split(nnx.eval_shape(lambda: make(name, dropout)))
-
-  def drawn(path, w):
-    scale = (w.shape[0] if len(w.shape) > 1 else 4) ** -0.5
-    return (scale * rng.normal(size=w.shape)).astype(dtype)
-
-  return graph, changed(params, drawn)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def run(graph, params, x, t, s, cond, key=None):
-  return nnx.merge(graph, params)(x, t, s, cond, key=key)
-
-
-def inputs(name: str, dtype=np.float32):
-  rng = np.random.default_rng(1)
-  shape = {'dit': (4, 6, 2), 'mlp': (2,)}[name]
-  x = jnp.asarray(rng.normal(size=(B, *shape)), dtype)
-  t, s = jnp.array([0.9, 0.5, 0.7], dtype), jnp.array([0.1, 0.3, 0.0], dtype)
-  return x, t, s, {'label': jnp.array([0, 3, CLASSES])}
-
-
-def size(x) -> float:
-  return float(np.max(np.abs(x)))
-
-
 NAMES = pytest.mark.parametrize('name', NETWORKS)
 
 
@@ -185,3 +136,64 @@ def test_without_classes_no_label_is_asked_for(name):
   assert net.label is None
   u = jax.eval_shape(functools.partial(run, *nnx.split(net)), x, t, s, {})
   assert u.shape == x.shape
+
+
+@NAMES
+def test_a_time_below_zero_is_another_time(name):
+  """The twin branch of TwinFlow asks for u(x, -t, -t)."""
+  net, (x, t, s, cond) = trained(name), inputs(name)
+  u = run(*net, x, t, t, cond)
+  assert size(run(*net, x, -t, -t, cond) - u) > 1e-1
+  assert size(run(*net, x, t, -s, cond) - run(*net, x, t, s, cond)) > 1e-1
+
+
+@NAMES
+def test_scalars_have_no_effect_until_they_are_learnt(name):
+  """A student that is told its guidance starts as the network that is not."""
+  arguments, new = inputs(name), ('guidance', 'guidance_low')
+  x, t, s, cond = arguments
+  told = cond | {'guidance': jnp.array([1.0, 2.0, 3.0]), 'guidance_low': 0 * t}
+  graph, fresh = nnx.split(make(name, scalars=new))
+  learnt = dict(nnx.to_flat_state(trained(name)[1]))
+  params = changed(
+    fresh,
+    lambda path, w: learnt[path].get_value() if path in learnt else w,
+  )
+  u = run(*trained(name), *arguments)
+  np.testing.assert_array_equal(run(graph, params, x, t, s, told), u)
+
+
+@NAMES
+def test_every_scalar_has_an_effect_once_it_is_learnt(name):
+  net = trained(name, scalars=('guidance', 'guidance_low'))
+  x, t, s, cond = inputs(name)
+
+  def u(guidance, low):
+    both = {'guidance': jnp.full(B, guidance), 'guidance_low': jnp.full(B, low)}
+    return run(*net, x, t, s, cond | both)
+
+  assert size(u(1.0, 0.0) - u(2.0, 0.0)) > 1e-2
+  assert size(u(1.0, 0.0) - u(1.0, 0.5)) > 1e-2
+  assert size(u(1.0, 2.0) - u(2.0, 1.0)) > 1e-2  # each has its own embedding
+
+
+@NAMES
+def test_a_scalar_that_is_missing_is_named(name):
+  net, arguments = trained(name, scalars=('guidance',)), inputs(name)
+  with pytest.raises(ValueError, match="cond has .'label'. and no 'guidance'"):
+    jax.eval_shape(functools.partial(run, *net), *arguments)
+
+
+@NAMES
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'dtype': 'float16'}, "dtype = 'float16' must be one of 'bfloat16', 'fl"),
+    ({'scalars': ('a', 'b', 'a')}, "scalars = ('a', 'b', 'a') must be differ"),
+    ({'scalars': ('label',)}, "scalars = ('label',) must be different words"),
+    ({'scalars': ('a b',)}, "scalars = ('a b',) must be different words"),
+  ],
+)
+def test_options_out_of_range_raise(name, options, message):
+  with pytest.raises(ValueError, match=f'^{re.escape(message)}'):
+    make(name, **options)
