@@ -48,7 +48,7 @@ def paired(
   del key, step
   if 'x1' not in batch:
     raise ValueError(
-      'coupling needs pairs: batches with x1, and this one has '
+      'a coupling of pairs needs batches with x1, and this one has '
       f"{sorted(batch)}; use a data set of pairs, or the coupling 'independent'"
     )
   return batch['x0'], batch['x1']

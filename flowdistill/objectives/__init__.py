@@ -7,12 +7,27 @@ coupling is paired, `x1`. The answer is (loss [b], metrics: name -> scalar).
 
 from flowdistill.objectives.align_your_flow import ayf_emd, ayf_lmd
 from flowdistill.objectives.consistency import ect, scm
+from flowdistill.objectives.distillation import distillation
+from flowdistill.objectives.flow_anchored import facm
+from flowdistill.objectives.mean_flow import improved_mean_flow, mean_flow
+from flowdistill.objectives.rcgm import rcgm
 from flowdistill.objectives.rectified_flow import rectified_flow
+from flowdistill.objectives.shortcut import shortcut
+from flowdistill.objectives.terminal_velocity import tvm
+from flowdistill.objectives.twinflow import twinflow
 
 OBJECTIVES = {
   'rectified_flow': rectified_flow,
   'ayf_emd': ayf_emd,
   'ayf_lmd': ayf_lmd,
+  'distillation': distillation,
   'ect': ect,
   'scm': scm,
+  'mean_flow': mean_flow,
+  'improved_mean_flow': improved_mean_flow,
+  'shortcut': shortcut,
+  'rcgm': rcgm,
+  'twinflow': twinflow,
+  'tvm': tvm,
+  'facm': facm,
 }

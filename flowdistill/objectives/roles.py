@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+PERCEPTUAL = 'perceptual'
+
 
 class MissingRole(AttributeError):
   """An objective asks for a role that the config does not fill."""
@@ -12,15 +14,21 @@ class Roles(dict[str, Callable[..., Any]]):
   """role -> callable, read as attributes: `nets.student`, `nets.teacher`.
 
   `student` and `ema` are average velocities u(x_t, t, s, cond); `teacher` and
-  `weak` are velocities v(x_t, t, cond).
+  `weak` are velocities v(x_t, t, cond). `perceptual` is a distance of images,
+  perceptual(x, y, resize) -> [b].
   """
 
   def __getattr__(self, role: str) -> Callable[..., Any]:
     if role not in self:
       key = f'ema.{role}' if role == 'ema' else f'frozen.{role}'
+      value = (
+        ' to a file of LPIPS weights, .safetensors or .npz'
+        if role == PERCEPTUAL
+        else ", for a frozen network to a stage ('stage:flow') or to a run's "
+        'folder'
+      )
       raise MissingRole(
         f'this objective asks for nets.{role}, and the config fills only '
-        f"{sorted(self)}: set '{key}', for a frozen network to a stage "
-        "('stage:flow') or to a run's folder"
+        f"{sorted(self)}: set '{key}'{value}"
       )
     return self[role]

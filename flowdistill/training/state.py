@@ -6,6 +6,7 @@ per step, the same mask for every call of the student, none for the others.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from flowdistill.flow.transport import velocity_of
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import PERCEPTUAL, Roles
 from flowdistill.training.ema import init_ema
 
 Array = jax.Array
@@ -22,7 +23,9 @@ Params = Any
 Batch = Mapping[str, Any]
 Metrics = dict[str, Array]
 Apply = Callable[..., Array]
-"""apply(params, x_t, t, s, cond, key=None) -> [b, ...], average velocity."""
+"""apply(params, x_t, t, s, cond, key=None) -> [b, ...], average velocity.
+
+Of the role `perceptual` it is apply(params, x, y, resize) -> distances [b]."""
 MAIN = 'main'
 
 
@@ -169,9 +172,15 @@ def make_roles(
   """The callables an objective sees while the role `learning` learns."""
 
   def average(role, params, key=None):
-    return lambda x_t, t, s, cond: applies[role](params, x_t, t, s, cond, key)
+    apply = functools.partial(applies[role], params, key=key)
+    return lambda x_t, t, s, cond: apply(x_t, t, s, cond)
 
-  nets = {role: velocity_of(average(role, p)) for role, p in frozen.items()}
+  def still(role, params):
+    if role == PERCEPTUAL:
+      return functools.partial(applies[role], params)
+    return velocity_of(average(role, params))
+
+  nets = {role: still(role, p) for role, p in frozen.items()}
   nets |= {role: average(role, s.params) for role, s in state.roles.items()}
   nets[learning] = average(learning, params, key)
   if state.roles['student'].emas:

@@ -2,9 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import defaults
 from scipy import stats
 
 from flowdistill.flow.couplings import (
+  ANNEALINGS,
+  COUPLINGS,
   annealed,
   cosine,
   exponential,
@@ -32,9 +35,10 @@ def test_independent_noise_is_fresh_for_each_key():
   assert not np.any(np.asarray(first == second))
 
 
-def test_noise_has_the_dtype_of_the_data():
-  batch = {'x0': X0.astype(jnp.bfloat16)}
-  assert independent(jax.random.key(0), batch, 0)[1].dtype == jnp.bfloat16
+@pytest.mark.parametrize('coupling', [independent, annealed])
+def test_noise_has_the_dtype_of_the_data(coupling):
+  batch = {name: X0.astype(jnp.bfloat16) for name in ('x0', 'x1')}
+  assert coupling(jax.random.key(0), batch, 9)[1].dtype == jnp.bfloat16
 
 
 def test_paired_returns_the_pairs_of_the_batch():
@@ -94,3 +98,14 @@ def test_annealing_asks_for_the_step():
     jax.random.key(0), PAIRS, 7, beta=lambda step: asked.append(step) or 0.5
   )
   assert asked == [7]
+
+
+def test_what_a_config_may_name_and_its_defaults():
+  assert defaults(COUPLINGS | ANNEALINGS) == {
+    'independent': {},
+    'paired': {},
+    'annealed': {'beta': cosine},
+    'linear': {'warmup_steps': 300_000},
+    'exponential': {'warmup_steps': 300_000},
+    'cosine': {'warmup_steps': 300_000},
+  }

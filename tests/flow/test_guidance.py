@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import defaults
 from oracle import Gaussian
 from scipy import stats
 
-from flowdistill.flow.guidance import extrapolate, fixed, uniform
+from flowdistill.flow.guidance import GUIDANCE, extrapolate, fixed, uniform
 
 STRONG, WEAK = Gaussian(std=0.5), Gaussian(std=0.8)
 
@@ -37,10 +38,19 @@ def test_the_guided_flow_is_a_product_of_powers_of_both(scale):
 def test_a_fixed_scale_is_the_same_for_all():
   scale = fixed(jax.random.key(0), 5, scale=2.5)
   np.testing.assert_array_equal(scale, np.full(5, 2.5, np.float32))
+  assert fixed(jax.random.key(0), 5, scale=2).dtype == np.float32
 
 
 def test_a_drawn_scale_is_uniform():
   scale = uniform(jax.random.key(0), 20_000, low=1.0, high=3.0)
   assert stats.kstest(np.asarray(scale), stats.uniform(1, 2).cdf).pvalue > 0.01
-  with pytest.raises(ValueError, match='high = 1 must be above low = 2'):
-    uniform(jax.random.key(0), 1, low=2, high=1)
+  for low in (1, 2):
+    with pytest.raises(ValueError, match=f'high = 1 must be above low = {low}'):
+      uniform(jax.random.key(0), 1, low=low, high=1)
+
+
+def test_what_a_config_may_name_and_its_defaults():
+  assert defaults(GUIDANCE) == {
+    'fixed': {'scale': 1.5},
+    'uniform': {'low': 1, 'high': 3},
+  }

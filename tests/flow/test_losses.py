@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flowdistill.flow.losses import (
+  DISTANCES,
   adaptive,
   barron,
   l1,
@@ -39,13 +40,18 @@ def test_a_tangent_keeps_its_direction_and_is_shorter_than_one(g, c):
 def test_a_tangent_of_zero_stays_zero():
   g = normalise_tangent(jnp.zeros((3, 2)), 0.1)
   np.testing.assert_array_equal(g, np.zeros((3, 2)))
+  np.testing.assert_allclose(normalise_tangent(jnp.full((1, 4), 3.0), 0), 0.5)
+  with pytest.raises(ValueError, match='c = -1 must'):
+    normalise_tangent(g, -1)
 
 
 def test_distances_are_means_over_an_example():
-  x, y = jnp.arange(6.0).reshape(1, 2, 3), jnp.zeros((1, 2, 3))
-  assert mean_square(x).item() == pytest.approx(55 / 6)
-  assert l2(x, y + 1).item() == pytest.approx((1 + 0 + 1 + 4 + 9 + 16) / 6)
-  assert l1(x, y + 1).item() == pytest.approx((1 + 0 + 1 + 2 + 3 + 4) / 6)
+  x, y = jnp.arange(12.0).reshape(2, 3, 2), jnp.ones((2, 3, 2))
+  np.testing.assert_allclose(mean_square(x), np.divide([55, 451], 6))
+  l2_of_first, l1_of_first = 1 + 0 + 1 + 4 + 9 + 16, 1 + 0 + 1 + 2 + 3 + 4
+  np.testing.assert_allclose(l2(x, y), np.divide([l2_of_first, 355], 6))
+  np.testing.assert_allclose(l1(x, y), np.divide([l1_of_first, 45], 6))
+  assert list(DISTANCES) == ['l2', 'l1']
 
 
 @pytest.mark.parametrize(('p', 'power'), [(1.0, 0.0), (0.5, 1.0), (0.0, 2.0)])

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from defaults import defaults
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
@@ -46,7 +47,10 @@ def test_beta():
 
 def test_the_ends_and_the_steps_of_a_grid():
   np.testing.assert_array_equal(times.fixed(KEY, 3, t=0.25), [0.25] * 3)
-  np.testing.assert_array_equal(times.fixed(KEY, 3), [1.0] * 3)
+  for t in (0, 1):
+    law = times.fixed(KEY, 3, t=t)
+    np.testing.assert_array_equal(law, np.full(3, t, np.float32), strict=True)
+    np.testing.assert_array_equal(times.ends(KEY, 3, noise_share=1.0 * t), law)
   t = np.asarray(times.ends(KEY, N, noise_share=0.3))
   assert set(t) == {0.0, 1.0}
   assert t.mean() == pytest.approx(0.3, abs=4 * 0.46 / N**0.5)
@@ -58,11 +62,17 @@ def test_the_ends_and_the_steps_of_a_grid():
 @pytest.mark.parametrize(
   ('law', 'options', 'message'),
   [
+    (times.uniform, {'low': -0.1}, 'low = -0.1 must lie'),
+    (times.uniform, {'low': 1}, 'low = 1 must lie'),
+    (times.uniform, {'high': 1.1}, 'high = 1.1 must lie'),
+    (times.logit_normal, {'std': 0}, 'std = 0 must be above 0'),
     (times.beta, {'a': 0}, 'a = 0 must be above 0'),
     (times.beta, {'b': -1}, 'b = -1 must be above 0'),
     (times.beta, {'low': 0.5, 'high': 0.5}, 'high = 0.5 must lie'),
     (times.fixed, {'t': 1.5}, 't = 1.5 must lie'),
-    (times.ends, {'noise_share': 2}, 'noise_share = 2 must lie'),
+    (times.fixed, {'t': -0.5}, 't = -0.5 must lie'),
+    (times.ends, {'noise_share': 1.5}, 'noise_share = 1.5 must lie'),
+    (times.ends, {'noise_share': -1}, 'noise_share = -1 must lie'),
     (times.grid, {'steps': 0}, 'steps = 0 must be at least 1'),
     (times.ordered, {'instant': 1.5}, 'instant = 1.5 must lie'),
   ],
@@ -129,3 +139,17 @@ def test_a_law_is_a_function_of_its_key(name):
 def test_every_law_of_pairs_is_in_range_at_its_defaults(name):
   t, s = map(np.asarray, times.TIME_PAIRS[name](KEY, N))
   assert ((s >= 0) & (s <= t) & (t <= 1)).all()
+
+
+def test_what_a_config_may_name_and_its_defaults():
+  assert defaults(times.TIMES | times.TIME_PAIRS) == {
+    'uniform': {'low': 0, 'high': 1},
+    'logit_normal': {'mean': 0, 'std': 1},
+    'beta': {'a': 1, 'b': 1, 'low': 0, 'high': 1},
+    'fixed': {'t': 1},
+    'ends': {'noise_share': 0.5},
+    'grid': {'steps': 1},
+    'interval': {'mean': -0.8, 'std': 1, 'instant': 0},
+    'ordered': {'mean': -0.8, 'std': 1, 'instant': 0},
+    'sorted_uniform': {'instant': 0},
+  }

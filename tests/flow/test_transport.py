@@ -49,6 +49,15 @@ def test_a_jump_along_a_straight_path_stays_on_it(x0, x1, t, s):
   np.testing.assert_allclose(x_s, interpolate(x0, x1, s), atol=1e-5)
 
 
+def test_a_jump_hands_on_what_it_is_given():
+  x, t, s = np.ones(SHAPE), np.full(4, 0.75), np.full(4, 0.25)
+  asked = []
+  flow_map(
+    lambda *arguments: asked.append(arguments) or x, x, t, s, {'label': 3}
+  )
+  assert asked == [(x, t, s, {'label': 3})]
+
+
 def test_a_jump_of_no_length_stays_where_it_is():
   x, t = np.ones(SHAPE, np.float32), np.linspace(0, 1, 4, dtype=np.float32)
   answer = flow_map(lambda x, t, s, cond: 7 * x, x, t, t, None)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from defaults import defaults
 
 from flowdistill.flow.weights import WEIGHTS, karras, snr, tangent
 
@@ -36,6 +37,7 @@ def test_by_default_it_is_finite(name):
 def test_options():
   zero = jnp.zeros(1)
   assert snr(zero, zero).item() == pytest.approx(1e6)
+  assert snr(zero + 0.5, zero, offset=0.5).item() == pytest.approx(0.25)
   assert karras(zero + 1, zero, std=0.25).item() == pytest.approx(16)
   for weight, options, message in (
     (snr, {'offset': -1}, 'offset = -1 must'),
@@ -55,3 +57,17 @@ def test_tangent_grows_as_the_jump_shrinks():
     1 + np.tan(0.625 * np.pi / 2.6),
     rtol=1e-5,
   )
+
+
+def test_what_a_config_may_name_and_its_defaults():
+  offset = {'offset': 1e-3}
+  assert defaults(WEIGHTS) == {
+    'uniform': {},
+    'snr': offset,
+    'inverse_snr': offset,
+    'snr_plus_one': offset,
+    'karras': {**offset, 'std': 0.5},
+    'truncated_snr': {**offset, 'floor': 1},
+    'square': {},
+    'tangent': {'period': 2.5},
+  }

@@ -74,12 +74,72 @@ def test_averages_are_float32():
   assert 1.5 < average['w'][0] < 1.5 + 2**-8
 
 
+def kappas(decay, n):
+  """The recursion of TwinFlow's teacher, as it is written."""
+  k, seen = 0.0, []
+  for _ in range(n):
+    seen.append(k)
+    k = k + (1 - k) * (decay - k) / 2
+  return seen
+
+
+@pytest.mark.parametrize('decay', [0.9, 0.99, 0.999])
+def test_a_decay_warms_up_from_zero(decay):
+  table = Ema(decay=decay).warm(10**6)
+  n = len(table)
+  assert 10 < n * (1 - decay) < 40  # and not the million that was asked for
+  np.testing.assert_allclose(table, kappas(decay, n), rtol=1e-6)
+  np.testing.assert_allclose(table[-1], decay, atol=1e-7)
+  short = Ema(decay=decay).warm(7)
+  np.testing.assert_array_equal(short, table[:7])
+  assert table.dtype == np.float32
+
+
+def test_an_average_goes_by_the_table_and_then_by_its_last():
+  warm = Ema(decay=0.9).warm(3)
+  first, second, last = kappas(0.9, 3)
+  assert (first, second) == (0.0, 0.45)
+  params = {'w': jnp.array([1.0, -2.0])}
+  for step, d in ((0, first), (1, second), (2, last), (3, last), (999, last)):
+    average = ema.advance(
+      jnp.int32(step),
+      {'w': jnp.array([3.0, 5.0])},
+      params,
+      half_life=1e9,
+      ramp=None,
+      until=None,
+      warm=warm,
+    )
+    expected = [d * 3 + (1 - d) * 1, d * 5 - (1 - d) * 2]
+    np.testing.assert_allclose(average['w'], expected, rtol=1e-6)
+
+
+def test_a_decay_stands_still_from_until_on_too():
+  average, p = {'w': jnp.array([0.3])}, {'w': jnp.array([0.7])}
+  options = {'half_life': 3, 'ramp': None, 'warm': Ema(decay=0.5).warm(9)}
+  after = ema.advance(jnp.int32(5), average, p, until=5, **options)
+  np.testing.assert_array_equal(after['w'], average['w'])
+  before = ema.advance(jnp.int32(4), average, p, until=5, **options)
+  assert before['w'] > average['w']
+
+
+def test_a_half_life_has_no_table():
+  assert Ema().warm(100) is None
+  assert Ema(decay=0.0).warm(100).tolist() == [0.0]
+
+
 def test_options():
   assert Ema().ramp == 0.05
   assert Ema(half_life=Length(steps=3), ramp=None).ramp is None
   for ramp in (0.0, -1.0, float('nan'), float('inf')):
     with pytest.raises(ValueError, match=f'ramp is {ramp}; it is above 0'):
       Ema(ramp=ramp)
+  for decay in (-0.1, 1.0, float('nan')):
+    with pytest.raises(ValueError, match=f'decay = {decay} must lie in'):
+      Ema(decay=decay)
+  for other in ({'ramp': None}, {'half_life': Length(steps=3)}):
+    with pytest.raises(ValueError, match='decay = 0.9 must be None beside'):
+      Ema(decay=0.9, **other)
 
 
 def test_an_average_stands_still_from_until_on():

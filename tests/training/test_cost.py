@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from cost import flops
+
+from flowdistill.training.cost import flops
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
 PRODUCT = 2 * 3 * 4 * 5

@@ -1,0 +1,191 @@
+"""Distillation: one step of the student ends where the teacher's ODE does.
+
+  L = w(t) D(x_t − t u(x_t, t, 0), x0) + regulariser · L₂
+
+x0 is the end of the teacher's ODE from the noise x1, x_t = (1 − t) x0 + t x1
+lies on the line between them, and t on the grid 1/k, ..., 1: k = 1 learns the
+step from noise to data, k > 1 also those from the points in between, which k
+steps come through if the teacher's paths are straight, as after reflow.
+
+L₂ is SlimFlow's flow guidance. From fresh noise, one step of the student is
+held against two: its own of the length τ ~ U[low, high), then the teacher's.
+
+  v_s = u(x1, 1, 0),  x = x1 − τ v_s, which is at time 1 − τ,
+  L₂ = D(x1 − v_s, x1 − sg[τ v_s + (1 − τ) v_φ(x, 1 − τ)])
+
+Source: Liu, Gong, Liu, "Flow Straight and Fast" (2022),
+https://arxiv.org/abs/2209.03003 (its distillation, in k steps); Zhu, Liu,
+Liu, "SlimFlow" (2024), https://arxiv.org/abs/2407.12718, section 3.2. That the
+first of the two steps is the student's is as its published code has it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flowdistill.flow.losses import DISTANCES, Distance
+from flowdistill.flow.times import TimeLaw, grid
+from flowdistill.flow.transport import expand, flow_map, interpolate
+from flowdistill.flow.weights import Weight, uniform
+from flowdistill.objectives.roles import Roles
+
+Array = jax.Array
+LPIPS = 'lpips'
+
+
+def distillation(
+  nets: Roles,
+  batch: Mapping[str, Any],
+  key: Array,
+  step: Array,
+  *,
+  times: TimeLaw = grid,
+  weight: Weight = uniform,
+  distance: tuple[str, ...] = ('l2',),
+  resize: int | None = 64,
+  regulariser: float = 1.0,
+  tau: tuple[float, float] = (0.2, 0.8),
+  solver_steps: int = 0,
+) -> tuple[Array, dict[str, Array]]:
+  """Regresses the student's one step on the end of the teacher's ODE.
+
+  It costs 3 forward passes, the gradient counted; 4 more with the regulariser,
+  and 2 n more for n solver steps.
+
+  Args:
+    nets: uses `student`, asked for u(x_t, t, 0); `teacher` (v_φ) for the
+      regulariser and the solver, and `perceptual` for the distance lpips.
+    batch: `x0` [b, ...] and `cond`; without solver steps also `x1`, and then
+      x0 is the end of the teacher's ODE from x1.
+    key: of this step.
+    step: unused, every objective takes it.
+    times: law of t; `grid` with `steps` = k is k-step distillation.
+    weight: w(t, 0). As D compares data, 'uniform' under l2 weighs velocities
+      by t².
+    distance: D, a sum of 'l2' and 'l1', means over the pixels, and 'lpips'.
+    resize: the side to which images are resized for lpips; None leaves them.
+    regulariser: factor of L₂, 1 in the paper; 0 leaves it out.
+    tau: (low, high) of the first step's length τ in L₂.
+    solver_steps: n > 0 draws fresh noise and solves the teacher's ODE from it
+      by n steps of Heun's method, so that no store of pairs is needed.
+
+  Returns:
+    loss [b], and with the regulariser the mean of L₂.
+
+  Raises:
+    ValueError: if an option is out of range, or there are no pairs.
+  """
+  del step
+  if regulariser < 0:
+    raise ValueError(f'regulariser = {regulariser} must be at least 0')
+  compare = sum_of_distances(nets, distance, resize)
+  key_t, key_x, key_r = jax.random.split(key, 3)
+  x0, x1 = endpoints(nets, batch, key_x, solver_steps)
+  t = times(key_t, len(x0))
+  s = jnp.zeros_like(t)
+  x_t = interpolate(x0, x1, t)
+  predicted = flow_map(nets.student, x_t, t, s, batch['cond'])
+  loss = weight(t, s) * compare(predicted, x0)
+  if not regulariser:
+    return loss, {}
+  two_step = flow_guidance(nets, batch, key_r, tau, compare)
+  return loss + regulariser * two_step, {'two_step': jnp.mean(two_step)}
+
+
+def flow_guidance(
+  nets: Roles,
+  batch: Mapping[str, Any],
+  key: Array,
+  tau: tuple[float, float],
+  distance: Distance,
+) -> Array:
+  """L₂ [b]; its gradient goes through the one step v_s alone.
+
+  Raises:
+    ValueError: unless `tau` is (low, high) with 0 <= low <= high <= 1.
+  """
+  low, high = _range(tau)
+  x0, cond = batch['x0'], batch['cond']
+  key_x, key_tau = jax.random.split(key)
+  x1 = jax.random.normal(key_x, x0.shape, x0.dtype)
+  length = jax.random.uniform(key_tau, x0.shape[:1], minval=low, maxval=high)
+  start, end = jnp.ones_like(length), jnp.zeros_like(length)
+  v_s = nets.student(x1, start, end, cond)
+  share = expand(length, x1)
+  second = nets.teacher(x1 - share * v_s, 1 - length, cond)
+  target = jax.lax.stop_gradient(share * v_s + (1 - share) * second)
+  return distance(x1 - v_s, x1 - target)
+
+
+def endpoints(
+  nets: Roles, batch: Mapping[str, Any], key: Array, solver_steps: int
+) -> tuple[Array, Array]:
+  """(x0, x1), both ends of paths of the teacher, from the batch or solved.
+
+  Raises:
+    ValueError: if `solver_steps` is negative, or 0 and there is no `x1`.
+  """
+  if solver_steps < 0:
+    raise ValueError(f'solver_steps = {solver_steps} must be at least 0')
+  x0 = batch['x0']
+  if solver_steps:
+    x1 = jax.random.normal(key, x0.shape, x0.dtype)
+
+    def velocity(x: Array, t: Array) -> Array:
+      return nets.teacher(x, t, batch['cond'])
+
+    return jax.lax.stop_gradient(solve(velocity, x1, solver_steps)), x1
+  if 'x1' not in batch:
+    raise ValueError(
+      'solver_steps = 0 needs pairs: batches with x1, and this one has '
+      f'{sorted(batch)}; use a data set of pairs, or more solver steps'
+    )
+  return x0, batch['x1']
+
+
+def solve(
+  velocity: Callable[[Array, Array], Array], x1: Array, steps: int
+) -> Array:
+  """The x0 at which dx/dt = v(x, t) from x1 at t = 1 ends, by Heun's method.
+
+  Two calls of the velocity in each of the equal steps; the error is of order 2.
+  """
+
+  def step(x: Array, i: Array) -> tuple[Array, None]:
+    t, s = (jnp.full(len(x), 1 - k / steps) for k in (i, i + 1))
+    v = velocity(x, t)
+    return x - (v + velocity(x - v / steps, s)) / (2 * steps), None
+
+  return jax.lax.scan(step, x1, jnp.arange(steps))[0]
+
+
+def sum_of_distances(
+  nets: Roles, names: tuple[str, ...], resize: int | None
+) -> Distance:
+  """The sum of the distances of these names.
+
+  Raises:
+    ValueError: if there is none, or one does not exist.
+  """
+  known = [*DISTANCES, LPIPS]
+  if not names or not set(names) <= set(known):
+    raise ValueError(
+      f'distance = {names} must name one or more of {", ".join(known)}'
+    )
+  terms = [DISTANCES[name] for name in names if name != LPIPS]
+  if LPIPS in names:
+    perceptual = nets.perceptual
+    terms.append(lambda x, y: perceptual(x, y, resize))
+  return lambda x, y: jnp.sum(jnp.stack([d(x, y) for d in terms]), 0)
+
+
+def _range(tau: tuple[float, float]) -> tuple[float, float]:
+  match tau:
+    case (int() | float() as low, int() | float() as high):
+      if 0 <= low <= high <= 1:
+        return low, high
+  raise ValueError(
+    f'tau = {tau} must be (low, high) with 0 <= low <= high <= 1'
+  )

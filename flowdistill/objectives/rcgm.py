@@ -1,0 +1,97 @@
+"""RCGM: recursive consistency of any order; `recursion.py` says its loss.
+
+Source: Sun & Lin, "Any-step Generation via N-th Order Recursive Consistent
+Velocity Field Estimation" (2025), https://openreview.net/forum?id=GnawtLKGkP.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flowdistill.flow.couplings import Coupling, independent
+from flowdistill.flow.losses import mean_square
+from flowdistill.flow.times import PairLaw, sorted_uniform
+from flowdistill.flow.transport import interpolate
+from flowdistill.flow.weights import Weight, tangent
+from flowdistill.objectives.recursion import Recursion, regress
+from flowdistill.objectives.roles import Roles
+
+Array = jax.Array
+
+
+def rcgm(
+  nets: Roles,
+  batch: Mapping[str, Any],
+  key: Array,
+  step: Array,
+  *,
+  times: PairLaw = sorted_uniform,
+  coupling: Coupling = independent,
+  weight: Weight = tangent,
+  order: int = 2,
+  delta: float = 0.01,
+  clip: float | None = 1.0,
+  loss: str = 'barron',
+  c: float = 1e-3,
+  enhanced_ratio: float = 0.0,
+  enhanced_range: tuple[float, ...] = (0.0, 1.0),
+  target: str = 'student',
+  distil: bool = False,
+) -> tuple[Array, dict[str, Array]]:
+  """A jump is regressed on a short step and N jumps after it.
+
+  Forward passes: 3 + N, 2 more with enhancement, 1 more distilled (which for
+  the target 'frozen' is one of those 2).
+
+  Args:
+    nets: uses `student`; with target 'ema' `ema`, with 'frozen' or distilled
+      `teacher`.
+    batch: `x0` [b, ...] and `cond`; for enhancement `null`, with pairs `x1`.
+    key: of this step.
+    step: of the stage, for a coupling that is annealed.
+    times: law of (t, s).
+    coupling: of data and noise.
+    weight: w(t, s).
+    order: N >= 0 (estimate_order). 0 is flow matching, and s is t then; 1 is
+      a consistency model; 2 and more bear a smoother `ema`.
+    delta: δ, above 0. Jumps that are shorter are flow matching. In bfloat16 a
+      jump is off by 2⁻⁹ of itself, and g by that over δ.
+    clip: largest |g| of a coordinate, None for no clip; not for N = 0. With
+      v = x1 − x0 it clips that noise too, and what is learnt leans from the
+      mean to the median.
+    loss: d, 'barron' or 'l2', of the mean square over an example's axes.
+    c: of 'barron', above 0.
+    enhanced_ratio: v += ratio (v(cond) − v(null)); 0 for none.
+    enhanced_range: the open interval of t where that is done.
+    target: 'student' or 'ema' make the jumps and the velocities of the
+      enhancement; 'frozen' leaves the jumps, which ask for s, to the student
+      and has `nets.teacher` make the velocities.
+    distil: v = v_φ(x_t, t) of `nets.teacher` in place of x1 − x0.
+
+  Returns:
+    loss [b], and the mean of the root mean square of g.
+
+  Raises:
+    ValueError: if an option is out of range or without effect.
+  """
+  recursion = Recursion(
+    order=order,
+    delta=delta,
+    clip=clip,
+    enhanced_ratio=enhanced_ratio,
+    enhanced_range=enhanced_range,
+    target=target,
+    distil=distil,
+  )
+  key_t, key_x = jax.random.split(key)
+  x0, x1 = coupling(key_x, batch, step)
+  t, s = times(key_t, len(x0))
+  s = s if order else t
+  x_t, cond = interpolate(x0, x1, t), batch['cond']
+  v = recursion.velocity(nets, batch, (x0, x1), x_t, t)
+  F = nets.student(x_t, t, s, cond)
+  g = recursion.residual(nets, F, v, x_t, t, s, cond)
+  size = jnp.mean(jnp.sqrt(mean_square(g)))
+  return weight(t, s) * regress(F, g, loss, c), {'residual': size}
