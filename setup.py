@@ -17,6 +17,7 @@ INSTALL = [
   'ml_collections>=1.1,<2',
   'absl-py>=2.1,<3',
   'numpy>=2.0,<3',
+  'safetensors>=0.6.2,<0.9',
   'scikit-learn>=1.5,<2',
   'matplotlib>=3.9,<4',
   'tensorboardX>=2.6.4,<3',
@@ -28,6 +29,8 @@ TEST = [
   'hypothesis>=6.100,<7',
   'scipy>=1.14,<2',
   'setuptools>=77',  # a test builds the package
+  'mutmut>=3.8,<3.9',  # tests/mutants.py takes its table of changes
+  'libcst>=1.9,<2',
 ]
 LINT = [
   'ruff>=0.17.5,<0.18',

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from flax import nnx
 
 from flowdistill import bind, config
-from flowdistill.bind import Spec
+from flowdistill.bind import ConfigError, Spec
+from flowdistill.convert import lpips
+from flowdistill.convert.arrays import READERS, read_arrays
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.source import Source
 from flowdistill.evaluators import EVALUATORS
@@ -24,11 +27,15 @@ from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
+from flowdistill.networks.lpips import LPIPS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.overrides import Override
-from flowdistill.samplers import SAMPLERS
-from flowdistill.samplers.draw import Draw, make_draw
-from flowdistill.samplers.integrate import steps_for
+from flowdistill.resolve import resolve
+from flowdistill.samplers import GRIDS, SAMPLERS
+from flowdistill.samplers.draw import Draw
+from flowdistill.samplers.generator import TOLD, Generator
+from flowdistill.samplers.guided import Guidance, interval
+from flowdistill.samplers.plan import Grid, make_plan
 from flowdistill.stage import (
   Dataset,
   Evaluator,
@@ -89,10 +96,17 @@ def bind_stage(spec: Spec, where: str = '') -> Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """A network as a pure function, and the shapes of its parameters."""
+  """A network as a pure function, and the shapes of its parameters.
+
+  Attributes:
+    graph: of the network.
+    params: by shapes alone.
+    scalars: the scalar conditions [b] that it takes.
+  """
 
   graph: Any
   params: Params
+  scalars: tuple[str, ...] = ()
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""
@@ -102,11 +116,11 @@ class Model:
 def make_apply(graph: Any, watch: Any = None) -> Apply:
   """The pure function of a network; `watch(model)` sees every merged one."""
 
-  def apply(params, x_t, t, s, cond, key=None):
+  def apply(params, *args, **kwargs):
     model = nnx.merge(graph, params)
     if watch is not None:
       watch(model)
-    return model(x_t, t, s, cond, key=key)
+    return model(*args, **kwargs)
 
   return apply
 
@@ -126,7 +140,37 @@ def init_params(stage: Stage, source: Source) -> Params:
 def build_model(stage: Stage, source: Source) -> Model:
   """The stage's network by shapes alone."""
   module = nnx.eval_shape(lambda: init_network(stage, source))
+  scalars = getattr(module, 'scalars', None)
+  return Model(*nnx.split(module), scalars.names if scalars else ())
+
+
+def build_perceptual() -> Model:
+  """LPIPS by shapes alone; apply(params, x, y, resize) -> distances [b]."""
+  module = nnx.eval_shape(lambda: LPIPS(rngs=nnx.Rngs(0)))
   return Model(*nnx.split(module))
+
+
+def is_file(source: str) -> bool:
+  """Whether a source is named like a file of weights, not of a stage."""
+  return pathlib.PurePath(source).suffix in READERS
+
+
+def read_perceptual(source: str) -> Params:
+  """The weights of LPIPS that a file has, as numpy arrays.
+
+  Raises:
+    ValueError: if there is no such file, or an array in it is not right.
+  """
+  flat = {
+    '.'.join(map(str, path)): (path, leaf)
+    for path, leaf in nnx.to_flat_state(build_perceptual().params)
+  }
+  shapes = {name: leaf.shape for name, (_, leaf) in flat.items()}
+  file = pathlib.Path(source).expanduser()
+  arrays = lpips.from_torch(read_arrays(file, lpips.NAMES), shapes)
+  return nnx.from_flat_state(
+    {path: leaf.replace(arrays[name]) for name, (path, leaf) in flat.items()}
+  )
 
 
 def build_trained(stage: Stage, source: Source) -> Trained:
@@ -149,6 +193,7 @@ def build_trained(stage: Stage, source: Source) -> Trained:
       half_life=spec.half_life.to_steps(batch_size, size),
       ramp=spec.ramp,
       until=spec.until and spec.until.to_steps(batch_size, size),
+      warm=spec.warm(total_steps(stage, source)),
     )
     for name, spec in stage.ema.items()
   }
@@ -174,25 +219,85 @@ def conditions(
   rest = {name: array for name, array in batch.items() if name != 'label'}
   if not num_classes:
     return {**rest, 'cond': {}, 'null': {}}
-  label = batch['label']
-  null = {'label': np.full_like(label, num_classes)}
-  return {**rest, 'cond': {'label': label}, 'null': null}
+  cond = {'label': batch['label']}
+  return {**rest, 'cond': cond, 'null': unconditional(cond, num_classes)}
 
 
-def build_draw(model: Model, source: Source, stage: Stage) -> Draw:
-  """draw(params, n, sampler=..., nfe=..., cond=..., seed=...)."""
-  size = stage.evaluation.batch_size
-  return make_draw(model.apply, source.shape, batch_size=size)
+def unconditional(
+  cond: Mapping[str, np.ndarray], num_classes: int
+) -> dict[str, np.ndarray]:
+  """`cond` with the label "no class"; without labels there is none, {}."""
+  if 'label' not in cond:
+    return {}
+  return {**cond, 'label': np.full_like(cond['label'], num_classes)}
 
 
-def check_sampler(sampler: str, nfe: int) -> None:
+def build_generator(
+  model: Model, params: Params, source: Source, stage: Stage
+) -> Generator:
+  """generator(n, sampler=..., nfe=..., cond=..., seed=...) -> Samples."""
+  return Generator(
+    draw=Draw(model.apply, source.shape, stage.evaluation.batch_size),
+    params=params,
+    to_null=functools.partial(unconditional, num_classes=source.num_classes),
+    scalars=model.scalars,
+  )
+
+
+def check_sampler(
+  sampler: str,
+  nfe: int | None,
+  *,
+  grid: Grid = 'uniform',
+  guidance: Guidance | None = None,
+  backwards: bool = False,
+  scalars: Iterable[str] = (),
+  **options: Any,
+) -> None:
   """Checks that there is such a sampler, and that it can make `nfe` calls.
 
+  Args:
+    sampler: its name.
+    nfe: network calls, None for a sampler that chooses its steps.
+    grid: a name, or a dict with a name and the grid's options.
+    guidance: its scale, or a dict.
+    backwards: whether it goes from data to noise.
+    scalars: that the network takes; one that is told its guidance asks once.
+    **options: of the sampler.
+
   Raises:
-    ValueError: with the choices, or the nearest numbers of calls.
+    ValueError: with the choices, what an option must be, or the nearest
+      numbers of calls.
   """
-  if sampler not in SAMPLERS:
+  named = {'name': grid} if isinstance(grid, str) else dict(grid)
+  for table, kind, given in (
+    (SAMPLERS, 'sampler', {'name': sampler, **options}),
+    (GRIDS, 'grid', named),
+  ):
+    _check_options(table, kind, **given)
+  told = interval(guidance) is None or TOLD.keys() & set(scalars)
+  make_plan(
+    sampler,
+    nfe,
+    options,
+    grid=grid,
+    guidance=None if told else guidance,
+    backwards=backwards,
+  )
+
+
+def _check_options(
+  table: bind.Table, kind: str, /, name: str = '', **given: Any
+) -> None:
+  if name not in table:
     raise ValueError(
-      f'there is no sampler {sampler!r}; {bind.suggest(sampler, SAMPLERS)}'
+      f'there is no {kind} {name!r}; {bind.suggest(name, table)}'
     )
-  steps_for(SAMPLERS[sampler](lambda x, t, s: x).nfe, nfe)
+  known = bind.options(table[name])
+  for key, value in given.items():
+    if key not in known:
+      raise ValueError(f'{name} takes no {key!r}; {bind.suggest(key, known)}')
+    try:
+      resolve(value, known[key].annotation, key, ROOMS)
+    except ConfigError as error:  # the caller knows which key of the config
+      raise ValueError(str(error).removeprefix('config.')) from error

@@ -7,20 +7,19 @@ import pathlib
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from flowdistill import build, origins
 from flowdistill.bind import ConfigError, Spec, join, located, suggest
 from flowdistill.build import Model
 from flowdistill.datasets.source import Source
-from flowdistill.objectives.roles import MissingRole, Roles
+from flowdistill.objectives.roles import PERCEPTUAL, MissingRole
 from flowdistill.stage import Origin, Stage
+from flowdistill.tracing import trace
 from flowdistill.training import checkpoint
-from flowdistill.training.state import TrainState, make_roles
+from flowdistill.training.state import TrainState
 
 Found = tuple[Model, TrainState, Source]
 Load = Callable[[Origin, str], Found]
+SWEEPS = ('sweep', 'reference')  # options of evaluators that hold samplers
 
 
 def check_stages(
@@ -50,8 +49,10 @@ def check_stage(
   load = functools.partial(origin_state, stages=earlier, workdir=workdir)
   _check_start(stage, state, load, where)
   frozen = _frozen(stage, source, load, where)
-  _check_roles(stage, source, state, frozen, where)
-  _check_evaluators(stage, stages[name], source, where)
+  _check_roles(stage, stages[name], source, state, frozen, where)
+  models = {role: model for role, (model, _) in frozen.items()}
+  models['student'] = build.build_model(stage, source)
+  _check_evaluators(stage, stages[name], models, source, where)
 
 
 def origin_state(
@@ -130,18 +131,47 @@ def _check_effects(stage: Stage, source: Source, where: str) -> None:
 
 
 def _check_evaluators(
-  stage: Stage, spec: Spec, source: Source, where: str
+  stage: Stage,
+  spec: Spec,
+  models: Mapping[str, Model],
+  source: Source,
+  where: str,
 ) -> None:
-  roles: Any = dict.fromkeys(['student', *stage.frozen])
+  roles: Any = dict.fromkeys(['student', *stage.flows])
   features = stage.evaluation.features
   for name, evaluator in stage.evaluators.items():
     evaluator(roles, source, features, pathlib.Path())  # it draws when iterated
-    sweep = spec['evaluators'][name].get('sweep', {})
-    for role, entries in sweep.items():
-      for entry in entries:
-        key = join(where, f'evaluators.{name}.sweep.{role}')
-        with located(f'{key} has {entry}'):
-          build.check_sampler(*entry)
+    for option in SWEEPS:
+      sweep = spec['evaluators'][name].get(option, {})
+      for role, entries in sweep.items():
+        key = join(where, f'evaluators.{name}.{option}.{role}')
+        for sampler, nfe, *rest in entries:
+          with located(f'{key} has {[sampler, nfe, *rest]}'):
+            check_sampling(models[role], source, sampler, nfe, dict(*rest))
+
+
+def check_sampling(
+  model: Model,
+  source: Source,
+  sampler: str,
+  nfe: int | None,
+  options: Mapping[str, Any],
+) -> None:
+  """Checks that one can draw from a network in this way.
+
+  Raises:
+    ValueError: for what `build.check_sampler` refuses, and for guidance where
+      there is none.
+  """
+  guidance = options.get('guidance')
+  told = 'guidance' in model.scalars
+  if guidance is not None and not told and not source.num_classes:
+    raise ValueError(
+      f'guidance = {guidance!r} has no effect: this data set has no conditions'
+    )
+  for name in {'backwards', 'scalars'} & {*options}:
+    raise ValueError(f'{sampler} takes no {name!r}')
+  build.check_sampler(sampler, nfe, scalars=model.scalars, **options)
 
 
 def _check_start(
@@ -150,7 +180,14 @@ def _check_start(
   if stage.init_from is not None:
     key = join(where, 'init_from')
     weights = _weights(stage.init_from, load(stage.init_from, key)[1], key)
-    check_same_shapes(state.roles['student'].params, weights, key)
+    fresh = state.roles['student'].params
+    if not stage.init_from.matching:
+      check_same_shapes(fresh, weights, key)
+    elif not origins.matching(fresh, weights):
+      raise ConfigError(
+        f'config.{key}: no array there has the name and the shape of one of '
+        "this stage's network"
+      )
   if stage.resume is not None:
     key = join(where, 'resume')
     if stage.resume.startswith('stage:'):
@@ -167,6 +204,13 @@ def _frozen(
   frozen = {}
   for role, origin in stage.frozen.items():
     key = join(where, f'frozen.{role}')
+    if origin.matching:
+      raise ConfigError(
+        f'config.{key}.matching has an effect on init_from alone'
+      )
+    if role == PERCEPTUAL:
+      frozen[role] = _perceptual(origin, key)
+      continue
     model, state, data = load(origin, key)
     frozen[role] = model, _weights(origin, state, key)
     if data.shape != source.shape or data.num_classes > source.num_classes:
@@ -175,6 +219,18 @@ def _frozen(
         f'data set has {_describe(source)}'
       )
   return frozen
+
+
+def _perceptual(origin: Origin, where: str) -> tuple[Model, Any]:
+  if origin.weights != Origin.weights:
+    raise ConfigError(
+      f'config.{where}.weights = {origin.weights!r} has no effect: a file has '
+      'one set of weights'
+    )
+  with _named(where):
+    build.read_perceptual(origin.source)
+  model = build.build_perceptual()
+  return model, model.params
 
 
 def _describe(source: Source) -> str:
@@ -188,52 +244,36 @@ def _weights(origin: Origin, state: TrainState, where: str) -> Any:
 
 def _check_roles(
   stage: Stage,
+  spec: Spec,
   source: Source,
   state: TrainState,
   frozen: Mapping[str, tuple[Model, Any]],
   where: str,
 ) -> None:
-  applies = {role: model.apply for role, (model, _) in frozen.items()}
-  applies['student'] = build.build_model(stage, source).apply
-  params = {role: weights for role, (_, weights) in frozen.items()}
-  asked: set[str] = set()
-
-  def loss(state, params, batch):
-    student = state.roles['student'].params
-    key = jax.random.key(0)
-    nets = make_roles('student', student, state, params, applies, key)
-    watched = Watched(nets, asked)
-    return stage.objective(watched, batch, key, state.step)
-
   try:
-    jax.eval_shape(loss, state, params, batch_shapes(stage, source))
+    asked = trace(stage, source, state, frozen)
   except MissingRole as error:
     raise ConfigError(f'config.{join(where, "objective")}: {error}') from error
   for role in stage.frozen:
-    if role not in asked:
+    if role not in asked.roles:
       raise ConfigError(
         f'config.{join(where, "frozen")}.{role} has no effect: the objective '
-        f'asks only for {sorted(asked)}'
+        f'asks only for {sorted(asked.roles)}'
       )
+  _check_told(asked.told, stage, spec, source, where)
 
 
-class Watched(Roles):
-  """Roles that note which of them were asked for."""
-
-  def __init__(self, nets: Roles, asked: set[str]):
-    super().__init__(nets)
-    object.__setattr__(self, '_asked', asked)
-
-  def __getattr__(self, role: str) -> Any:
-    found = super().__getattr__(role)
-    self.__dict__['_asked'].add(role)
-    return found
-
-
-def batch_shapes(stage: Stage, source: Source) -> dict[str, Any]:
-  """A batch by shapes alone."""
-  size = stage.train.batch_size
-  label = jax.ShapeDtypeStruct((size,), jnp.int32)
-  cond = {'label': label} if source.num_classes else {}
-  x0 = jax.ShapeDtypeStruct((size, *source.shape), jnp.float32)
-  return {'x0': x0, 'cond': cond, 'null': cond}
+def _check_told(
+  told: set[str], stage: Stage, spec: Spec, source: Source, where: str
+) -> None:
+  """Refuses to draw a condition that the student's network does not take."""
+  unheard = told - set(build.build_model(stage, source).scalars)
+  law = spec['objective'].get('guidance')
+  if isinstance(law, Mapping) and law['name'] == 'fixed':
+    unheard -= {'guidance'}  # It is the same for all: nothing to be told.
+  if unheard:
+    raise ConfigError(
+      f'config.{join(where, "network")}.scalars: the objective draws '
+      f'{sorted(unheard)} for every example, and this network does not take '
+      f'it; it must have scalars = {sorted(told)}'
+    )

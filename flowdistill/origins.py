@@ -1,6 +1,7 @@
 """Where weights come from: an earlier stage, or the folder of another run."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -36,6 +37,26 @@ def weights_of(state: TrainState, origin: Origin) -> tuple[str, Params]:
       f'{bind.suggest(name, choices)}'
     )
   return name, role.emas[name]
+
+
+def matching(fresh: Params, given: Params) -> dict[str, Any]:
+  """The arrays of `given` that `fresh` has too, by name, of the same shape."""
+  ours, theirs = checkpoint.by_name(fresh), checkpoint.by_name(given)
+  return {
+    name: array
+    for name, array in theirs.items()
+    if name in ours and ours[name].shape == array.shape
+  }
+
+
+def take_matching(fresh: Params, given: Params) -> Params:
+  """`fresh` with the arrays of `given` in it that match."""
+  names, taken = checkpoint.by_name(fresh), matching(fresh, given)
+  leaves, tree = jax.tree.flatten(fresh)
+  found = [
+    taken.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)
+  ]
+  return jax.tree.unflatten(tree, found)
 
 
 def stage_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
@@ -94,12 +115,28 @@ def load_spec(folder: pathlib.Path) -> Spec:
 
 @dataclasses.dataclass(frozen=True)
 class Trainee:
-  """A trained network of some stage: its model, weights and where from."""
+  """A trained network: its model, weights and where from.
+
+  Attributes:
+    model: the network.
+    params: its weights.
+    stage: the Stage that it learnt in, None for the weights of a file.
+    step: of that stage, 0 for a file.
+  """
 
   model: Model
   params: Params
-  stage: Stage
+  stage: Any
   step: int
+
+
+def describe(origin: Origin, trainee: Trainee) -> str:
+  """What weights were loaded, such that others are told apart."""
+  if trainee.stage is not None:
+    return f'{origin.source} at step {trainee.step}'
+  with pathlib.Path(origin.source).expanduser().open('rb') as file:
+    digest = hashlib.file_digest(file, 'sha256').hexdigest()
+  return f'{origin.source} of sha256 {digest}'
 
 
 def load_weights(
@@ -110,6 +147,9 @@ def load_weights(
   Raises:
     ConfigError: if there are none.
   """
+  if build.is_file(origin.source):
+    params = jax.device_put(build.read_perceptual(origin.source), sharding)
+    return Trainee(build.build_perceptual(), params, None, 0)
   folder = folder_of(origin, workdir)
   stage = build.bind_stage(load_spec(folder))
   source = stage.dataset()

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from flowdistill.objectives.roles import PERCEPTUAL
 from flowdistill.training.ema import Ema
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
@@ -69,13 +70,17 @@ class Origin:
   """Where weights come from.
 
   Attributes:
-    source: 'stage:NAME' of this config, or the folder of a run or a stage.
+    source: 'stage:NAME' of this config, or the folder of a run or a stage. Of
+      the role `perceptual` alone, a file.
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, or the name of an EMA.
+    matching: of `init_from` alone, to take the arrays that are there with the
+      same name and shape, and leave the others as they are initialised.
   """
 
   source: str
   weights: str = 'ema'
+  matching: bool = False
 
   @classmethod
   def of(cls, value: Any) -> 'Origin':
@@ -87,9 +92,13 @@ class Origin:
         f"{value!r}: say where from, as 'stage:NAME' or a run's folder, or as "
         "{'source': ..., 'weights': 'ema'}"
       )
-    if not all(isinstance(v, str) and v for v in value.values()):
+    made = cls(**value)
+    names = made.source, made.weights
+    if not all(isinstance(v, str) and v for v in names):
       raise ValueError(f'{value!r}: source and weights are strings, not empty')
-    return cls(**value)
+    if not isinstance(made.matching, bool):
+      raise ValueError(f'{value!r}: matching is True or False')
+    return made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,7 +211,8 @@ class Stage:
     optim, train, evaluation, checkpoint, log: see their sections.
     ema: name -> averages of the student that are kept; `main` is the one that
       is sampled.
-    frozen: role -> where that network comes from, such as `teacher`.
+    frozen: role -> where that network comes from, such as `teacher`;
+      `perceptual` comes from a file of LPIPS weights.
     init_from: where the student's first weights come from; None is scratch.
     resume: a stage's folder whose whole state is taken over at the start.
     evaluators: any name -> evaluator by name, with its options.
@@ -230,3 +240,8 @@ class Stage:
       raise ValueError(
         f'ema has {list(self.ema)}: one is called {MAIN!r}, and is sampled'
       )
+
+  @property
+  def flows(self) -> dict[str, Origin]:
+    """The frozen networks that are flows: those that one can draw from."""
+    return {r: origin for r, origin in self.frozen.items() if r != PERCEPTUAL}

@@ -276,7 +276,7 @@ EFFECTS = {
     "config.frozen.teacher = 'stage:flow' is no earlier stage; there are none"
   ),
   '--config.objective.coupling=paired': (
-    "config.objective.coupling: the coupling 'paired' needs batches with 'x1'"
+    'config.objective.coupling: a coupling of pairs needs batches with x1, and'
   ),
   '--config.objective.name=ayf_emd': (
     'config.objective: this objective asks for nets.teacher, and the config '
@@ -804,3 +804,182 @@ def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
   assert done.returncode == 2
   assert done.stdout == ''
   assert not (tmp_path / 'W').exists()
+
+
+# What is typed after --job=generate, on stages of points.
+SAMPLING = {
+  '--nfe=many': '--nfe=many: it must be int, or none for an adaptive sampler',
+  '--nfe=none': (
+    '--sampler=flow_map --nfe=none: nfe = None must be a number of calls for '
+    "'flow_map'"
+  ),
+  '--sampler=rk45': ("--sampler=rk45 --nfe=4: nfe = 4 must be None for 'rk45'"),
+  '--grid=shfted': (
+    "--sampler=flow_map --nfe=4 --grid=shfted: there is no grid 'shfted'; "
+    "did you mean 'shifted'?"
+  ),
+  '--grid=name=shifted, shift=0': (
+    '--sampler=flow_map --nfe=4 --grid=name=shifted, shift=0: shift = 0 must '
+    'be above 0'
+  ),
+  '--grid=name=shifted, shft=2': (
+    '--sampler=flow_map --nfe=4 --grid=name=shifted, shft=2: shifted takes no '
+    "'shft'; did you mean 'shift'?"
+  ),
+  '--guidance=strong': (
+    '--guidance=strong: it must be a number, or like '
+    "'scale=2, low=0.2, high=0.8'"
+  ),
+  '--guidance=nan': (
+    '--sampler=flow_map --nfe=4 --guidance=nan: guidance = nan '
+  ),
+  '--guidance=1.5': (
+    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 has no effect: '
+    'this data set has no conditions'
+  ),
+  '--options=gamma': (
+    "--options=gamma: it must be like 'gamma=0.3', with commas between several"
+  ),
+  '--options=gamma=1, gamma=0': (
+    '--options=gamma=1, gamma=0: it must be like '
+  ),
+  '--options=gamma=0.3': (
+    '--sampler=flow_map --nfe=4 --options=gamma=0.3: flow_map takes no '
+    "'gamma'; there are none"
+  ),
+  '--options=nfe=3': "--options has 'nfe': that is said by --nfe",
+  '--options=guidance=3': "--options has 'guidance': that is said by --guid",
+}
+GAMMA = {
+  '--options=gama=0.3': "gamma takes no 'gama'; did you mean 'gamma'?",
+  '--options=gamma=2': 'gamma = 2 must lie in [0, 1]',
+  '--options=gamma=a': "gamma = 'a' is str; it must be float",
+}
+
+
+@pytest.mark.parametrize('typed', SAMPLING)
+def test_a_way_to_draw_that_does_not_exist(run, stages, typed):
+  message = run(stages, '--workdir=W', '--job=generate', typed)
+  assert message.startswith(SAMPLING[typed])
+
+
+@pytest.mark.parametrize('typed', GAMMA)
+def test_an_option_of_a_sampler_that_is_wrong(run, stages, typed):
+  command = [stages, '--workdir=W', '--job=generate', '--sampler=gamma', typed]
+  message = run(*command)
+  assert message.startswith(f'--sampler=gamma --nfe=4 {typed}: {GAMMA[typed]}')
+
+
+@pytest.mark.parametrize('job', ['generate', 'evaluate'])
+def test_ways_to_draw(run, images, job):
+  typed = [images, '--workdir=W', f'--job={job}', '--model=student']
+  typed += ['--sampler=gamma', '--nfe=6', '--options=gamma=0.3']
+  typed += ['--grid=name=shifted, shift=2', '--guidance=1.5']
+  _, options = run(*typed)
+  assert (options.sampler, options.nfe) == ('gamma', 6)
+  assert options.how() == {
+    'gamma': 0.3,
+    'grid': {'name': 'shifted', 'shift': 2},
+    'guidance': 1.5,
+  }
+  interval = '--guidance=scale=2, low=0.2, high=0.8'
+  _, options = run(*typed[:4], '--sampler=rk45', '--nfe=none', interval)
+  assert (options.nfe, options.grid) == (None, 'uniform')
+  assert options.guidance == {'scale': 2, 'low': 0.2, 'high': 0.8}
+  message = run(*typed[:6], '--nfe=3', '--guidance=2')
+  assert message.startswith(
+    '--sampler=gamma --nfe=3 --guidance=2.0: nfe is 3, and this sampler has no '
+    'such number of network calls: the nearest is 2 or 4'
+  )
+
+
+@pytest.mark.parametrize('typed', ['--grid=shifted', '--guidance=2', '--nfe=1'])
+def test_a_way_to_draw_that_would_not_be_used(run, images, typed):
+  message = run(images, '--workdir=W', '--job=evaluate', typed)
+  assert 'has no effect without --model, such as --model=student' in message
+
+
+ENTRIES = {
+  "['rk45', 3]": "nfe = 3 must be None for 'rk45'",
+  "['gamma', 2, {'gamma': 2}]": 'gamma = 2 must lie in [0, 1]',
+  "['gamma', 2, {'gama': 0.5}]": "gamma takes no 'gama'; did you mean 'gamma'?",
+  "['euler', 2, {'backwards': True}]": "euler takes no 'backwards'",
+  "['euler', 2, {'grid': 'shfted'}]": (
+    "there is no grid 'shfted'; did you mean 'shifted'?"
+  ),
+  "['euler', 1, {'guidance': 2}]": (
+    'nfe is 1, and this sampler has no such number of network calls: the '
+    'nearest is 2'
+  ),
+  "['euler', 2, {'guidance': {'low': 0.5}}]": "guidance = {'low': 0.5} must be",
+}
+
+
+@pytest.mark.parametrize('entry', ENTRIES)
+@pytest.mark.parametrize('option', ['sweep', 'reference'])
+def test_an_entry_of_a_sweep_with_options(run, configs, images, option, entry):
+  key = f'config.evaluators.any.{option}'
+  path = configs(
+    IMAGES,
+    f"""
+    raw['evaluators']['any'] = {{
+      'name': 'teacher_distance',
+      'sweep': {{'student': [['euler', 1]]}},
+      'reference': {{'student': [['euler', 1]]}},
+    }}
+    raw['evaluators']['any']['{option}'] = {{'student': [{entry}]}}
+    """,
+  )
+  message = run(f'--config={path}', '--workdir=W')
+  assert message.startswith(f'{key}.student has {entry}: {ENTRIES[entry]}')
+
+
+def test_a_network_that_is_told_its_guidance_asks_once(run, configs):
+  """Points have no classes; the teacher here cannot be guided, the student is.
+
+  An odd NFE shows that the student is not asked twice.
+  """
+  change = """
+  distil = raw['stages']['distil']
+  distil['network'] = {**raw['network'], 'scalars': ('guidance',)}
+  distil['init_from'] = None
+  distil['frozen']['weak'] = 'stage:flow'
+  distil['objective'] = {'name': 'ayf_emd', 'guidance': 'uniform'}
+  sweep = {'student': [['euler', 1, {'guidance': 2}]]}
+  distil['evaluators'] = {'energy': {'name': 'energy', 'sweep': sweep}}
+  """
+  path = configs(STAGES, change, name='told.py')
+  generate = [f'--config={path}', '--workdir=W', '--job=generate', '--nfe=3']
+  _, options = run(*generate, '--guidance=3')
+  assert (options.nfe, options.how()) == (3, {'guidance': 3.0})
+  message = run(*generate, '--guidance=scale=2, low=2')
+  assert 'must have 0 <= low <= high <= 1' in message
+  message = run(*generate, '--guidance=3', '--model=teacher')
+  assert message.endswith('has no effect: this data set has no conditions')
+
+
+DIAGNOSTICS = {
+  'boundary': "teacher = 'teacher', the roles there are: ['student']",
+  'teacher_distance': (
+    "reference has the role 'teacher', the roles there are: ['student']"
+  ),
+  'semigroup.role=ema': "role = 'ema', the roles there are: ['student']",
+  'straightness.steps=0': 'steps = 0, it must be at least 1',
+}
+
+
+@pytest.mark.parametrize('typed', DIAGNOSTICS)
+def test_a_diagnostic_that_cannot_be_made(run, points, typed):
+  name, _, option = typed.partition('.')
+  overrides = [f'--config.evaluators.energy.name={name}']
+  overrides += [f'--config.evaluators.energy.{option}'] * bool(option)
+  message = run(points, '--workdir=W', *overrides)
+  assert message == f'config.evaluators.energy.{DIAGNOSTICS[typed]}'
+
+
+def test_an_option_of_compare(run, stages):
+  message = run(stages, '--workdir=W', '--job=compare', '--metrc=energy')
+  assert reads_as(
+    message,
+    "--metrc: --job=compare has no such option; did you mean 'metric'?",
+  )

@@ -1,12 +1,27 @@
 """Evaluators: `f(models, source, features, folder, *, ...) -> iterator[row]`.
 
 A row is a dict that JSON can hold: what was measured (`model`, `sampler`,
-`nfe`, `samples`, `seed`) and the figures. Pictures go to `folder`/samples.
-Arguments are checked when an evaluator is called, before anything is drawn.
+`nfe`, `options`, `samples`, `seed`) and the figures. Pictures go to
+`folder`/samples. Arguments are checked when an evaluator is called, before
+anything is drawn.
 """
 
+from flowdistill.evaluators.any_step import any_step
+from flowdistill.evaluators.boundary import boundary
 from flowdistill.evaluators.energy import energy
 from flowdistill.evaluators.few_step import few_step
 from flowdistill.evaluators.pictures import pictures
+from flowdistill.evaluators.semigroup import semigroup
+from flowdistill.evaluators.straightness import straightness
+from flowdistill.evaluators.teacher_distance import teacher_distance
 
-EVALUATORS = {'few_step': few_step, 'energy': energy, 'pictures': pictures}
+EVALUATORS = {
+  'few_step': few_step,
+  'energy': energy,
+  'pictures': pictures,
+  'any_step': any_step,
+  'semigroup': semigroup,
+  'boundary': boundary,
+  'teacher_distance': teacher_distance,
+  'straightness': straightness,
+}

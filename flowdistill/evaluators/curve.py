@@ -1,7 +1,7 @@
 """A figure over the number of evaluations, a line per model and sampler."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ from flowdistill.evaluators.canvas import (
 
 Rows = Sequence[Mapping[str, Any]]
 MARKERS = ('o', 'D', 's', '^', 'v', 'P')
+FRECHET = 'frechet_'
+APART = 1.15  # ratio of two NFEs whose numbers do not touch
 
 
 def curve(
@@ -30,24 +32,26 @@ def curve(
 
   Args:
     path: of the PNG.
-    rows: with `model`, `sampler`, `nfe` and `metric`.
-    metric: a key of the rows, 'frechet_<features>'.
+    rows: with `model`, `sampler`, `nfe`, perhaps `options`, and `metric`.
+    metric: a key of the rows, such as 'frechet_<features>'.
   """
   figure = new_figure(9, 4.8)
   ax = figure.add_axes((0.085, 0.135, 0.885, 0.825))
   _lines(ax, rows, metric)
   _best(ax, [r for r in rows if r['model'] == 'teacher'], metric)
-  _axes(ax, rows, metric)
+  log_axes(ax, (row['nfe'] for row in rows), metric)
+  ax.margins(x=0.06, y=0.12)
+  ax.legend(frameon=False, fontsize=10, labelcolor=INK, handlelength=3)
   save(figure, path)
 
 
 def _lines(ax: Axes, rows: Rows, metric: str) -> None:
   colour = colours(r['model'] for r in rows)
-  lines = dict.fromkeys((r['model'], r['sampler']) for r in rows)
-  markers = dict.fromkeys(sampler for _, sampler in lines)
+  lines = dict.fromkeys(_how(row) for row in rows)
+  markers = dict.fromkeys(way for _, way in lines)
   shape = dict(zip(markers, MARKERS * len(markers), strict=False))
-  for model, sampler in lines:
-    found = [r for r in rows if (r['model'], r['sampler']) == (model, sampler)]
+  for model, way in lines:
+    found = [row for row in rows if _how(row) == (model, way)]
     found = sorted(found, key=lambda row: row['nfe'])
     ax.plot(
       [r['nfe'] for r in found],
@@ -55,16 +59,22 @@ def _lines(ax: Axes, rows: Rows, metric: str) -> None:
       color=colour[model],
       linestyle='--' if model == 'teacher' else '-',
       linewidth=2,
-      marker=shape[sampler],
+      marker=shape[way],
       markersize=7,
       markeredgecolor='white',
       markeredgewidth=1,
-      label=f'{model}, {sampler.replace("_", " ")}',
+      label=f'{model}, {way}',
       clip_on=False,
       zorder=3,
     )
     for row in found:
       _value(ax, row, metric, colour[model])
+
+
+def _how(row: Mapping[str, Any]) -> tuple[str, str]:
+  """Its model, and in which way that was drawn: 'gamma, gamma=0.5'."""
+  options = f', {row["options"]}' if 'options' in row else ''
+  return row['model'], row['sampler'].replace('_', ' ') + options
 
 
 def _value(ax: Axes, row: Mapping[str, Any], metric: str, colour: str) -> None:
@@ -100,22 +110,36 @@ def _best(ax: Axes, rows: Rows, metric: str) -> None:
   )
 
 
-def _axes(ax: Axes, rows: Rows, metric: str) -> None:
+def log_axes(ax: Axes, nfes: Iterable[float], metric: str) -> None:
+  """Logarithmic axes of NFE and a metric, with plain numbers at each NFE."""
   ax.set(xscale='log', yscale='log')
-  ax.set_xticks(sorted({row['nfe'] for row in rows}))
+  ax.set_xticks(_apart(sorted(set(nfes))))
   ax.xaxis.set_major_formatter(FuncFormatter(lambda nfe, _: f'{nfe:.0f}'))
   ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
   ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
   for axis in (ax.xaxis, ax.yaxis):
     axis.set_minor_locator(NullLocator())
-  name = metric.removeprefix('frechet_')
   ax.set_xlabel('NFE (network evaluations per image)', color=INK, fontsize=11)
-  ax.set_ylabel(f'Fréchet distance ({name})', color=INK, fontsize=11)
+  ax.set_ylabel(name_of(metric), color=INK, fontsize=11)
   ax.tick_params(length=0, colors=MUTED, labelsize=10, pad=6)
   ax.grid(color=FAINT, linewidth=0.8)
   ax.set_axisbelow(True)
   for side, spine in ax.spines.items():
     spine.set_visible(side in ('left', 'bottom'))
     spine.set_color(FAINT)
-  ax.margins(x=0.06, y=0.12)
-  ax.legend(frameon=False, fontsize=10, labelcolor=INK, handlelength=3)
+
+
+def name_of(metric: str) -> str:
+  """'frechet_digits' -> 'Fréchet distance (digits)'."""
+  if metric.startswith(FRECHET):
+    return f'Fréchet distance ({metric.removeprefix(FRECHET)})'
+  return metric.replace('_', ' ')
+
+
+def _apart(nfes: Sequence[float]) -> list[float]:
+  """Those whose numbers do not touch under the axis."""
+  kept = list(nfes[:1])
+  for nfe in nfes[1:]:
+    if nfe > APART * kept[-1]:
+      kept.append(nfe)
+  return kept

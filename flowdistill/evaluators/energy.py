@@ -29,11 +29,11 @@ def energy(
   """Yields a row per entry of the sweep, with `energy_distance`.
 
   Args:
-    models: role -> draw.
+    models: role -> model.
     source: the real examples, of which the first `samples` are compared.
     features: unused, every evaluator takes it.
     folder: unused as well.
-    sweep: role -> list of [sampler, nfe].
+    sweep: role -> list of [sampler, nfe, options], see sweep.py.
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
 
@@ -52,11 +52,9 @@ def _rows(
   real = source.arrays['x0'][:samples]
   cond = conditions(source, samples)
   for cell in todo:
-    x, ms = draw_timed(models, cell, samples, cond, seed)
+    drawn, x, ms = draw_timed(models, cell, samples, cond, seed)
     yield {
-      'model': cell.model,
-      'sampler': cell.sampler,
-      'nfe': cell.nfe,
+      **drawn.row(),
       'samples': samples,
       'seed': seed,
       'energy_distance': energy_distance(x, real),

@@ -29,6 +29,7 @@ def few_step(
   sweep: dict[str, Any] = SWEEP,
   samples: int = 3594,
   seed: int = 0,
+  picture: str = 'frechet_over_nfe',
 ) -> Iterator[Row]:
   """Yields a row per entry of the sweep; at the end draws the curve.
 
@@ -38,13 +39,14 @@ def few_step(
   `metrics/neighbours.py`; fresh data has 0.5) and `ms_per_image`.
 
   Args:
-    models: role -> draw.
+    models: role -> model.
     source: the real examples.
     features: the feature network.
-    folder: of the stage; the curve is samples/frechet_over_nfe.png in it.
-    sweep: role -> list of [sampler, nfe].
+    folder: of the stage; the curve is samples/<picture>.png in it.
+    sweep: role -> list of [sampler, nfe, options], see sweep.py.
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
+    picture: what the curve is called.
 
   Raises:
     ValueError: if there are no features, or an option is out of range.
@@ -56,14 +58,15 @@ def few_step(
       'few_step needs a feature network: set evaluation.features, or take '
       "the evaluator 'energy' for points"
     )
-  return _rows(models, source, features, folder, todo, samples, seed)
+  path = folder / 'samples' / f'{picture}.png'
+  return _rows(models, source, features, path, todo, samples, seed)
 
 
 def _rows(
   models: Models,
   source: Data,
   features: Features,
-  folder: pathlib.Path,
+  path: pathlib.Path,
   todo: list[Cell],
   samples: int,
   seed: int,
@@ -72,11 +75,9 @@ def _rows(
   cond = conditions(source, samples)
   rows = []
   for cell in todo:
-    x, ms = draw_timed(models, cell, samples, cond, seed)
+    drawn, x, ms = draw_timed(models, cell, samples, cond, seed)
     row = {
-      'model': cell.model,
-      'sampler': cell.sampler,
-      'nfe': cell.nfe,
+      **drawn.row(),
       'samples': samples,
       'seed': seed,
       **_figures(x, cond, source, features, real),
@@ -84,8 +85,7 @@ def _rows(
     }
     rows.append(row)
     yield row
-  name = f'frechet_{features.name}'
-  curve(folder / 'samples' / 'frechet_over_nfe.png', rows, metric=name)
+  curve(path, rows, metric=f'frechet_{features.name}')
 
 
 def _figures(

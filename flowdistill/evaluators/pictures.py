@@ -9,7 +9,7 @@ import numpy as np
 from flowdistill.evaluators.mosaic import side_by_side
 from flowdistill.evaluators.scatter import scatter
 from flowdistill.evaluators.signature import Data, Features, Models, Row
-from flowdistill.evaluators.sweep import SWEEP, Cell, cells
+from flowdistill.evaluators.sweep import SWEEP, Cell, cells, draw
 
 COLUMNS, POINTS = 10, 2000
 
@@ -27,11 +27,11 @@ def pictures(
   """Draws samples/<roles of the sweep, with _and_>.png, and yields no rows.
 
   Args:
-    models: role -> draw.
+    models: role -> model.
     source: the real examples: images [h, w, 1 or 3] or points [2].
     features: unused, every evaluator takes it.
     folder: of the stage.
-    sweep: role -> list of [sampler, nfe].
+    sweep: role -> list of [sampler, nfe, options], see sweep.py.
     examples: of each model and NFE; None is one per class, 10 where there are
       no classes, 2000 if they are points.
     seed: of their noise.
@@ -59,11 +59,7 @@ def _draw(
 ) -> Iterator[Row]:
   label = np.arange(n, dtype=np.int32) % max(source.num_classes, 1)
   cond = {'label': label} if source.num_classes else {}
-  drawn = []
-  for cell in todo:
-    draw = models[cell.model]
-    x = draw(n, sampler=cell.sampler, nfe=cell.nfe, cond=cond, seed=seed)
-    drawn.append((cell, np.asarray(x)))
+  drawn = [draw(models, cell, n, cond, seed) for cell in todo]
   if len(source.shape) == 1:
     scatter(path, drawn, source.arrays['x0'][:POINTS])
   else:

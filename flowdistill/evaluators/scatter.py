@@ -45,7 +45,8 @@ def scatter(
       (left / width, bottom / height, PANEL / width, PANEL / height)
     )
     _panel(ax, x, data, colour[cell.model])
-    ax.set_title(str(cell), fontsize=9, color=MUTED, pad=4)
+    title = str(cell).replace(' (', '\n(')  # options have a line of their own
+    ax.set_title(title, fontsize=9, color=MUTED, pad=4)
   for row, role in enumerate(dict.fromkeys(cell.model for cell, _ in drawn)):
     middle = height - (row + 1) * (HEAD + PANEL) + PANEL / 2
     _name(figure, LEFT / 2 / width, middle / height, role, colour[role])

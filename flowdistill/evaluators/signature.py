@@ -8,10 +8,21 @@ import numpy as np
 Row = dict[str, Any]
 
 
-class Draw(Protocol):
-  """draw(n, ...) -> n examples [n, ...]; example i is a function of (seed, i).
+class Drawn(Protocol):
+  """Examples `x` [n, ...], and how often each asked the network: `nfe` [n]."""
 
-  `cond` is name -> array [n, ...], without names where the data has no label.
+  @property
+  def x(self) -> np.ndarray: ...
+  @property
+  def nfe(self) -> np.ndarray: ...
+
+
+class Model(Protocol):
+  """model(n, ...) -> n examples; example i is a function of (seed, i).
+
+  `cond` is name -> array [n, ...], without names where the data has no label;
+  `options` are those of the sampler, 'grid' and 'guidance'. `ask` is the
+  network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...].
   """
 
   def __call__(
@@ -20,14 +31,24 @@ class Draw(Protocol):
     /,
     *,
     sampler: str,
-    nfe: int,
+    nfe: int | None,
     cond: Mapping[str, np.ndarray],
     seed: int,
+    **options: Any,
+  ) -> Drawn: ...
+
+  def ask(
+    self,
+    x_t: np.ndarray,
+    t: np.ndarray,
+    s: np.ndarray,
+    cond: Mapping[str, np.ndarray],
+    /,
   ) -> np.ndarray: ...
 
 
-Models = Mapping[str, Draw]
-"""Role, such as 'teacher' or 'student', -> its `draw`."""
+Models = Mapping[str, Model]
+"""Role, such as 'teacher' or 'student', -> its model."""
 
 
 class Data(Protocol):

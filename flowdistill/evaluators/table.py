@@ -1,33 +1,67 @@
-"""Rows of evaluators as a table for the screen."""
+"""Rows of evaluators as tables for the screen."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 COLUMNS = {  # key: (title, format)
   'model': ('model', ''),
   'sampler': ('sampler', ''),
-  'nfe': ('NFE', 'd'),
+  'nfe': ('NFE', '.4g'),
+  't': ('t', 'g'),
   'energy_distance': ('energy\ndistance', '.4f'),
   'accuracy': ('accuracy', '.1%'),
   'memorised': ('memorised', '.1%'),
   'ms_per_image': ('ms per\nimage', '.3f'),
+  'semigroup_error': ('semigroup\nerror', '.4f'),
+  'boundary_error': ('boundary\nerror', '.4f'),
+  'teacher_distance': ("distance from\nteacher's ODE", '.4f'),
+  'straightness': ('straightness\n(0 is straight)', '.4f'),
 }
+WHAT = ('model', 'sampler', 'nfe', 't')  # no figures
 FRECHET = 'frechet_'
+Row = Mapping[str, Any]
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> Table:
+def table(rows: Iterable[Row]) -> Group:
   """One line per row, with the columns that the rows have; 79 letters wide.
 
-  A line is drawn between models. A figure that a row lacks is left blank.
+  A line is drawn between models. A figure that a row lacks is left blank; rows
+  that have none in common with those above begin a new table. Options stand
+  below the sampler.
   """
-  rows = list(rows)
+  return Group(*map(_table, _alike(rows)))
+
+
+def _alike(rows: Iterable[Row]) -> list[list[Row]]:
+  """Neighbouring rows that share a figure, or have none."""
+  groups: list[list[Row]] = []
+  for row in rows:
+    above, own = _figures(groups[-1] if groups else []), _figures([row])
+    if not groups or (above and own and not above & own):
+      groups.append([])
+    groups[-1].append(row)
+  return groups
+
+
+def _figures(rows: Sequence[Row]) -> set[str]:
+  return {k for row in rows for k in row if _column(k)[0] and k not in WHAT}
+
+
+def _table(rows: Sequence[Row]) -> Table:
+  rows = [_with_options(row) for row in rows]
   keys = dict.fromkeys(key for row in rows for key in row)
   columns = {key: _column(key) for key in keys if _column(key)[0]}
   made = Table(header_style='bold', border_style='dim')
-  for title, style in columns.values():
-    made.add_column(title, justify='right' if style else 'left', no_wrap=True)
+  for key, (title, style) in columns.items():
+    made.add_column(
+      title,
+      justify='right' if style else 'left',
+      no_wrap=key != 'sampler',
+      overflow='fold',
+    )
   for row, following in zip(rows, [*rows[1:], {}], strict=False):
     cells = [_spell(row.get(key), style) for key, (_, style) in columns.items()]
     last = row.get('model') != following.get('model')
@@ -35,10 +69,17 @@ def table(rows: Iterable[Mapping[str, Any]]) -> Table:
   return made
 
 
+def _with_options(row: Row) -> Row:
+  if 'options' not in row:
+    return row
+  key = 'sampler' if 'sampler' in row else 'model'
+  return {**row, key: f'{row[key]}\n{row["options"]}'}
+
+
 def _column(key: str) -> tuple[str, str]:
   """(title, format); no title for what is not shown."""
   if key.startswith(FRECHET):
-    return f'Fréchet distance\n({key.removeprefix(FRECHET)})', '.2f'
+    return f'Fréchet\ndistance\n({key.removeprefix(FRECHET)})', '.2f'
   return COLUMNS.get(key, ('', ''))
 
 

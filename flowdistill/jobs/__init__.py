@@ -1,10 +1,12 @@
 """Jobs: `run(stages, workdir, options)` each, with a dataclass of options."""
 
-from flowdistill.jobs import evaluate, generate, replay, train
+from flowdistill.jobs import bench, compare, evaluate, generate, replay, train
 
 JOBS = {
   'train': train,
   'evaluate': evaluate,
   'generate': generate,
   'replay': replay,
+  'bench': bench,
+  'compare': compare,
 }

@@ -1,7 +1,6 @@
 """A stage with everything that it takes to train or to measure it."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,9 +8,10 @@ from typing import Any
 import jax
 
 from flowdistill import build, origins
-from flowdistill.build import Model
+from flowdistill.build import Generator, Model
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.evaluators.signature import Row
+from flowdistill.jobs.results import say
 from flowdistill.origins import CHECKPOINTS
 from flowdistill.stage import Stage
 from flowdistill.training import checkpoint, sharding
@@ -75,7 +75,7 @@ def assemble(
     models=models,
     frozen={role: trainee.params for role, trainee in loaded.items()},
     origins={
-      role: f'{stage.frozen[role].source} at step {trainee.step}'
+      role: origins.describe(stage.frozen[role], trainee)
       for role, trainee in loaded.items()
     },
     trained=build.build_trained(stage, source),
@@ -133,7 +133,21 @@ def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
     )
     return scratch()
   loaded = origins.load_weights(stage.init_from, assembly.workdir, everywhere)
-  return jax.jit(start, out_shardings=everywhere)(loaded.params)
+
+  if not stage.init_from.matching:
+    return jax.jit(start, out_shardings=everywhere)(loaded.params)
+  fresh = assembly.models['student'].params
+  taken = len(origins.matching(fresh, loaded.params))
+  say(
+    f'{taken} of {len(jax.tree.leaves(fresh))} arrays start from '
+    f'{stage.init_from.source}, the others from scratch'
+  )
+
+  def complete(params: Params) -> TrainState:
+    fresh = build.init_params(stage, source)
+    return start(origins.take_matching(fresh, params))
+
+  return jax.jit(complete, out_shardings=everywhere)(loaded.params)
 
 
 def evaluate_stage(
@@ -151,15 +165,18 @@ def evaluate_stage(
       yield {**row, 'step': int(state.step)}
 
 
-def draws(assembly: Assembly, state: TrainState) -> dict[str, Any]:
-  """Role -> draw(n, sampler=..., nfe=..., cond=..., seed=...)."""
-  params = {**assembly.frozen, 'student': state.roles['student'].sampled}
+def draws(assembly: Assembly, state: TrainState) -> dict[str, Generator]:
+  """Role -> model(n, sampler=..., nfe=..., cond=..., seed=...)."""
+  params = {role: assembly.frozen[role] for role in assembly.stage.flows}
+  params['student'] = state.roles['student'].sampled
   return {
-    name: functools.partial(
-      build.build_draw(assembly.models[name], assembly.source, assembly.stage),
+    role: build.build_generator(
+      assembly.models[role],
       on_this_host(weights),
+      assembly.source,
+      assembly.stage,
     )
-    for name, weights in params.items()
+    for role, weights in params.items()
   }
 
 

@@ -12,28 +12,25 @@ from flowdistill.bind import ConfigError, Spec
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs.assemble import Assembly, assemble, evaluate_stage
 from flowdistill.jobs.results import describe, publish, say
+from flowdistill.jobs.sampling import Sampling
 from flowdistill.origins import CHECKPOINTS
 from flowdistill.training import checkpoint, sharding
 from flowdistill.training.record import write_json
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Sampling):
   """What to measure, and where.
 
   Attributes:
     stage: its name; by default the last one.
-    model: a role, such as student; with it, sampler and nfe are measured
-      instead of what the config's evaluators say.
-    sampler: a name in SAMPLERS.
-    nfe: calls of the network for one example.
+    model: a role, such as student; with it, this sampling is measured instead
+      of what the config's evaluators say.
     step: of the checkpoint; by default the last.
   """
 
   stage: str = ''
   model: str = ''
-  sampler: str = 'flow_map'
-  nfe: int = 4
   step: int = -1
 
 
@@ -84,7 +81,7 @@ def _swept(spec: Spec, options: Options) -> Spec:
   """The evaluators that have a sweep, on the one entry asked for."""
   if not options.model:
     return spec
-  sweep = {options.model: [[options.sampler, options.nfe]]}
+  sweep = {options.model: [[options.sampler, options.nfe, options.how()]]}
   chosen = {
     name: {**evaluator, 'sweep': sweep}
     for name, evaluator in spec['evaluators'].items()

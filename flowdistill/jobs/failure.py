@@ -18,7 +18,7 @@ FAILURE = 'failure'
 
 
 class Halted(RuntimeError):
-  """Training stopped at a number that is not finite; the message says where."""
+  """A job stopped because of what it found; the message says where."""
 
 
 def report(assembly: Assembly, error: NotFinite) -> Halted:

@@ -10,19 +10,18 @@ import numpy as np
 from flowdistill import origins
 from flowdistill.bind import Spec
 from flowdistill.jobs.results import say
+from flowdistill.jobs.sampling import Sampling
 from flowdistill.run import load
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Sampling):
   """What to draw, how, and where to.
 
   Attributes:
     stage: its name; by default the last one.
     model: a role, student or teacher.
     weights: of the student: ema, params, or the name of an EMA.
-    sampler: a name in SAMPLERS.
-    nfe: calls of the network for one example.
     samples: how many.
     label: a class for all of them; -1 goes through all classes.
     seed: of the noise.
@@ -32,8 +31,6 @@ class Options:
   stage: str = ''
   model: str = 'student'
   weights: str = 'ema'
-  sampler: str = 'flow_map'
-  nfe: int = 4
   samples: int = 64
   label: int = -1
   seed: int = 0
@@ -57,6 +54,7 @@ def run(
     nfe=options.nfe,
     label=None if options.label < 0 else options.label,
     seed=options.seed,
+    **options.how(),
   )
   out = pathlib.Path(options.out) if options.out else folder / 'generated'
   write(x, out)

@@ -1,12 +1,15 @@
 """Options of jobs, `--NAME=VALUE`: read, and checked before any device."""
 
+import pathlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowdistill import build
+from flowdistill import build, check
 from flowdistill.bind import ConfigError, Spec, suggest
 from flowdistill.jobs import JOBS
+from flowdistill.jobs.sampling import Sampling
+from flowdistill.jobs.typed import read
 from flowdistill.stage import Stage
 
 
@@ -25,10 +28,9 @@ def parse_options(job: str, given: Sequence[tuple[str, str | None]]) -> Any:
     if text is None:
       raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
     try:
-      values[name] = types[name](text)
+      values[name] = read(text, types[name])
     except ValueError as error:
-      wanted = types[name].__name__
-      raise ConfigError(f'--{name}={text}: it must be {wanted}') from error
+      raise ConfigError(f'--{name}={text}: {error}') from error
   return kind(**values)
 
 
@@ -56,7 +58,8 @@ def check_options(options: Any, stages: Mapping[str, Spec]) -> None:
   name = given['stage'] or list(stages)[-1]
   _check_choice('stage', name, stages)
   stage = build.bind_stage(stages[name])
-  _check_sampling(given, options, stage)
+  if isinstance(options, Sampling):
+    _check_sampling(given['model'], options, stage, stages)
   if 'weights' in given:
     weights = ['ema', 'params', *stage.ema]
     _check_choice('weights', given['weights'], weights)
@@ -66,21 +69,50 @@ def check_options(options: Any, stages: Mapping[str, Spec]) -> None:
 
 
 def _check_sampling(
-  given: Mapping[str, Any], options: Any, stage: Stage
+  role: str, options: Sampling, stage: Stage, stages: Mapping[str, Spec]
 ) -> None:
-  role, sampler, nfe = (given[name] for name in ('model', 'sampler', 'nfe'))
-  default = type(options)()
+  typed = _typed(options)
   if role:
-    _check_choice('model', role, ['student', *stage.frozen])
-  elif (sampler, nfe) != (default.sampler, default.nfe):
+    _check_choice('model', role, ['student', *stage.flows])
+  elif typed != _typed(Sampling()):
     raise ConfigError(
-      f'--sampler={sampler} --nfe={nfe} has no effect without --model, such as '
-      '--model=student'
+      f'{typed} has no effect without --model, such as --model=student'
+    )
+  for name in vars(Sampling()):
+    if name in options.options:
+      raise ConfigError(f'--options has {name!r}: that is said by --{name}')
+  source = stage.dataset()
+  model = build.build_model(stage, source)
+  if role in stage.flows:
+    model, _, _ = check.origin_state(
+      stage.flows[role],
+      f'frozen.{role}',
+      stages=stages,
+      workdir=pathlib.Path(),  # of a stage that is not in `stages`: none is
     )
   try:
-    build.check_sampler(sampler, nfe)
+    check.check_sampling(
+      model, source, options.sampler, options.nfe, options.how()
+    )
   except ValueError as error:
-    raise ConfigError(f'--sampler={sampler} --nfe={nfe}: {error}') from error
+    raise ConfigError(f'{typed}: {error}') from error
+
+
+def _typed(options: Sampling) -> str:
+  """'--sampler=heun --nfe=5', and what else is set."""
+  default = vars(Sampling())
+  chosen = {
+    name: getattr(options, name)
+    for name in default
+    if name in ('sampler', 'nfe') or getattr(options, name) != default[name]
+  }
+  return ' '.join(f'--{name}={_spell(v)}' for name, v in chosen.items())
+
+
+def _spell(value: Any) -> str:
+  if not isinstance(value, Mapping):
+    return str(value).lower() if value is None else str(value)
+  return ', '.join(f'{name}={v}' for name, v in value.items())
 
 
 def _check_choice(option: str, value: str, choices: Any) -> None:

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from flowdistill import config
+from flowdistill import config, origins
 from flowdistill.bind import ConfigError, Spec
 from flowdistill.origins import CONFIG
 from flowdistill.training.lengths import UNITS
@@ -28,7 +28,8 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
       f'{folder} holds a run of the stages {old["stages"]}; take another '
       '--workdir'
     )
-  old, new = old['config'], jsonable(spec)
+  # Keys that came after it was made have their defaults.
+  old, new = jsonable(origins.load_spec(folder)), jsonable(spec)
   lines = config.differences(old, new)
   if lines and not _only_longer(old, new):
     raise ConfigError(

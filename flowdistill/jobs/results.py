@@ -1,6 +1,7 @@
 """Rows of evaluators: on screen, in results.json, in TensorBoard."""
 
 import pathlib
+import re
 import shutil
 from collections.abc import Sequence
 
@@ -13,7 +14,19 @@ from flowdistill.jobs.record import RESULTS
 from flowdistill.training.record import write_json
 
 SAMPLES = 'samples'
-NAMED = ('model', 'sampler', 'nfe', 'samples', 'seed', 'step')
+NAMED = (  # what was measured; the rest of a row are figures
+  'model',
+  'sampler',
+  'nfe',
+  'options',
+  'adaptive',
+  'reference',
+  't',
+  'steps',
+  'samples',
+  'seed',
+  'step',
+)
 
 
 def say(text: str) -> None:
@@ -23,20 +36,40 @@ def say(text: str) -> None:
 
 
 def describe(row: Row) -> str:
-  """'student flow_map 4 NFE: frechet_digits 1.23, ...'."""
+  """'student gamma 4 NFE (gamma=0.5): frechet_digits 1.23, ...'."""
+  spelled = {
+    'model': '{}',
+    'sampler': '{}',
+    'nfe': '{:.4g} NFE',
+    't': 't = {:g}',
+    'options': '({})',
+  }
+  head = [form.format(row[k]) for k, form in spelled.items() if k in row]
   figures = [f'{k} {v:.4g}' for k, v in row.items() if k not in NAMED]
-  head = f'{row["model"]} {row["sampler"]} {row["nfe"]} NFE'
-  return f'{head}: {", ".join(figures)}'
+  return f'{" ".join(head)}: {", ".join(figures)}'
 
 
 def flat(rows: Sequence[Row]) -> dict[str, float]:
-  """'student/flow_map_4/frechet_digits' -> figure, for TensorBoard."""
-  return {
-    f'{row["model"]}/{row["sampler"]}_{row["nfe"]}/{name}': float(value)
-    for row in rows
-    for name, value in row.items()
-    if name not in NAMED
-  }
+  """'student/gamma_4_gamma_0.5/frechet_digits' -> figure, for TensorBoard.
+
+  An adaptive sampler's NFE is a figure: a name must not change with it.
+  """
+  named: dict[str, float] = {}
+  for row in rows:
+    adaptive = ('nfe',) if 'adaptive' in row else ()
+    for name, value in row.items():
+      if name not in NAMED or name in adaptive:
+        named['/'.join([*_path(row), name])] = float(value)
+  return named
+
+
+def _path(row: Row) -> list[str]:
+  """['student', 'gamma_4_gamma_0.5'], or ['student'] where that is all."""
+  nfe = None if 'adaptive' in row else row.get('nfe')
+  time = f't_{row["t"]}' if 't' in row else None
+  how = [row.get('sampler'), nfe, time, row.get('options')]
+  words = [re.sub(r'[^\w.-]+', '_', f'{w}').strip('_') for w in how if w]
+  return [row['model'], '_'.join(words)] if words else [row['model']]
 
 
 def publish(

@@ -1,7 +1,9 @@
 """Models and features without a network, for the tests of evaluators."""
 
 import dataclasses
-from typing import Any
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -43,18 +45,49 @@ class Pixels:
     return flat, -np.linalg.norm(flat[:, None] - self.means, axis=-1)
 
 
+class Samples(NamedTuple):
+  """What a model answers: examples, and how often each asked the network."""
+
+  x: np.ndarray
+  nfe: np.ndarray
+
+
 @dataclasses.dataclass
 class Replay:
-  """Draws the data over and over, plus noise that falls with the NFE."""
+  """Draws the data over and over, plus noise that falls with the NFE.
+
+  Without an NFE it is adaptive: its examples take 2, 3, 2, 3, ... calls.
+  """
 
   x0: np.ndarray
   noise: float = 0.0
   calls: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-  def __call__(self, n, *, sampler, nfe, cond, seed):
-    self.calls.append(
-      {'n': n, 'sampler': sampler, 'nfe': nfe, 'cond': cond, 'seed': seed}
-    )
+  def __call__(self, n, *, sampler, nfe, cond, seed, **options):
+    how = {'n': n, 'sampler': sampler, 'nfe': nfe, 'cond': cond, 'seed': seed}
+    self.calls.append(how | ({'options': options} if options else {}))
+    taken = 2 + np.arange(n) % 2 if nfe is None else np.full(n, nfe)
     x0 = np.resize(self.x0, (n, *self.x0.shape[1:]))
     noise = np.random.default_rng(seed).standard_normal(x0.shape)
-    return (x0 + self.noise / nfe * noise).astype(np.float32)
+    x = x0 + self.noise / taken[0] * noise
+    return Samples(x.astype(np.float32), taken)
+
+
+@dataclasses.dataclass
+class Flow:
+  """A network u(x_t, t, s, cond) that is a function; `asked` is what it was."""
+
+  u: Callable[..., Any]
+  shape: tuple[int, ...] = (2,)
+  asked: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+  def __call__(self, n, *, sampler, nfe, cond, seed):
+    x = np.random.default_rng(seed).standard_normal((n, *self.shape))
+    for t, s in itertools.pairwise(np.linspace(1, 0, nfe + 1)):
+      end = {'flow_map': s, 'euler': t}[sampler]
+      x = x + (s - t) * self.ask(x, np.full(n, t), np.full(n, end), cond)
+    return Samples(x, np.full(n, nfe))
+
+  def ask(self, x_t, t, s, cond):
+    self.asked.append({'x_t': x_t, 't': t, 's': s, 'cond': cond})
+    return np.asarray(self.u(np.asarray(x_t, t.dtype), t, s, cond))

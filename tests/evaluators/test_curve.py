@@ -89,3 +89,31 @@ def test_the_best_of_the_teacher_is_a_thin_line(axes):
 def test_without_a_teacher_there_is_no_best(axes):
   student = [row for row in ROWS if row['model'] == 'student']
   assert len(axes(student).lines) == 1
+
+
+def test_options_tell_lines_apart(axes):
+  gammas = [
+    {**row, 'sampler': 'gamma', 'options': f'gamma={g}', 'nfe': n + g}
+    for g in (0.5, 1.0)
+    for n, row in enumerate(ROWS[:2], start=1)
+  ]
+  lines = [
+    li for li in axes([*ROWS, *gammas]).lines if li.get_label()[0] != '_'
+  ]
+  labels = [line.get_label() for line in lines]
+  assert labels[-2:] == [
+    'teacher, gamma, gamma=0.5',
+    'teacher, gamma, gamma=1.0',
+  ]
+  assert len({line.get_marker() for line in lines}) == 5
+  assert [len(line.get_xdata()) for line in lines[-2:]] == [2, 2]
+
+
+def test_numbers_under_the_axis_do_not_touch(axes):
+  rows = [{**ROWS[0], 'nfe': nfe} for nfe in (1, 8, 31, 32, 35.5, 36)]
+  assert axes(rows).get_xticks().tolist() == [1, 8, 31, 36]
+
+
+def test_what_a_metric_is_called():
+  assert module.name_of('frechet_digits') == 'Fréchet distance (digits)'
+  assert module.name_of('teacher_distance') == 'teacher distance'

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from evaluators.fakes import Pixels, Replay, digits
+from evaluators.fakes import Pixels, Replay, Samples, digits
 from matplotlib.image import imread
 
 from flowdistill.evaluators.few_step import few_step
@@ -53,7 +53,8 @@ def test_the_data_itself_is_perfect_and_all_remembered(tmp_path):
 
 def test_noise_is_far_wrong_and_new(tmp_path):
   def noise(n, **_):
-    return np.random.default_rng(0).standard_normal((n, 8, 8, 1))
+    x = np.random.default_rng(0).standard_normal((n, 8, 8, 1))
+    return Samples(x, np.ones(n))
 
   (row,) = measure(noise, tmp_path, samples=500)
   assert row['frechet_pixels'] > 30
@@ -114,6 +115,24 @@ def test_the_curve_is_drawn_at_the_end(tmp_path):
   (path,) = (tmp_path / 'samples').iterdir()
   assert path.name == 'frechet_over_nfe.png'
   assert imread(path).shape[:2] == (960, 1800)
+
+
+def test_options_and_the_measured_nfe_are_in_the_rows(tmp_path):
+  sweep = {'student': [['gamma', 1, {'gamma': 0.3}], ['rk45', None]]}
+  gamma, rk45 = few_step(
+    {'student': Replay(X0)},
+    SOURCE,
+    FEATURES,
+    tmp_path,
+    sweep=sweep,
+    samples=20,
+    picture='mine',
+  )
+  assert gamma['options'] == 'gamma=0.3'
+  assert (rk45['nfe'], rk45['adaptive']) == (2.5, True)
+  assert [path.name for path in (tmp_path / 'samples').iterdir()] == [
+    'mine.png'
+  ]
 
 
 def test_points_have_no_accuracy(tmp_path):

@@ -11,8 +11,10 @@ from flowdistill.evaluators.sweep import (
   Cell,
   cells,
   conditions,
+  draw,
   draw_timed,
   places,
+  spell,
 )
 
 E1, E2, E8 = (Cell('teacher', 'euler', n) for n in (1, 2, 8))
@@ -58,12 +60,70 @@ def test_the_default_is_the_table_of_the_quickstart():
     ({'student': [['euler', 1.5]]}, r"has \['euler', 1.5\]"),
     ({'student': [['euler', True]]}, r"has \['euler', True\]"),
     ({'student': [[4, 'euler']]}, r"has \[4, 'euler'\]"),
+    ({'student': [['gamma', 1, 'gamma=1']]}, r"\['gamma', 1, 'gamma=1'\], it"),
+    (
+      {'student': [['gamma', 1, {}, {}]]},
+      r"has \['gamma', 1, {}, {}\], it must",
+    ),
+    ({'student': [['gamma', 1, {'nfe': 2}]]}, r"has .*{'nfe': 2}\], it must"),
     ({'student': 5}, r"sweep\['student'\] = 5, it must be a list"),
   ],
 )
 def test_bad_sweeps_are_refused(sweep, message):
   with pytest.raises(ValueError, match=message):
     cells(sweep, ['teacher', 'student'])
+
+
+def test_a_sweep_has_the_name_of_its_option():
+  with pytest.raises(ValueError, match="^reference has the role 'weak'"):
+    cells({'weak': [['euler', 1]]}, ['teacher'], option='reference')
+
+
+OPTIONS = {
+  'gamma': 0.5,
+  'grid': {'name': 'shifted', 'shift': 2},
+  'guidance': {'scale': 1.5, 'low': 0.2},
+}
+
+
+def test_an_entry_may_have_options():
+  sweep = {'student': [['gamma', 4, OPTIONS], ['heun', 3, {}]]}
+  gamma, heun = cells(sweep, ['student'])
+  spelled = 'gamma=0.5, grid=shifted(shift=2), guidance=1.5(low=0.2)'
+  assert str(gamma) == f'gamma 4 NFE ({spelled})'
+  assert gamma.row() == {
+    'model': 'student',
+    'sampler': 'gamma',
+    'nfe': 4,
+    'options': spelled,
+  }
+  assert (str(heun), 'options' in heun.row()) == ('heun 3 NFE', False)
+  assert spell({'grid': 'karras', 'guidance': 2}) == 'grid=karras, guidance=2'
+
+
+def test_a_model_is_told_the_options():
+  model = Replay(np.zeros((3, 2)))
+  (cell,) = cells({'student': [['gamma', 4, OPTIONS]]}, ['student'])
+  drawn, _ = draw({'student': model}, cell, 3, {}, seed=1)
+  assert model.calls[-1]['options'] == OPTIONS
+  assert drawn == cell
+
+
+def test_an_adaptive_sampler_is_measured():
+  """Its NFE is the mean over the examples, whole if that is."""
+  model = Replay(np.zeros((4, 2)))
+  (cell,) = cells({'teacher': [['rk45', None]]}, ['teacher'])
+  assert str(cell) == 'rk45 adaptive'
+  drawn, _ = draw({'teacher': model}, cell, 4, {}, seed=0)
+  assert model.calls[-1]['nfe'] is None
+  assert drawn.row() == {
+    'model': 'teacher',
+    'sampler': 'rk45',
+    'nfe': 2.5,
+    'adaptive': True,
+  }
+  one, _ = draw({'teacher': model}, cell, 1, {}, seed=0)
+  assert (one.nfe, type(one.nfe)) == (2, int)
 
 
 def test_entries_of_one_nfe_are_level():
@@ -107,7 +167,8 @@ class Compiling(Replay):
 def test_a_model_is_timed_when_it_is_warm():
   x0 = np.arange(3, dtype=np.float32)[:, None]
   model, cond = Compiling(x0), {'label': np.array([1, 2, 0])}
-  x, ms = draw_timed({'student': model}, F2, 3, cond, seed=7)
+  cell, x, ms = draw_timed({'student': model}, F2, 3, cond, seed=7)
+  assert cell == F2
   np.testing.assert_array_equal(x, x0)
   assert 10 <= 3 * ms < 400
   first, second = model.calls

@@ -30,7 +30,7 @@ def test_every_column_fits_a_narrow_screen():
   text = show([TEACHER, STUDENT])
   assert '…' not in text
   assert max(map(len, text.splitlines())) <= 80
-  for word in ('NFE', 'Fréchet distance', '(digits)', 'memorised', 'flow_map'):
+  for word in ('NFE', 'Fréchet', '(digits)', 'memorised', 'flow_map'):
     assert word in text
   for value in ('31', '2.26', '98.8%', '50.0%', '1.235'):
     assert value in text
@@ -50,6 +50,30 @@ def test_a_figure_that_a_row_lacks_is_blank():
   lines = show(rows).splitlines()
   assert '25.0%' in lines[-3]
   assert lines[-2].replace(' ', '') == '│a│2││'
+
+
+def test_options_stand_below_the_sampler():
+  how = 'gamma=0.5, grid=shifted(shift=2)'
+  lines = show([TEACHER, {**STUDENT, 'options': how}]).splitlines()
+  start = lines.index(next(line for line in lines if 'flow_map' in line))
+  below = ''.join(line.split('│')[2].strip() for line in lines[start + 1 : -1])
+  assert below.replace(' ', '') == how.replace(' ', '')
+  assert max(map(len, lines)) <= 80
+  assert '…' not in ''.join(lines)
+
+
+def test_an_adaptive_sampler_has_a_mean():
+  assert '127.4' in show([{**TEACHER, 'nfe': 127.3812}])
+
+
+def test_figures_of_another_kind_are_a_table_of_their_own():
+  straight = {'model': 'student', 'straightness': 0.25, 'options': 'guidance=2'}
+  error = {'model': 'student', 't': 0.5, 'boundary_error': 0.125}
+  text = show([TEACHER, STUDENT, straight, error, {**error, 't': 1.0}])
+  assert sum(set(line) <= set('┏┳━┓') for line in text.splitlines()) == 3
+  assert max(map(len, text.splitlines())) <= 80
+  for word in ('straightness', '0.2500', 'guidance=2', '0.1250', '0.5'):
+    assert word in text
 
 
 def test_models_are_set_apart():

@@ -1,0 +1,130 @@
+r"""Every few-step objective on the digits, at one cost, in one table.
+
+  python -m flowdistill.main --config configs/fewstep_digits.py:all \
+    --job=compare --workdir runs/fewstep_digits
+
+The argument is a method of METHODS or `all`; `all` has seeds 1 and 2 of the
+LEADERS besides. The teacher is that of the quickstart. What starts from it is
+trained for BUDGET forward passes of a batch (a gradient is two more), what
+starts from scratch for those of the teacher besides, and its first network has
+the rate of the teacher's.
+
+Two CPU cores: not yet measured.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from flowdistill.config import choose
+
+TEACHER_STEPS, TEACHER_RATE = 1800, 2e-3
+BUDGET, RATE = 9000, 5e-4
+JUMPS, TO_DATA = 'flow_map', 'consistency'
+LOGIT_NORMAL = {'name': 'logit_normal', 'std': 1.4}
+UNIFORM_PAIRS = {'name': 'sorted_uniform'}
+WARM_UP = {'warmup_steps': 1000}
+WEAK = {'source': 'stage:flow', 'weights': 'early'}
+
+# Method -> cost of a step in forward passes (docs/objectives.md), the sampler
+# that it is made for, what it takes besides its own network, and its objective.
+METHODS: dict[str, tuple[float, str, str, dict[str, Any]]] = {
+  'ayf_emd': (5, JUMPS, 'teacher', {'times': UNIFORM_PAIRS, **WARM_UP}),
+  'ayf_emd_guided': (
+    6,
+    JUMPS,
+    'teacher weak',
+    {
+      'name': 'ayf_emd',
+      'times': UNIFORM_PAIRS,
+      'guidance': {'name': 'fixed', 'scale': 1.5},
+      **WARM_UP,
+    },
+  ),
+  'ayf_lmd': (5, JUMPS, 'teacher', {'times': UNIFORM_PAIRS, **WARM_UP}),
+  'distillation': (
+    15,
+    TO_DATA,
+    'teacher',
+    {'solver_steps': 4, 'regulariser': 1.0},
+  ),
+  'scm': (
+    5,
+    TO_DATA,
+    'teacher',
+    {'times': LOGIT_NORMAL, 'distil': True, **WARM_UP},
+  ),
+  'ect': (4, TO_DATA, 'init', {'times': LOGIT_NORMAL, 'double_steps': 300}),
+  'facm': (8, TO_DATA, 'teacher', {'times': LOGIT_NORMAL, 'distil': True}),
+  'rcgm': (5, JUMPS, 'init', {'times': UNIFORM_PAIRS, 'target': 'ema'}),
+  'twinflow': (8, JUMPS, 'init', {'target': 'ema'}),
+  'mean_flow': (
+    4,
+    JUMPS,
+    'scratch',
+    {'times': {'name': 'ordered', 'mean': -0.4, 'instant': 0.75}},
+  ),
+  'improved_mean_flow': (
+    5,
+    JUMPS,
+    'scratch',
+    {'times': {'name': 'ordered', 'mean': -0.4, 'instant': 0.5}},
+  ),
+  'shortcut': (3.5, JUMPS, 'scratch', {}),
+  'tvm': (10, JUMPS, 'scratch', {}),
+}
+MANY = [*(['euler', nfe] for nfe in (1, 2, 4, 8)), ['heun', 31]]
+LEADERS = ('ayf_emd_guided', 'ayf_emd')
+CHOICES = {**{name: (name,) for name in METHODS}, 'all': tuple(METHODS)}
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  names = choose(arg, CHOICES, default='all')
+  stages = {'flow': teacher(), **{name: stage(name) for name in names}}
+  if arg == 'all':
+    for name in LEADERS:
+      stages |= {f'{name}_seed{k}': {**stage(name), 'seed': k} for k in (1, 2)}
+  return ConfigDict(
+    {
+      'dataset': {'name': 'digits'},
+      'network': {'name': 'dit', 'width': 64, 'depth': 3, 'heads': 4},
+      'train': {'batch_size': 128},
+      'optim': {'schedule': {'name': 'cosine', 'warmup': 100}},
+      'ema': {'main': {'half_life': {'steps': 140}}},
+      'evaluation': {'features': 'digits'},
+      'stages': stages,
+    },
+    sort_keys=False,
+  )
+
+
+def teacher() -> dict[str, Any]:
+  return {
+    'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
+    'train': {'steps': TEACHER_STEPS, 'drop_cond': 0.1},
+    'optim': {'schedule': {'learning_rate': TEACHER_RATE}},
+    'ema': {'early': {'half_life': {'steps': 140}, 'until': {'steps': 700}}},
+    **measured(MANY),
+  }
+
+
+def stage(name: str) -> dict[str, Any]:
+  """The stage of one method, as long as its budget lasts."""
+  cost, sampler, needs, options = METHODS[name]
+  scratch = needs == 'scratch'
+  budget = BUDGET + 3 * TEACHER_STEPS * scratch
+  roles = {'teacher': 'stage:flow', 'weak': WEAK}
+  return {
+    'init_from': None if scratch else 'stage:flow',
+    'frozen': {r: roles[r] for r in needs.split() if r in roles},
+    'objective': {'name': name, **options},
+    'train': {'steps': round(budget / cost)},
+    'optim': {'schedule': {'learning_rate': TEACHER_RATE if scratch else RATE}},
+    **measured([[sampler, nfe] for nfe in (1, 2, 4, 8)]),
+  }
+
+
+def measured(entries: list[Any]) -> dict[str, Any]:
+  """How a stage is measured."""
+  sweep = {'student': entries}
+  return {'evaluators': {'few_step': {'name': 'few_step', 'sweep': sweep}}}

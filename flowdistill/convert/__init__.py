@@ -1,0 +1,1 @@
+"""Weights of other systems: their names and layouts, read and written."""

@@ -1,0 +1,46 @@
+"""The any-step curve: how good a model is at 1, 2, 4, ... 32 evaluations."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from flowdistill.evaluators.energy import energy
+from flowdistill.evaluators.few_step import few_step
+from flowdistill.evaluators.signature import Data, Features, Models, Row
+
+ANY_STEP: dict[str, Any] = {
+  'student': [['flow_map', nfe] for nfe in (1, 2, 4, 8, 16, 32)]
+}
+
+
+def any_step(
+  models: Models,
+  source: Data,
+  features: Features | None,
+  folder: pathlib.Path,
+  *,
+  sweep: dict[str, Any] = ANY_STEP,
+  samples: int = 3594,
+  seed: int = 0,
+) -> Iterator[Row]:
+  """Yields the rows of `few_step` and draws samples/any_step.png.
+
+  Without features, for points, they are the rows of `energy`, and there is no
+  picture: its estimate may be below 0, and the axes are logarithmic.
+
+  Args:
+    models: role -> model.
+    source: the real examples.
+    features: the feature network, if there is one.
+    folder: of the stage.
+    sweep: role -> list of [sampler, nfe, options], see sweep.py.
+    samples: number of examples that are drawn, at least 2.
+    seed: of their noise.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  how: dict[str, Any] = {'sweep': sweep, 'samples': samples, 'seed': seed}
+  if features is None:
+    return energy(models, source, features, folder, **how)
+  return few_step(models, source, features, folder, **how, picture='any_step')

@@ -1,0 +1,77 @@
+"""Whether a jump is the same as two jumps: f(f(x, t, r), r, s) = f(x, t, s)."""
+
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.states import (
+  asked,
+  check_role,
+  jump,
+  mean_norm,
+  states,
+)
+from flowdistill.evaluators.sweep import check_samples
+
+
+def semigroup(
+  models: Models,
+  source: Data,
+  features: Features | None,
+  folder: pathlib.Path,
+  *,
+  role: str = 'student',
+  samples: int = 512,
+  guidance: float = 1.0,
+  seed: int = 0,
+) -> Iterator[Row]:
+  """Yields a row with `semigroup_error`.
+
+  E‖f(f(x_t, t, r), r, s) − f(x_t, t, s)‖ / E‖f(x_t, t, s) − x_t‖ for real
+  examples and t > r > s, three uniform times in order: by how much two jumps
+  miss one, as a share of how far that goes. An exact flow map has 0.
+
+  Source: Boffi, Albergo, Vanden-Eijnden, "Flow Map Matching" (2024),
+  https://arxiv.org/abs/2406.07507, the semigroup property.
+
+  Args:
+    models: role -> model.
+    source: the real examples.
+    features: unused, every evaluator takes it.
+    folder: unused as well.
+    role: of the model that is asked.
+    samples: number of examples, at least 2.
+    guidance: the scale that a network is told, if it takes one.
+    seed: of examples, noise and times.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  del features, folder
+  check_role(role, models)
+  check_samples(samples)
+  return _rows(models, source, role, samples, guidance, seed)
+
+
+def _rows(
+  models: Models,
+  source: Data,
+  role: str,
+  samples: int,
+  guidance: float,
+  seed: int,
+) -> Iterator[Row]:
+  times = np.random.default_rng(seed).uniform(size=(3, samples))
+  s, r, t = np.sort(times, axis=0)
+  x_t, cond = states(source, t, seed, guidance)
+  model = models[role]
+  one = jump(model, x_t, t, s, cond)
+  two = jump(model, jump(model, x_t, t, r, cond), r, s, cond)
+  yield {
+    **asked(role, guidance),
+    'samples': samples,
+    'seed': seed,
+    'semigroup_error': mean_norm(two - one) / mean_norm(one - x_t),
+  }

@@ -1,0 +1,214 @@
+"""`--job=compare`: trains every stage, and puts all of them into one table.
+
+  python -m flowdistill.main --config FILE.py --workdir W --job=compare
+
+A stage that is finished is not trained again. What is compared is a figure of
+the stages' evaluators, the less the better, over the number of evaluations: in
+W/comparison.md, W/comparison.json and W/samples/comparison.png. Stages that are
+called NAME_seed1, NAME_seed2, ... are the method NAME with other seeds: of them
+the table has the median and the range.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from flowdistill import origins
+from flowdistill.bind import ConfigError, Spec, suggest
+from flowdistill.evaluators.comparison import Method, Point, comparison
+from flowdistill.evaluators.signature import Row
+from flowdistill.jobs import train
+from flowdistill.jobs.assemble import assemble
+from flowdistill.jobs.cost import forward_passes
+from flowdistill.jobs.markdown import markdown
+from flowdistill.jobs.record import RESULTS
+from flowdistill.jobs.results import NAMED, SAMPLES, say
+from flowdistill.training import checkpoint
+from flowdistill.training.record import write_json
+
+DISTANCES = ('frechet_', 'energy_distance')  # how they begin
+Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
+"""(method, sampler with options) -> stage -> NFE, None if adaptive -> row."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What is compared.
+
+  Attributes:
+    metric: a figure of the rows; by default the first Fréchet or energy
+      distance.
+  """
+
+  metric: str = ''
+
+
+def run(
+  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
+) -> list[Method]:
+  """Trains what is not finished, then writes the table and the picture.
+
+  Raises:
+    ConfigError: if no stage has evaluators, or none has measured that figure.
+  """
+  if not any(spec['evaluators'] for spec in stages.values()):
+    raise ConfigError('no stage has evaluators: there is nothing to compare')
+  train.run(stages, workdir, train.Options())
+  if jax.process_index() > 0:
+    return []
+  folders = {name: origins.stage_folder(workdir, name) for name in stages}
+  rows = {
+    name: json.loads((folder / RESULTS).read_text())
+    for name, folder in folders.items()
+  }
+  steps = {
+    name: checkpoint.completed_steps(folder / origins.CHECKPOINTS)[-1]
+    for name, folder in folders.items()
+  }
+  passes = {
+    name: steps[name] * forward_passes(assemble(spec, folders[name], workdir))
+    for name, spec in stages.items()
+    if spec['evaluators']
+  }
+  metric = choose_metric(rows, options.metric)
+  methods = gather(stages, rows, steps, passes, metric)
+  publish(workdir, methods, metric)
+  return methods
+
+
+def choose_metric(rows: Mapping[str, Sequence[Row]], wanted: str) -> str:
+  """The figure that is asked for, or the first distance.
+
+  Raises:
+    ConfigError: if no row has it.
+  """
+  found = [key for each in rows.values() for row in each for key in row]
+  figures = [key for key in dict.fromkeys(found) if key not in NAMED]
+  if wanted and wanted not in figures:
+    raise ConfigError(
+      f'--metric={wanted} was measured by no stage; {suggest(wanted, figures)}'
+    )
+  distances = [key for key in figures if key.startswith(DISTANCES)]
+  if not wanted and not distances:
+    raise ConfigError(
+      'no stage has measured a Fréchet or energy distance; say --metric=NAME'
+    )
+  return wanted or distances[0]
+
+
+def gather(
+  stages: Mapping[str, Spec],
+  rows: Mapping[str, Sequence[Row]],
+  steps: Mapping[str, int],
+  passes: Mapping[str, float],
+  metric: str,
+) -> list[Method]:
+  """What each method measured, in the order of the stages.
+
+  Args:
+    stages: name -> resolved config.
+    rows: of the stages' evaluators. Those of a teacher count for the stage that
+      it comes from; where one thing was measured twice, the first counts.
+    steps: that each stage has made.
+    passes: forward passes that each stage has cost, where that is known.
+    metric: a key of the rows; what lacks it is left out.
+  """
+  ways: Ways = {}
+  for stage, spec in stages.items():
+    for row in rows[stage]:
+      owner = _owner(stage, spec, row)
+      if owner and metric in row:
+        seeds = ways.setdefault((_method(owner), _way(row)), {})
+        nfe = None if 'adaptive' in row else row['nfe']
+        seeds.setdefault(owner, {}).setdefault(nfe, row)
+  learnt_from = {_method(_teacher(s)) for s in stages.values() if _teacher(s)}
+  made = []
+  order = list(dict.fromkeys(method for method, _ in ways))
+  for (method, way), seeds in sorted(
+    ways.items(), key=lambda found: order.index(found[0][0])
+  ):
+    several = sum(name == method for name, _ in ways) > 1
+    teacher = method in learnt_from
+    name = f'{method} (teacher)' if teacher else method
+    made.append(
+      Method(
+        name=f'{name}, {way}' if several else name,
+        teacher=teacher,
+        points=_points(list(seeds.values()), metric),
+        seeds=len(seeds),
+        steps=next((steps[s] for s in seeds if s in steps), None),
+        forward_passes=next((passes[s] for s in seeds if s in passes), None),
+      )
+    )
+  return made
+
+
+def _points(
+  seeds: Sequence[Mapping[float | None, Row]], metric: str
+) -> tuple[Point, ...]:
+  """By NFE."""
+  points = []
+  for nfe in dict.fromkeys(key for each in seeds for key in each):
+    found = [each[nfe] for each in seeds if nfe in each]
+    values = [row[metric] for row in found]
+    points.append(
+      Point(
+        nfe=nfe or statistics.median(row['nfe'] for row in found),
+        value=statistics.median(values),
+        low=min(values),
+        high=max(values),
+        adaptive=nfe is None,
+      )
+    )
+  return tuple(sorted(points, key=lambda point: point.nfe))
+
+
+def _owner(stage: str, spec: Spec, row: Row) -> str:
+  """The stage whose network was measured, '' where it was drawn from none."""
+  roles = {'student': stage, 'teacher': _teacher(spec)}
+  return roles.get(row['model'], '') if 'sampler' in row else ''
+
+
+def _teacher(spec: Spec) -> str:
+  """The stage that a stage learns from, or the folder; '' if it has none."""
+  origin = spec['frozen'].get('teacher')
+  if origin is None:
+    return ''
+  name = origin['source'].removeprefix('stage:')
+  return name if origin['weights'] == 'ema' else f'{name} {origin["weights"]}'
+
+
+def _method(stage: str) -> str:
+  return re.sub(r'_seed\d+$', '', stage)
+
+
+def _way(row: Row) -> str:
+  """'gamma, gamma=0.5'."""
+  options = f', {row["options"]}' if 'options' in row else ''
+  return row['sampler'].replace('_', ' ') + options
+
+
+def publish(
+  workdir: pathlib.Path, methods: Sequence[Method], metric: str
+) -> None:
+  """Writes the table in two forms and the picture, and prints the table."""
+  text = markdown(methods, metric)
+  (workdir / 'comparison.md').write_text(text, encoding='utf-8')
+  about = ('name', 'teacher', 'seeds', 'steps', 'forward_passes')
+  write_json(
+    workdir / 'comparison.json',
+    [
+      {key: getattr(method, key) for key in about}
+      | {'metric': metric}
+      | dataclasses.asdict(point)
+      for method in methods
+      for point in method.points
+    ],
+  )
+  comparison(workdir / SAMPLES / 'comparison.png', methods, metric=metric)
+  say(f'{text}\ncomparison.md, .json and samples/ are in {workdir}')

@@ -1,0 +1,323 @@
+"""--job=compare: which rows are which method, medians, and a run end to end."""
+
+import json
+
+import numpy as np
+import pytest
+from jobs import tiny
+from matplotlib.image import imread
+
+import flowdistill
+from flowdistill import check
+from flowdistill.bind import ConfigError
+from flowdistill.evaluators.comparison import Method, Point
+from flowdistill.jobs import compare, evaluate, generate
+from flowdistill.jobs.compare import choose_metric, gather
+from flowdistill.jobs.markdown import markdown
+from flowdistill.training.checkpoint import completed_steps
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config(arg=''):
+  student = {
+    'init_from': 'stage:flow',
+    'frozen': {'teacher': 'stage:flow'},
+    'objective': 'ayf_emd',
+    'evaluators': {
+      'energy': {
+        'name': 'energy',
+        'sweep': {
+          'teacher': [['heun', 3]],
+          'student': [['flow_map', 2]],
+        },
+      },
+    },
+  }
+  diagnosed = {
+    'semigroup': 'semigroup',
+    'boundary': {'name': 'boundary', 'times': (0.5,)},
+    'straightness': {'name': 'straightness', 'steps': 2, 'role': 'teacher'},
+    'distance': {
+      'name': 'teacher_distance',
+      'sweep': {'student': [['flow_map', 2]]},
+      'reference': {'teacher': [['heun', 3]]},
+    },
+    'rk45': {
+      'name': 'any_step',
+      'sweep': {'teacher': [['rk45', None, {'rtol': 0.01}]]},
+    },
+  }
+  diagnosed = {**student['evaluators'], **diagnosed}
+  stages = {
+    'flow': {'objective': 'rectified_flow'},
+    'emd': {**student, 'evaluators': diagnosed},
+    'emd_seed1': {**student, 'seed': 1},
+  }
+  return ConfigDict(
+    {
+      'dataset': 'moons',
+      'network': 'mlp',
+      'train': {'steps': 1},
+      'stages': stages,
+    },
+    sort_keys=False,
+  )
+"""
+FROM_FLOW = {'teacher': {'source': 'stage:flow', 'weights': 'ema'}}
+STAGES = {
+  'flow': {'frozen': {}},
+  'emd': {'frozen': FROM_FLOW},
+  'emd_seed1': {'frozen': FROM_FLOW},
+  'emd_seed22': {'frozen': FROM_FLOW},
+}
+STEPS = {'flow': 9, 'emd': 5, 'emd_seed1': 5, 'emd_seed22': 5}
+PASSES = {'emd': 300.0}
+
+
+def row(model, sampler, nfe, value, **rest):
+  what = {'model': model, 'sampler': sampler, 'nfe': nfe, **rest}
+  return {**what, 'samples': 5, 'seed': 0, 'frechet_digits': value}
+
+
+def gathered(rows, stages=None, metric='frechet_digits'):
+  """Name -> method."""
+  stages = stages or STAGES
+  rows = {**dict.fromkeys(stages, ()), **rows}
+  return {m.name: m for m in gather(stages, rows, STEPS, PASSES, metric)}
+
+
+def test_seeds_are_one_method_with_a_median_and_a_range():
+  values = {'emd': 4.0, 'emd_seed1': 1.0, 'emd_seed22': 2.0}
+  found = gathered(
+    {
+      stage: [row('student', 'flow_map', 1, v), row('student', 'few', 1, 9.0)]
+      for stage, v in values.items()
+    }
+  )
+  assert list(found) == ['emd, flow map', 'emd, few']
+  method = found['emd, flow map']
+  assert method.points == (Point(1, 2.0, 1.0, 4.0),)
+  assert (method.seeds, method.steps, method.teacher) == (3, 5, False)
+
+
+def test_rows_of_a_teacher_belong_to_the_stage_that_it_comes_from():
+  """Whoever measured it; what was measured twice counts once."""
+  found = gathered(
+    {
+      'flow': [row('student', 'euler', 1, 7.0)],
+      'emd': [
+        row('teacher', 'euler', 1, 8.0),
+        row('teacher', 'euler', 2, 6.0),
+        row('student', 'flow_map', 1, 2.0),
+      ],
+    }
+  )
+  assert list(found) == ['flow (teacher)', 'emd']
+  flow = found['flow (teacher)']
+  assert [(p.nfe, p.value) for p in flow.points] == [(1, 7.0), (2, 6.0)]
+  assert (flow.teacher, flow.steps, flow.seeds) == (True, 9, 1)
+
+
+def test_the_ways_of_a_method_stand_together():
+  found = gathered(
+    {
+      'flow': [row('student', 'euler', 1, 7.0)],
+      'emd': [row('student', 'few', 1, 2.0), row('teacher', 'heun', 3, 5.0)],
+    }
+  )
+  assert list(found) == [
+    'flow (teacher), euler',
+    'flow (teacher), heun',
+    'emd',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('origin', 'name'),
+  [
+    (('runs/big', 'ema'), 'runs/big (teacher)'),
+    (('stage:flow', 'early'), 'flow early (teacher)'),
+  ],
+)
+def test_a_teacher_from_elsewhere(origin, name):
+  source, weights = origin
+  frozen = {'teacher': {'source': source, 'weights': weights}}
+  found = gathered(
+    {'emd': [row('teacher', 'heun', 3, 1.0)]},
+    {'flow': {'frozen': {}}, 'emd': {'frozen': frozen}},
+  )
+  assert list(found) == [name]
+  assert found[name].steps is None
+
+
+def test_options_and_adaptive_samplers_are_ways_of_their_own():
+  found = gathered(
+    {
+      'emd': [
+        row('student', 'gamma', 4, 1.0, options='gamma=0.5'),
+        row('student', 'gamma', 4, 2.0, options='gamma=1.0'),
+        row('student', 'rk45', 127.0, 3.0, adaptive=True),
+      ],
+      'emd_seed1': [row('student', 'rk45', 130.5, 5.0, adaptive=True)],
+    }
+  )
+  assert list(found) == [
+    'emd, gamma, gamma=0.5',
+    'emd, gamma, gamma=1.0',
+    'emd, rk45',
+  ]
+  assert found['emd, rk45'].points == (
+    Point(128.75, 4.0, 3.0, 5.0, adaptive=True),
+  )
+
+
+def test_what_is_no_figure_of_samples_is_left_out():
+  error = {'model': 'student', 'frechet_digits': 1.0, 'boundary_error': 0.1}
+  weak = row('weak', 'euler', 1, 1.0)
+  other = {**row('student', 'euler', 1, 1.0), 'energy_distance': 0.5}
+  del other['frechet_digits']
+  assert gathered({'emd': [error, weak, other]}) == {}
+  assert list(gathered({'emd': [other]}, metric='energy_distance')) == ['emd']
+
+
+def test_points_are_in_order_and_the_cost_is_of_the_stage():
+  rows = [row('student', 'few', n, 1.0) for n in (4, 1, 2)]
+  found = gathered({'emd': rows})['emd']
+  assert [point.nfe for point in found.points] == [1, 2, 4]
+  assert found.forward_passes == 300
+
+
+def test_the_first_distance_is_compared_or_what_is_asked_for():
+  rows = {
+    'a': [{'model': 'student', 't': 0.5, 'boundary_error': 1.0}],
+    'b': [row('student', 'few', 1, 1.0), {'energy_distance': 1.0}],
+  }
+  assert choose_metric(rows, '') == 'frechet_digits'
+  assert choose_metric(rows, 'boundary_error') == 'boundary_error'
+  with pytest.raises(ConfigError, match='--metric=energy was.*did you mean'):
+    choose_metric(rows, 'energy')
+  with pytest.raises(ConfigError, match='--metric=nfe was measured by no stag'):
+    choose_metric(rows, 'nfe')
+  with pytest.raises(ConfigError, match='Fréchet or energy distance; say'):
+    choose_metric({'a': rows['a']}, '')
+
+
+def test_the_table():
+  methods = [
+    Method('flow', True, (Point(31, 1.1, 1.1, 1.1),), steps=9),
+    Method('a', False, (Point(1, 3.0, 2.0, 4.0), Point(2, 2.0, 1.5, 2.5)), 3),
+    Method('b', False, (Point(1, 2.5, 2.5, 2.5), Point(7.5, 1, 1, 1, True))),
+  ]
+  assert markdown(methods, 'frechet_digits').splitlines() == [
+    '# frechet_digits over NFE',
+    '',
+    '| method | NFE 1 | NFE 2 | best | at NFE | seeds | steps |',
+    '| --- | ---: | ---: | ---: | ---: | ---: | ---: |',
+    '| flow |  |  | 1.10 | 31 | 1 | 9 |',
+    '| a | 3.00 (2.00–4.00) | **2.00** (1.50–2.50) | 2.00 | 2 | 3 |  |',
+    '| b | **2.50** |  | **1.00** | 7.5 | 1 |  |',
+  ]
+  cost = Method('c', False, methods[1].points, forward_passes=1234567.0)
+  line = markdown([cost], 'frechet_digits').splitlines()[-1]
+  assert line.endswith('| 1,234,567 |')
+
+
+@pytest.fixture(scope='module')
+def compared(tmp_path_factory):
+  """The folder of a comparison, and what it returned."""
+  folder = tmp_path_factory.mktemp('compare')
+  (folder / 'config.py').write_text(CONFIG)
+  stages = tiny.stages(f'{folder / "config.py"}:runlocal')
+  check.check_stages(stages, folder / 'W', named=True)
+  return (
+    folder / 'W',
+    stages,
+    compare.run(stages, folder / 'W', compare.Options()),
+  )
+
+
+def test_every_stage_is_trained_and_compared(compared):
+  workdir, stages, methods = compared
+  for name in stages:
+    assert completed_steps(workdir / name / 'checkpoints') == [2]
+  assert [(m.name, m.seeds, m.steps) for m in methods] == [
+    ('flow (teacher), heun', 1, 2),
+    ('flow (teacher), rk45, rtol=0.01', 1, 2),
+    ('emd', 2, 2),
+  ]
+  values = [
+    next(
+      r['energy_distance']
+      for r in json.loads((workdir / name / 'results.json').read_text())
+      if (r['model'], r['nfe']) == ('student', 2)
+    )
+    for name in ('emd', 'emd_seed1')
+  ]
+  median = sum(values) / 2
+  assert methods[-1].points[0] == Point(2, median, min(values), max(values))
+  assert len(set(values)) == 2
+  table = (workdir / 'comparison.md').read_text()
+  assert table.startswith('# energy_distance over NFE\n\n| method | NFE 2 |')
+  rows = json.loads((workdir / 'comparison.json').read_text())
+  assert [(r['name'], r['nfe'], r['adaptive']) for r in rows] == [
+    ('flow (teacher), heun', 3, False),
+    ('flow (teacher), rk45, rtol=0.01', pytest.approx(20, abs=15), True),
+    ('emd', 2, False),
+  ]
+  assert (rows[-1]['value'], rows[-1]['metric']) == (median, 'energy_distance')
+  assert imread(workdir / 'samples' / 'comparison.png').shape[0] >= 1000
+
+
+def test_diagnostics_run_on_real_networks(compared):
+  """One step after its start a student is still close to its teacher."""
+  workdir, _, _ = compared
+  rows = json.loads((workdir / 'emd' / 'results.json').read_text())
+  figures = [
+    'semigroup_error',
+    'boundary_error',
+    'straightness',
+    'teacher_distance',
+  ]
+  found = {k: row[k] for row in rows for k in figures if k in row}
+  assert list(found) == figures
+  assert 0 < found['boundary_error'] < 0.1
+  assert all(0 < value < 2 for value in found.values())
+  (picture,) = (workdir / 'emd' / 'samples').iterdir()
+  assert picture.name == 'teacher_distance.png'
+
+
+def test_a_finished_run_is_compared_by_another_figure(compared, capsys):
+  workdir, stages, methods = compared
+  before = (workdir / 'emd' / 'metrics.jsonl').read_bytes()
+  other = compare.run(stages, workdir, compare.Options('ms_per_image'))
+  assert [m.name for m in other] == [m.name for m in methods]
+  assert other != methods
+  assert capsys.readouterr().out.count('finished before') == len(stages)
+  assert (workdir / 'emd' / 'metrics.jsonl').read_bytes() == before
+  table = (workdir / 'comparison.md').read_text()
+  assert table.startswith('# ms_per_image over NFE')
+
+
+def test_other_jobs_draw_in_every_way(compared, tmp_path):
+  workdir, stages, _ = compared
+  how = {'sampler': 'gamma', 'options': {'gamma': 0.3}, 'grid': 'shifted'}
+  options = evaluate.Options(**how, nfe=2, stage='emd', model='student')
+  rows = evaluate.run(stages, workdir, options)
+  assert {row['options'] for row in rows} == {'gamma=0.3, grid=shifted'}
+  assert {'energy_distance', 'teacher_distance'} <= {k for r in rows for k in r}
+  options = generate.Options(
+    **how, nfe=2, stage='emd', samples=3, seed=4, out=str(tmp_path)
+  )
+  x = generate.run(stages, workdir, options)
+  run = flowdistill.load(workdir, stage='emd')
+  same = {'sampler': 'gamma', 'nfe': 2, 'seed': 4, 'gamma': 0.3}
+  np.testing.assert_array_equal(x, run.sample(3, **same, grid='shifted'))
+  assert not np.allclose(x, run.sample(3, **same))
+
+
+def test_without_evaluators_nothing_is_trained(tmp_path):
+  stages = tiny.stages(tiny.TOY, *tiny.UNMEASURED)
+  with pytest.raises(ConfigError, match='no stage has evaluators'):
+    compare.run(stages, tmp_path / 'W', compare.Options())
+  assert not (tmp_path / 'W').exists()
