@@ -79,7 +79,7 @@ class Recursion:
     x_t: Array,
     t: Array,
   ) -> Array:
-    """v [b, ...], without gradient; `ends` are x0 and x1.
+    """v [b, ...]; `ends` are x0 and x1.
 
     Raises:
       ValueError: if it is to be enhanced and there are no conditions.
@@ -96,8 +96,7 @@ class Recursion:
     low, high = self.enhanced_range
     inside = expand((low < t) & (t < high), x_t)
     base = v_u if self.data_free else v
-    enhanced = jnp.where(inside, base + ratio * (v_c - v_u), v)
-    return jax.lax.stop_gradient(enhanced)
+    return jnp.where(inside, base + ratio * (v_c - v_u), v)
 
   def residual(
     self,

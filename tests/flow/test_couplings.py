@@ -38,7 +38,8 @@ def test_independent_noise_is_fresh_for_each_key():
 @pytest.mark.parametrize('coupling', [independent, annealed])
 def test_noise_has_the_dtype_of_the_data(coupling):
   batch = {name: X0.astype(jnp.bfloat16) for name in ('x0', 'x1')}
-  assert coupling(jax.random.key(0), batch, 9)[1].dtype == jnp.bfloat16
+  noise = coupling(jax.random.key(0), batch, jnp.int32(9))[1]
+  assert noise.dtype == jnp.bfloat16
 
 
 def test_paired_returns_the_pairs_of_the_batch():
@@ -69,6 +70,7 @@ def test_annealing_falls_from_one(beta, half, end):
   assert float(beta(25, warmup_steps=100)) == pytest.approx(
     {linear: 0.75, cosine: 0.8536, exponential: 0.7788}[beta], abs=1e-4
   )
+  assert float(beta(1, warmup_steps=1)) == pytest.approx(end, abs=1e-4)
   with pytest.raises(ValueError, match='warmup_steps = 0 must'):
     beta(0, warmup_steps=0)
 

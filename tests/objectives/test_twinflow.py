@@ -275,7 +275,8 @@ def test_the_gradient_goes_through_the_one_call_alone(loss):
     return jnp.mean(2 * g * wavy(x, t, s), axis=1) / norm
 
   expected = slope(g) + jnp.where(ends, 0.5 / 0.25 * slope(gap), 0)
-  np.testing.assert_allclose(jax.jacobian(losses)(1.3), expected, rtol=1e-7)
+  actual = jax.jit(jax.jacfwd(losses))(1.3)
+  np.testing.assert_allclose(actual, expected, rtol=1e-7)
 
 
 def test_no_teacher_gets_a_gradient():
@@ -291,8 +292,9 @@ def test_no_teacher_gets_a_gradient():
       for target in ('ema', 'frozen')
     )
 
-  assert loss(1.0) != loss(1.1)
-  assert jax.grad(loss)(1.0) == 0
+  step = jax.jit(jax.value_and_grad(loss))
+  assert step(1.0)[0] != step(1.1)[0]
+  assert step(1.0)[1] == 0
 
 
 # --- On flows that are known --------------------------------------------------
@@ -313,7 +315,7 @@ def twins(flow, fake, jump=None):
 def test_the_twin_learns_the_flow_of_the_models_own_samples(flow):
   """Slopes of L_adv in an error of the twin: zero at the velocity of what
   one step makes, back to it from both sides; and the data has no say."""
-  n, data = 20_000, batch(Gaussian(9.0), n=20_000, dims=1)
+  n, data = 5000, batch(Gaussian(9.0), n=5000, dims=1)
 
   def losses(a):
     def student(x, t, s, cond):
@@ -326,7 +328,7 @@ def test_the_twin_learns_the_flow_of_the_models_own_samples(flow):
   error = float(np.std(slope(0.0))) / n**0.5
   for a in (-0.1, 0.0, 0.1):
     assert float(np.mean(slope(a))) == pytest.approx(2 * a, abs=4 * error)
-  assert error < 0.02
+  assert error < 0.04
 
 
 def test_the_twin_of_a_point_is_known_to_the_last_digit():
@@ -384,7 +386,7 @@ def test_matching_pulls_the_width_of_the_samples_to_that_of_the_data(fake):
 def test_at_the_exact_map_and_its_twin_all_is_still(flow):
   """The slope in a scale of the student is zero on average, all kinds at once,
   up to δ, and points back on both sides."""
-  n, data = 8000, batch(flow, n=8000, dims=1)
+  n, data = 4000, batch(flow, n=4000, dims=1)
   right = twins(flow, flow)
 
   def losses(a):
