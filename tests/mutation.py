@@ -91,6 +91,8 @@ def tests_of(path: str) -> list[str]:
   _, *room, name = pathlib.PurePath(path).with_suffix('').parts
   names = TESTS.get('/'.join([*room, name]), [name])
   folder = pathlib.Path('tests', *room)
+  if (folder / 'test_defaults.py').exists():
+    names = [*names, 'defaults']
   files = [folder / f'test_{name}.py' for name in names]
   if not all(file.exists() for file in files):
     files = sorted(folder.glob('test_*.py'))

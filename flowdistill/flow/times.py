@@ -151,6 +151,22 @@ def ordered(
   )
 
 
+def mostly_instant(
+  key: Array,
+  n: int,
+  *,
+  mean: float = -0.4,
+  std: float = 1.0,
+  instant: float = 0.75,
+) -> tuple[Array, Array]:
+  """`ordered` with MeanFlow's values: s = t for three of four examples.
+
+  Source: Geng et al., "Mean Flows for One-step Generative Modeling" (2025),
+  https://arxiv.org/abs/2505.13447, table 4.
+  """
+  return ordered(key, n, mean=mean, std=std, instant=instant)
+
+
 def sorted_uniform(
   key: Array, n: int, *, instant: float = 0.0
 ) -> tuple[Array, Array]:
@@ -198,5 +214,6 @@ TIMES = {
 TIME_PAIRS = {
   'interval': interval,
   'ordered': ordered,
+  'mostly_instant': mostly_instant,
   'sorted_uniform': sorted_uniform,
 }

@@ -21,8 +21,8 @@ Challenges of Fastforward Generative Models" (2025),
 https://arxiv.org/abs/2512.02012, with their code,
 https://github.com/Gsunshine/meanflow and
 https://github.com/Lyy-iiis/imeanflow, where the text leaves a choice. Both
-draw (t, s) from `ordered` with mean −0.4 and std 1, with s = t in a share
-`instant` of 0.75 (MeanFlow) and 0.5 (improved).
+draw (t, s) from `mostly_instant`, with s = t in a share `instant` of 0.75
+(MeanFlow, the default of both) and 0.5 (improved).
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw
 from flowdistill.flow.losses import adaptive, squared_norm
-from flowdistill.flow.times import PairLaw, ordered
+from flowdistill.flow.times import PairLaw, mostly_instant
 from flowdistill.flow.transport import expand, interpolate
 from flowdistill.objectives.roles import Roles
 from flowdistill.objectives.tangent import Loss
@@ -48,7 +48,7 @@ def mean_flow(
   key: Array,
   step: Array,
   *,
-  times: PairLaw = ordered,
+  times: PairLaw = mostly_instant,
   distil: bool = False,
   guidance: float = 1.0,
   kappa: float = 0.0,
@@ -112,7 +112,7 @@ def improved_mean_flow(
   key: Array,
   step: Array,
   *,
-  times: PairLaw = ordered,
+  times: PairLaw = mostly_instant,
   distil: bool = False,
   guidance: ScaleLaw | None = None,
   middle: float | None = 0.5,

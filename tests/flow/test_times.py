@@ -151,5 +151,12 @@ def test_what_a_config_may_name_and_its_defaults():
     'grid': {'steps': 1},
     'interval': {'mean': -0.8, 'std': 1, 'instant': 0},
     'ordered': {'mean': -0.8, 'std': 1, 'instant': 0},
+    'mostly_instant': {'mean': -0.4, 'std': 1, 'instant': 0.75},
     'sorted_uniform': {'instant': 0},
   }
+
+
+def test_mostly_instant_is_ordered_with_its_values():
+  own = times.mostly_instant(KEY, 99)
+  other = times.ordered(KEY, 99, mean=-0.4, std=1.0, instant=0.75)
+  np.testing.assert_array_equal(own, other)
