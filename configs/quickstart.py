@@ -53,7 +53,6 @@ def get_config(arg: str = '') -> ConfigDict:
       'dataset': {'name': 'digits'},
       'network': {'name': 'dit', 'width': 64, 'depth': 3, 'heads': 4},
       'train': {'batch_size': 128},
-      'optim': {'schedule': {'warmup': 100}},
       'ema': {'main': {'half_life': {'steps': 140}}},
       'stages': {'flow': flow, 'distil': distil},
     },

@@ -222,9 +222,10 @@ def _overrules(stage: Spec, key: str, shared: Spec) -> bool:
 
 
 def _replaces(old: Mapping[str, Any], new: Any) -> bool:
+  """Whether nothing of `old` is left: options go with the name they are of."""
   if not isinstance(new, Mapping):
     return True
-  return new.get('name', old.get('name')) != old.get('name')
+  return 'name' in old and new.get('name', old['name']) != old['name']
 
 
 def _merge(shared: Spec, own: Spec) -> Spec:

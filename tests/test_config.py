@@ -93,6 +93,18 @@ def test_another_name_in_a_stage_drops_the_shared_options():
   assert stages['b']['network'] == {'name': 'dit'}
 
 
+def test_shared_options_of_no_name_go_with_the_name_of_a_stage():
+  shared = {'optim': {'schedule': {'warmup': 5}}}
+  own = {'optim': {'schedule': {'name': 'constant', 'learning_rate': 0.1}}}
+  stages = split_stages({**shared, 'stages': {'a': own, 'b': {}}})
+  assert stages['a']['optim']['schedule'] == {
+    'name': 'constant',
+    'learning_rate': 0.1,
+    'warmup': 5,
+  }
+  assert stages['b'] == shared
+
+
 def test_another_unit_in_a_stage_drops_the_shared_one():
   shared = {'train': {'steps': 5, 'batch_size': 3}}
   raw = {**shared, 'stages': {'a': {}, 'b': {'train': {'epochs': 2}}}}
