@@ -4,10 +4,10 @@ r"""Every few-step objective on the digits, at one cost, in one table.
     --job=compare --workdir runs/fewstep_digits
 
 The argument is a method of METHODS or `all`; `all` has seeds 1 and 2 of the
-LEADERS besides. The teacher is that of the quickstart. What starts from it is
-trained for BUDGET forward passes of a batch (a gradient is two more), what
-starts from scratch for those of the teacher besides, and its first network has
-the rate of the teacher's.
+LEADERS besides. The teacher is that of the quickstart, with a warm-up of the
+rate. What starts from it is trained for BUDGET forward passes of a batch (a
+gradient is two more); what starts from scratch for those of the teacher
+besides, at the teacher's rate. The table says what each has cost, counted.
 
 Two CPU cores: not yet measured.
 """
@@ -20,15 +20,18 @@ from flowdistill.config import choose
 
 TEACHER_STEPS, TEACHER_RATE = 1800, 2e-3
 BUDGET, RATE = 9000, 5e-4
-JUMPS, TO_DATA = 'flow_map', 'consistency'
+# How a method is sampled: what its average velocity was asked for in training.
+JUMPS = [['flow_map', nfe] for nfe in (1, 2, 4, 8)]
+TO_DATA = [['consistency', nfe] for nfe in (1, 2, 4, 8)]
+ONCE = [['flow_map', 1]]
 LOGIT_NORMAL = {'name': 'logit_normal', 'std': 1.4}
 UNIFORM_PAIRS = {'name': 'sorted_uniform'}
 WARM_UP = {'warmup_steps': 1000}
 WEAK = {'source': 'stage:flow', 'weights': 'early'}
 
-# Method -> cost of a step in forward passes (docs/objectives.md), the sampler
-# that it is made for, what it takes besides its own network, and its objective.
-METHODS: dict[str, tuple[float, str, str, dict[str, Any]]] = {
+# Method -> cost of a step in forward passes (docs/objectives.md), how it is
+# sampled, what it takes besides its own network, and its objective.
+METHODS: dict[str, tuple[float, list[Any], str, dict[str, Any]]] = {
   'ayf_emd': (5, JUMPS, 'teacher', {'times': UNIFORM_PAIRS, **WARM_UP}),
   'ayf_emd_guided': (
     6,
@@ -44,7 +47,7 @@ METHODS: dict[str, tuple[float, str, str, dict[str, Any]]] = {
   'ayf_lmd': (5, JUMPS, 'teacher', {'times': UNIFORM_PAIRS, **WARM_UP}),
   'distillation': (
     15,
-    TO_DATA,
+    ONCE,
     'teacher',
     {'solver_steps': 4, 'regulariser': 1.0},
   ),
@@ -110,7 +113,7 @@ def teacher() -> dict[str, Any]:
 
 def stage(name: str) -> dict[str, Any]:
   """The stage of one method, as long as its budget lasts."""
-  cost, sampler, needs, options = METHODS[name]
+  cost, entries, needs, options = METHODS[name]
   scratch = needs == 'scratch'
   budget = BUDGET + 3 * TEACHER_STEPS * scratch
   roles = {'teacher': 'stage:flow', 'weak': WEAK}
@@ -120,7 +123,7 @@ def stage(name: str) -> dict[str, Any]:
     'objective': {'name': name, **options},
     'train': {'steps': round(budget / cost)},
     'optim': {'schedule': {'learning_rate': TEACHER_RATE if scratch else RATE}},
-    **measured([[sampler, nfe] for nfe in (1, 2, 4, 8)]),
+    **measured(entries),
   }
 
 
