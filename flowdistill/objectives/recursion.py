@@ -108,7 +108,7 @@ class Recursion:
     s: Array,
     cond: Any,
   ) -> Array:
-    """g [b, ...], clipped and without gradient; flow matching is not clipped.
+    """g [b, ...], clipped, but for flow matching.
 
     Args:
       nets: see `rcgm`.
@@ -120,15 +120,14 @@ class Recursion:
       cond: of the jumps.
     """
     if not self.order:
-      return jax.lax.stop_gradient(F - v)
+      return F - v
     gap = t - s
     h = jnp.minimum(self.delta, gap)  # δ, but no further than s
     x_m = x_t - expand(h, x_t) * v
     x_n = _jumps(self._jumper(nets), x_m, t - h, s, cond, self.order)
     apart = x_n - (x_t - expand(gap, x_t) * F)
     g = jnp.where(expand(gap < self.delta, x_t), F - v, apart / self.delta)
-    g = g if self.clip is None else jnp.clip(g, -self.clip, self.clip)
-    return jax.lax.stop_gradient(g)
+    return g if self.clip is None else jnp.clip(g, -self.clip, self.clip)
 
   def _jumper(self, nets: Roles) -> AverageVelocity:
     """A frozen teacher knows no s: the student jumps in its stead."""

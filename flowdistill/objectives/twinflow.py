@@ -173,13 +173,12 @@ def _twin_less_real(
   times: TimeLaw,
   clip: float | None,
 ) -> Array:
-  """clip(Δ) at x', which is x0 with noise, without gradient."""
+  """clip(Δ) at x', which is x0 with noise."""
   key_t, key_x = jax.random.split(key)
   t = times(key_t, len(x0))
   x = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
   gap = u(x, -t, -t, cond) - u(x, t, t, cond)
-  gap = gap if clip is None else jnp.clip(gap, -clip, clip)
-  return jax.lax.stop_gradient(gap)
+  return gap if clip is None else jnp.clip(gap, -clip, clip)
 
 
 def _check_kinds(
