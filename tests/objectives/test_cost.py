@@ -7,19 +7,24 @@ tangent, and embeddings that are asked twice count once: hence the 2 %.
 
 import pathlib
 import re
+import runpy
 
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from flowdistill import build
 from flowdistill.flow.guidance import uniform
 from flowdistill.networks import DiT
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Roles
 from flowdistill.training.cost import flops
 
-DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'objectives.md'
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = ROOT / 'docs' / 'objectives.md'
+COMPARISON = ROOT / 'configs' / 'fewstep_digits.py'
+METHODS = runpy.run_path(str(COMPARISON))['METHODS']
 ROW = re.compile(r'^\| `(\w+)` \| (.*?) ?\| ([\d.]+) \|$', re.MULTILINE)
 GUIDED, DISTILLED = {'guidance': uniform}, {'distil': True}
 AGAINST_WEAK = {**GUIDED, 'against': 'weak'}
@@ -95,3 +100,10 @@ def test_guidance_without_a_condition_costs_what_autoguidance_does():
   emd = OBJECTIVES['ayf_emd']
   against_null = passes(emd, {**GUIDED, 'against': 'null'})
   assert against_null == passes(emd, AGAINST_WEAK)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_the_comparison_counts_every_method_at_its_cost(method):
+  spec = build.load_stages(f'{COMPARISON}:{method}')[method]
+  found = passes(build.bind_stage(spec).objective, {})
+  assert found == pytest.approx(METHODS[method][0], rel=0.02)
