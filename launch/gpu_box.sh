@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# One machine with GPUs: launch/gpu_box.sh --config=... --workdir=...
+#
+# Trains on all its GPUs, and starts again what was preempted or killed, after
+# --interval seconds, twice as many each time, up to ten minutes. SIGTERM and
+# Ctrl-C save and end it. What follows -- goes to flowdistill.main.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source launch/command.sh
+
+# shellcheck disable=SC2034 # command.sh reads it
+declare -A OPTIONS=(
+  [config]=configs/quickstart.py [workdir]=runs/quickstart
+  [interval]=10 [restarts]=10 [dry_run]=''
+)
+
+# Runs the command. A signal goes on to it, and is remembered in `stopped`.
+attempt() {
+  local child code=0
+  "$@" &
+  child=$!
+  trap 'stopped=yes; trap "" TERM INT; kill -TERM "$child"' TERM INT
+  wait "$child" || code=$?
+  if [[ -n $stopped ]]; then # the signal ended the wait, not the command
+    code=0
+    wait "$child" || code=$?
+  fi
+  return "$code"
+}
+
+read_options "$@"
+need_numbers interval=10 restarts=10
+read_training python
+if [[ -n ${given[dry_run]-} ]]; then
+  quoted "${training[@]}"
+  exit
+fi
+
+stopped='' pause=${given[interval]} left=${given[restarts]}
+while true; do
+  code=0
+  attempt "${training[@]}" || code=$?
+  again "$code" && [[ -z $stopped ]] || exit "$code"
+  if ((left-- == 0)); then
+    echo "error: gave up; --restarts=N allows more" >&2
+    exit "$code"
+  fi
+  echo "exit code $code: again in $pause s" >&2
+  attempt sleep "$pause" || exit "$code"
+  pause=$((pause * 2 < 600 ? pause * 2 : 600))
+done
