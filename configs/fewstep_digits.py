@@ -20,64 +20,47 @@ from flowdistill.config import choose
 
 TEACHER_STEPS, TEACHER_RATE = 1800, 2e-3
 BUDGET, RATE = 9000, 5e-4
+RATES = {'distillation': 2e-3, 'rcgm': 1e-3, 'twinflow': 1e-3}
 # How a method is sampled: what its average velocity was asked for in training.
-JUMPS = [['flow_map', nfe] for nfe in (1, 2, 4, 8)]
-TO_DATA = [['consistency', nfe] for nfe in (1, 2, 4, 8)]
+FEW = (1, 2, 4, 8)
+JUMPS = [['flow_map', nfe] for nfe in FEW]
 ONCE = [['flow_map', 1]]
+LATE = {'grid': {'name': 'shifted', 'shift': 8.0}}
+TO_DATA = [['consistency', nfe, LATE] for nfe in FEW]
 LOGIT_NORMAL = {'name': 'logit_normal', 'std': 1.4}
 UNIFORM_PAIRS = {'name': 'sorted_uniform'}
+HALF_INSTANT = {'name': 'mostly_instant', 'instant': 0.5}
+GUIDED = {'name': 'ayf_emd', 'guidance': {'name': 'fixed', 'scale': 1.5}}
+PAIRS = {'times': UNIFORM_PAIRS}
 WARM_UP = {'warmup_steps': 1000}
+FLOW = {'distil': True}
+LOGIT_NORMAL_FLOW = {'flow_times': 'logit_normal'}
 WEAK = {'source': 'stage:flow', 'weights': 'early'}
 
 # Method -> cost of a step in forward passes (docs/objectives.md), how it is
 # sampled, what it takes besides its own network, and its objective.
 METHODS: dict[str, tuple[float, list[Any], str, dict[str, Any]]] = {
-  'ayf_emd': (5, JUMPS, 'teacher', {'times': UNIFORM_PAIRS, **WARM_UP}),
-  'ayf_emd_guided': (
-    6,
-    JUMPS,
-    'teacher weak',
-    {
-      'name': 'ayf_emd',
-      'times': UNIFORM_PAIRS,
-      'guidance': {'name': 'fixed', 'scale': 1.5},
-      **WARM_UP,
-    },
-  ),
-  'ayf_lmd': (5, JUMPS, 'teacher', {'times': UNIFORM_PAIRS, **WARM_UP}),
+  'ayf_emd': (5, JUMPS, 'teacher', {**PAIRS, **WARM_UP}),
+  'ayf_emd_guided': (6, JUMPS, 'teacher weak', {**GUIDED, **PAIRS, **WARM_UP}),
+  'ayf_lmd': (5, JUMPS, 'teacher', {**PAIRS, **WARM_UP}),
   'distillation': (
-    15,
+    11,
     ONCE,
     'teacher',
-    {'solver_steps': 4, 'regulariser': 1.0},
+    {'solver_steps': 4, 'regulariser': 0.0},
   ),
-  'scm': (
-    5,
-    TO_DATA,
-    'teacher',
-    {'times': LOGIT_NORMAL, 'distil': True, **WARM_UP},
-  ),
+  'scm': (5, TO_DATA, 'teacher', {'times': LOGIT_NORMAL, **FLOW, **WARM_UP}),
   'ect': (4, TO_DATA, 'init', {'times': LOGIT_NORMAL, 'double_steps': 300}),
-  'facm': (8, TO_DATA, 'teacher', {'times': LOGIT_NORMAL, 'distil': True}),
-  'rcgm': (5, JUMPS, 'init', {'times': UNIFORM_PAIRS, 'target': 'ema'}),
-  'twinflow': (8, JUMPS, 'init', {'target': 'ema'}),
-  'mean_flow': (
-    4,
-    JUMPS,
-    'scratch',
-    {},
-  ),
-  'improved_mean_flow': (
-    5,
-    JUMPS,
-    'scratch',
-    {'times': {'name': 'mostly_instant', 'instant': 0.5}},
-  ),
+  'facm': (8, TO_DATA, 'teacher', {'times': LOGIT_NORMAL, **FLOW}),
+  'rcgm': (6, JUMPS, 'teacher', {**PAIRS, **FLOW, 'target': 'ema'}),
+  'twinflow': (9, JUMPS, 'teacher', {**FLOW, 'target': 'ema'}),
+  'mean_flow': (4, JUMPS, 'scratch', {}),
+  'improved_mean_flow': (5, JUMPS, 'scratch', {'times': HALF_INSTANT}),
   'shortcut': (3.5, JUMPS, 'scratch', {}),
-  'tvm': (10, JUMPS, 'scratch', {}),
+  'tvm': (10, JUMPS, 'scratch', {'target': 'student', **LOGIT_NORMAL_FLOW}),
 }
 MANY = [*(['euler', nfe] for nfe in (1, 2, 4, 8)), ['heun', 31]]
-LEADERS = ('ayf_emd_guided', 'ayf_emd')
+LEADERS = ('ayf_emd_guided', 'ect')
 CHOICES = {**{name: (name,) for name in METHODS}, 'all': tuple(METHODS)}
 
 
@@ -115,6 +98,7 @@ def stage(name: str) -> dict[str, Any]:
   """The stage of one method, as long as its budget lasts."""
   cost, entries, needs, options = METHODS[name]
   scratch = needs == 'scratch'
+  rate = TEACHER_RATE if scratch else RATES.get(name, RATE)
   budget = BUDGET + 3 * TEACHER_STEPS * scratch
   roles = {'teacher': 'stage:flow', 'weak': WEAK}
   return {
@@ -122,7 +106,7 @@ def stage(name: str) -> dict[str, Any]:
     'frozen': {r: roles[r] for r in needs.split() if r in roles},
     'objective': {'name': name, **options},
     'train': {'steps': round(budget / cost)},
-    'optim': {'schedule': {'learning_rate': TEACHER_RATE if scratch else RATE}},
+    'optim': {'schedule': {'learning_rate': rate}},
     **measured(entries),
   }
 
