@@ -14,6 +14,7 @@ from flowdistill.build import Model
 from flowdistill.config import ONE_STAGE
 from flowdistill.stage import Origin, Stage
 from flowdistill.training import checkpoint
+from flowdistill.training.sharding import Layout
 from flowdistill.training.state import MAIN, Params, RoleState, TrainState
 
 CONFIG, CHECKPOINTS = 'config.json', 'checkpoints'
@@ -140,25 +141,26 @@ def describe(origin: Origin, trainee: Trainee) -> str:
 
 
 def load_weights(
-  origin: Origin, workdir: pathlib.Path, sharding: Any = None
+  origin: Origin, workdir: pathlib.Path, layout: Layout | None = None
 ) -> Trainee:
   """Reads the weights that an origin names, and nothing else, from disk.
+
+  With a layout they lie as its rules say, else on the first device.
 
   Raises:
     ConfigError: if there are none.
   """
   if build.is_file(origin.source):
-    params = jax.device_put(build.read_perceptual(origin.source), sharding)
+    params = build.read_perceptual(origin.source)
+    where = layout.shardings(params) if layout else None
+    params = jax.device_put(params, where)
     return Trainee(build.build_perceptual(), params, None, 0)
   folder = folder_of(origin, workdir)
   stage = build.bind_stage(load_spec(folder))
   source = stage.dataset()
   state = build.abstract_state(stage, source)
   name, weights = weights_of(state, origin)
-  weights = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-    weights,
-  )
+  weights = layout.placed(weights) if layout else weights
   role = RoleState(weights, {}, {})
   if name != 'params':
     role = RoleState({}, {}, {name: weights})

@@ -12,6 +12,7 @@ from flowdistill.objectives.roles import PERCEPTUAL
 from flowdistill.training.ema import Ema
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
+from flowdistill.training.sharding import AXES, RULES, TACTICS
 from flowdistill.training.state import MAIN
 
 
@@ -195,6 +196,43 @@ class Logging:
     check_every(self.every)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshAxes:
+  """How devices are laid out, and arrays on them. It may change on a resume.
+
+  Attributes:
+    data: devices along which a batch is cut and parameters are the same; -1 is
+      what the other axes leave.
+    fsdp: along which both are cut.
+    tensor: along which the products of a layer are cut.
+    rules: (pattern of an array's path, tactic), the first that matches counts;
+      a tactic is 'replicate', 'fsdp', 'column' or 'row'.
+  """
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+  rules: tuple[tuple[str, str], ...] = RULES
+
+  def __post_init__(self) -> None:
+    for name, size in self.sizes.items():
+      if size < 1 and size != -1:
+        raise ValueError(f'{name} = {size} must be at least 1, or -1')
+    if list(self.sizes.values()).count(-1) > 1:
+      raise ValueError(f'{self.sizes}: one axis at most may be -1')
+    for pattern, tactic in self.rules:
+      if tactic not in TACTICS:
+        raise ValueError(
+          f'rules: {pattern!r} has no tactic {tactic!r}; there are '
+          f'{", ".join(TACTICS)}'
+        )
+
+  @property
+  def sizes(self) -> dict[str, int]:
+    """Name of an axis -> its size."""
+    return {name: getattr(self, name) for name in AXES}
+
+
 def check_every(every: Length | None) -> None:
   """Raises ValueError for a length of nothing; None is never, and no error."""
   if every is not None and every.to_steps(1, 1) < 1:
@@ -208,7 +246,7 @@ class Stage:
   Attributes:
     seed: of parameters, data order and noise.
     dataset, network, objective: by name, with their options.
-    optim, train, evaluation, checkpoint, log: see their sections.
+    optim, train, evaluation, checkpoint, log, mesh: see their sections.
     ema: name -> averages of the student that are kept; `main` is the one that
       is sampled.
     frozen: role -> where that network comes from, such as `teacher`;
@@ -232,6 +270,7 @@ class Stage:
   evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
   checkpoint: Checkpointing = Checkpointing()
   log: Logging = Logging()
+  mesh: MeshAxes = MeshAxes()
 
   def __post_init__(self) -> None:
     if self.seed < 0:

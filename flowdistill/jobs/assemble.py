@@ -16,6 +16,7 @@ from flowdistill.origins import CHECKPOINTS
 from flowdistill.stage import Stage
 from flowdistill.training import checkpoint, sharding
 from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.sharding import Layout
 from flowdistill.training.state import (
   Params,
   Trained,
@@ -39,7 +40,7 @@ class Assembly:
     origins: role -> what it was loaded from, for the record.
     trained: how the student learns.
     total: steps of the stage.
-    mesh: of all devices.
+    layout: of arrays over all devices.
   """
 
   stage: Stage
@@ -51,7 +52,7 @@ class Assembly:
   origins: Mapping[str, str]
   trained: Trained
   total: int
-  mesh: Any
+  layout: Layout
 
 
 def assemble(
@@ -59,10 +60,9 @@ def assemble(
 ) -> Assembly:
   """Builds a stage and reads the weights that it takes from earlier ones."""
   stage = build.bind_stage(spec)
-  source, mesh = stage.dataset(), sharding.make_mesh()
-  everywhere = sharding.replicated(mesh)
+  source, layout = stage.dataset(), lay_out(stage)
   loaded = {
-    role: origins.load_weights(origin, workdir, everywhere)
+    role: origins.load_weights(origin, workdir, layout)
     for role, origin in stage.frozen.items()
   }
   models = {role: trainee.model for role, trainee in loaded.items()}
@@ -80,8 +80,19 @@ def assemble(
     },
     trained=build.build_trained(stage, source),
     total=build.total_steps(stage, source),
-    mesh=mesh,
+    layout=layout,
   )
+
+
+def lay_out(stage: Stage) -> Layout:
+  """The mesh of all devices, and the rules for what lies on it."""
+  return Layout(sharding.make_mesh(stage.mesh.sizes), stage.mesh.rules)
+
+
+def abstract_state(assembly: Assembly) -> TrainState:
+  """The train state by shapes and shardings alone."""
+  state = build.abstract_state(assembly.stage, assembly.source)
+  return assembly.layout.placed(state)
 
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
@@ -91,7 +102,10 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
     {role: model.apply for role, model in assembly.models.items()},
     drop_cond=assembly.stage.train.drop_cond,
   )
-  return jax.jit(step, donate_argnums=0)
+  layout = assembly.layout
+  kept = layout.shardings(abstract_state(assembly))
+  out = (kept, layout.everywhere)
+  return jax.jit(step, donate_argnums=0, out_shardings=out)
 
 
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
@@ -102,21 +116,18 @@ def batches(assembly: Assembly, start: int) -> Iterator[Any]:
     batch_size=stage.train.batch_size,
     seed=stage.seed,
     start=start,
-    process=(jax.process_index(), jax.process_count()),
+    process=assembly.layout.share(stage.train.batch_size),
   )
   for batch in raw:
     ready = build.conditions(batch, source.num_classes)
-    yield sharding.global_batch(assembly.mesh, ready)
+    yield assembly.layout.batch(ready)
 
 
 def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
   """Restored from 1 this workdir, 2 `resume`, 3 `init_from`, or 4 scratch."""
   stage, source = assembly.stage, assembly.source
-  everywhere = sharding.replicated(assembly.mesh)
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-    build.abstract_state(stage, source),
-  )
+  layout, abstract = assembly.layout, abstract_state(assembly)
+  born = layout.shardings(abstract)
   if saved.latest() is not None:
     return saved.restore(abstract)
   if stage.resume is not None:
@@ -129,13 +140,13 @@ def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
   if stage.init_from is None:
     scratch = jax.jit(
       lambda: start(build.init_params(stage, source)),
-      out_shardings=everywhere,
+      out_shardings=born,
     )
     return scratch()
-  loaded = origins.load_weights(stage.init_from, assembly.workdir, everywhere)
+  loaded = origins.load_weights(stage.init_from, assembly.workdir, layout)
 
   if not stage.init_from.matching:
-    return jax.jit(start, out_shardings=everywhere)(loaded.params)
+    return jax.jit(start, out_shardings=born)(loaded.params)
   fresh = assembly.models['student'].params
   taken = len(origins.matching(fresh, loaded.params))
   say(
@@ -147,39 +158,52 @@ def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
     fresh = build.init_params(stage, source)
     return start(origins.take_matching(fresh, params))
 
-  return jax.jit(complete, out_shardings=everywhere)(loaded.params)
+  return jax.jit(complete, out_shardings=born)(loaded.params)
+
+
+def sampled(assembly: Assembly, state: TrainState) -> dict[str, Params]:
+  """Role -> whole weights to draw with, on this host; all hosts must ask."""
+  stage = assembly.stage
+  if not stage.evaluators:
+    return {}
+  params = {role: assembly.frozen[role] for role in stage.flows}
+  params['student'] = state.roles['student'].sampled
+  whole = assembly.layout.gather(params)
+  return jax.tree.map(lambda x: x.addressable_data(0), whole)
 
 
 def evaluate_stage(
-  assembly: Assembly, state: TrainState, folder: pathlib.Path
+  assembly: Assembly,
+  weights: Mapping[str, Params],
+  step: int,
+  folder: pathlib.Path,
 ) -> Iterator[Row]:
-  """Runs the stage's evaluators; pictures go to `folder`/samples."""
+  """Runs the stage's evaluators; pictures go to `folder`/samples.
+
+  Args:
+    assembly: of the stage.
+    weights: as `sampled` returns them.
+    step: of the state that they are from.
+    folder: of the pictures.
+  """
   stage = assembly.stage
   if not stage.evaluators:
     return
   features = stage.evaluation.features
   features = features() if features is not None else None
-  models = draws(assembly, state)
+  models = draws(assembly, weights)
   for evaluator in stage.evaluators.values():
     for row in evaluator(models, assembly.source, features, folder):
-      yield {**row, 'step': int(state.step)}
+      yield {**row, 'step': step}
 
 
-def draws(assembly: Assembly, state: TrainState) -> dict[str, Generator]:
+def draws(
+  assembly: Assembly, weights: Mapping[str, Params]
+) -> dict[str, Generator]:
   """Role -> model(n, sampler=..., nfe=..., cond=..., seed=...)."""
-  params = {role: assembly.frozen[role] for role in assembly.stage.flows}
-  params['student'] = state.roles['student'].sampled
   return {
     role: build.build_generator(
-      assembly.models[role],
-      on_this_host(weights),
-      assembly.source,
-      assembly.stage,
+      assembly.models[role], params, assembly.source, assembly.stage
     )
-    for role, weights in params.items()
+    for role, params in weights.items()
   }
-
-
-def on_this_host(params: Params) -> Params:
-  """Weights that lie on every device, as arrays of this host alone."""
-  return jax.tree.map(lambda x: x.addressable_data(0), params)

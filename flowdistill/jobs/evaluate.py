@@ -5,16 +5,20 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
-from flowdistill import build, origins
+from flowdistill import origins
 from flowdistill.bind import ConfigError, Spec
 from flowdistill.evaluators.signature import Row
-from flowdistill.jobs.assemble import Assembly, assemble, evaluate_stage
+from flowdistill.jobs.assemble import (
+  Assembly,
+  abstract_state,
+  assemble,
+  evaluate_stage,
+  sampled,
+)
 from flowdistill.jobs.results import describe, publish, say
 from flowdistill.jobs.sampling import Sampling
 from flowdistill.origins import CHECKPOINTS
-from flowdistill.training import checkpoint, sharding
+from flowdistill.training import checkpoint
 from flowdistill.training.record import write_json
 
 
@@ -50,7 +54,8 @@ def run(
   state = restore(assembly, options.step)
   target = folder / 'evaluations' / f'{int(state.step):08d}'
   rows = []
-  for row in evaluate_stage(assembly, state, target):
+  whole = sampled(assembly, state)
+  for row in evaluate_stage(assembly, whole, int(state.step), target):
     rows.append(row)
     say(describe(row))
   target.mkdir(parents=True, exist_ok=True)
@@ -65,11 +70,7 @@ def restore(assembly: Assembly, step: int = -1) -> Any:
   Raises:
     ConfigError: if there is none.
   """
-  everywhere = sharding.replicated(assembly.mesh)
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-    build.abstract_state(assembly.stage, assembly.source),
-  )
+  abstract = abstract_state(assembly)
   path = assembly.folder / CHECKPOINTS
   try:
     return checkpoint.restore(path, abstract, None if step < 0 else step)

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from flowdistill import build
-from flowdistill.jobs.assemble import Assembly
-from flowdistill.training import checkpoint, sharding
+from flowdistill.jobs.assemble import Assembly, abstract_state
+from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.loop import NotFinite
 from flowdistill.training.record import write_json
@@ -44,12 +44,8 @@ def replay(assembly: Assembly) -> str:
   if not (folder / 'failure.json').is_file():
     raise FileNotFoundError(f'no step has failed here: no {folder}')
   step = json.loads((folder / 'failure.json').read_text())['step']
-  stage, everywhere = assembly.stage, sharding.replicated(assembly.mesh)
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-    build.abstract_state(stage, assembly.source),
-  )
-  state = checkpoint.restore(folder / 'state', abstract)
+  stage = assembly.stage
+  state = checkpoint.restore(folder / 'state', abstract_state(assembly))
   watch = Watch()
   kinds = set()
   for model in assembly.models.values():

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from flowdistill import origins
+from flowdistill import build, origins
 from flowdistill.bind import Spec, located
 from flowdistill.config import ONE_STAGE
 from flowdistill.evaluators.signature import Row
@@ -23,6 +23,8 @@ from flowdistill.jobs.assemble import (
   evaluate_stage,
   first_state,
   jit_step,
+  lay_out,
+  sampled,
 )
 from flowdistill.jobs.record import (
   RESULTS,
@@ -33,7 +35,7 @@ from flowdistill.jobs.record import (
 )
 from flowdistill.jobs.results import describe, flat, publish, say
 from flowdistill.origins import CHECKPOINTS
-from flowdistill.training import checkpoint, sharding
+from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.log import MetricLog, log_parameters
 from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
@@ -75,16 +77,16 @@ def run(
 
 
 def check_devices(name: str, spec: Spec) -> None:
-  """Refuses a batch that does not divide over the devices of this run.
+  """Refuses a mesh or a batch that does not divide over this run's devices.
 
   Raises:
     ConfigError: with the numbers that would.
   """
   where = '' if name == ONE_STAGE else f'stages.{name}.'
+  with located(f'{where}mesh'):
+    layout = lay_out(build.bind_stage(spec))
   with located(f'{where}train.batch_size'):
-    sharding.check_batch_size(
-      spec['train']['batch_size'], jax.device_count(), jax.process_count()
-    )
+    layout.check_batch_size(spec['train']['batch_size'])
 
 
 def train_stage(
@@ -164,9 +166,10 @@ def make_hooks(
       log.write(step, step * batch_size, scalars)
 
   def evaluate(step: int, state: TrainState) -> None:
+    whole = sampled(assembly, state)
     if log is not None:
       folder = assembly.folder / 'evaluations' / f'{step:08d}'
-      rows = list(evaluate_stage(assembly, state, folder))
+      rows = list(evaluate_stage(assembly, whole, step, folder))
       write(step, flat(rows))
 
   return Hooks(
@@ -183,8 +186,9 @@ def make_hooks(
 def measure(name: str, assembly: Assembly, state: TrainState) -> list[Row]:
   """The rows of a stage's evaluators; one host measures."""
   rows: list[Row] = []
+  whole, step = sampled(assembly, state), int(state.step)
   if jax.process_index() == 0:
-    for row in evaluate_stage(assembly, state, assembly.folder):
+    for row in evaluate_stage(assembly, whole, step, assembly.folder):
       rows.append(row)
       say(f'{name}: {describe(row)}')
     write_json(assembly.folder / RESULTS, rows)

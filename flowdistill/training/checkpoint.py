@@ -19,6 +19,8 @@ import jax
 from absl import logging as absl_logging
 from orbax.checkpoint import v1 as ocp
 
+from flowdistill.training.sharding import path_name
+
 ITEM = 'state'
 Path = str | os.PathLike[str]
 
@@ -204,9 +206,7 @@ def by_name(tree: Any) -> dict[str, Any]:
   """Path -> leaf, such as 'params.blocks.0.kernel', in the order of leaves."""
   names, leaves = {}, jax.tree.leaves_with_path(tree)
   for path, leaf in leaves:
-    name = jax.tree_util.keystr(path, simple=True, separator='.')
-    # An nnx.Variable holds its array under this key.
-    names[name.removesuffix('.value')] = leaf
+    names[path_name(path)] = leaf
   if len(names) != len(leaves):
     raise ValueError('two arrays of the tree have the same path')
   return names

@@ -1,75 +1,229 @@
 """The mesh of devices, and how arrays lie on it. Nothing else knows it.
 
-Data parallelism: one axis, `data`, over all devices of all hosts. Parameters
-are the same on every device, batches are cut into rows.
+Three axes. Rows of a batch are spread over `data` and `fsdp`. Parameters,
+averages and the optimiser's state are the same along `data`, and cut along
+`fsdp` and `tensor` as rules say: (pattern of the path, tactic), the first that
+matches. The compiler places all that lies in between, and its collectives.
 """
 
+import dataclasses
+import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
+ROWS = (DATA, FSDP)
+SMALL = 1024  # numbers; a smaller array is not worth a collective
+Shape = tuple[int, ...]
+Rules = Sequence[tuple[str, str]]
 
-def make_mesh() -> Mesh:
-  """All devices of all hosts in one row, the axis `data`.
 
-  The axis is Auto (the compiler places arrays): flax's Embed fails under the
-  explicit axes that are JAX's default.
+def replicate(shape: Shape, mesh: Mesh) -> PartitionSpec:
+  """The same on every device."""
+  return PartitionSpec()
+
+
+def fsdp(shape: Shape, mesh: Mesh) -> PartitionSpec:
+  """Cut along its longest axis that `fsdp` divides."""
+  return _cut(mesh, shape, [(range(len(shape)), FSDP)])
+
+
+def column(shape: Shape, mesh: Mesh) -> PartitionSpec:
+  """What a product makes is cut along `tensor`, what goes in along `fsdp`."""
+  last = len(shape) - 1
+  return _cut(mesh, shape, [([last], TENSOR), ([last - 1], FSDP)])
+
+
+def row(shape: Shape, mesh: Mesh) -> PartitionSpec:
+  """What goes into a product is cut along `tensor`, what it makes `fsdp`."""
+  last = len(shape) - 1
+  return _cut(mesh, shape, [([last - 1], TENSOR), ([last], FSDP)])
+
+
+def _cut(
+  mesh: Mesh, shape: Shape, wishes: Iterable[tuple[Iterable[int], str]]
+) -> PartitionSpec:
+  """Each mesh axis on the longest of some axes that it divides, if any."""
+  cut: list[str | None] = [None] * len(shape)
+  if math.prod(shape) < SMALL:
+    return PartitionSpec()
+  for axes, name in wishes:
+    fits = [a for a in axes if a >= 0 and not shape[a] % mesh.shape[name]]
+    if fits and mesh.shape[name] > 1:
+      cut[max(fits, key=lambda axis: (shape[axis], axis))] = name
+  return PartitionSpec(*cut)
+
+
+TACTICS: dict[str, Callable[[Shape, Mesh], PartitionSpec]] = {
+  'replicate': replicate,
+  'fsdp': fsdp,
+  'column': column,
+  'row': row,
+}
+RULES = (
+  ('*.qkv.kernel', 'column'),
+  ('*.up.kernel', 'column'),
+  ('*.out.kernel', 'row'),
+  ('*.down.kernel', 'row'),
+  ('*', 'fsdp'),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """A mesh, and the rules for what lies on it.
+
+  Attributes:
+    mesh: of all devices.
+    rules: (pattern, tactic), the first that matches the path counts.
   """
-  return jax.make_mesh(
-    (jax.device_count(),), ('data',), axis_types=(AxisType.Auto,)
-  )
+
+  mesh: Mesh
+  rules: Rules = RULES
+
+  @property
+  def everywhere(self) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(self.mesh, PartitionSpec())
+
+  @property
+  def rows(self) -> NamedSharding:
+    """Rows (the first axis) spread over `data` and `fsdp`."""
+    return NamedSharding(self.mesh, PartitionSpec(ROWS))
+
+  def tactic(self, path: str) -> str:
+    """The tactic for an array; `replicate` where no rule matches."""
+    found = (t for p, t in self.rules if fnmatch.fnmatchcase(path, p))
+    return next(found, 'replicate')
+
+  def shardings(self, tree: Any) -> Any:
+    """The sharding of every array of a tree, by its path and shape."""
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+      tactic = TACTICS[self.tactic(path_name(path))]
+      return NamedSharding(self.mesh, tactic(leaf.shape, self.mesh))
+
+    return jax.tree.map_with_path(place, tree)
+
+  def placed(self, tree: Any) -> Any:
+    """The tree by shapes alone, with the shardings of the rules."""
+    return jax.tree.map(
+      lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+      tree,
+      self.shardings(tree),
+    )
+
+  def gather(self, tree: Any) -> Any:
+    """Whole arrays on every device; all hosts must ask for it."""
+    return jax.jit(lambda x: x, out_shardings=self.everywhere)(tree)
+
+  def check_batch_size(self, batch_size: int) -> None:
+    """Refuses a batch that does not divide over `data` and `fsdp`, and hosts.
+
+    Raises:
+      ValueError: it names the nearest sizes that would do.
+    """
+    parts = math.prod(self.mesh.shape[name] for name in ROWS)
+    if batch_size > 0 and batch_size % parts == 0:
+      self.share(batch_size)
+      return
+    below = max(0, batch_size) // parts * parts
+    choices = [str(n) for n in (below, below + parts) if n > 0]
+    raise ValueError(
+      f'batch_size {batch_size} does not divide over {parts} part(s), data '
+      f'times fsdp: it is a multiple of {parts}, such as '
+      f'{" or ".join(choices)}'
+    )
+
+  def share(self, batch_size: int) -> tuple[int, int]:
+    """(p, P): this host loads the part p of P of every batch.
+
+    Raises:
+      ValueError: if the rows of its devices are not one such part.
+    """
+    index = self.rows.addressable_devices_indices_map((batch_size,)).values()
+    spans = {i[0].indices(batch_size)[:2] for i in index if i is not None}
+    first, last = min(s for s, _ in spans), max(e for _, e in spans)
+    size = last - first
+    if sum(e - s for s, e in spans) != size or first % size:
+      raise ValueError(
+        f'the rows of this host, {sorted(spans)} of {batch_size}, are not one '
+        'part of the batch: choose data and fsdp such that hosts divide them'
+      )
+    return first // size, batch_size // size
+
+  def batch(self, local: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes this host's rows part of a batch over all hosts.
+
+    Args:
+      local: name -> numpy array [b / P, ...], or a dict of them.
+
+    Returns:
+      the same tree of `jax.Array` [b, ...], spread over the devices.
+    """
+    return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(self.rows, x),
+      dict(local),
+    )
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-  """The same array on every device."""
-  return NamedSharding(mesh, PartitionSpec())
+def path_name(path: Any) -> str:
+  """'roles.student.params.blocks.0.qkv.kernel'."""
+  name = jax.tree_util.keystr(path, simple=True, separator='.')
+  # An nnx.Variable holds its array under this key.
+  return name.removesuffix('.value')
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Rows (the first axis) spread over the devices."""
-  return NamedSharding(mesh, PartitionSpec('data'))
+def make_mesh(axes: Mapping[str, int] | None = None) -> Mesh:
+  """All devices of all hosts, as `data` x `fsdp` x `tensor`.
 
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Puts a tree of arrays on every device; all hosts hold equal ones.
-
-  What already lies there is not copied, so it shares its buffer with `tree`.
-  """
-  return jax.device_put(tree, replicated(mesh))
-
-
-def global_batch(mesh: Mesh, local: Mapping[str, Any]) -> dict[str, Any]:
-  """Makes this host's rows part of a batch over all hosts.
+  Where they are in several slices, `data` goes over these first: it is the
+  axis that asks least of the network between them. The axes are Auto (the
+  compiler places arrays): flax's Embed fails under the explicit ones that are
+  JAX's default.
 
   Args:
-    mesh: of all devices.
-    local: name -> numpy array [b / hosts, ...], or a dict of them.
-
-  Returns:
-    the same tree of `jax.Array` [b, ...], spread over the devices.
-  """
-  sharding = batch_sharding(mesh)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_process_local_data(sharding, x), dict(local)
-  )
-
-
-def check_batch_size(batch_size: int, devices: int, processes: int) -> None:
-  """Refuses a batch that does not divide over all devices and hosts.
+    axes: sizes by name; -1 is what the others leave. By default all is `data`.
 
   Raises:
-    ValueError: it names the nearest sizes that would do.
+    ValueError: if the sizes do not make up the devices, or slices do not
+      divide `data`.
   """
-  unit = math.lcm(devices, processes)
-  if batch_size > 0 and batch_size % unit == 0:
-    return
-  below = max(0, batch_size) // unit * unit
-  choices = [str(n) for n in (below, below + unit) if n > 0]
+  devices = jax.devices()
+  shape = mesh_shape(axes or {DATA: -1}, len(devices))
+  slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  if shape[0] % slices:
+    raise ValueError(
+      f'mesh.data = {shape[0]} must be a multiple of the {slices} slices'
+    )
+  types = (AxisType.Auto,) * len(AXES)
+  if slices == 1:
+    return jax.make_mesh(shape, AXES, axis_types=types)
+  within = (shape[0] // slices, *shape[1:])
+  grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
+  return Mesh(np.asarray(grid), AXES, axis_types=types)
+
+
+def mesh_shape(axes: Mapping[str, int], devices: int) -> Shape:
+  """(data, fsdp, tensor) on so many devices.
+
+  Raises:
+    ValueError: if they are another number.
+  """
+  sizes = [axes.get(name, 1) for name in AXES]
+  known = math.prod(size for size in sizes if size > 0)
+  if -1 in sizes and devices % known == 0:
+    return tuple(devices // known if size == -1 else size for size in sizes)
+  if -1 not in sizes and known == devices:
+    return tuple(sizes)
+  said = ' x '.join(f'{n} = {s}' for n, s in zip(AXES, sizes, strict=True))
   raise ValueError(
-    f'batch_size {batch_size} does not divide over {devices} device(s) on '
-    f'{processes} host(s): it is a multiple of {unit}, such as '
-    f'{" or ".join(choices)}'
+    f'mesh: {said} does not make up {devices} device(s); -1 is what the '
+    'others leave'
   )

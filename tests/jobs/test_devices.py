@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,18 +52,25 @@ def assert_as_one(one, many):
     np.testing.assert_allclose(array, theirs[name], rtol=1e-3, atol=1e-5)
 
 
-def test_eight_devices_train_as_one_does(one, tmp_path):
-  process = start(tmp_path, 8)
+@pytest.mark.parametrize('mesh', ['data=8', 'data=2,fsdp=2,tensor=2'])
+def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
+  axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
+  process = start(tmp_path, 8, *axes)
   errors = process.communicate(timeout=120)[1]
   assert process.returncode == 0, errors
   assert_as_one(one, tmp_path)
 
 
-def test_two_processes_train_as_one_does(one, tmp_path):
+@pytest.mark.parametrize(
+  'mesh', ['data=-1', 'data=2,tensor=2', 'data=1,fsdp=4']
+)
+def test_two_processes_train_as_one_does(one, tmp_path, mesh):
+  axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{free.getsockname()[1]}'
   hosts = ['--distributed', f'--coordinator={address}', '--num_processes=2']
+  hosts += axes
   both = [start(tmp_path, 2, *hosts, f'--process_id={i}') for i in range(2)]
   printed = [process.communicate(timeout=120) for process in both]
   assert [process.returncode for process in both] == [0, 0], printed
@@ -78,3 +86,26 @@ def test_a_batch_that_does_not_divide_names_numbers_that_would(tmp_path):
   assert 'train.batch_size' in errors
   assert '16 or 24' in errors
   assert not list(tmp_path.iterdir())
+
+
+def test_a_mesh_that_does_not_make_up_the_devices_is_refused(tmp_path):
+  process = start(tmp_path, 8, '--config.mesh.data=3')
+  errors = process.communicate(timeout=120)[1]
+  assert process.returncode == 2
+  assert 'mesh: data = 3 x fsdp = 1 x tensor = 1 does not make up 8' in errors
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_run_goes_on_upon_another_mesh(one, tmp_path):
+  """From eight devices to four to one, in the first stage."""
+  shutil.copytree(one / 'flow', tmp_path / 'flow')
+  for devices, mesh, steps in (
+    (8, ['--config.mesh.fsdp=4'], 1),
+    (4, ['--config.mesh.tensor=2'], 2),
+    (1, [], 3),
+  ):
+    more = [*mesh, f'--config.stages.distil.train.steps={steps}']
+    process = start(tmp_path, devices, *more)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+  assert_as_one(one, tmp_path)

@@ -1,8 +1,11 @@
-"""The mesh of eight simulated devices, and batches that do not divide."""
+"""The mesh of eight simulated devices, the rules, and what does not divide."""
 
+import json
 import os
+import pathlib
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -11,95 +14,223 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowdistill.training.sharding import (
-  check_batch_size,
-  global_batch,
+  AXES,
+  RULES,
+  TACTICS,
+  Layout,
   make_mesh,
-  replicate,
+  mesh_shape,
 )
 
+HERE = pathlib.Path(__file__).parent
 EIGHT_DEVICES = """
 import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
-from flowdistill.training import sharding
-from flowdistill.training.checkpoint import Checkpoints, restore
+from jax.sharding import AxisType, PartitionSpec
+from flowdistill.training.checkpoint import Checkpoints, by_name, restore
+from flowdistill.training.sharding import Layout, make_mesh
 
-mesh = sharding.make_mesh()
-assert mesh.shape == {'data': 8} and mesh.axis_types == (AxisType.Auto,)
+layout = Layout(make_mesh({'data': -1, 'fsdp': 2, 'tensor': 2}))
+assert layout.mesh.shape == {'data': 2, 'fsdp': 2, 'tensor': 2}
+assert layout.mesh.axis_types == (AxisType.Auto,) * 3
 
 local = {'x0': np.arange(48.0).reshape(16, 3), 'cond': {'label': np.arange(16)}}
-batch = sharding.global_batch(mesh, local)
+batch = layout.batch(local)
 jax.tree.map(np.testing.assert_array_equal, batch, local)
 for array in jax.tree.leaves(batch):
-  assert array.sharding == sharding.batch_sharding(mesh)
+  assert array.sharding == layout.rows
   for shard in array.addressable_shards:
-    assert len(shard.data) == 2
+    assert len(shard.data) == 4
 rows = [int(s.data[0]) for s in batch['cond']['label'].addressable_shards]
-assert sorted(rows) == list(range(0, 16, 2)), rows
+assert sorted(rows) == [0, 0, 4, 4, 8, 8, 12, 12], rows
+assert layout.share(16) == (0, 1)
 
-params = sharding.replicate({'w': jnp.arange(6.0).reshape(3, 2)}, mesh)
-assert params['w'].sharding == sharding.replicated(mesh)
-assert all(s.data.shape == (3, 2) for s in params['w'].addressable_shards)
+params = {
+  'block': {
+    'qkv': {'kernel': jnp.arange(64.0 * 192).reshape(64, 192)},
+    'out': {'kernel': jnp.arange(64.0 * 64).reshape(64, 64)},
+  },
+  'label': jnp.arange(3 * 512.0).reshape(3, 512),
+  'bias': jnp.arange(64.0),
+}
+params = jax.device_put(params, layout.shardings(params))
+shapes = {
+  name: {shard.data.shape for shard in array.addressable_shards}
+  for name, array in by_name(params).items()
+}
+assert shapes == {
+  'bias': {(64,)},
+  'block.out.kernel': {(32, 32)},
+  'block.qkv.kernel': {(32, 96)},
+  'label': {(3, 256)},
+}, shapes
+whole = layout.gather(params)
+assert all(x.sharding == layout.everywhere for x in jax.tree.leaves(whole))
+jax.tree.map(np.testing.assert_array_equal, whole, params)
 
-gradient = jax.jit(jax.grad(lambda p, b: jnp.mean((b['x0'] @ p['w']) ** 2)))
-one = gradient(jax.device_get(params), local)
-eight = gradient(params, batch)
-assert eight['w'].sharding.is_fully_replicated
-np.testing.assert_allclose(eight['w'], one['w'], rtol=1e-6)
-
-shapes = jax.eval_shape(lambda: (params, batch))
 with Checkpoints(sys.argv[1], keep=1) as checkpoints:
-  checkpoints.save(1, (params, batch))
-again = restore(sys.argv[1], (params, batch))
-assert jax.tree.map(lambda x: x.sharding, again) == jax.tree.map(
-  lambda x: x.sharding, (params, batch)
-)
-on_one = restore(sys.argv[1], shapes)
+  checkpoints.save(1, params)
+for axes in {'data': 8}, {'fsdp': 8, 'data': 1}, {'tensor': 4, 'data': 2}:
+  other = Layout(make_mesh(axes))
+  again = restore(sys.argv[1], other.placed(jax.eval_shape(lambda: params)))
+  same = jax.tree.map(lambda x: x.sharding, again) == other.shardings(params)
+  assert same, axes
+  jax.tree.map(np.testing.assert_array_equal, again, params)
+on_one = restore(sys.argv[1], jax.eval_shape(lambda: params))
 assert all(len(x.devices()) == 1 for x in jax.tree.leaves(on_one))
-for restored in (again, on_one):
-  jax.tree.map(np.testing.assert_array_equal, restored, (params, batch))
+jax.tree.map(np.testing.assert_array_equal, on_one, params)
 print('done')
 """
 
 
-def test_eight_devices(tmp_path):
+def on_eight(*command):
+  """What a Python process with eight devices prints."""
   flags = '--xla_force_host_platform_device_count=8'
   done = subprocess.run(
-    [sys.executable, '-c', EIGHT_DEVICES, str(tmp_path)],
-    env={**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'},
+    [sys.executable, *command],
+    env={
+      **os.environ,
+      'XLA_FLAGS': flags,
+      'JAX_PLATFORMS': 'cpu',
+      'PYTHONPATH': os.pathsep.join(sys.path),
+    },
     capture_output=True,
     text=True,
   )
-  assert done.stdout == 'done\n', done.stderr
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def test_eight_devices(tmp_path):
+  assert on_eight('-c', EIGHT_DEVICES, str(tmp_path)) == 'done\n'
+
+
+def compared(network, objective, *meshes):
+  out = on_eight(str(HERE / 'meshes.py'), network, objective, *meshes)
+  return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize('network', ['dit', 'conv'])
+def test_loss_and_gradients_are_those_of_one_device(network):
+  """Of guided AYF-EMD, through jax.jvp."""
+  every, *cut = compared(network, 'ayf_emd', '8x1x1', '1x8x1', '4x2x1', '2x2x2')
+  assert every['cut'] == 0
+  for found in [every, *cut]:
+    assert found['loss'] < 1e-5
+    assert found['grads'] < 1e-5
+  assert min(found['cut'] for found in cut) >= (10 if network == 'dit' else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('objective', ['ayf_lmd', 'mean_flow', 'scm', 'tvm'])
+@pytest.mark.parametrize('network', ['dit', 'conv'])
+def test_every_tangent_is_that_of_one_device(network, objective):
+  for found in compared(network, objective, '1x8x1', '4x2x1', '2x2x2'):
+    assert found['loss'] < 1e-5
+    assert found['grads'] < 1e-5
 
 
 def test_here():
-  mesh = make_mesh()
+  layout = Layout(make_mesh())
   local = {'x0': np.ones((jax.device_count(), 2), np.float32)}
-  batch = global_batch(mesh, local)
+  batch = layout.batch(local)
   np.testing.assert_array_equal(batch['x0'], local['x0'])
-  assert replicate(batch, mesh)['x0'].sharding.is_fully_replicated
+  assert layout.gather(batch)['x0'].sharding.is_fully_replicated
 
 
-@given(st.integers(1, 300), st.integers(1, 32), st.sampled_from([1, 2, 4]))
-def test_the_sizes_that_are_named_are_the_nearest(size, local, processes):
-  devices = local * processes
-  if size % devices == 0:
-    check_batch_size(size, devices, processes)
+@pytest.mark.parametrize(
+  ('axes', 'expected'),
+  [
+    ({}, None),
+    ({'data': -1}, (8, 1, 1)),
+    ({'data': -1, 'fsdp': 4}, (2, 4, 1)),
+    ({'data': 2, 'fsdp': -1, 'tensor': 2}, (2, 2, 2)),
+    ({'data': 2, 'fsdp': 2, 'tensor': 2}, (2, 2, 2)),
+    ({'data': -1, 'fsdp': 3}, None),
+    ({'data': 4, 'fsdp': 4}, None),
+  ],
+)
+def test_the_shape_of_a_mesh(axes, expected):
+  if expected is None:
+    with pytest.raises(ValueError, match=r'does not make up 8 device\(s\)'):
+      mesh_shape(axes, 8)
+  else:
+    assert mesh_shape(axes, 8) == expected
+
+
+def grid(**sizes):
+  """A mesh, as far as rules look at it."""
+  return types.SimpleNamespace(shape=sizes)
+
+
+@pytest.mark.parametrize(
+  ('tactic', 'shape', 'expected'),
+  [
+    ('replicate', (64, 64), ()),
+    ('fsdp', (64, 128), (None, 'fsdp')),
+    ('fsdp', (128, 64), ('fsdp', None)),
+    ('fsdp', (64, 64), (None, 'fsdp')),
+    ('fsdp', (64, 130), ('fsdp', None)),
+    ('fsdp', (63, 131), (None, None)),
+    ('fsdp', (4096,), ('fsdp',)),
+    ('fsdp', (1023,), ()),
+    ('fsdp', (), ()),
+    ('column', (64, 192), ('fsdp', 'tensor')),
+    ('column', (57, 64, 192), (None, 'fsdp', 'tensor')),
+    ('column', (63, 192), (None, 'tensor')),
+    ('column', (4096,), ('tensor',)),
+    ('row', (192, 64), ('tensor', 'fsdp')),
+    ('row', (57, 192, 64), (None, 'tensor', 'fsdp')),
+    ('row', (4096,), ('fsdp',)),
+  ],
+)
+def test_what_a_tactic_cuts(tactic, shape, expected):
+  mesh = grid(data=2, fsdp=4, tensor=2)
+  assert tuple(TACTICS[tactic](shape, mesh)) == expected
+
+
+def test_an_axis_of_one_cuts_nothing():
+  mesh = grid(**dict.fromkeys(AXES, 1))
+  for tactic in TACTICS.values():
+    assert not any(tactic((64, 64), mesh))
+
+
+def test_the_first_rule_that_matches_counts():
+  layout = Layout(make_mesh(), (('*.a', 'row'), ('*.b*', 'column')))
+  names = ['x.a', 'x.b.a', 'x.b', 'x.c']
+  found = [layout.tactic(name) for name in names]
+  assert found == ['row', 'row', 'column', 'replicate']
+
+
+def test_every_rule_has_a_tactic():
+  assert {tactic for _, tactic in RULES} <= TACTICS.keys()
+  assert RULES[-1] == ('*', 'fsdp')
+
+
+def parts(data, fsdp):
+  """A layout that cuts a batch into `data` x `fsdp` parts, on one host."""
+  mesh = grid(data=data, fsdp=fsdp)
+  return types.SimpleNamespace(mesh=mesh, share=lambda batch_size: (0, 1))
+
+
+@given(st.integers(-1, 300), st.integers(1, 32), st.sampled_from([1, 2, 4]))
+def test_the_sizes_that_are_named_are_the_nearest(size, data, fsdp):
+  layout, n = parts(data, fsdp), data * fsdp
+  if size > 0 and size % n == 0:
+    Layout.check_batch_size(layout, size)
     return
   with pytest.raises(ValueError, match=f'batch_size {size} ') as caught:
-    check_batch_size(size, devices, processes)
+    Layout.check_batch_size(layout, size)
   named = str(caught.value).split('such as ')[1].split(' or ')
-  below, above = size - size % devices, size - size % devices + devices
-  assert [int(n) for n in named] == [n for n in (below, above) if n > 0]
-  for n in named:
-    check_batch_size(int(n), devices, processes)
+  below = max(size, 0) // n * n
+  sizes = [int(text) for text in named]
+  assert sizes == [b for b in (below, below + n) if b > 0]
+  for b in sizes:
+    Layout.check_batch_size(layout, b)
 
 
 def test_the_message():
   with pytest.raises(ValueError, match='multiple of 8, such as 96 or 104$'):
-    check_batch_size(100, 8, 1)
-  with pytest.raises(ValueError, match='multiple of 8, such as 8$'):
-    check_batch_size(0, 8, 1)
+    Layout.check_batch_size(parts(4, 2), 100)

@@ -1,0 +1,111 @@
+"""Loss and gradients of an objective on eight devices, against one device.
+
+  python meshes.py NETWORK OBJECTIVE 2x2x2 ...
+
+prints, for every mesh (data x fsdp x tensor), the largest differences relative
+to the largest number of an array, and how many arrays were really cut.
+"""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from flowdistill.build import make_apply
+from flowdistill.flow.guidance import fixed
+from flowdistill.networks import DiT
+from flowdistill.objectives import OBJECTIVES
+from flowdistill.training.sharding import AXES, Layout, make_mesh
+from flowdistill.training.state import Trained, gradients, init_state
+
+SHAPE, CLASSES, BATCH = (8, 8, 1), 10, 16
+OPTIONS = {'ayf_emd': {'guidance': fixed}, 'scm': {'distil': True}}
+
+
+class Conv(nnx.Module):
+  """Two convolutions, shifted by both times and the label."""
+
+  def __init__(self, shape, num_classes, *, rngs):
+    self.times = nnx.Linear(2, 32, rngs=rngs)
+    self.label = nnx.Embed(num_classes + 1, 32, rngs=rngs)
+    self.up = nnx.Conv(shape[-1], 32, (3, 3), rngs=rngs)
+    self.middle = nnx.Conv(32, 32, (3, 3), rngs=rngs)
+    self.down = nnx.Conv(32, shape[-1], (3, 3), rngs=rngs)
+
+  def __call__(self, x, t, s, cond, *, key=None):
+    e = self.times(jnp.stack([t, s], 1)) + self.label(cond['label'])
+    h = nnx.silu(self.up(x) + e[:, None, None])
+    h = h + self.middle(nnx.silu(h))
+    return self.down(nnx.silu(h))
+
+
+def dit(shape, num_classes, *, rngs):
+  """No array is zero, so that no gradient is."""
+  model = DiT(shape, num_classes, width=64, depth=2, rngs=rngs)
+  graph, params = nnx.split(model)
+  keys = iter(jax.random.split(jax.random.key(1), 200))
+  return nnx.merge(
+    graph,
+    jax.tree.map(
+      lambda x: x + 0.05 * jax.random.normal(next(keys), x.shape), params
+    ),
+  )
+
+
+def problem(network, name):
+  """(value and gradient of (params, frozen, batch), its arguments)."""
+  make = {'dit': dit, 'conv': Conv}[network]
+  graph, params = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(0)))
+  _, other = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(2)))
+  apply, objective = make_apply(graph), OBJECTIVES[name]
+
+  def loss(*args):
+    return objective(*args, **OPTIONS.get(name, {}))
+
+  trained = Trained(
+    'student', loss, optax.sgd(1.0), {'main': lambda step, ema, params: ema}
+  )
+  roles = dict.fromkeys(('student', 'teacher', 'weak'), apply)
+  rng = np.random.default_rng(0)
+  batch = {
+    'x0': rng.normal(size=(BATCH, *SHAPE)).astype(np.float32),
+    'cond': {'label': np.arange(BATCH) % CLASSES},
+    'null': {'label': np.full(BATCH, CLASSES)},
+  }
+  key = jax.random.key(3)
+
+  def value(params, frozen, batch):
+    state = init_state([trained], {'student': params})
+    loss, grads, _ = gradients(trained, state, frozen, roles, batch, key, key)
+    return loss, grads
+
+  return value, params, {'teacher': other, 'weak': params}, batch
+
+
+def main(network, objective, *meshes):
+  value, params, frozen, batch = problem(network, objective)
+  one = jax.jit(value)(params, frozen, batch)
+  for mesh in meshes:
+    sizes = dict(zip(AXES, map(int, mesh.split('x')), strict=True))
+    layout = Layout(make_mesh(sizes))
+    put = jax.device_put(
+      (params, frozen),
+      (layout.shardings(params), layout.shardings(frozen)),
+    )
+    kept = layout.everywhere, layout.shardings(params)
+    many = jax.jit(value, out_shardings=kept)(*put, layout.batch(batch))
+    leaves = [jax.tree.leaves(x) for x in (one, many)]
+    apart = [
+      float(jnp.max(jnp.abs(a - jax.device_get(b))) / jnp.max(jnp.abs(a)))
+      for a, b in zip(*leaves, strict=True)
+    ]
+    cut = sum(not x.sharding.is_fully_replicated for x in leaves[1])
+    print(json.dumps({'loss': apart[0], 'grads': max(apart), 'cut': cut}))
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
