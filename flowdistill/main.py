@@ -5,10 +5,11 @@ The only module that knows flags. Overrides of the config are
 """
 
 import logging as stdlib_logging
+import math
 import pathlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,9 +60,18 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   check_options(options, stages)
   if DISTRIBUTED.value:
     jax.distributed.initialize(
-      COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+      COORDINATOR.value,
+      NUM_PROCESSES.value,
+      PROCESS_ID.value,
+      heartbeat_timeout_seconds=patience(stages),
     )
   JOBS[JOB.value].run(stages, workdir, options)
+
+
+def patience(stages: Mapping[str, Any]) -> int:
+  """Seconds after which JAX gives a host up: our watchdog names it before."""
+  longest = max(spec['hosts']['timeout'] for spec in stages.values())
+  return math.ceil(2 * longest + 60)
 
 
 def read_stages(

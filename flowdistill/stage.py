@@ -233,6 +233,22 @@ class MeshAxes:
     return {name: getattr(self, name) for name in AXES}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hosts:
+  """Several hosts that train together.
+
+  Attributes:
+    timeout: seconds after which a host that does not arrive is named, and the
+      others exit with code 75.
+  """
+
+  timeout: float = 300.0
+
+  def __post_init__(self) -> None:
+    if not self.timeout > 0:
+      raise ValueError(f'timeout = {self.timeout} must be above 0')
+
+
 def check_every(every: Length | None) -> None:
   """Raises ValueError for a length of nothing; None is never, and no error."""
   if every is not None and every.to_steps(1, 1) < 1:
@@ -246,7 +262,7 @@ class Stage:
   Attributes:
     seed: of parameters, data order and noise.
     dataset, network, objective: by name, with their options.
-    optim, train, evaluation, checkpoint, log, mesh: see their sections.
+    optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
     ema: name -> averages of the student that are kept; `main` is the one that
       is sampled.
     frozen: role -> where that network comes from, such as `teacher`;
@@ -271,6 +287,7 @@ class Stage:
   checkpoint: Checkpointing = Checkpointing()
   log: Logging = Logging()
   mesh: MeshAxes = MeshAxes()
+  hosts: Hosts = Hosts()
 
   def __post_init__(self) -> None:
     if self.seed < 0:

@@ -14,13 +14,13 @@ from flowdistill.training.record import environment, jsonable, write_json
 RESULTS = 'results.json'
 
 
-MAY_CHANGE = 'mesh'  # on which devices: a checkpoint is restored onto any
+MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # where it runs
 
 
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   """Refuses a folder that another config made; only its length may grow.
 
-  The mesh may be another: it changes no result.
+  Mesh and hosts may be others: a checkpoint is restored onto any.
 
   Raises:
     ConfigError: with the keys that differ.
@@ -34,8 +34,8 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
       '--workdir'
     )
   # Keys that came after it was made have their defaults.
-  old = {**jsonable(origins.load_spec(folder)), MAY_CHANGE: None}
-  new = {**jsonable(spec), MAY_CHANGE: None}
+  old = {**jsonable(origins.load_spec(folder)), **MAY_CHANGE}
+  new = {**jsonable(spec), **MAY_CHANGE}
   lines = config.differences(old, new)
   if lines and not _only_longer(old, new):
     raise ConfigError(

@@ -42,6 +42,9 @@ from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
 from flowdistill.training.progress import progress
 from flowdistill.training.record import write_json
 from flowdistill.training.state import TrainState
+from flowdistill.training.watchdog import AGAIN, Watchdog
+
+HOSTS = 'hosts'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +72,10 @@ def run(
   if ONE_STAGE not in stages and jax.process_index() == 0:
     record_run(workdir, list(stages))
   rows: list[Row] = []
-  for name, spec in stages.items():
-    rows = train_stage(name, spec, folders[name], workdir)
+  with watch(stages, workdir) as dog:
+    for number, (name, spec) in enumerate(stages.items()):
+      dog.at(number, 0)
+      rows = train_stage(name, spec, folders[name], workdir, dog)
   if jax.process_index() == 0:
     publish(folders[list(stages)[-1]], workdir, rows)
   return rows
@@ -89,8 +94,19 @@ def check_devices(name: str, spec: Spec) -> None:
     layout.check_batch_size(spec['train']['batch_size'])
 
 
+def watch(stages: Mapping[str, Spec], workdir: pathlib.Path) -> Watchdog:
+  """Watches the other hosts, if there are any."""
+  timeout = max(spec['hosts']['timeout'] for spec in stages.values())
+  process, count = jax.process_index(), jax.process_count()
+  return Watchdog(workdir / HOSTS, process, count, timeout)
+
+
 def train_stage(
-  name: str, spec: Spec, folder: pathlib.Path, workdir: pathlib.Path
+  name: str,
+  spec: Spec,
+  folder: pathlib.Path,
+  workdir: pathlib.Path,
+  dog: Watchdog,
 ) -> list[Row]:
   """Trains one stage to its end, measures it, and writes results.json."""
   assembly = assemble(spec, folder, workdir)
@@ -102,15 +118,19 @@ def train_stage(
     return json.loads((folder / RESULTS).read_text())
   if jax.process_index() == 0:
     record(folder, spec, assembly.origins)
-  with Stop() as stop:
-    state = train_to_end(name, assembly, stop)
-  if stop.signal is not None:
+  alone = jax.process_count() == 1
+  with Stop(None if alone else assembly.layout.any) as stop:
+    state = train_to_end(name, assembly, stop, dog)
+  if stop.agreed:
     say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
-    sys.exit(0)
-  return measure(name, assembly, state)
+    sys.exit(AGAIN)
+  with dog.busy('measuring'):
+    return measure(name, assembly, state)
 
 
-def train_to_end(name: str, assembly: Assembly, stop: Stop) -> TrainState:
+def train_to_end(
+  name: str, assembly: Assembly, stop: Stop, dog: Watchdog
+) -> TrainState:
   """Restores or starts the state, and trains it to the stage's last step."""
   folder, stage = assembly.folder, assembly.stage
   first = jax.process_index() == 0
@@ -134,7 +154,7 @@ def train_to_end(name: str, assembly: Assembly, stop: Stop) -> TrainState:
         stream=None if first else stack.enter_context(open(os.devnull, 'w')),
       )
     )
-    hooks = make_hooks(assembly, saved, log, bar)
+    hooks = make_hooks(assembly, saved, log, bar, dog)
     key = jax.random.key(stage.seed)
     try:
       return fit(
@@ -152,7 +172,11 @@ def train_to_end(name: str, assembly: Assembly, stop: Stop) -> TrainState:
 
 
 def make_hooks(
-  assembly: Assembly, saved: Checkpoints, log: MetricLog | None, bar: Any
+  assembly: Assembly,
+  saved: Checkpoints,
+  log: MetricLog | None,
+  bar: Any,
+  dog: Watchdog,
 ) -> Hooks:
   """What happens beside the steps: bar, metrics, checkpoints, evaluators."""
   stage, size = assembly.stage, len(assembly.source)
@@ -169,11 +193,16 @@ def make_hooks(
     whole = sampled(assembly, state)
     if log is not None:
       folder = assembly.folder / 'evaluations' / f'{step:08d}'
-      rows = list(evaluate_stage(assembly, whole, step, folder))
+      with dog.busy('evaluating'):
+        rows = list(evaluate_stage(assembly, whole, step, folder))
       write(step, flat(rows))
 
+  def every(step: int, metrics: Mapping[str, jax.Array]) -> None:
+    dog.at(dog.place[0], step)
+    bar.update(step, loss=metrics['loss'])
+
   return Hooks(
-    every=lambda step, metrics: bar.update(step, loss=metrics['loss']),
+    every=every,
     log=write,
     save=saved.save,
     evaluate=evaluate,

@@ -22,10 +22,23 @@ class NotFinite(RuntimeError):
 
 
 class Stop:
-  """Notes SIGTERM and SIGINT while it is open, instead of dying of them."""
+  """Notes SIGTERM and SIGINT while it is open, instead of dying of them.
 
-  def __init__(self) -> None:
+  Of several hosts, one may be told to stop: they vote before each step, and
+  stop together when the vote before the last one is known.
+
+  Args:
+    vote: whether any host says True, as an array that need not be there yet;
+      None for a host that is alone.
+
+  Attributes:
+    signal: that this host got, None for none.
+  """
+
+  def __init__(self, vote: Callable[[bool], jax.Array] | None = None) -> None:
     self.signal: int | None = None
+    self._vote, self._last = vote, None
+    self._agreed = False
     self._before: dict[int, Any] = {}
 
   def __enter__(self) -> Self:
@@ -36,6 +49,19 @@ class Stop:
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+
+  def asked(self) -> bool:
+    """Whether to stop now; all hosts ask as often, and are told the same."""
+    if self._vote is not None:
+      self._agreed = self._last is not None and bool(self._last)
+      self._last = self._vote(self.signal is not None)
+    return self.agreed
+
+  @property
+  def agreed(self) -> bool:
+    """Whether all stop, because of a signal here or on another host."""
+    alone = self._vote is None
+    return self.signal is not None if alone else self._agreed
 
   def _note(self, number: int, _: object) -> None:
     self.signal = number
@@ -72,7 +98,7 @@ def fit(
   hooks: Hooks,
   stop: Stop,
 ) -> TrainState:
-  """Trains from `state.step` to `total`, or until `stop` has a signal.
+  """Trains from `state.step` to `total`, or until all are asked to stop.
 
   Metrics are read one step after they were asked for, so the device never
   waits for the host.
@@ -82,7 +108,7 @@ def fit(
       not finite changes nothing, and nor does any step after it.
   """
   step, previous = int(state.step), None
-  while step < total and stop.signal is None:
+  while step < total and not stop.asked():
     batch = next(batches)
     state, metrics = train_step(state, frozen, batch, key)
     step += 1

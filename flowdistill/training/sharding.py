@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -123,6 +124,13 @@ class Layout:
     """Whole arrays on every device; all hosts must ask for it."""
     return jax.jit(lambda x: x, out_shardings=self.everywhere)(tree)
 
+  def any(self, here: bool) -> jax.Array:
+    """Whether any host says True, without waiting for the answer."""
+    parts = len(self.mesh.local_devices)
+    flags = NamedSharding(self.mesh, PartitionSpec(AXES))
+    said = jax.make_array_from_process_local_data(flags, np.full(parts, here))
+    return _any(said)
+
   def check_batch_size(self, batch_size: int) -> None:
     """Refuses a batch that does not divide over `data` and `fsdp`, and hosts.
 
@@ -171,6 +179,11 @@ class Layout:
       lambda x: jax.make_array_from_process_local_data(self.rows, x),
       dict(local),
     )
+
+
+@jax.jit
+def _any(flags: jax.Array) -> jax.Array:
+  return jnp.any(flags)
 
 
 def path_name(path: Any) -> str:

@@ -3,13 +3,17 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from jobs import tiny
+
+from flowdistill.training.checkpoint import completed_steps
 
 COMMAND = (
   '--config.stages.distil.evaluators={}',
@@ -66,12 +70,7 @@ def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
 )
 def test_two_processes_train_as_one_does(one, tmp_path, mesh):
   axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    address = f'127.0.0.1:{free.getsockname()[1]}'
-  hosts = ['--distributed', f'--coordinator={address}', '--num_processes=2']
-  hosts += axes
-  both = [start(tmp_path, 2, *hosts, f'--process_id={i}') for i in range(2)]
+  both = two_hosts(tmp_path, *axes)
   printed = [process.communicate(timeout=120) for process in both]
   assert [process.returncode for process in both] == [0, 0], printed
   assert 'results and pictures' in printed[0][0]
@@ -109,3 +108,51 @@ def test_a_run_goes_on_upon_another_mesh(one, tmp_path):
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors
   assert_as_one(one, tmp_path)
+
+
+def two_hosts(workdir, *more):
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    address = f'127.0.0.1:{free.getsockname()[1]}'
+  hosts = ['--distributed', f'--coordinator={address}', '--num_processes=2']
+  return [
+    start(workdir, 2, *hosts, f'--process_id={i}', *more) for i in range(2)
+  ]
+
+
+def at_step(workdir, step, processes):
+  """Waits until that step of the second stage is in its metrics."""
+  path = workdir / 'distil' / 'metrics.jsonl'
+  while not path.is_file() or len(path.read_text().splitlines()) < step:
+    for process in processes:
+      assert process.poll() is None, process.communicate()
+    time.sleep(0.02)
+
+
+LONG = ('--config.stages.distil.train.steps=2000', '--config.log.every=1')
+
+
+@pytest.mark.parametrize('told', [signal.SIGSTOP, signal.SIGKILL])
+def test_a_host_that_freezes_or_dies_is_named(told, tmp_path):
+  both = two_hosts(tmp_path, *LONG, '--config.hosts.timeout=5')
+  at_step(tmp_path, 5, both)
+  both[1].send_signal(told)
+  started = time.monotonic()
+  errors = both[0].communicate(timeout=60)[1]
+  took = time.monotonic() - started
+  both[1].kill()
+  both[1].communicate()
+  assert both[0].returncode == 75, errors
+  assert 'error: process 1 did not arrive at step' in errors
+  assert 'has given no sign of life for 5 s' in errors
+  assert took < 20
+
+
+def test_hosts_stop_together_when_one_is_told(tmp_path):
+  both = two_hosts(tmp_path, *LONG)
+  at_step(tmp_path, 5, both)
+  both[1].send_signal(signal.SIGTERM)
+  printed = [process.communicate(timeout=60) for process in both]
+  assert [process.returncode for process in both] == [75, 75], printed
+  assert 'distil: stopped and saved at step' in printed[0][0]
+  assert len(completed_steps(tmp_path / 'distil' / 'checkpoints')) == 1
