@@ -48,7 +48,9 @@ TESTS = {
   'objectives/recursion': ['rcgm', 'twinflow'],
   'objectives/tangent': ['align_your_flow', 'consistency', 'flow_anchored'],
   'samplers/control': ['rk45'],
+  'samplers/draw': ['draw', 'guided'],
   'samplers/integrate': ['samplers', 'rk45', 'draw'],
+  'samplers/ode': ['ode', 'plan', 'guided'],
   'samplers/rows': ['draw', 'generator'],
   'samplers/sampler': ['samplers', 'jumps'],
 }

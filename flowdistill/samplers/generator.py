@@ -30,7 +30,7 @@ class Generator:
   draw: Draw
   params: Any
   to_null: Callable[[Cond], Cond]
-  scalars: tuple[str, ...] = ()
+  scalars: tuple[str, ...]
 
   def __call__(
     self,

@@ -323,6 +323,17 @@ def test_guidance_is_told_as_it_is_drawn(middle):
   assert abs(jnp.corrcoef(low, high)[0, 1]) < 0.5
 
 
+def test_the_ends_of_the_interval_are_inside():
+  """At t = s = 0 it is [0, 1]."""
+  nets, asked = counted(lambda x, t, s, cond: x)
+  options = {
+    'times': lambda key, n: (jnp.zeros(n), jnp.zeros(n)),
+    'guidance': functools.partial(guidance.fixed, scale=3.0),
+  }
+  improved_mean_flow(nets, PAIR.batch(N, dropped=0), KEY, 0, **options)
+  np.testing.assert_array_equal(asked[0][2]['guidance'], 3)
+
+
 def test_without_a_law_the_improved_one_tells_nothing():
   nets, asked = counted(PAIR.student(1.0, 0.0, 1.0))
   data = PAIR.batch(N)

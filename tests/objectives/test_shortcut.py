@@ -307,6 +307,11 @@ def test_an_option_out_of_range_is_named(options, message):
     run(exact(FLOW), batch(FLOW), **options)
 
 
+def test_two_steps_are_the_fewest():
+  nets, data = exact(FLOW), batch(FLOW)
+  assert jnp.isfinite(run(nets, data, share=1.0, smallest=2)[0]).all()
+
+
 def test_a_missing_role_names_the_key_that_fills_it():
   alone = Roles(student=FLOW.average_velocity)
   with pytest.raises(MissingRole, match=r'ema\.ema'):

@@ -34,6 +34,9 @@ def test_the_interval_of_guidance_has_both_its_ends():
   rows = guided_rows(t, batch, 0.25, 0.75)
   np.testing.assert_array_equal(rows, [True, True, True, False, False])
   assert not guided_rows(t, batch, 0.3, 0.75)[0]
+  np.testing.assert_array_equal(
+    guided_rows(t, batch, 0.75, 0.75), [False, False, True, False, False]
+  )
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ def test_the_options_of_a_sampler_are_counted():
 def test_backwards_the_grid_rises_and_heun_corrects_every_step():
   plan = make_plan('heun', 8, {}, grid='shifted', backwards=True)
   np.testing.assert_allclose(plan.times, [0, 0.5, 0.75, 0.9, 1])
+  there = make_plan('euler', 3, {}, grid='karras')
+  back = make_plan('euler', 3, {}, grid='karras', backwards=True)
+  np.testing.assert_array_equal(back.times, there.times[::-1])
 
 
 def test_guided_calls_count_twice():
