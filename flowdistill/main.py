@@ -6,6 +6,7 @@ The only module that knows flags. Overrides of the config are
 
 import logging as stdlib_logging
 import math
+import os
 import pathlib
 import sys
 import traceback
@@ -66,6 +67,15 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
       heartbeat_timeout_seconds=patience(stages),
     )
   JOBS[JOB.value].run(stages, workdir, options)
+
+
+def keep_programs() -> None:
+  """Keeps compiled programs on disk, where JAX is not told otherwise."""
+  if jax.config.jax_compilation_cache_dir is None:
+    home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    folder = pathlib.Path(home).expanduser() / 'flowdistill' / 'programs'
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
 def patience(stages: Mapping[str, Any]) -> int:
@@ -137,6 +147,7 @@ def _is_flag(word: str) -> bool:
 def start() -> None:
   """The command: our own errors are a line, with --v=1 also a traceback."""
   try:
+    keep_programs()
     app.define_help_flags()
     ours, rest = split_arguments(sys.argv[1:])
     app.run(
