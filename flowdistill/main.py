@@ -71,7 +71,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
 
 def keep_programs() -> None:
   """Keeps compiled programs on disk, where JAX is not told otherwise."""
-  if jax.config.jax_compilation_cache_dir is None:
+  if jax.config.values['jax_compilation_cache_dir'] is None:
     home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     folder = pathlib.Path(home).expanduser() / 'flowdistill' / 'programs'
     jax.config.update('jax_compilation_cache_dir', str(folder))
