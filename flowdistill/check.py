@@ -124,6 +124,8 @@ def _check_effects(stage: Stage, source: Source, where: str) -> None:
     why['evaluation.every'] = 'there are no evaluators'
   if not stage.evaluators and given.features is not None:
     why['evaluation.features'] = 'there are no evaluators'
+  if stage.checkpoint.best and given.every is None:
+    why['checkpoint.best'] = 'evaluation.every does not say when to measure'
   if stage.init_from is not None and stage.resume is not None:
     why['init_from'] = 'resume takes over a whole state'
   for key, reason in why.items():

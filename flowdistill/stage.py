@@ -175,13 +175,25 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-  """How often the state is saved, and how many are kept."""
+  """How often the state is saved, and what is kept.
+
+  Attributes:
+    every: how often it is saved.
+    keep: how many of the newest stay.
+    keep_every: of what length every multiple stays; None for none.
+    best: the figure of an evaluation by which the best stays, such as
+      'student/flow_map_1/frechet_digits', the less the better; '' for none.
+      What is evaluated is saved then.
+  """
 
   every: Length = Length(steps=500)
   keep: int = 2
+  keep_every: Length | None = None
+  best: str = ''
 
   def __post_init__(self) -> None:
     check_every(self.every)
+    check_every(self.keep_every)
     if self.keep < 1:
       raise ValueError(f'keep = {self.keep} must be at least 1')
 

@@ -374,6 +374,10 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
       'config.evaluation.every has no effect: there are no evaluators',
     ),
     (
+      ['checkpoint.best=student/euler_1/energy_distance'],
+      'config.checkpoint.best has no effect: evaluation.every does not say',
+    ),
+    (
       ['evaluators={}', 'evaluation.features=digits'],
       'config.evaluation.features has no effect: there are no evaluators',
     ),

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import jax
 
 from flowdistill import build, origins
-from flowdistill.bind import Spec, located
+from flowdistill.bind import ConfigError, Spec, located, suggest
 from flowdistill.config import ONE_STAGE
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs import failure
@@ -37,6 +38,7 @@ from flowdistill.jobs.results import describe, flat, publish, say
 from flowdistill.origins import CHECKPOINTS
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.lengths import Length
 from flowdistill.training.log import MetricLog, log_parameters
 from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
 from flowdistill.training.progress import progress
@@ -135,8 +137,7 @@ def train_to_end(
   folder, stage = assembly.folder, assembly.stage
   first = jax.process_index() == 0
   with contextlib.ExitStack() as stack:
-    keep = stage.checkpoint.keep
-    saved = stack.enter_context(Checkpoints(folder / CHECKPOINTS, keep=keep))
+    saved = stack.enter_context(open_checkpoints(assembly))
     state = first_state(assembly, saved)
     start = int(state.step)
     log_parameters(f'{name}: student', state.roles['student'].params)
@@ -179,37 +180,75 @@ def make_hooks(
   dog: Watchdog,
 ) -> Hooks:
   """What happens beside the steps: bar, metrics, checkpoints, evaluators."""
-  stage, size = assembly.stage, len(assembly.source)
-  batch_size = stage.train.batch_size
-
-  def steps(length: Any) -> int:
-    return 0 if length is None else length.to_steps(batch_size, size)
+  stage, batch_size = assembly.stage, assembly.stage.train.batch_size
 
   def write(step: int, scalars: Mapping[str, float]) -> None:
     if log is not None:
       log.write(step, step * batch_size, scalars)
 
   def evaluate(step: int, state: TrainState) -> None:
-    whole = sampled(assembly, state)
+    whole, figures = sampled(assembly, state), {}
     if log is not None:
       folder = assembly.folder / 'evaluations' / f'{step:08d}'
       with dog.busy('evaluating'):
-        rows = list(evaluate_stage(assembly, whole, step, folder))
-      write(step, flat(rows))
+        figures = flat(list(evaluate_stage(assembly, whole, step, folder)))
+      write(step, figures)
+    if stage.checkpoint.best:
+      saved.save(step, state, best_figure(assembly, figures))
 
   def every(step: int, metrics: Mapping[str, jax.Array]) -> None:
     dog.at(dog.place[0], step)
     bar.update(step, loss=metrics['loss'])
 
+  evaluate_every = steps_of(assembly, stage.evaluation.every)
+  measured = evaluate_every if stage.checkpoint.best else 0
+
+  def save(step: int, state: TrainState) -> None:
+    if not measured or step % measured or step == assembly.total:
+      saved.save(step, state)  # else it is saved when it is measured
+
   return Hooks(
     every=every,
     log=write,
-    save=saved.save,
+    save=save,
     evaluate=evaluate,
-    log_every=steps(stage.log.every),
-    save_every=steps(stage.checkpoint.every),
-    evaluate_every=steps(stage.evaluation.every),
+    log_every=steps_of(assembly, stage.log.every),
+    save_every=steps_of(assembly, stage.checkpoint.every),
+    evaluate_every=evaluate_every,
   )
+
+
+def open_checkpoints(assembly: Assembly) -> Checkpoints:
+  """The checkpoints of a stage, and what stays of them."""
+  kept = assembly.stage.checkpoint
+  return Checkpoints(
+    assembly.folder / CHECKPOINTS,
+    keep=kept.keep,
+    every=steps_of(assembly, kept.keep_every),
+    best=bool(kept.best),
+  )
+
+
+def steps_of(assembly: Assembly, length: Length | None) -> int:
+  """A length in steps, 0 for None."""
+  batch_size, size = assembly.stage.train.batch_size, len(assembly.source)
+  return 0 if length is None else length.to_steps(batch_size, size)
+
+
+def best_figure(assembly: Assembly, figures: Mapping[str, float]) -> float:
+  """By which the best checkpoint is chosen, the same on all hosts.
+
+  Raises:
+    ConfigError: if the evaluators measure no such figure.
+  """
+  name = assembly.stage.checkpoint.best
+  figure = assembly.layout.tell(figures.get(name, math.nan))
+  if math.isnan(figure):
+    raise ConfigError(
+      f'config.checkpoint.best = {name!r} was not measured, or is no number; '
+      f'{suggest(name, figures)}'
+    )
+  return figure
 
 
 def measure(name: str, assembly: Assembly, state: TrainState) -> list[Row]:

@@ -21,7 +21,7 @@ from orbax.checkpoint import v1 as ocp
 
 from flowdistill.training.sharding import path_name
 
-ITEM = 'state'
+ITEM, FIGURE = 'state', 'figure'
 Path = str | os.PathLike[str]
 
 
@@ -36,27 +36,31 @@ class Checkpoints:
     folder: it is made if need be.
     keep: how many of the newest stay, at least 1. An older one is removed when
       the newer one is complete.
+    every: of steps that are a multiple of it the checkpoint stays; 0 for none.
+    best: whether the one with the lowest `figure` stays.
 
   Raises:
     ValueError: if `keep` is below 1.
   """
 
-  def __init__(self, folder: Path, *, keep: int):
+  def __init__(
+    self, folder: Path, *, keep: int, every: int = 0, best: bool = False
+  ):
     if keep < 1:
       raise ValueError(f'keep is {keep}; it is at least 1')
     quieten()
     self.folder = pathlib.Path(folder).absolute()
     self._pending: ocp.AsyncResponse[bool] | None = None
-    # Any, because Orbax does not count its own policy as a policy.
-    newest: Any = ocp.training.preservation_policies.LatestN(keep)
     self._checkpointer = ocp.training.Checkpointer(
       str(self.folder),
-      preservation_policy=newest,
+      preservation_policy=_policy(keep, every, best),
       cleanup_tmp_directories=True,
     )
 
-  def save(self, step: int, tree: Any) -> None:
+  def save(self, step: int, tree: Any, figure: float | None = None) -> None:
     """Starts to save and returns; the arrays may be donated at once.
+
+    `figure` says how good it is, the less the better.
 
     It waits for the save before, if that is not done. A step that has a
     checkpoint is left as it is, for the state is a function of the step.
@@ -68,7 +72,11 @@ class Checkpoints:
     self.wait()
     if step not in self.steps():
       self._pending = self._checkpointer.save_async(
-        step, by_name(tree), checkpointable_name=ITEM, force=True
+        step,
+        by_name(tree),
+        checkpointable_name=ITEM,
+        force=True,
+        metrics=None if figure is None else {FIGURE: figure},
       )
 
   def wait(self) -> None:
@@ -101,6 +109,23 @@ class Checkpoints:
 
   def __exit__(self, *_: object) -> None:
     self.close()
+
+
+def _policy(keep: int, every: int, best: bool) -> Any:
+  """What stays: each of these."""
+  policies = ocp.training.preservation_policies
+  chosen: list[Any] = [policies.LatestN(keep)]
+  if every:
+    chosen.append(policies.EveryNSteps(every))
+  if best:
+    lowest = policies.BestN(
+      get_metric_fn=lambda figures: figures[FIGURE],
+      reverse=True,
+      n=1,
+      keep_checkpoints_without_metrics=False,
+    )
+    chosen.append(lowest)
+  return policies.AnyPreservationPolicy(chosen)
 
 
 def completed_steps(folder: Path) -> list[int]:

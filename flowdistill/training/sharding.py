@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import mesh_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
@@ -130,6 +130,11 @@ class Layout:
     flags = NamedSharding(self.mesh, PartitionSpec(AXES))
     said = jax.make_array_from_process_local_data(flags, np.full(parts, here))
     return _any(said)
+
+  def tell(self, number: float) -> float:
+    """The first host's number, on all hosts."""
+    told = multihost_utils.broadcast_one_to_all(np.float64(number))
+    return float(told)
 
   def check_batch_size(self, batch_size: int) -> None:
     """Refuses a batch that does not divide over `data` and `fsdp`, and hosts.

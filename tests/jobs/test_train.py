@@ -108,6 +108,32 @@ def test_only_the_length_may_grow(tmp_path):
     )
 
 
+BEST = (
+  'stages.distil.evaluation.every=1',
+  'stages.distil.train.steps=4',
+  'checkpoint.keep=1',
+  'stages.distil.checkpoint.best=student/flow_map_1/energy_distance',
+)
+
+
+def test_the_best_checkpoint_stays(tmp_path):
+  tiny.train_here(tmp_path, tiny.TOY, *BEST)
+  folder = tmp_path / 'distil'
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  name = BEST[-1].split('=')[1]
+  figures = {row['step']: row[name] for row in rows if name in row}
+  assert sorted(figures) == [1, 2, 3]
+  best = min(figures, key=figures.__getitem__)
+  assert completed_steps(folder / 'checkpoints') == [best, 4]
+
+
+def test_a_figure_that_nobody_measures_is_named(tmp_path):
+  wrong = [BEST[-1].replace('map_1', 'map_3')]
+  with pytest.raises(ConfigError, match="map_3.*' was not measured.*did you"):
+    tiny.train_here(tmp_path, tiny.TOY, *BEST[:-1], *wrong)
+
+
 def test_stages_take_weights_from_another_run(toy, tmp_path):
   flow = toy[0] / 'flow'
   resolved = tiny.stages(

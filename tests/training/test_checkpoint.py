@@ -136,6 +136,22 @@ def test_the_last_ones_are_kept(tmp_path):
     Checkpoints(tmp_path, keep=0)
 
 
+def test_the_best_and_every_fourth_stay_too(tmp_path):
+  figures = {1: 5.0, 2: 1.0, 3: 3.0, 4: 9.0, 5: 1.5, 6: None, 7: 8.0}
+
+  def left(steps):
+    with Checkpoints(tmp_path, keep=1, every=4, best=True) as checkpoints:
+      for step in steps:
+        checkpoints.save(step, {'x': jnp.float32(step)}, figures[step])
+    return completed_steps(tmp_path)
+
+  assert left([1, 2, 3]) == [2, 3]
+  assert left([4, 5]) == [2, 4, 5]  # also after it was opened anew
+  assert left([6, 7]) == [2, 4, 7]
+  figures[9] = 0.5
+  assert left([9]) == [4, 9]
+
+
 def test_a_step_is_saved_once(copied):
   with Checkpoints(copied, keep=3) as checkpoints:
     checkpoints.save(2, {'x': jnp.ones(())})
