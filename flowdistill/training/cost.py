@@ -39,27 +39,27 @@ def _count_equation(eqn: Any) -> int:
     kernel = list(eqn.invars[1].aval.shape)
     del kernel[eqn.params['dimension_numbers'].rhs_spec[0]]  # output channels
     return _twice(eqn.outvars[0], kernel)
-  bodies = [_count(body) for body in _bodies(eqn.params.values())]
+  counts = [_count(body) for body in bodies(eqn.params.values())]
   match eqn.primitive.name:
     case 'cond':
-      return max(bodies)
+      return max(counts)
     case 'scan':
-      return eqn.params['length'] * sum(bodies)
-    case 'while' if any(bodies):
+      return eqn.params['length'] * sum(counts)
+    case 'while' if any(counts):
       raise ValueError('the length of a while loop is not in its jaxpr')
-  return sum(bodies)
+  return sum(counts)
 
 
 def _twice(out: Any, summed: Iterable[int]) -> int:
   return 2 * math.prod(out.aval.shape) * math.prod(summed)
 
 
-def _bodies(values: Iterable[Any]) -> list[Any]:
+def bodies(values: Iterable[Any]) -> list[Any]:
   """The jaxprs among the parameters of an equation, tuples opened."""
   found = []
   for value in values:
     if isinstance(value, tuple | list):
-      found += _bodies(value)
+      found += bodies(value)
     elif hasattr(value, 'eqns'):
       found.append(value)
   return found

@@ -16,39 +16,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 
 AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 ROWS = (DATA, FSDP)
 SMALL = 1024  # numbers; a smaller array is not worth a collective
 Shape = tuple[int, ...]
 Rules = Sequence[tuple[str, str]]
+AnyMesh = Mesh | AbstractMesh
 
 
-def replicate(shape: Shape, mesh: Mesh) -> PartitionSpec:
+def replicate(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
   """The same on every device."""
   return PartitionSpec()
 
 
-def fsdp(shape: Shape, mesh: Mesh) -> PartitionSpec:
+def fsdp(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
   """Cut along its longest axis that `fsdp` divides."""
   return _cut(mesh, shape, [(range(len(shape)), FSDP)])
 
 
-def column(shape: Shape, mesh: Mesh) -> PartitionSpec:
+def column(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
   """What a product makes is cut along `tensor`, what goes in along `fsdp`."""
   last = len(shape) - 1
   return _cut(mesh, shape, [([last], TENSOR), ([last - 1], FSDP)])
 
 
-def row(shape: Shape, mesh: Mesh) -> PartitionSpec:
+def row(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
   """What goes into a product is cut along `tensor`, what it makes `fsdp`."""
   last = len(shape) - 1
   return _cut(mesh, shape, [([last - 1], TENSOR), ([last], FSDP)])
 
 
 def _cut(
-  mesh: Mesh, shape: Shape, wishes: Iterable[tuple[Iterable[int], str]]
+  mesh: AnyMesh, shape: Shape, wishes: Iterable[tuple[Iterable[int], str]]
 ) -> PartitionSpec:
   """Each mesh axis on the longest of some axes that it divides, if any."""
   cut: list[str | None] = [None] * len(shape)
@@ -61,7 +68,7 @@ def _cut(
   return PartitionSpec(*cut)
 
 
-TACTICS: dict[str, Callable[[Shape, Mesh], PartitionSpec]] = {
+TACTICS: dict[str, Callable[[Shape, AnyMesh], PartitionSpec]] = {
   'replicate': replicate,
   'fsdp': fsdp,
   'column': column,
@@ -81,11 +88,11 @@ class Layout:
   """A mesh, and the rules for what lies on it.
 
   Attributes:
-    mesh: of all devices.
+    mesh: of all devices, or an abstract one to ask what would be cut how.
     rules: (pattern, tactic), the first that matches the path counts.
   """
 
-  mesh: Mesh
+  mesh: AnyMesh
   rules: Rules = RULES
 
   @property
@@ -120,6 +127,31 @@ class Layout:
       self.shardings(tree),
     )
 
+  def held(self, tree: Any, *, gathered: bool = False) -> Any:
+    """What one device holds of a tree, by shapes alone.
+
+    Args:
+      tree: by shapes.
+      gathered: as a layer reads it, put together again along `fsdp`.
+    """
+
+    def cut(leaf: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
+      if gathered:
+        axes = (None if axis == FSDP else axis for axis in place.spec)
+        place = NamedSharding(self.mesh, PartitionSpec(*axes))
+      return jax.ShapeDtypeStruct(place.shard_shape(leaf.shape), leaf.dtype)
+
+    return jax.tree.map(cut, tree, self.shardings(tree))
+
+  def cuts(self, tree: Any) -> list[tuple[str, Any, str]]:
+    """(path, array, 'fsdp, tensor') for every array of a tree."""
+    arrays = jax.tree.leaves_with_path(tree)
+    places = jax.tree.leaves(self.shardings(tree))
+    return [
+      (path_name(path), array, ', '.join(axis for axis in place.spec if axis))
+      for (path, array), place in zip(arrays, places, strict=True)
+    ]
+
   def gather(self, tree: Any) -> Any:
     """Whole arrays on every device; all hosts must ask for it."""
     return jax.jit(lambda x: x, out_shardings=self.everywhere)(tree)
@@ -140,19 +172,10 @@ class Layout:
     """Refuses a batch that does not divide over `data` and `fsdp`, and hosts.
 
     Raises:
-      ValueError: it names the nearest sizes that would do.
+      ValueError: see `rows_per_device` and `share`.
     """
-    parts = math.prod(self.mesh.shape[name] for name in ROWS)
-    if batch_size > 0 and batch_size % parts == 0:
-      self.share(batch_size)
-      return
-    below = max(0, batch_size) // parts * parts
-    choices = [str(n) for n in (below, below + parts) if n > 0]
-    raise ValueError(
-      f'batch_size {batch_size} does not divide over {parts} part(s), data '
-      f'times fsdp: it is a multiple of {parts}, such as '
-      f'{" or ".join(choices)}'
-    )
+    rows_per_device(self.mesh, batch_size)
+    self.share(batch_size)
 
   def share(self, batch_size: int) -> tuple[int, int]:
     """(p, P): this host loads the part p of P of every batch.
@@ -191,6 +214,25 @@ def _any(flags: jax.Array) -> jax.Array:
   return jnp.any(flags)
 
 
+def rows_per_device(mesh: AnyMesh, batch_size: int) -> int:
+  """The rows of a batch that one device has.
+
+  Raises:
+    ValueError: if `data` times `fsdp` does not divide the batch; it names the
+      nearest sizes that would do.
+  """
+  parts = math.prod(mesh.shape[name] for name in ROWS)
+  if batch_size > 0 and batch_size % parts == 0:
+    return batch_size // parts
+  below = max(0, batch_size) // parts * parts
+  choices = [str(n) for n in (below, below + parts) if n > 0]
+  raise ValueError(
+    f'batch_size {batch_size} does not divide over {parts} part(s), data '
+    f'times fsdp: it is a multiple of {parts}, such as '
+    f'{" or ".join(choices)}'
+  )
+
+
 def path_name(path: Any) -> str:
   """'roles.student.params.blocks.0.qkv.kernel'."""
   name = jax.tree_util.keystr(path, simple=True, separator='.')
@@ -226,6 +268,15 @@ def make_mesh(axes: Mapping[str, int] | None = None) -> Mesh:
   within = (shape[0] // slices, *shape[1:])
   grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
   return Mesh(np.asarray(grid), AXES, axis_types=types)
+
+
+def abstract_mesh(axes: Mapping[str, int], devices: int) -> AbstractMesh:
+  """The mesh that so many devices would make; none of them need be here.
+
+  Raises:
+    ValueError: if the sizes do not make up the devices.
+  """
+  return AbstractMesh(mesh_shape(axes, devices), AXES)
 
 
 def mesh_shape(axes: Mapping[str, int], devices: int) -> Shape:
