@@ -747,6 +747,28 @@ def test_a_command_that_is_wrong(run, points, tmp_path, typed):
   assert message.startswith(COMMANDS[typed])
 
 
+PLAN = {
+  '--kind=h1000': "--kind=h1000 does not exist; did you mean 'h100'?",
+  '--knd=h100': "--knd: --job=plan has no such option; did you mean 'kind'?",
+  '--devices=0': '--devices=0: it must be at least 1, or -1 for those that',
+  '--devices=-2': '--devices=-2: it must be at least 1, or -1 for those that',
+  '--devices=many': '--devices=many: it must be int',
+  '--utilisation=0': '--utilisation=0.0: it must be above 0 and at most 1',
+  '--utilisation=1.5': '--utilisation=1.5: it must be above 0 and at most 1',
+  '--utilisation=nan': '--utilisation=nan: it must be above 0 and at most 1',
+  '--price=-1': '--price=-1.0: it must be at least 0',
+  '--price=inf': '--price=inf: it must be at least 0',
+  '--json': '--json has no value: it is --json=VALUE',
+  '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
+}
+
+
+@pytest.mark.parametrize('typed', PLAN)
+def test_an_option_of_plan_that_is_wrong(run, stages, typed):
+  message = run(stages, '--workdir=W', '--job=plan', typed)
+  assert message.startswith(PLAN[typed])
+
+
 @pytest.mark.parametrize('typed', GENERATE)
 def test_an_option_of_a_job_that_is_wrong(run, stages, typed):
   message = run(stages, '--workdir=W', '--job=generate', typed)

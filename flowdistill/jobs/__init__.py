@@ -1,6 +1,14 @@
 """Jobs: `run(stages, workdir, options)` each, with a dataclass of options."""
 
-from flowdistill.jobs import bench, compare, evaluate, generate, replay, train
+from flowdistill.jobs import (
+  bench,
+  compare,
+  evaluate,
+  generate,
+  plan,
+  replay,
+  train,
+)
 
 JOBS = {
   'train': train,
@@ -8,5 +16,6 @@ JOBS = {
   'generate': generate,
   'replay': replay,
   'bench': bench,
+  'plan': plan,
   'compare': compare,
 }

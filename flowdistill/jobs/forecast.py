@@ -1,0 +1,188 @@
+"""What a stage will take, calculated from shapes: no weights, no devices."""
+
+import dataclasses
+import itertools
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from flowdistill import build, check, origins
+from flowdistill.bind import Spec, located
+from flowdistill.build import Model
+from flowdistill.config import ONE_STAGE
+from flowdistill.datasets.source import Source
+from flowdistill.evaluators.signature import Row
+from flowdistill.jobs.cost import call_flops
+from flowdistill.objectives.roles import PERCEPTUAL
+from flowdistill.stage import Stage
+from flowdistill.tracing import batch_shapes
+from flowdistill.training import sharding
+from flowdistill.training.cost import flops
+from flowdistill.training.memory import step_peak
+from flowdistill.training.program import nbytes
+from flowdistill.training.sharding import Layout
+from flowdistill.training.state import TrainState, make_train_step
+
+LARGEST = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+  """A stage by shapes alone, with its step.
+
+  Attributes:
+    stage, source: what the config says.
+    student: the network that learns.
+    state: of training.
+    frozen: role -> weights.
+    step: train_step(state, frozen, batch, key), not jitted.
+  """
+
+  stage: Stage
+  source: Source
+  student: Model
+  state: TrainState
+  frozen: Mapping[str, Any]
+  step: Callable[..., Any]
+
+  def inputs(self, rows: int | None = None) -> tuple[Any, Any]:
+    """A batch, of so many rows or whole, and a key."""
+    batch = batch_shapes(self.stage, self.source)
+    batch = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((rows or len(x), *x.shape[1:]), x.dtype),
+      batch,
+    )
+    return batch, jax.eval_shape(lambda: jax.random.key(0))
+
+
+def draft(
+  name: str, stages: Mapping[str, Spec], workdir: pathlib.Path
+) -> Draft:
+  """A stage of a config; neither it nor an earlier one need be trained."""
+  stage = build.bind_stage(stages[name])
+  source = stage.dataset()
+  earlier = dict(itertools.takewhile(lambda s: s[0] != name, stages.items()))
+  frozen = _networks(stage, earlier, workdir)
+  student = build.build_model(stage, source)
+  applies = {role: model.apply for role, (model, _) in frozen.items()}
+  step = make_train_step(
+    [build.build_trained(stage, source)],
+    {**applies, 'student': student.apply},
+    drop_cond=stage.train.drop_cond,
+  )
+  return Draft(
+    stage=stage,
+    source=source,
+    student=student,
+    state=build.abstract_state(stage, source),
+    frozen={role: weights for role, (_, weights) in frozen.items()},
+    step=step,
+  )
+
+
+def _networks(
+  stage: Stage, earlier: Mapping[str, Spec], workdir: pathlib.Path
+) -> dict[str, tuple[Model, Any]]:
+  """Frozen role -> its network, and its weights by shapes."""
+  found = {}
+  for role, origin in stage.frozen.items():
+    if role == PERCEPTUAL:
+      model = build.build_perceptual()
+      found[role] = model, model.params
+      continue
+    model, state, _ = check.origin_state(
+      origin, f'frozen.{role}', stages=earlier, workdir=workdir
+    )
+    found[role] = model, origins.weights_of(state, origin)[1]
+  return found
+
+
+def forecast(name: str, made: Draft, devices: int) -> Row:
+  """Parameters, work, and bytes per device of a stage, as a row.
+
+  Raises:
+    ConfigError: if the mesh does not make up the devices, or they do not
+      divide the batch.
+  """
+  stage, layout = made.stage, lay_out(name, made.stage, devices)
+  params = made.state.roles['student'].params
+  work = flops(made.step, made.state, made.frozen, *made.inputs())
+  return {
+    'stage': name,
+    'devices': devices,
+    'mesh': dict(layout.mesh.shape),
+    'batch_size': stage.train.batch_size,
+    'steps': build.total_steps(stage, made.source),
+    'parameters': sum(math.prod(x.shape) for x in jax.tree.leaves(params)),
+    'flops_per_step': work,
+    'forward_passes': work / call_flops(stage, made.source, made.student),
+    'bytes_per_device': bytes_per_device(made, layout),
+    'largest': largest(made, layout),
+  }
+
+
+def lay_out(name: str, stage: Stage, devices: int) -> Layout:
+  """The layout on so many devices, which need not be here.
+
+  Raises:
+    ConfigError: if the mesh or the batch do not divide.
+  """
+  where = '' if name == ONE_STAGE else f'stages.{name}.'
+  with located(f'{where}mesh'):
+    mesh = sharding.abstract_mesh(stage.mesh.sizes, devices)
+  with located(f'{where}train.batch_size'):
+    sharding.rows_per_device(mesh, stage.train.batch_size)
+  return Layout(mesh, stage.mesh.rules)
+
+
+def bytes_per_device(made: Draft, layout: Layout) -> dict[str, int]:
+  """Name -> bytes, and `peak`, those of the moment that needs most.
+
+  The peak is less than the sum, for gradients come when activations go. Along
+  `fsdp`, a parameter is put together where a layer reads it, and is kept for
+  the gradient. Along `tensor` activations are counted whole, which is too much.
+  """
+  held = layout.held(made.state)
+  student = held.roles['student']
+  frozen = {role: layout.held(w) for role, w in made.frozen.items()}
+  rows = sharding.rows_per_device(layout.mesh, made.stage.train.batch_size)
+  inputs = made.inputs(rows)
+  peak = step_peak(made.step, made.state, made.frozen, *inputs, held=held)
+  whole = layout.held(made.state, gathered=True).roles['student'].params
+  gathered = _total(whole) - _total(student.params)
+  return {
+    'parameters': _total(student.params),
+    'ema': _total(student.emas),
+    'optimiser': _total(student.opt_state),
+    'frozen': _total(frozen),
+    'batch': _total(inputs),
+    'gradients': _total(student.params),
+    'activations': peak.activations,
+    'temporaries': peak.temporaries + gathered,
+    'peak': _total((held, frozen, inputs)) + peak.total + gathered,
+  }
+
+
+def largest(made: Draft, layout: Layout) -> list[Row]:
+  """The largest arrays of the student and frozen networks, and their cuts."""
+  params = made.state.roles['student'].params
+  found = [
+    {
+      'role': role,
+      'path': path,
+      'shape': list(array.shape),
+      'dtype': str(array.dtype),
+      'bytes': nbytes(array),
+      'cut': cut,
+    }
+    for role, weights in {'student': params, **made.frozen}.items()
+    for path, array, cut in layout.cuts(weights)
+  ]
+  return sorted(found, key=lambda row: -row['bytes'])[:LARGEST]
+
+
+def _total(tree: Any) -> int:
+  return sum(nbytes(x) for x in jax.tree.leaves(tree))

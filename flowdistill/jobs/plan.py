@@ -1,0 +1,195 @@
+"""`--job=plan`: what a run will take, before any machine is rented.
+
+  python -m flowdistill.main --config FILE.py --workdir W --job=plan \
+    --devices=8 --kind=h100
+
+From shapes alone: nothing is trained, read or written, and no device is used
+(but asked for their number, without `--devices`). It says for every stage, on
+the mesh of the config, the parameters, the work of a step, the bytes on a
+device, the largest arrays, and with `--kind` the time, the cost and whether it
+fits. All of it is calculated and none of it measured. `--json=FILE` writes the
+rows as well.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import rich
+from rich.table import Table
+
+from flowdistill.bind import ConfigError, Spec, suggest
+from flowdistill.evaluators.signature import Row
+from flowdistill.jobs.forecast import draft, forecast
+from flowdistill.jobs.hardware import HARDWARE
+from flowdistill.training.record import write_json
+
+HERE = -1
+NAMES = {
+  'parameters': 'parameters',
+  'ema': 'averages (EMA)',
+  'optimiser': 'optimiser',
+  'frozen': 'frozen networks',
+  'batch': 'batch',
+  'gradients': 'gradients',
+  'activations': 'activations',
+  'temporaries': 'temporaries',
+  'peak': 'at the peak',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """For which machine, and at what price.
+
+  Attributes:
+    stage: its name; by default all of them.
+    devices: how many; -1 for those that are here.
+    kind: of device, a name in HARDWARE; by default none, and no time.
+    utilisation: share of the peak of its products that a step reaches.
+    price: of a device for an hour, in dollars; 0 for hours alone.
+    json: file for the rows; by default none.
+  """
+
+  stage: str = ''
+  devices: int = HERE
+  kind: str = ''
+  utilisation: float = 0.4
+  price: float = 0.0
+  json: str = ''
+
+  def __post_init__(self) -> None:
+    if self.devices < 1 and self.devices != HERE:
+      raise ConfigError(
+        f'--devices={self.devices}: it must be at least 1, or -1 for those '
+        'that are here'
+      )
+    if self.kind and self.kind not in HARDWARE:
+      raise ConfigError(
+        f'--kind={self.kind} does not exist; {suggest(self.kind, HARDWARE)}'
+      )
+    if not 0 < self.utilisation <= 1:
+      raise ConfigError(
+        f'--utilisation={self.utilisation}: it must be above 0 and at most 1'
+      )
+    if not 0 <= self.price < math.inf:
+      raise ConfigError(f'--price={self.price}: it must be at least 0')
+
+
+def run(
+  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
+) -> list[Row]:
+  """Prints a table for every stage, and returns their rows.
+
+  Raises:
+    ConfigError: if the mesh does not make up the devices, or they do not
+      divide the batch.
+  """
+  devices = options.devices
+  if devices == HERE:
+    devices = jax.device_count()
+  names = [options.stage] if options.stage else list(stages)
+  rows = []
+  for name in names:
+    row = forecast(name, draft(name, stages, workdir), devices)
+    rows.append({**row, **estimate(row, options)})
+  if options.json:
+    write_json(pathlib.Path(options.json).expanduser(), rows)
+  for row in rows:
+    show(row)
+  print('all of this is calculated from shapes, and none of it measured')
+  return rows
+
+
+def estimate(row: Row, options: Options) -> Row:
+  """Time, cost, and whether it fits, of a kind of device; {} without one."""
+  if not options.kind:
+    return {}
+  device = HARDWARE[options.kind]
+  reached = row['devices'] * device.flops * options.utilisation
+  seconds = row['flops_per_step'] / reached
+  hours = row['devices'] * row['steps'] * seconds / 3600
+  share = row['bytes_per_device']['peak'] / device.memory
+  return {
+    'kind': options.kind,
+    'utilisation': options.utilisation,
+    'seconds_per_step': seconds,
+    'device_hours': hours,
+    'dollars': hours * options.price if options.price else None,
+    'memory': device.memory,
+    'share_of_memory': share,
+    'fits': share <= 1,
+  }
+
+
+def show(row: Row) -> None:
+  """Prints a stage: what it is, two tables, and what it takes."""
+  mesh = ' x '.join(f'{name} {size}' for name, size in row['mesh'].items())
+  print(f'{row["stage"]}: {row["devices"]} device(s), {mesh}')
+  print(
+    f'{row["parameters"]:,} parameters; a step of {row["batch_size"]:,} '
+    f'examples is {human(row["flops_per_step"], "FLOP")}, '
+    f'{row["forward_passes"]:.2f} forward passes'
+  )
+  rich.print(bytes_table(row), largest_table(row['largest']))
+  for line in verdict(row):
+    print(line)
+
+
+def bytes_table(row: Row) -> Table:
+  """What is on a device, a line each."""
+  made = Table(header_style='bold', border_style='dim')
+  made.add_column('on a device')
+  made.add_column('bytes', justify='right')
+  found = row['bytes_per_device']
+  for key, name in NAMES.items():
+    made.add_row(name, human(found[key], 'B'), end_section=key == 'temporaries')
+  return made
+
+
+def largest_table(rows: Sequence[Row]) -> Table:
+  """The largest arrays, a line each."""
+  made = Table(header_style='bold', border_style='dim')
+  for title in ('largest arrays', 'shape', 'bytes', 'cut along'):
+    made.add_column(title, justify='right' if title == 'bytes' else 'left')
+  for row in rows:
+    shape = ' x '.join(map(str, row['shape']))
+    name = f'{row["role"]} {row["path"]}'
+    made.add_row(name, shape, human(row['bytes'], 'B'), row['cut'] or 'nothing')
+  return made
+
+
+def verdict(row: Row) -> list[str]:
+  """Time, cost, and whether it fits, a line each; [] without a kind."""
+  if 'kind' not in row:
+    return []
+  dollars = row['dollars']
+  cost = '' if dollars is None else f', {dollars:,.2f} dollars'
+  length = row['steps'] * row['seconds_per_step']
+  fits = 'yes' if row['fits'] else 'no'
+  return [
+    f'at {row["utilisation"]:.0%} of the peak of {row["kind"]}: a step takes '
+    f'{human(row["seconds_per_step"], "s")}, {row["steps"]:,} steps '
+    f'{duration(length)}, {row["device_hours"]:.3g} device-hours{cost}',
+    f'fits: {fits}, {100 * row["share_of_memory"]:.3g} % of '
+    f'{human(row["memory"], "B")}',
+  ]
+
+
+def duration(seconds: float) -> str:
+  """A time in seconds, minutes, hours or days."""
+  for unit, size in (('days', 86400), ('h', 3600), ('min', 60)):
+    if seconds >= 2 * size:
+      return f'{seconds / size:.3g} {unit}'
+  return human(seconds, 's')
+
+
+def human(number: float, unit: str) -> str:
+  """1234567 and 'B' -> '1.23 MB', in decimal steps."""
+  if not number:
+    return f'0 {unit}'
+  power = min(max(math.floor(math.log10(number) / 3), -3), 5)
+  prefix = 'nµm kMGTP'[power + 3].strip()
+  return f'{number / 1000**power:.3g} {prefix}{unit}'

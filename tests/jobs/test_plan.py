@@ -1,0 +1,221 @@
+"""The plan of a run: exact where it is said to be, and nothing is touched."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jobs import tiny
+
+from flowdistill.bind import ConfigError
+from flowdistill.jobs import plan
+from flowdistill.jobs.assemble import assemble
+from flowdistill.jobs.cost import forward_passes
+from flowdistill.jobs.forecast import draft, forecast
+
+QUICKSTART = tiny.CONFIGS / 'quickstart.py'
+SMALL = ('network.width=64', 'network.depth=1', 'train.batch_size=16')
+MESHES = ('8x1x1', '1x8x1', '4x2x1', '2x2x2')
+PLACED = """
+import json, sys
+import jax
+from jobs import tiny
+from flowdistill import build
+from flowdistill.jobs.assemble import lay_out
+from flowdistill.training.state import init_state
+
+def held(tree):
+  device = jax.devices()[0]
+  return sum(
+    shard.data.nbytes
+    for array in jax.tree.leaves(tree)
+    for shard in array.addressable_shards
+    if shard.device == device
+  )
+
+source, overrides, *meshes = json.loads(sys.argv[1])
+for mesh in meshes:
+  stage = build.bind_stage(tiny.stages(source, *overrides, *mesh)['flow'])
+  data, layout = stage.dataset(), lay_out(stage)
+  state = jax.jit(
+    lambda: init_state(
+      [build.build_trained(stage, data)],
+      {'student': build.init_params(stage, data)},
+    ),
+    out_shardings=layout.shardings(build.abstract_state(stage, data)),
+  )()
+  role = state.roles['student']
+  found = {
+    'parameters': held(role.params),
+    'ema': held(role.emas),
+    'optimiser': held(role.opt_state),
+    'gradients': held(role.params),
+  }
+  print(json.dumps(found))
+"""
+
+
+def axes(mesh):
+  """'2x2x2' as overrides."""
+  named = zip(('data', 'fsdp', 'tensor'), mesh.split('x'), strict=True)
+  return [f'mesh.{axis}={size}' for axis, size in named]
+
+
+def planned(name, *overrides, source=QUICKSTART, devices=8):
+  stages = tiny.stages(source, *overrides)
+  return forecast(name, draft(name, stages, pathlib.Path('nowhere')), devices)
+
+
+def in_python(*command, **env):
+  done = subprocess.run(
+    [sys.executable, *command],
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), **env},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def test_bytes_are_those_of_real_arrays_on_eight_devices():
+  flags = '--xla_force_host_platform_device_count=8'
+  asked = [str(QUICKSTART), SMALL, *map(axes, MESHES)]
+  out = in_python(
+    '-c', PLACED, json.dumps(asked), XLA_FLAGS=flags, JAX_PLATFORMS='cpu'
+  )
+  rows = [planned('flow', *SMALL, *axes(mesh)) for mesh in MESHES]
+  found = [row['bytes_per_device'] for row in rows]
+  real = [json.loads(line) for line in out.splitlines()]
+  assert len(real) == len(MESHES)
+  for ours, theirs in zip(found, real, strict=True):
+    assert {key: ours[key] for key in theirs} == theirs
+  assert found[1]['parameters'] < found[2]['parameters']
+  assert found[2]['parameters'] < found[0]['parameters']
+
+
+def test_the_command_uses_no_device_and_writes_nothing(tmp_path):
+  """Any use of a device raises on a platform that does not exist."""
+  workdir, file = tmp_path / 'workdir', tmp_path / 'plan.json'
+  out = in_python(
+    *('-m', 'flowdistill.main', '--config', tiny.TOY, '--job=plan'),
+    *(f'--workdir={workdir}', '--devices=8', '--kind=v5e', f'--json={file}'),
+    JAX_PLATFORMS='none_such',
+  )
+  rows = json.loads(file.read_text())
+  assert [row['stage'] for row in rows] == ['flow', 'distil']
+  assert sorted(os.listdir(tmp_path)) == ['plan.json']
+  for text in ('flow: 8 device(s)', 'at the peak', 'none of it measured'):
+    assert text in out
+  assert out.count('fits: yes') == 2
+
+
+@pytest.mark.parametrize('name', ['flow', 'distil'])
+def test_the_work_is_what_training_counts(tmp_path, name):
+  objective = 'stages.distil.objective.name=mean_flow'
+  frozen = 'stages.distil.frozen={}', 'stages.distil.init_from=none'
+  stages = tiny.stages(tiny.TOY, objective, *frozen)
+  assembly = assemble(stages[name], tmp_path / name, tmp_path)
+  row = forecast(name, draft(name, stages, tmp_path), 1)
+  assert row['forward_passes'] == pytest.approx(forward_passes(assembly))
+  params = jax.tree.leaves(assembly.models['student'].params)
+  assert row['parameters'] == sum(int(np.prod(x.shape)) for x in params)
+
+
+def test_work_and_memory_grow_with_the_batch():
+  once, twice = (
+    planned('flow', *SMALL, f'train.batch_size={n}', devices=8)
+    for n in (64, 128)
+  )
+  assert twice['flops_per_step'] == 2 * once['flops_per_step']
+  assert twice['forward_passes'] == once['forward_passes']
+  small, large = once['bytes_per_device'], twice['bytes_per_device']
+  assert small['parameters'] == large['parameters']
+  assert 1.8 < large['activations'] / small['activations'] < 2.2
+
+
+def test_a_teacher_is_counted_by_its_stage():
+  distil = planned('distil', *SMALL)['bytes_per_device']
+  assert distil['frozen'] == 2 * distil['parameters']  # teacher and weak
+
+
+def test_half_as_many_bytes_in_bfloat16():
+  """Of what the products keep; parameters stay in float32."""
+  whole, half = (
+    planned('flow', f'network.dtype={dtype}')['bytes_per_device']
+    for dtype in ('float32', 'bfloat16')
+  )
+  assert whole['parameters'] == half['parameters']
+  assert 0.5 < half['activations'] / whole['activations'] < 0.8
+
+
+def test_accumulation_has_a_gradient_more():
+  plain, accumulated = (
+    planned('flow', *SMALL, f'optim.accumulate={n}')['bytes_per_device']
+    for n in (1, 2)
+  )
+  more = accumulated['optimiser'] - plain['optimiser']
+  assert 0 <= more - plain['parameters'] < 64  # and counters
+
+
+def test_the_largest_arrays():
+  rows = planned('flow', *SMALL, *axes('2x2x2'))['largest']
+  assert len(rows) == 5
+  sizes = [row['bytes'] for row in rows]
+  assert sizes == sorted(sizes, reverse=True)
+  first = rows[0]
+  assert first['path'] == 'blocks.0.modulation.kernel'
+  assert (first['shape'], first['cut']) == ([64, 384], 'fsdp')
+  cuts = {row['path']: row['cut'] for row in rows}
+  assert cuts['blocks.0.up.kernel'] == 'fsdp, tensor'
+  assert cuts['blocks.0.down.kernel'] == 'tensor, fsdp'
+
+
+def test_an_estimate_by_hand():
+  row = {
+    'devices': 4,
+    'steps': 9000,
+    'flops_per_step': 4e14,
+    'bytes_per_device': {'peak': 20e9},
+  }
+  assert plan.estimate(row, plan.Options()) == {}
+  options = plan.Options(kind='v6e', utilisation=0.5, price=3.0)
+  found = plan.estimate(row, options)
+  assert found['seconds_per_step'] == pytest.approx(4e14 / (4 * 918e12 * 0.5))
+  assert found['device_hours'] == pytest.approx(found['seconds_per_step'] * 10)
+  assert found['dollars'] == pytest.approx(3 * found['device_hours'])
+  assert (found['fits'], found['share_of_memory']) == (True, 0.625)
+  small = plan.estimate(row, plan.Options(kind='v5e'))
+  assert (small['fits'], small['dollars']) == (False, None)
+  assert plan.verdict({**row, **small})[1] == 'fits: no, 125 % of 16 GB'
+
+
+def test_a_mesh_or_a_batch_that_does_not_divide_is_refused():
+  with pytest.raises(ConfigError, match=r'stages\.flow\.mesh: .*6 device\(s\)'):
+    planned('flow', 'mesh.fsdp=4', devices=6)
+  with pytest.raises(ConfigError, match='batch_size 128 .* 126 or 129'):
+    planned('flow', devices=3)
+
+
+@pytest.mark.parametrize(
+  ('number', 'unit', 'expected'),
+  [
+    (0, 'B', '0 B'),
+    (999, 'B', '999 B'),
+    (1234567, 'B', '1.23 MB'),
+    (80e9, 'B', '80 GB'),
+    (2.5e15, 'FLOP', '2.5 PFLOP'),
+    (0.00125, 's', '1.25 ms'),
+    (3e-12, 's', '0.003 ns'),
+  ],
+)
+def test_human_units(number, unit, expected):
+  assert plan.human(number, unit) == expected
+
+
+def test_durations():
+  found = [plan.duration(x) for x in (0.5, 90, 130, 9000, 200000)]
+  assert found == ['500 ms', '90 s', '2.17 min', '2.5 h', '2.31 days']
