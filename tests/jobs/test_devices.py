@@ -66,7 +66,13 @@ def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
 
 
 @pytest.mark.parametrize(
-  'mesh', ['data=-1', 'data=2,tensor=2', 'data=1,fsdp=4']
+  'mesh',
+  [
+    'data=-1',
+    'data=1,tensor=4',  # each host loads the whole batch
+    pytest.param('data=1,fsdp=4', marks=pytest.mark.slow),
+    pytest.param('data=2,tensor=2', marks=pytest.mark.slow),
+  ],
 )
 def test_two_processes_train_as_one_does(one, tmp_path, mesh):
   axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
@@ -132,7 +138,10 @@ def at_step(workdir, step, processes):
 LONG = ('--config.stages.distil.train.steps=2000', '--config.log.every=1')
 
 
-@pytest.mark.parametrize('told', [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize(
+  'told',
+  [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
+)
 def test_a_host_that_freezes_or_dies_is_named(told, tmp_path):
   both = two_hosts(tmp_path, *LONG, '--config.hosts.timeout=5')
   at_step(tmp_path, 5, both)
