@@ -700,6 +700,7 @@ COMMANDS = {
   'CONFIG --wrokdir=W': (
     "--wrokdir: --job=train has no such option; did you mean 'workdir'?"
   ),
+  'CONFIG --workdir=W --profile=-1': '--profile=-1: it must be at least 0',
   'CONFIG --workdir=W --hlep': '--hlep: --job=train has no such option;',
   'CONFIG --workdir=W --job=trian': (
     "--job=trian does not exist; did you mean 'train'?"

@@ -7,8 +7,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 
@@ -41,17 +40,28 @@ from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.lengths import Length
 from flowdistill.training.log import MetricLog, log_parameters
 from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
+from flowdistill.training.profile import Profile, Waiting
 from flowdistill.training.progress import progress
 from flowdistill.training.record import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import AGAIN, Watchdog
 
-HOSTS = 'hosts'
+HOSTS, PROFILE = 'hosts', 'profile'
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Training has no options besides the config."""
+  """What is looked at on the way; all else is in the config.
+
+  Attributes:
+    profile: steps of every stage that are traced into W/<stage>/profile.
+  """
+
+  profile: int = 0
+
+  def __post_init__(self) -> None:
+    if self.profile < 0:
+      raise ConfigError(f'--profile={self.profile}: it must be at least 0')
 
 
 def run(
@@ -66,7 +76,6 @@ def run(
     ConfigError: if the workdir was made with another config.
     Halted: if a loss or a gradient is not finite.
   """
-  del options
   folders = {name: origins.stage_folder(workdir, name) for name in stages}
   for name, spec in stages.items():
     check_unchanged(spec, folders[name])
@@ -77,7 +86,8 @@ def run(
   with watch(stages, workdir) as dog:
     for number, (name, spec) in enumerate(stages.items()):
       dog.at(number, 0)
-      rows = train_stage(name, spec, folders[name], workdir, dog)
+      made = assemble(spec, folders[name], workdir)
+      rows = train_stage(name, spec, made, dog, options)
   if jax.process_index() == 0:
     publish(folders[list(stages)[-1]], workdir, rows)
   return rows
@@ -104,14 +114,10 @@ def watch(stages: Mapping[str, Spec], workdir: pathlib.Path) -> Watchdog:
 
 
 def train_stage(
-  name: str,
-  spec: Spec,
-  folder: pathlib.Path,
-  workdir: pathlib.Path,
-  dog: Watchdog,
+  name: str, spec: Spec, assembly: Assembly, dog: Watchdog, options: Options
 ) -> list[Row]:
   """Trains one stage to its end, measures it, and writes results.json."""
-  assembly = assemble(spec, folder, workdir)
+  folder = assembly.folder
   check_origins(folder, assembly.origins)
   steps = checkpoint.completed_steps(folder / CHECKPOINTS)
   done = bool(steps) and steps[-1] >= assembly.total
@@ -122,7 +128,7 @@ def train_stage(
     record(folder, spec, assembly.origins)
   alone = jax.process_count() == 1
   with Stop(None if alone else assembly.layout.any) as stop:
-    state = train_to_end(name, assembly, stop, dog)
+    state = train_to_end(name, assembly, stop, dog, options.profile)
   if stop.agreed:
     say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
     sys.exit(AGAIN)
@@ -131,7 +137,7 @@ def train_stage(
 
 
 def train_to_end(
-  name: str, assembly: Assembly, stop: Stop, dog: Watchdog
+  name: str, assembly: Assembly, stop: Stop, dog: Watchdog, traced: int = 0
 ) -> TrainState:
   """Restores or starts the state, and trains it to the stage's last step."""
   folder, stage = assembly.folder, assembly.stage
@@ -155,14 +161,22 @@ def train_to_end(
         stream=None if first else stack.enter_context(open(os.devnull, 'w')),
       )
     )
-    hooks = make_hooks(assembly, saved, log, bar, dog)
+    feed = Waiting(batches(assembly, start))
+    trace = stack.enter_context(Profile(folder / PROFILE, traced, start))
+
+    def every(step: int, metrics: Mapping[str, jax.Array]) -> None:
+      dog.at(dog.place[0], step)
+      bar.update(step, loss=metrics['loss'], waited=feed.seconds)
+      trace.at(step, metrics)
+
+    hooks = make_hooks(assembly, saved, log, every, dog)
     key = jax.random.key(stage.seed)
     try:
       return fit(
         jit_step(assembly),
         state,
         assembly.frozen,
-        batches(assembly, start),
+        feed,
         key,
         total=assembly.total,
         hooks=hooks,
@@ -176,10 +190,10 @@ def make_hooks(
   assembly: Assembly,
   saved: Checkpoints,
   log: MetricLog | None,
-  bar: Any,
+  every: Callable[[int, Mapping[str, jax.Array]], None],
   dog: Watchdog,
 ) -> Hooks:
-  """What happens beside the steps: bar, metrics, checkpoints, evaluators."""
+  """What happens beside the steps: metrics, checkpoints, evaluators."""
   stage, batch_size = assembly.stage, assembly.stage.train.batch_size
 
   def write(step: int, scalars: Mapping[str, float]) -> None:
@@ -195,10 +209,6 @@ def make_hooks(
       write(step, figures)
     if stage.checkpoint.best:
       saved.save(step, state, best_figure(assembly, figures))
-
-  def every(step: int, metrics: Mapping[str, jax.Array]) -> None:
-    dog.at(dog.place[0], step)
-    bar.update(step, loss=metrics['loss'])
 
   evaluate_every = steps_of(assembly, stage.evaluation.every)
   measured = evaluate_every if stage.checkpoint.best else 0

@@ -26,7 +26,8 @@ class Progress:
     self.total, self.step, self.label = total, start, label
     self.batch_size, self.interval, self.stream = batch_size, interval, stream
     self.loss: Any = None
-    self.first: tuple[float, int] | None = None
+    self.first: tuple[float, int, float] | None = None
+    self.waited = 0.0
     self.shown = time.monotonic()
     self.bar = None
     if stream.isatty():
@@ -48,22 +49,23 @@ class Progress:
     if self.bar is not None:
       self.bar.close()
 
-  def update(self, step: int, *, loss: Any) -> None:
+  def update(self, step: int, *, loss: Any, waited: float = 0.0) -> None:
     """Tells that `step` steps are done.
 
     Args:
       step: of the stage, counted from 1.
       loss: a float or an array of one; it is only read when it is shown, so an
         array is not waited for at every step.
+      waited: seconds that were spent on waiting for data so far.
     """
     now = time.monotonic()
-    self.first = self.first or (now, step)
-    self.step, self.loss = step, loss
+    self.first = self.first or (now, step, waited)
+    self.step, self.loss, self.waited = step, loss, waited
     if now - self.shown >= self.interval:
       self._show()
 
   def describe(self) -> str:
-    """'loss 0.1234, 31.2 steps/s, 3994 images/s, 00:43 left'."""
+    """'loss 0.1234, 31.2 steps/s, 3994 images/s, 0% for data, 00:43 left'."""
     parts = [] if self.loss is None else [f'loss {float(self.loss):.4g}']
     seconds = time.monotonic() - self.first[0] if self.first else 0.0
     steps = self.step - self.first[1] if self.first else 0
@@ -72,6 +74,8 @@ class Progress:
       left = tqdm.tqdm.format_interval((self.total - self.step) / speed)
       parts.append(f'{speed:.3g} steps/s')
       parts.append(f'{speed * self.batch_size:.0f} images/s')
+      share = (self.waited - self.first[2]) / seconds if self.first else 0.0
+      parts.append(f'{share:.0%} for data')
       parts.append(f'{left} left')
     return ', '.join(parts)
 

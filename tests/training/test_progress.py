@@ -36,7 +36,8 @@ def run(clock, stream, seconds, **options):
   ) as bar:
     for step in range(11, 31):
       clock.now = 10 + (step - 11) * seconds
-      bar.update(step, loss=jnp.float32(1 / step))
+      waited = 7 + 0.1 * clock.now
+      bar.update(step, loss=jnp.float32(1 / step), waited=waited)
 
 
 def test_lines_where_there_is_no_terminal(clock):
@@ -52,7 +53,8 @@ def test_lines_where_there_is_no_terminal(clock):
     'flow 30/100',
   ]
   assert lines[-1] == (
-    'flow 30/100, loss 0.03333, 0.667 steps/s, 85 images/s, 01:45 left'
+    'flow 30/100, loss 0.03333, 0.667 steps/s, 85 images/s, 10% for data, '
+    '01:45 left'
   )
 
 
@@ -62,7 +64,7 @@ def test_a_bar_on_a_terminal(clock):
   shown = stream.getvalue()
   last = shown.split('\r')[-1]
   assert last.startswith('flow  30%|') and '30/100' in last
-  assert 'loss 0.03333, 2 steps/s, 256 images/s, 00:35 left' in last
+  assert '2 steps/s, 256 images/s, 10% for data, 00:35 left' in last
   assert last.endswith('\n') and shown.count('\n') == 1
 
 
