@@ -25,7 +25,7 @@ from flowdistill.runlocal import RUNLOCAL, make_tiny
 from flowdistill.training.lengths import UNITS
 
 ONE_STAGE = 'run'
-TAKEN = (ONE_STAGE, 'samples')  # a stage's name is that of its folder
+TAKEN = (ONE_STAGE, 'samples', 'hosts')  # a stage's name is that of its folder
 # What Python raises where a config file is wrong.
 MISTAKES = (
   ArithmeticError,
@@ -70,8 +70,14 @@ def read_config(source: str) -> tuple[dict[str, Any], bool]:
   """The raw config of 'FILE.py[:args]', and whether `runlocal` is asked for.
 
   Raises:
-    ConfigError: if there is no such file, or something goes wrong in it.
+    ConfigError: if there is no such file, it is an address, or something goes
+      wrong in it.
   """
+  if re.match(r'[a-zA-Z][\w+.-]*://', source):
+    raise ConfigError(
+      f'--config={source}: a config is code, and none is run from an address; '
+      'save it as a file, read it, and name that'
+    )
   file, colon, arg = source.partition('.py:')
   path = pathlib.Path(f'{file}.py' if colon else source)
   if not path.is_file():
@@ -116,7 +122,7 @@ def split_stages(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if not re.fullmatch(r'[\w-]+', str(name)) or name in TAKEN:
       raise ConfigError(
         f'config.stages has {name!r}: a stage is named with letters, digits, '
-        f'_ and -, and not {" or ".join(TAKEN)}'
+        f'_ and -, and not {", ".join(TAKEN)}'
       )
   for key in shared:
     if all(_overrules(stage, key, shared[key]) for stage in stages.values()):

@@ -657,6 +657,13 @@ def test_a_file_without_get_config(run, tmp_path):
   assert 'get_config' in message
 
 
+@pytest.mark.parametrize('scheme', ['https', 'http', 'file', 'gs', 'FTP'])
+def test_a_config_from_an_address_is_refused(run, scheme):
+  address = f'{scheme}://example.org/quickstart.py'
+  message = run(f'--config={address}', '--workdir=W')
+  assert message.startswith(f'--config={address}: a config is code, and none')
+
+
 def test_a_file_that_does_not_exist(run, configs, monkeypatch):
   path = configs(POINTS, name='points.py')
   for typed in (path.with_name('ponits.py'), path.with_name('points')):
