@@ -9,7 +9,10 @@ rate. What starts from it is trained for BUDGET forward passes of a batch (a
 gradient is two more); what starts from scratch for those of the teacher
 besides, at the teacher's rate. The table says what each has cost, counted.
 
-Two CPU cores: not yet measured.
+Two CPU cores of a 2.8 GHz Xeon, beside other work: 86 min. Fréchet distance
+(digits) at 1, 2, 4 and 8 NFE: ayf_emd_guided 1.17, 0.97, 0.92, 0.90
+and ect 1.17, 0.94, 0.86, 0.88 (medians of three seeds), teacher 1.09 at 31 NFE;
+the other methods are in README.
 """
 
 from typing import Any

@@ -16,10 +16,12 @@ declare -A OPTIONS=(
 
 # Runs the command. A signal goes on to it, and is remembered in `stopped`.
 attempt() {
-  local child code=0
+  local child='' code=0
+  trap 'stopped=yes; trap "" TERM INT; [[ -z $child ]] || kill -TERM "$child"' \
+    TERM INT
   "$@" &
   child=$!
-  trap 'stopped=yes; trap "" TERM INT; kill -TERM "$child"' TERM INT
+  [[ -z $stopped ]] || kill -TERM "$child"
   wait "$child" || code=$?
   if [[ -n $stopped ]]; then # the signal ended the wait, not the command
     code=0

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from flowdistill.evaluators.canvas import COLOURS, new_figure, save
 from flowdistill.evaluators.curve import log_axes
@@ -90,7 +91,8 @@ def comparison(
   """Draws a PNG: a line per method, with bars from the least seed to the most.
 
   Teachers are dashed, and their best is a thin horizontal line. The picture
-  ends where the students do: what teachers have beyond is in that line alone.
+  ends where the students do, on the right and at the top: what teachers have
+  beyond is in the table alone. Where a student ends earlier, its name says so.
 
   Args:
     path: of the PNG.
@@ -99,11 +101,9 @@ def comparison(
   """
   shown = _within_students(methods)
   lines = list(zip(shown, _styles(shown), strict=True))
-  names = [
-    (m.points[-1], f'{m.name}, {spell(m.points[-1].value)}', colour)
-    for m, (colour, _) in lines
-  ]
-  names += _teachers_best(methods, max(point.nfe for point, _, _ in names))
+  last = max(m.points[-1].nfe for m in shown)
+  names = [(m.points[-1], _name(m, last), colour) for m, (colour, _) in lines]
+  names += _teachers_best(methods, last)
   figure, ax, gap = _page([name for _, name, _ in names])
   log_axes(ax, {p.nfe for m in shown for p in m.points}, metric)
   if min(p.low for m in methods for p in m.points) <= 0:
@@ -114,6 +114,7 @@ def comparison(
     ax.axhline(point.value, color=COLOURS[0], linewidth=0.8, zorder=2)
   ax.margins(x=0.03, y=0.05)
   ax.autoscale_view()  # or the places of the names would be of other limits
+  _end_above_students(ax, shown)
   _write(ax, names, gap)
   save(figure, path)
 
@@ -121,6 +122,24 @@ def comparison(
 def spell(value: float) -> str:
   """Three digits: '0.994', '1.20', '26.2', '131'."""
   return f'{value:#.3g}'.removesuffix('.')
+
+
+def _name(method: Method, last: float) -> str:
+  """'ayf_emd, 1.15', and where it ends if that is before the last NFE."""
+  end = method.points[-1]
+  where = '' if end.nfe == last else f' at {end.nfe:.4g} NFE'
+  return f'{method.name}, {spell(end.value)}{where}'
+
+
+def _end_above_students(ax: Axes, shown: Sequence[Method]) -> None:
+  """All of the students is in sight, and where the teachers' lines end."""
+  students = [p for m in shown if not m.teacher for p in m.points]
+  if not students or ax.get_yscale() != 'log':
+    return
+  ends = [m.points[-1].high for m in shown]
+  best = [p.low for m in shown for p in m.points]
+  ax.set_ylim(min(best) / 1.1, 1.1 * max([*ends, *(p.high for p in students)]))
+  ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
 
 
 def _page(names: Sequence[str]) -> tuple[Figure, Axes, float]:
@@ -194,11 +213,13 @@ def _teachers_best(methods: Sequence[Method], nfe: float) -> list[Name]:
 
 
 def _write(ax: Axes, names: Sequence[Name], gap: float) -> None:
-  """Writes names beside the axes, `gap` apart, each tied to its point."""
+  """Writes names beside the axes, `gap` apart, tied to points at the end."""
   to_axes = ax.transData + ax.transAxes.inverted()
   wanted = [to_axes.transform((p.nfe, p.value))[1] for p, _, _ in names]
+  last = max(point.nfe for point, _, _ in names)
   for (point, name, colour), y in zip(names, spread(wanted, gap), strict=True):
-    tie = {'arrowstyle': '-', 'color': colour, 'linewidth': 0.8}
+    width = 0.8 if point.nfe == last else 0.0
+    tie = {'arrowstyle': '-', 'color': colour, 'linewidth': width}
     ax.annotate(
       name,
       (point.nfe, point.value),

@@ -117,6 +117,21 @@ def test_the_best_of_the_teachers_is_a_line_with_its_nfe(axes):
   assert len(axes(METHODS[2:]).texts) == 14
 
 
+def test_the_picture_ends_above_the_students_and_the_ends(axes):
+  poor = method('flow (teacher), euler', {1: 25.0, 8: 2.5}, teacher=True)
+  low, high = axes([poor, method('ect', {1: 2.0, 8: 1.0})]).get_ylim()
+  assert 0.8 < low < 1
+  assert 2.5 < high < 3
+
+
+def test_a_line_that_ends_earlier_says_so_and_is_not_tied(axes):
+  ax = axes([method('ect', {1: 2.0, 8: 1.0}), method('distillation', {1: 1.5})])
+  words = [text.get_text() for text in ax.texts]
+  assert words == ['ect, 1.00', 'distillation, 1.50 at 1 NFE']
+  widths = [text.arrow_patch.get_linewidth() for text in ax.texts]
+  assert widths == [0.8, 0]
+
+
 def test_teachers_alone_are_shown_in_full(axes):
   ax = axes(METHODS[:2])
   assert [len(line.get_xdata()) for line in lines_of(ax)] == [4, 1]

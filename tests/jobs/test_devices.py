@@ -56,7 +56,13 @@ def assert_as_one(one, many):
     np.testing.assert_allclose(array, theirs[name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('mesh', ['data=8', 'data=2,fsdp=2,tensor=2'])
+@pytest.mark.parametrize(
+  'mesh',
+  [
+    pytest.param('data=8', marks=pytest.mark.slow),
+    'data=2,fsdp=2,tensor=2',
+  ],
+)
 def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
   axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
   process = start(tmp_path, 8, *axes)

@@ -52,6 +52,8 @@ def stop(machine, number, *line):
     [f'{root}/launch/gpu_box.sh', *LINE, *line],
     env=machine.environment | {'READY': f'{machine.folder}/ready'},
     stderr=subprocess.DEVNULL,
+    # A shell that was started with SIGINT ignored cannot trap it.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 30
   while not (machine.folder / 'ready').exists():
