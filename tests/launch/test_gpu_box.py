@@ -49,11 +49,10 @@ def stop(machine, number, *line):
   """Starts a box, and signals it once its python or sleep has written."""
   root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
   box = subprocess.Popen(
-    [f'{root}/launch/gpu_box.sh', *LINE, *line],
+    # A shell that was started with SIGINT ignored cannot trap it.
+    ['env', '--default-signal=INT', f'{root}/launch/gpu_box.sh', *LINE, *line],
     env=machine.environment | {'READY': f'{machine.folder}/ready'},
     stderr=subprocess.DEVNULL,
-    # A shell that was started with SIGINT ignored cannot trap it.
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   deadline = time.monotonic() + 30
   while not (machine.folder / 'ready').exists():
