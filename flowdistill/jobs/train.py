@@ -208,7 +208,12 @@ def make_hooks(
         figures = flat(list(evaluate_stage(assembly, whole, step, folder)))
       write(step, figures)
     if stage.checkpoint.best:
-      saved.save(step, state, best_figure(assembly, figures))
+      try:
+        figure = best_figure(assembly, figures)
+      except ConfigError:
+        saved.save(step, state)
+        raise
+      saved.save(step, state, figure)
 
   evaluate_every = steps_of(assembly, stage.evaluation.every)
   measured = evaluate_every if stage.checkpoint.best else 0

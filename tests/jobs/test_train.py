@@ -132,6 +132,7 @@ def test_a_figure_that_nobody_measures_is_named(tmp_path):
   wrong = [BEST[-1].replace('map_1', 'map_3')]
   with pytest.raises(ConfigError, match="map_3.*' was not measured.*did you"):
     tiny.train_here(tmp_path, tiny.TOY, *BEST[:-1], *wrong)
+  assert completed_steps(tmp_path / 'distil' / 'checkpoints') == [1]
 
 
 def test_stages_take_weights_from_another_run(toy, tmp_path):
