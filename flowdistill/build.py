@@ -28,6 +28,7 @@ from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.networks.lpips import LPIPS
+from flowdistill.networks.stack import opened
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.overrides import Override
 from flowdistill.resolve import resolve
@@ -114,12 +115,15 @@ class Model:
 
 
 def make_apply(graph: Any, watch: Any = None) -> Apply:
-  """The pure function of a network; `watch(model)` sees every merged one."""
+  """The pure function of a network.
+
+  `watch(model)` sees every merged one, with each of its layers by itself.
+  """
 
   def apply(params, *args, **kwargs):
     model = nnx.merge(graph, params)
     if watch is not None:
-      watch(model)
+      watch(opened(model))
     return model(*args, **kwargs)
 
   return apply

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from flowdistill.networks.embeddings import Scalars, TimePair
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
+from flowdistill.networks.stack import Stack
 
 Array = jax.Array
 
@@ -34,6 +35,8 @@ class DiT(nnx.Module):
     max_frequency: of the time embedding, in radians.
     dtype: of the products in blocks, 'float32' or 'bfloat16'; all else, and the
       answer, is float32 (see `precision.py`).
+    remat: what of a block is computed again for the gradient, to save memory:
+      'dots', all but its large products; 'full', all; None for nothing.
     scalars: names of conditions [b], such as 'guidance', that are embedded as
       times are, with no effect until it is learnt.
     rngs: for the initial parameters alone.
@@ -56,6 +59,7 @@ class DiT(nnx.Module):
     dropout: float = 0.0,
     max_frequency: float = 16.0,
     dtype: str = 'float32',
+    remat: str | None = None,
     scalars: tuple[str, ...] = (),
     rngs: nnx.Rngs,
   ):
@@ -86,9 +90,13 @@ class DiT(nnx.Module):
     )
     self.first = nnx.Linear(size, width, rngs=rngs)
     hidden = int(width * mlp_ratio)
-    self.blocks = nnx.List(
-      Block(width, heads, hidden, dropout, dtype=products, rngs=rngs)
-      for _ in range(depth)
+    self.blocks = Stack(
+      lambda rngs: Block(
+        width, heads, hidden, dropout, dtype=products, rngs=rngs
+      ),
+      depth,
+      remat=remat,
+      rngs=rngs,
     )
     self.modulation = zero_linear(width, 2 * width, rngs=rngs)
     self.last = zero_linear(width, size, rngs=rngs)
@@ -115,11 +123,7 @@ class DiT(nnx.Module):
       e = e + self.scalars(cond)
     e = nnx.silu(e)
     h = on_rows(self.first, patchify(x_t, self.patch)) + self.position[...]
-    keys = [None] * len(self.blocks)
-    if key is not None:
-      keys = list(jax.random.split(key, len(self.blocks)))
-    for block, k in zip(self.blocks, keys, strict=True):
-      h = block(h, e, key=k)
+    h = self.blocks(h, e, key=key)
     shift, scale = jnp.split(self.modulation(e)[:, None], 2, axis=-1)
     h = on_rows(self.last, modulate(h, shift, scale))
     return unpatchify(h, self.grid, self.patch)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import jax
 from flax import nnx
+from jax.typing import DTypeLike
 
 from flowdistill.networks.embeddings import Scalars, TimePair
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
+from flowdistill.networks.stack import Stack
 
 Array = jax.Array
 
@@ -24,6 +26,8 @@ class MLP(nnx.Module):
     max_frequency: of the time embedding, in radians.
     dtype: of the products in hidden layers, 'float32' or 'bfloat16'; all else,
       and the answer, is float32 (see `precision.py`).
+    remat: what of a layer is computed again for the gradient, to save memory:
+      'dots', all but its large products; 'full', all; None for nothing.
     scalars: names of conditions [b], such as 'guidance', that are embedded as
       times are, with no effect until it is learnt.
     rngs: for the initial parameters alone.
@@ -42,6 +46,7 @@ class MLP(nnx.Module):
     dropout: float = 0.0,
     max_frequency: float = 16.0,
     dtype: str = 'float32',
+    remat: str | None = None,
     scalars: tuple[str, ...] = (),
     rngs: nnx.Rngs,
   ):
@@ -56,14 +61,13 @@ class MLP(nnx.Module):
       nnx.Embed(num_classes + 1, width, rngs=rngs) if num_classes else None
     )
     self.first = nnx.Linear(size, width, rngs=rngs)
-    self.layers = nnx.List(
-      nnx.Linear(width, width, dtype=products, rngs=rngs) for _ in range(depth)
-    )
-    self.shifts = nnx.List(
-      nnx.Linear(width, width, rngs=rngs) for _ in range(depth)
+    self.layers = Stack(
+      lambda rngs: Residual(width, dropout, dtype=products, rngs=rngs),
+      depth,
+      remat=remat,
+      rngs=rngs,
     )
     self.last = nnx.Linear(width, size, rngs=rngs)
-    self.dropout = nnx.Dropout(dropout)
     self.scalars = (
       Scalars(scalars, width, max_frequency=max_frequency, rngs=rngs)
       if scalars
@@ -86,11 +90,25 @@ class MLP(nnx.Module):
     if self.scalars is not None:
       e = e + self.scalars(cond)
     e, h = nnx.silu(e), self.first(x_t)
-    keys = [None] * len(self.layers)
-    if key is not None:
-      keys = list(jax.random.split(key, len(self.layers)))
-    for layer, shift, k in zip(self.layers, self.shifts, keys, strict=True):
-      h = h + self.dropout(
-        layer(nnx.silu(h + shift(e))), deterministic=k is None, rngs=k
-      )
-    return self.last(nnx.silu(h))
+    return self.last(nnx.silu(self.layers(h, e, key=key)))
+
+
+class Residual(nnx.Module):
+  """h plus a layer of h that e has shifted."""
+
+  def __init__(
+    self,
+    width: int,
+    dropout: float,
+    *,
+    dtype: DTypeLike | None = None,
+    rngs: nnx.Rngs,
+  ):
+    self.shift = nnx.Linear(width, width, rngs=rngs)
+    self.linear = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+    self.dropout = nnx.Dropout(dropout)
+
+  def __call__(self, h: Array, e: Array, *, key: Array | None) -> Array:
+    """h and e [b, width] -> [b, width]."""
+    new = self.linear(nnx.silu(h + self.shift(e)))
+    return h + self.dropout(new, deterministic=key is None, rngs=key)

@@ -38,7 +38,7 @@ def trained(name: str, weights=np.float32, **options: Any):
   graph, params = nnx.split(nnx.eval_shape(lambda: make(name, **options)))
 
   def drawn(path, w):
-    scale = (w.shape[0] if len(w.shape) > 1 else 4) ** -0.5
+    scale = (w.shape[-2] if len(w.shape) > 1 else 4) ** -0.5
     return (scale * rng.normal(size=w.shape)).astype(weights)
 
   return graph, changed(params, drawn)
