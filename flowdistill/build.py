@@ -201,7 +201,8 @@ def build_trained(stage: Stage, source: Source) -> Trained:
     )
     for name, spec in stage.ema.items()
   }
-  return Trained('student', stage.objective, tx, emas)
+  dtypes = {name: spec.dtype for name, spec in stage.ema.items()}
+  return Trained('student', stage.objective, tx, emas, dtypes)
 
 
 def total_steps(stage: Stage, source: Source) -> int:

@@ -76,7 +76,7 @@ def origin_state(
     )
   with _named(where):
     spec = earlier.get(name) or _load_spec(origin, workdir)
-    stage = build.bind_stage(spec)
+    stage = build.bind_stage(origins.network_of(spec, origin))
     source = stage.dataset()
     state = build.abstract_state(stage, source)
     return build.build_model(stage, source), state, source
@@ -181,6 +181,8 @@ def _check_start(
 ) -> None:
   if stage.init_from is not None:
     key = join(where, 'init_from')
+    if stage.init_from.dtype != Origin.dtype:
+      raise ConfigError(f'config.{key}.dtype has an effect on frozen alone')
     weights = _weights(stage.init_from, load(stage.init_from, key)[1], key)
     fresh = state.roles['student'].params
     if not stage.init_from.matching:
@@ -232,7 +234,7 @@ def _perceptual(origin: Origin, where: str) -> tuple[Model, Any]:
   with _named(where):
     build.read_perceptual(origin.source)
   model = build.build_perceptual()
-  return model, model.params
+  return model, origins.kept_shapes(model.params, origin)
 
 
 def _describe(source: Source) -> str:
@@ -241,7 +243,7 @@ def _describe(source: Source) -> str:
 
 def _weights(origin: Origin, state: TrainState, where: str) -> Any:
   with _named(where):
-    return origins.weights_of(state, origin)[1]
+    return origins.abstract_weights(state, origin)
 
 
 def _check_roles(

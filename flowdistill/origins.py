@@ -14,6 +14,7 @@ from flowdistill.build import Model
 from flowdistill.config import ONE_STAGE
 from flowdistill.stage import Origin, Stage
 from flowdistill.training import checkpoint
+from flowdistill.training.rounding import kept
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import MAIN, Params, RoleState, TrainState
 
@@ -38,6 +39,24 @@ def weights_of(state: TrainState, origin: Origin) -> tuple[str, Params]:
       f'{bind.suggest(name, choices)}'
     )
   return name, role.emas[name]
+
+
+def abstract_weights(state: TrainState, origin: Origin) -> Params:
+  """The weights that `load_weights` returns for an origin, by shapes."""
+  return kept_shapes(weights_of(state, origin)[1], origin)
+
+
+def kept_shapes(weights: Params, origin: Origin) -> Params:
+  """Weights by shapes, of the dtype that an origin asks for."""
+  return jax.eval_shape(lambda x: kept(x, origin.dtype), weights)
+
+
+def network_of(spec: Spec, origin: Origin) -> Spec:
+  """A stage's config with its network as an origin asks for it."""
+  network = spec['network']
+  if origin.dtype == Origin.dtype or 'dtype' not in network:
+    return spec
+  return {**spec, 'network': {**network, 'dtype': origin.dtype}}
 
 
 def matching(fresh: Params, given: Params) -> dict[str, Any]:
@@ -145,6 +164,8 @@ def load_weights(
 ) -> Trainee:
   """Reads the weights that an origin names, and nothing else, from disk.
 
+  They are of the origin's dtype, whatever they were kept in.
+
   With a layout they lie as its rules say, else on the first device.
 
   Raises:
@@ -153,10 +174,10 @@ def load_weights(
   if build.is_file(origin.source):
     params = build.read_perceptual(origin.source)
     where = layout.shardings(params) if layout else None
-    params = jax.device_put(params, where)
+    params = kept(jax.device_put(params, where), origin.dtype)
     return Trainee(build.build_perceptual(), params, None, 0)
   folder = folder_of(origin, workdir)
-  stage = build.bind_stage(load_spec(folder))
+  stage = build.bind_stage(network_of(load_spec(folder), origin))
   source = stage.dataset()
   state = build.abstract_state(stage, source)
   name, weights = weights_of(state, origin)
@@ -172,4 +193,5 @@ def load_weights(
   step = checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
   role = found['roles']['student']
   params = role.params if name == 'params' else role.emas[name]
+  params = kept(params, origin.dtype)
   return Trainee(build.build_model(stage, source), params, stage, step)

@@ -12,6 +12,7 @@ from flowdistill.objectives.roles import PERCEPTUAL
 from flowdistill.training.ema import Ema
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
+from flowdistill.training.rounding import check_kept
 from flowdistill.training.sharding import AXES, RULES, TACTICS
 from flowdistill.training.state import MAIN
 
@@ -77,11 +78,15 @@ class Origin:
       for the raw parameters, or the name of an EMA.
     matching: of `init_from` alone, to take the arrays that are there with the
       same name and shape, and leave the others as they are initialised.
+    dtype: of `frozen` alone, what the weights are kept in, 'float32' or
+      'bfloat16': then they take half the bytes, and the large products of the
+      network are made in bfloat16 too.
   """
 
   source: str
   weights: str = 'ema'
   matching: bool = False
+  dtype: str = 'float32'
 
   @classmethod
   def of(cls, value: Any) -> 'Origin':
@@ -99,6 +104,7 @@ class Origin:
       raise ValueError(f'{value!r}: source and weights are strings, not empty')
     if not isinstance(made.matching, bool):
       raise ValueError(f'{value!r}: matching is True or False')
+    check_kept(made.dtype)
     return made
 
 

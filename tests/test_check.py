@@ -94,6 +94,15 @@ def test_it_says_what_is_missing(overrides, message):
     checked(GUIDED, *overrides)
 
 
+def test_first_weights_are_always_whole():
+  half = "init_from={'source': 'stage:flow', 'dtype': 'bfloat16'}"
+  with pytest.raises(ConfigError, match='init_from.dtype has an effect on fro'):
+    checked(GUIDED, DISTIL + half)
+  wrong = half.replace('bfloat16', 'half')
+  with pytest.raises(ConfigError, match="init_from: dtype = 'half' must be"):
+    checked(GUIDED, DISTIL + wrong)
+
+
 def test_a_fixed_scale_need_not_be_told():
   fixed = ['objective.guidance.name=fixed', *PLAIN]
   checked(GUIDED, *(DISTIL + text for text in fixed))

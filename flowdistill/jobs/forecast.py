@@ -91,12 +91,12 @@ def _networks(
   for role, origin in stage.frozen.items():
     if role == PERCEPTUAL:
       model = build.build_perceptual()
-      found[role] = model, model.params
+      found[role] = model, origins.kept_shapes(model.params, origin)
       continue
     model, state, _ = check.origin_state(
       origin, f'frozen.{role}', stages=earlier, workdir=workdir
     )
-    found[role] = model, origins.weights_of(state, origin)[1]
+    found[role] = model, origins.abstract_weights(state, origin)
   return found
 
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowdistill.training.lengths import Length
+from flowdistill.training.rounding import KEPT, by_chance, check_kept
 
 Array = jax.Array
 HALF_LIFE, RAMP = Length(images=500_000), 0.05
@@ -43,6 +44,8 @@ class Ema:
       network, as autoguidance asks for. None for never.
     decay: d per step in [0, 1), with its warm-up, in place of a half-life and a
       ramp; None for these.
+    dtype: what it is kept in, 'float32' or 'bfloat16'; the latter is half as
+      large, and is rounded by chance (see `rounding.py`).
 
   Raises:
     ValueError: if a value is out of range, or without effect.
@@ -52,8 +55,10 @@ class Ema:
   ramp: float | None = RAMP
   until: Length | None = None
   decay: float | None = None
+  dtype: str = 'float32'
 
   def __post_init__(self) -> None:
+    check_kept(self.dtype)
     if self.half_life.to_steps(1, 1) < 1:
       raise ValueError(f'half_life is {self.half_life}; it is above 0')
     if self.ramp is not None and not 0 < self.ramp < float('inf'):
@@ -105,9 +110,9 @@ def warm_decays(decay: float, steps: int) -> np.ndarray:
   return table
 
 
-def init_ema(params: Any) -> Any:
-  """A float32 copy of a tree of parameters, in buffers of its own."""
-  return jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
+def init_ema(params: Any, dtype: str = 'float32') -> Any:
+  """A copy of a tree of parameters, in buffers of its own."""
+  return jax.tree.map(lambda p: jnp.array(p, KEPT[dtype]), params)
 
 
 def advance(
@@ -135,14 +140,35 @@ def advance(
   d = decay(step, half_life, ramp)
   if warm is not None:
     d = jnp.asarray(warm)[jnp.minimum(step, len(warm) - 1)]
-  new = update(ema, params, d)
+  new = update(ema, params, d, jax.random.fold_in(jax.random.key(0), step))
   if until is None:
     return new
   return jax.tree.map(lambda a, b: jnp.where(step < until, a, b), new, ema)
 
 
-def update(ema: Any, params: Any, decay: Array | float) -> Any:
-  """p + d (ema − p): exactly the parameters at d = 0, and at a fixed point."""
-  return jax.tree.map(
-    lambda e, p: (p + decay * (e - p)).astype(e.dtype), ema, params
-  )
+def update(
+  ema: Any, params: Any, decay: Array | float, key: Array | None = None
+) -> Any:
+  """p + d (ema − p): exactly the parameters at d = 0, and at a fixed point.
+
+  With a key, an average in bfloat16 is rounded by chance, not to the nearest.
+  """
+  leaves, tree = jax.tree.flatten(ema)
+  keys = [None] * len(leaves)
+  if key is not None:
+    keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
+  new = [
+    _moved(e, p, decay, own)
+    for e, p, own in zip(leaves, jax.tree.leaves(params), keys, strict=True)
+  ]
+  return jax.tree.unflatten(tree, new)
+
+
+def _moved(
+  e: Array, p: Array, decay: Array | float, key: Array | None
+) -> Array:
+  wide = e.astype(jnp.promote_types(e.dtype, jnp.float32))
+  new = p + decay * (wide - p)
+  if key is None or e.dtype != jnp.bfloat16:
+    return new.astype(e.dtype)
+  return by_chance(new, key)

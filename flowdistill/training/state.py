@@ -66,13 +66,14 @@ class Trained:
   """How one role learns: its loss, its optimiser, its EMAs by name.
 
   `emas[name](step, ema, params)` is the EMA after the step that comes after
-  `step` others.
+  `step` others, `dtypes[name]` what it is kept in, float32 if not said.
   """
 
   role: str
   loss: Callable[[Roles, Batch, Array, Array], tuple[Array, Metrics]]
   tx: optax.GradientTransformation
   emas: Mapping[str, Callable[[Array, Params, Params], Params]]
+  dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def init_state(
@@ -83,7 +84,10 @@ def init_state(
     t.role: RoleState(
       params[t.role],
       t.tx.init(params[t.role]),
-      {name: init_ema(params[t.role]) for name in t.emas},
+      {
+        name: init_ema(params[t.role], t.dtypes.get(name, 'float32'))
+        for name in t.emas
+      },
     )
     for t in trained
   }

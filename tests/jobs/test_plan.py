@@ -167,11 +167,11 @@ def test_the_largest_arrays():
   sizes = [row['bytes'] for row in rows]
   assert sizes == sorted(sizes, reverse=True)
   first = rows[0]
-  assert first['path'] == 'blocks.0.modulation.kernel'
-  assert (first['shape'], first['cut']) == ([64, 384], 'fsdp')
+  assert first['path'] == 'blocks.each.modulation.kernel'
+  assert (first['shape'], first['cut']) == ([1, 64, 384], 'fsdp')
   cuts = {row['path']: row['cut'] for row in rows}
-  assert cuts['blocks.0.up.kernel'] == 'fsdp, tensor'
-  assert cuts['blocks.0.down.kernel'] == 'tensor, fsdp'
+  assert cuts['blocks.each.up.kernel'] == 'fsdp, tensor'
+  assert cuts['blocks.each.down.kernel'] == 'tensor, fsdp'
 
 
 def test_an_estimate_by_hand():
@@ -219,3 +219,19 @@ def test_human_units(number, unit, expected):
 def test_durations():
   found = [plan.duration(x) for x in (0.5, 90, 130, 9000, 200000)]
   assert found == ['500 ms', '90 s', '2.17 min', '2.5 h', '2.31 days']
+
+
+def test_bfloat16_halves_averages_and_frozen_weights():
+  half = (
+    "stages.distil.ema.main.dtype='bfloat16'",
+    "stages.distil.frozen.teacher={'source': 'stage:flow','dtype': 'bfloat16'}",
+  )
+  whole, halved = (
+    planned('distil', *overrides, source=tiny.TOY, devices=1)[
+      'bytes_per_device'
+    ]
+    for overrides in ((), half)
+  )
+  assert halved['ema'] == whole['ema'] / 2
+  assert halved['frozen'] == whole['frozen'] / 2
+  assert halved['parameters'] == whole['parameters']

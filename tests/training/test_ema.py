@@ -74,6 +74,42 @@ def test_averages_are_float32():
   assert 1.5 < average['w'][0] < 1.5 + 2**-8
 
 
+def far(dtype, steps, key=True):
+  """The mean of an average that goes from 1 to a constant 2, d = 0.999."""
+  target = {'w': jnp.full(4096, 2.0)}
+
+  def one(step, average):
+    own = jax.random.fold_in(jax.random.key(0), step) if key else None
+    return ema.update(average, target, 0.999, own)
+
+  start = ema.init_ema({'w': jnp.ones(4096)}, dtype)
+  end = jax.jit(lambda: jax.lax.fori_loop(0, steps, one, start))()
+  assert end['w'].dtype == jnp.dtype(dtype)
+  return float(jnp.mean(end['w'].astype(jnp.float32)))
+
+
+def test_an_average_in_bfloat16_goes_where_that_in_float32_goes():
+  """Rounded to the nearest it would not: a step is less than half a digit."""
+  for steps in (100, 1000):
+    exact = 2 - 0.999**steps
+    assert far('float32', steps) == pytest.approx(exact, rel=1e-4)
+    assert far('bfloat16', steps) == pytest.approx(exact, abs=1e-3)
+    assert far('bfloat16', steps, key=False) == 1.0
+
+
+def test_every_array_and_every_step_have_a_chance_of_their_own():
+  options = {'half_life': 500, 'ramp': None, 'until': None}
+  start = ema.init_ema({n: jnp.ones(99) for n in 'ab'}, 'bfloat16')
+  target = {n: jnp.full(99, 2.0) for n in 'ab'}
+  first, second = (
+    ema.advance(jnp.int32(k), start, target, **options) for k in (1, 2)
+  )
+  again = ema.advance(jnp.int32(1), start, target, **options)
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+  assert np.any(np.asarray(first['a'] != first['b']))
+  assert np.any(np.asarray(first['a'] != second['a']))
+
+
 def kappas(decay, n):
   """The recursion of TwinFlow's teacher, as it is written."""
   k, seen = 0.0, []
@@ -129,6 +165,8 @@ def test_a_half_life_has_no_table():
 
 
 def test_options():
+  with pytest.raises(ValueError, match="dtype = 'int8' must be one of 'float"):
+    Ema(dtype='int8')
   assert Ema().ramp == 0.05
   assert Ema(half_life=Length(steps=3), ramp=None).ramp is None
   for ramp in (0.0, -1.0, float('nan'), float('inf')):
