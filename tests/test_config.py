@@ -64,6 +64,7 @@ def test_a_config_without_stages_is_one(load):
     'dropout': 0.0,
     'max_frequency': 16.0,
     'dtype': 'float32',
+    'remat': None,
     'scalars': (),
   }
   assert spec['log'] == {'every': {'steps': 50}}

@@ -28,6 +28,7 @@ from flowdistill.training.program import (
   ELEMENTWISE,
   Operation,
   Program,
+  alive,
   nbytes,
   unique,
 )
@@ -70,7 +71,7 @@ def step_peak(
   whole = [nbytes(x) for x in jax.tree.leaves(state)]
   kept = [nbytes(x) for x in jax.tree.leaves(state if held is None else held)]
   jaxpr = jax.make_jaxpr(step)(state, *rest)
-  return _peak(Program(jaxpr), kept, sum(kept) / sum(whole))
+  return _peak(Program(alive(jaxpr)), kept, sum(kept) / sum(whole))
 
 
 def _peak(

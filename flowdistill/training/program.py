@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jax.extend.core import Literal
+from jax.interpreters import partial_eval
 
 from flowdistill.training.cost import bodies
 
@@ -140,6 +141,17 @@ class Program:
       if leads:
         found.append(dataclasses.replace(operation, leads=leads))
     return found[::-1]
+
+
+def alive(jaxpr: Any) -> Any:
+  """What of a jaxpr leads to a result, also within scans.
+
+  Much of what the gradient of a scan could read is never read, and the
+  compiler does not make it.
+  """
+  inner = opened(jaxpr)
+  wanted = [True] * len(inner.outvars)
+  return partial_eval.dce_jaxpr(inner, wanted, instantiate=True)[0]
 
 
 def opened(jaxpr: Any) -> Any:

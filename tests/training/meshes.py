@@ -6,6 +6,7 @@ prints, for every mesh (data x fsdp x tensor), the largest differences relative
 to the largest number of an array, and how many arrays were really cut.
 """
 
+import functools
 import json
 import sys
 
@@ -43,9 +44,9 @@ class Conv(nnx.Module):
     return self.down(nnx.silu(h))
 
 
-def dit(shape, num_classes, *, rngs):
+def dit(shape, num_classes, *, rngs, depth=2, remat=None):
   """No array is zero, so that no gradient is."""
-  model = DiT(shape, num_classes, width=64, depth=2, rngs=rngs)
+  model = DiT(shape, num_classes, width=64, depth=depth, remat=remat, rngs=rngs)
   graph, params = nnx.split(model)
   keys = iter(jax.random.split(jax.random.key(1), 200))
   return nnx.merge(
@@ -56,9 +57,16 @@ def dit(shape, num_classes, *, rngs):
   )
 
 
+MAKE = {
+  'dit': dit,
+  'scan': functools.partial(dit, depth=6, remat='full'),
+  'conv': Conv,
+}
+
+
 def problem(network, name):
   """(value and gradient of (params, frozen, batch), its arguments)."""
-  make = {'dit': dit, 'conv': Conv}[network]
+  make = MAKE[network]
   graph, params = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(0)))
   _, other = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(2)))
   apply, objective = make_apply(graph), OBJECTIVES[name]

@@ -112,15 +112,17 @@ def compared(network, objective, *meshes):
   return [json.loads(line) for line in out.splitlines()]
 
 
-@pytest.mark.parametrize('network', ['dit', 'conv'])
+@pytest.mark.parametrize(
+  'network', ['scan', 'conv', pytest.param('dit', marks=pytest.mark.slow)]
+)
 def test_loss_and_gradients_are_those_of_one_device(network):
-  """Of guided AYF-EMD, through jax.jvp."""
+  """Of guided AYF-EMD, through jax.jvp; 'scan' is a DiT whose blocks are."""
   every, *cut = compared(network, 'ayf_emd', '8x1x1', '1x8x1', '4x2x1', '2x2x2')
   assert every['cut'] == 0
   for found in [every, *cut]:
     assert found['loss'] < 1e-5
     assert found['grads'] < 1e-5
-  assert min(found['cut'] for found in cut) >= (10 if network == 'dit' else 1)
+  assert min(found['cut'] for found in cut) >= (1 if network == 'conv' else 10)
 
 
 @pytest.mark.slow
