@@ -132,6 +132,7 @@ def test_images_are_within_15_percent():
 
 MEAN_FLOW = 'stages.flow.objective=mean_flow'
 LARGER = ('dataset.name=blank', 'network.width=256', 'network.depth=6')
+DEEP = ('network.depth=24',)
 WIDE = ('network.width=512', 'network.depth=4', 'train.batch_size=4')
 
 
@@ -145,6 +146,9 @@ WIDE = ('network.width=512', 'network.depth=4', 'train.batch_size=4')
     ('flow', ('train.batch_size=32',)),
     ('flow', WIDE),
     ('distil', WIDE),
+    ('distil', DEEP),
+    ('distil', (*DEEP, 'network.remat=dots')),
+    ('distil', (*DEEP, 'network.remat=full')),
     ('flow', (*LARGER, 'network.patch=4', 'train.batch_size=32')),
     ('distil', (*LARGER, 'network.patch=4', 'train.batch_size=32')),
     ('flow', (*LARGER, MEAN_FLOW, 'network.patch=4', 'train.batch_size=32')),
