@@ -38,6 +38,11 @@ class Source:
         f'needs arrays {expected}, all of one length above 0, got {found}'
       )
 
+  @property
+  def labels(self) -> np.ndarray | None:
+    """int32 [n], None without classes."""
+    return self.arrays['label'] if self.num_classes else None
+
   def __len__(self) -> int:
     return len(self.arrays['x0'])
 

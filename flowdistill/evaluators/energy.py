@@ -4,7 +4,13 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.signature import (
+  Data,
+  Features,
+  Models,
+  Row,
+  real_examples,
+)
 from flowdistill.evaluators.sweep import (
   SWEEP,
   Cell,
@@ -30,7 +36,7 @@ def energy(
 
   Args:
     models: role -> model.
-    source: the real examples, of which the first `samples` are compared.
+    source: the real examples, of which at most `samples` are compared.
     features: unused, every evaluator takes it.
     folder: unused as well.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
@@ -49,7 +55,7 @@ def energy(
 def _rows(
   models: Models, source: Data, todo: list[Cell], samples: int, seed: int
 ) -> Iterator[Row]:
-  real = source.arrays['x0'][:samples]
+  real = real_examples(source, samples)
   cond = conditions(source, samples)
   for cell in todo:
     drawn, x, ms = draw_timed(models, cell, samples, cond, seed)

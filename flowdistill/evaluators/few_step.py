@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.curve import curve
-from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.signature import (
+  Data,
+  Features,
+  Models,
+  Row,
+  real_examples,
+)
 from flowdistill.evaluators.sweep import (
   SWEEP,
   Cell,
@@ -18,6 +24,8 @@ from flowdistill.evaluators.sweep import (
 )
 from flowdistill.metrics.frechet import Moments, frechet_distance, moments
 from flowdistill.metrics.neighbours import memorised
+
+REAL = 10_000
 
 
 def few_step(
@@ -34,8 +42,9 @@ def few_step(
   """Yields a row per entry of the sweep; at the end draws the curve.
 
   Every model is given the labels of the data, and is measured against all of
-  the data: `frechet_<features>`, `accuracy` (share of samples that the feature
-  network takes for the class that was asked for), `memorised` (see
+  the data, or 10 000 examples spread over it if it has more:
+  `frechet_<features>`, `accuracy` (share of samples that the feature network
+  takes for the class that was asked for), `memorised` (see
   `metrics/neighbours.py`; fresh data has 0.5) and `ms_per_image`.
 
   Args:
@@ -71,7 +80,8 @@ def _rows(
   samples: int,
   seed: int,
 ) -> Iterator[Row]:
-  real = moments(features(source.arrays['x0'])[0])
+  training = real_examples(source, REAL)
+  real = moments(features(training)[0])
   cond = conditions(source, samples)
   rows = []
   for cell in todo:
@@ -80,7 +90,7 @@ def _rows(
       **drawn.row(),
       'samples': samples,
       'seed': seed,
-      **_figures(x, cond, source, features, real),
+      **_figures(x, cond, training, features, real),
       'ms_per_image': ms,
     }
     rows.append(row)
@@ -91,7 +101,7 @@ def _rows(
 def _figures(
   x: np.ndarray,
   cond: dict[str, np.ndarray],
-  source: Data,
+  training: np.ndarray,
   features: Features,
   real: Moments,
 ) -> Row:
@@ -100,4 +110,4 @@ def _figures(
   if 'label' in cond:
     right = np.argmax(logits, axis=-1) == cond['label']
     figures['accuracy'] = float(np.mean(right))
-  return {**figures, 'memorised': memorised(x, source.arrays['x0'])}
+  return {**figures, 'memorised': memorised(x, training)}

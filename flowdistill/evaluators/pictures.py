@@ -8,7 +8,13 @@ import numpy as np
 
 from flowdistill.evaluators.mosaic import side_by_side
 from flowdistill.evaluators.scatter import scatter
-from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.signature import (
+  Data,
+  Features,
+  Models,
+  Row,
+  real_examples,
+)
 from flowdistill.evaluators.sweep import SWEEP, Cell, cells, draw
 
 COLUMNS, POINTS = 10, 2000
@@ -61,7 +67,7 @@ def _draw(
   cond = {'label': label} if source.num_classes else {}
   drawn = [draw(models, cell, n, cond, seed) for cell in todo]
   if len(source.shape) == 1:
-    scatter(path, drawn, source.arrays['x0'][:POINTS])
+    scatter(path, drawn, real_examples(source, POINTS))
   else:
     headings = [str(k) for k in cond.get('label', ())]
     side_by_side(path, drawn, headings=headings)

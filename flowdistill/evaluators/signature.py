@@ -52,14 +52,26 @@ Models = Mapping[str, Model]
 
 
 class Data(Protocol):
-  """The real examples: `x0` float32 [n, *shape], with classes `label` [n]."""
+  """The real examples; `source[index [b]]` has `x0` float32 [b, *shape].
+
+  With classes it has `label` too, and `labels` are those of all of them, int32
+  [n]; without, that is None.
+  """
 
   @property
   def shape(self) -> tuple[int, ...]: ...
   @property
   def num_classes(self) -> int: ...
   @property
-  def arrays(self) -> Mapping[str, np.ndarray]: ...
+  def labels(self) -> np.ndarray | None: ...
+  def __len__(self) -> int: ...
+  def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
+
+
+def real_examples(source: Data, most: int) -> np.ndarray:
+  """x0 [m, *shape] of as many examples, spread evenly over all of them."""
+  m = min(most, len(source))
+  return source[np.arange(m) * len(source) // m]['x0']
 
 
 class Features(Protocol):

@@ -20,14 +20,14 @@ def states(
     x_t float32 [n, ...] and name -> array [n].
   """
   generator = np.random.default_rng(seed)
-  real = source.arrays['x0']
-  index = generator.integers(len(real), size=len(t))
+  index = generator.integers(len(source), size=len(t))
+  real = source[index]
   x1 = generator.standard_normal((len(t), *source.shape), np.float32)
-  x_t = real[index] + expand(t, x1) * (x1 - real[index])
+  x_t = real['x0'] + expand(t, x1) * (x1 - real['x0'])
   told = {'guidance': guidance, 'guidance_low': 0.0, 'guidance_high': 1.0}
   cond = {k: np.full(len(t), v, np.float32) for k, v in told.items()}
   if source.num_classes:
-    cond['label'] = source.arrays['label'][index]
+    cond['label'] = real['label']
   return x_t.astype(np.float32), cond
 
 

@@ -136,9 +136,9 @@ def places(todo: Sequence[Cell]) -> list[tuple[int, int]]:
 
 def conditions(source: Data, n: int) -> dict[str, np.ndarray]:
   """The labels of the data, over and over: its balance of classes, [n]."""
-  if not source.num_classes:
+  if source.labels is None:
     return {}
-  return {'label': np.resize(source.arrays['label'], n)}
+  return {'label': np.resize(source.labels, n)}
 
 
 def draw(

@@ -17,6 +17,16 @@ class Data:
   num_classes: int
   arrays: dict[str, np.ndarray]
 
+  @property
+  def labels(self):
+    return self.arrays.get('label')
+
+  def __len__(self):
+    return len(self.arrays['x0'])
+
+  def __getitem__(self, index):
+    return {name: array[index] for name, array in self.arrays.items()}
+
 
 def digits():
   found = load_digits()
