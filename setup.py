@@ -20,6 +20,7 @@ INSTALL = [
   'safetensors>=0.6.2,<0.9',
   'scikit-learn>=1.5,<2',
   'matplotlib>=3.9,<4',
+  'pillow>=11,<14',
   'tensorboardX>=2.6.4,<3',
   'rich>=14,<16',
   'tqdm>=4.66,<5',

@@ -120,6 +120,8 @@ def _check_effects(stage: Stage, source: Source, where: str) -> None:
   given, why = stage.evaluation, {}
   if not source.num_classes and stage.train.drop_cond:
     why['train.drop_cond'] = 'this data set has no conditions to drop'
+  if len(source.shape) != 3 and stage.train.flip:
+    why['train.flip'] = 'these examples are no images'
   if not stage.evaluators and given.every is not None:
     why['evaluation.every'] = 'there are no evaluators'
   if not stage.evaluators and given.features is not None:

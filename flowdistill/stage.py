@@ -116,6 +116,8 @@ class Train:
     steps, images, epochs: the length of the stage; exactly one is given.
     batch_size: examples in a step, over all devices of all hosts.
     drop_cond: share of examples that are trained without their condition.
+    flip: whether every other example, by chance, is turned left to right, and
+      with it the noise that it is paired with.
   """
 
   steps: int | None = None
@@ -123,6 +125,7 @@ class Train:
   epochs: float | None = None
   batch_size: int = 128
   drop_cond: float = 0.0
+  flip: bool = False
 
   def __post_init__(self) -> None:
     if self.batch_size < 1:

@@ -269,6 +269,9 @@ LENGTHS = {
   ),
 }
 EFFECTS = {
+  '--config.train.flip=True': (
+    'config.train.flip has no effect: these examples are no images'
+  ),
   '--config.train.drop_cond=0.5': (
     'config.train.drop_cond has no effect: this data set has no conditions'
   ),

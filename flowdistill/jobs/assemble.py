@@ -101,6 +101,7 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
     [assembly.trained],
     {role: model.apply for role, model in assembly.models.items()},
     drop_cond=assembly.stage.train.drop_cond,
+    flip=assembly.stage.train.flip,
   )
   layout = assembly.layout
   kept = layout.shardings(abstract_state(assembly))

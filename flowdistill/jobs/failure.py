@@ -63,6 +63,7 @@ def replay(assembly: Assembly) -> str:
     watch,
     kinds,
     stage.train.drop_cond,
+    stage.train.flip,
   )
   return f'step {step}: the first that is not finite is {where}'
 

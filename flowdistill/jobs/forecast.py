@@ -72,6 +72,7 @@ def draft(
     [build.build_trained(stage, source)],
     {**applies, 'student': student.apply},
     drop_cond=stage.train.drop_cond,
+    flip=stage.train.flip,
   )
   return Draft(
     stage=stage,

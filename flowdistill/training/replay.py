@@ -100,6 +100,7 @@ def first_not_finite(
   watch: Watch,
   kinds: set[type],
   drop_cond: float,
+  flip: bool,
 ) -> str:
   """Runs a step again and says where it first leaves the finite numbers.
 
@@ -108,7 +109,7 @@ def first_not_finite(
     finite, the loss or the first parameter whose gradient is not.
   """
   state = dataclasses.replace(state, finite=jnp.array(True))
-  batch, keys = prepare(state, batch, key, drop_cond)
+  batch, keys = prepare(state, batch, key, drop_cond, flip)
   with watching(watch, kinds):
     loss, grads, _ = jax.jit(
       lambda state, frozen, batch: gradients(

@@ -99,6 +99,7 @@ def make_train_step(
   applies: Mapping[str, Apply],
   *,
   drop_cond: float = 0.0,
+  flip: bool = False,
 ) -> Callable[
   [TrainState, Mapping[str, Params], Batch, Array], tuple[TrainState, Metrics]
 ]:
@@ -112,10 +113,11 @@ def make_train_step(
     trained: the roles that learn.
     applies: role -> apply, of all roles, trained and frozen.
     drop_cond: share of examples whose `cond` becomes `null`.
+    flip: whether every other image is turned left to right.
   """
 
   def train_step(state, frozen, batch, key):
-    batch, keys = prepare(state, batch, key, drop_cond)
+    batch, keys = prepare(state, batch, key, drop_cond, flip)
     grads, metrics, finite = {}, {}, state.finite
     for t in trained:
       loss, grads[t.role], extra = gradients(
@@ -135,12 +137,14 @@ def make_train_step(
 
 
 def prepare(
-  state: TrainState, batch: Batch, key: Array, drop_cond: float
+  state: TrainState, batch: Batch, key: Array, drop_cond: float, flip: bool
 ) -> tuple[Batch, tuple[Array, Array]]:
   """The prelude of a step: its batch, and the objective's and dropout's key."""
   drop, objective, dropout = jax.random.split(
     jax.random.fold_in(key, state.step), 3
   )
+  if flip:
+    batch = flip_images(batch, jax.random.fold_in(drop, 1))
   return drop_conditions(batch, drop, drop_cond), (objective, dropout)
 
 
@@ -228,6 +232,19 @@ def drop_conditions(batch: Batch, key: Array, rate: float) -> Batch:
 
   cond = jax.tree.map(choose, batch['cond'], batch['null'])
   return {**batch, 'cond': cond}
+
+
+def flip_images(batch: Batch, key: Array) -> Batch:
+  """Turns half of the examples left to right, all images of one or none."""
+  turned = jax.random.bernoulli(key, shape=batch['x0'].shape[:1])
+
+  def turn(x):
+    if jnp.ndim(x) != 4:
+      return x
+    return jnp.where(turned[:, None, None, None], x[:, :, ::-1], x)
+
+  images = {k: turn(v) for k, v in batch.items() if k not in ('cond', 'null')}
+  return {**batch, **images}
 
 
 def all_finite(tree: Any) -> Array:

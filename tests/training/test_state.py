@@ -13,6 +13,7 @@ from flowdistill.training import ema
 from flowdistill.training.state import (
   Trained,
   drop_conditions,
+  flip_images,
   init_state,
   make_train_step,
 )
@@ -119,6 +120,47 @@ def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is():
   _, metrics = step(init_state([student(root)], params()), {}, BATCH, KEY)
   assert float(metrics['loss']) == 0.0
   assert not bool(metrics['finite'])
+
+
+def test_an_image_is_turned_with_the_noise_it_is_paired_with():
+  """One coin per example, about as often heads as tails, and by the key."""
+  rng = np.random.default_rng(0)
+  x0, x1 = rng.normal(size=(2, 400, 3, 5, 2)).astype(np.float32)
+  batch = {'x0': x0, 'x1': x1, 'seed': np.arange(400), 'cond': {}, 'null': {}}
+  flipped, again, other = (
+    flip_images(batch, jax.random.key(k)) for k in (0, 0, 1)
+  )
+  turned = np.array(
+    [
+      np.array_equal(a, b[:, ::-1])
+      for a, b in zip(flipped['x0'], x0, strict=True)
+    ]
+  )
+  assert 150 < turned.sum() < 250
+  for name, before in (('x0', x0), ('x1', x1)):
+    expected = np.where(turned[:, None, None, None], before[:, :, ::-1], before)
+    np.testing.assert_array_equal(flipped[name], expected)
+    np.testing.assert_array_equal(again[name], expected)
+  np.testing.assert_array_equal(flipped['seed'], batch['seed'])
+  assert np.any(other['x0'] != flipped['x0'])
+
+
+def test_a_step_turns_images_if_asked():
+  seen = []
+
+  def look(nets, batch, key, step):
+    seen.append(batch['x0'])
+    return jnp.zeros(6), {}
+
+  x0 = np.arange(6 * 2 * 2, dtype=np.float32).reshape(6, 2, 2, 1)
+  for flip in (False, True):
+    trained = student(look)
+    step = make_train_step([trained], {'student': apply}, flip=flip)
+    state = init_state([trained], params())
+    step(state, {}, {**BATCH, 'x0': x0}, KEY)
+  np.testing.assert_array_equal(seen[0], x0)
+  turned = np.any(np.asarray(seen[1]) != x0, axis=(1, 2, 3))
+  assert 0 < turned.sum() < 6
 
 
 def test_emas_are_updated_by_name_after_the_optimiser():

@@ -1,0 +1,219 @@
+"""Folders and archives of pictures, whole and broken."""
+
+import logging
+import pathlib
+import tarfile
+import zipfile
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from flowdistill.datasets.folder import folder
+from flowdistill.datasets.images import to_unit
+from flowdistill.datasets.pipeline import make_batches
+
+SIZE = 4
+
+
+def pixels(k):
+  return np.random.default_rng(k).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+
+
+def write(path, k):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  PIL.Image.fromarray(pixels(k)).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+  """12 pictures in two classes, one of them in a folder of its own."""
+  path = tmp_path / 'pictures'
+  for k in range(12):
+    deep = 'deep/' if k == 5 else ''
+    write(path / f'{"ab"[k % 2]}/{deep}{k:02d}.PNG', k)
+  (path / 'a' / 'notes.txt').write_text('no picture')
+  write(path / 'a' / '.hidden.png', 99)
+  return path
+
+
+def opened(path, **options):
+  return folder(path=str(path), size=SIZE, **options)
+
+
+def number(name):
+  return int(pathlib.PurePath(name).stem)
+
+
+def test_every_picture_is_found_in_the_order_of_names(pictures):
+  source = opened(pictures)
+  assert source.names == sorted(source.names)
+  assert sorted(map(number, source.names)) == list(range(12))
+  assert 'b/deep/05.PNG' in source.names
+  assert (source.shape, source.num_classes) == ((SIZE, SIZE, 3), 0)
+  batch = source[np.arange(12)]
+  assert set(batch) == {'x0'}
+  for name, x in zip(source.names, batch['x0'], strict=True):
+    np.testing.assert_array_equal(x, to_unit(pixels(number(name))))
+  np.testing.assert_array_equal(source[3]['x0'], batch['x0'][3])
+
+
+def test_classes_are_the_first_folders(pictures):
+  source = opened(pictures, by_class=True)
+  assert source.num_classes == 2
+  batch = source[np.arange(12)]
+  np.testing.assert_array_equal(batch['label'], source.labels)
+  assert batch['label'].dtype == np.int32
+  for name, label in zip(source.names, source.labels, strict=True):
+    assert label == number(name) % 2
+  write(pictures / 'loose.png', 3)
+  with pytest.raises(ValueError, match="and 'loose.png' is in no folder"):
+    opened(pictures, by_class=True)
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_an_archive_is_its_folder(pictures, tmp_path, kind):
+  path = tmp_path / f'all.{kind}'
+  files = [p for p in pictures.rglob('*') if p.is_file()]
+  if kind == 'zip':
+    with zipfile.ZipFile(path, 'w') as archive:
+      for file in files:
+        archive.write(file, file.relative_to(pictures))
+  else:
+    with tarfile.open(path, 'w') as archive:
+      for file in files:
+        archive.add(file, file.relative_to(pictures).as_posix())
+  before = set(tmp_path.rglob('*'))
+  one, other = opened(pictures, by_class=True), opened(path, by_class=True)
+  assert one.names == other.names
+  for name, array in one[np.arange(12)].items():
+    np.testing.assert_array_equal(array, other[np.arange(12)][name])
+  assert set(tmp_path.rglob('*')) == before  # nothing was unpacked
+
+
+def test_splits_share_out_the_pictures(pictures):
+  every = opened(pictures).names
+  train, held = (
+    opened(pictures, split=split, validation=0.4).names
+    for split in ('train', 'validation')
+  )
+  assert sorted(train + held) == every
+  assert len(held) > 0
+  (pictures / train[0]).unlink()  # and nothing else moves
+  again = opened(pictures, split='validation', validation=0.4).names
+  assert again == held
+
+
+def test_a_list_holds_out_what_it_names(pictures, tmp_path):
+  listed = tmp_path / 'held.txt'
+  listed.write_text('a/02.PNG\n\nb/deep/05.PNG\n')
+  held = opened(pictures, split='validation', held_out=str(listed)).names
+  assert held == ['a/02.PNG', 'b/deep/05.PNG']
+  train = opened(pictures, split='train', held_out=str(listed)).names
+  assert sorted(train + held) == opened(pictures).names
+  assert len(opened(pictures, held_out=str(listed))) == 12
+  listed.write_text('a/77.PNG\n')
+  with pytest.raises(ValueError, match="no picture is 'a/77.PNG'"):
+    opened(pictures, held_out=str(listed))
+
+
+def test_classes_are_the_same_in_every_split(pictures):
+  for k in (1, 3, 7, 9, 11):
+    (pictures / f'b/{k:02d}.PNG').unlink()
+  listed = pictures / 'held.txt'
+  listed.write_text('b/deep/05.PNG\n')
+  held = opened(
+    pictures, by_class=True, split='validation', held_out=str(listed)
+  )
+  assert (held.num_classes, held.labels.tolist()) == (2, [1])
+
+
+BREAK = {
+  'truncated': lambda path: path.write_bytes(path.read_bytes()[:60]),
+  'empty': lambda path: path.write_bytes(b''),
+  'text': lambda path: path.write_text('This is no picture.'),
+  'gone': lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize('how', BREAK)
+def test_a_broken_file_is_named_once_and_the_next_takes_its_place(
+  pictures, how, caplog
+):
+  source = opened(pictures, by_class=True, max_broken=0.1)
+  whole = source[np.arange(12)]
+  broken = opened(pictures, by_class=True, max_broken=0.1)
+  BREAK[how](pictures / broken.names[4])
+  with caplog.at_level(logging.WARNING):
+    for _ in range(3):
+      found = broken[np.arange(12)]
+  place = np.where(np.arange(12) == 4, 5, np.arange(12))
+  for name, array in found.items():
+    np.testing.assert_array_equal(array, whole[name][place])
+  said = [r.getMessage() for r in caplog.records]
+  assert len([text for text in said if broken.names[4] in text]) == 1
+  assert list(broken.broken) == [broken.names[4]]
+
+
+def test_the_last_broken_file_goes_on_at_the_first(pictures):
+  source = opened(pictures, max_broken=0.1)
+  (pictures / source.names[-1]).write_bytes(b'')
+  x0 = source[np.array([11, 0])]['x0']
+  np.testing.assert_array_equal(x0[0], x0[1])
+
+
+def test_too_many_broken_files_are_an_error(pictures):
+  source = opened(pictures, max_broken=0.2)
+  for name in source.names[:3]:
+    (pictures / name).write_bytes(b'')
+  with pytest.raises(ValueError, match='3 of 12 pictures cannot be read, more'):
+    source[np.arange(12)]
+
+
+def test_if_none_can_be_read_it_ends(pictures):
+  source = opened(pictures, max_broken=1.0)
+  for name in source.names:
+    (pictures / name).write_bytes(b'')
+  with pytest.raises(ValueError, match='none of the 12 pictures can be read'):
+    source[0]
+
+
+def test_batches_of_pictures(pictures):
+  source = opened(pictures, by_class=True)
+  batches = make_batches(source, batch_size=5, seed=0)
+  drawn = [next(batches) for _ in range(12)]  # five epochs
+  seen = np.concatenate([batch['x0'] for batch in drawn])
+  assert seen.shape == (60, SIZE, SIZE, 3)
+  assert len(np.unique(seen.reshape(60, -1), axis=0)) == 12
+  counts = np.bincount(np.concatenate([batch['label'] for batch in drawn]))
+  assert counts.tolist() == [30, 30]
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'path': ''}, "path = '' must name a folder"),
+    ({'path': '/no/such'}, "path = '/no/such' does not exist"),
+    ({'size': 0}, 'size = 0 must be at least 1'),
+    ({'channels': 4}, 'channels = 4 must be 1 or 3'),
+    ({'resize': 'box'}, "resize = 'box' must be one of centre_crop, adm"),
+    ({'max_broken': 2}, r'max_broken = 2 must lie in \[0, 1\]'),
+    ({'split': 'test'}, "split = 'test' must be one of"),
+    ({'split': 'validation', 'validation': 0.0}, 'of 12 pictures is empty'),
+  ],
+)
+def test_wrong_options_are_named(pictures, options, message):
+  with pytest.raises(ValueError, match=message):
+    folder(**{'path': str(pictures), 'size': SIZE, **options})
+
+
+def test_what_has_no_picture_is_named(tmp_path):
+  with pytest.raises(ValueError, match='has no picture .*in it'):
+    opened(tmp_path)
+  for name in ('a.zip', 'a.tar'):
+    (tmp_path / name).write_bytes(b'nothing')
+    with pytest.raises(ValueError, match=f'{name}.* cannot be read'):
+      opened(tmp_path / name)
+  (tmp_path / 'a.rar').write_bytes(b'nothing')
+  with pytest.raises(ValueError, match='must be a folder, or end in .zip'):
+    opened(tmp_path / 'a.rar')
