@@ -26,6 +26,7 @@ from flowdistill.jobs.assemble import (
   lay_out,
   sampled,
 )
+from flowdistill.jobs.cost import ideal_seconds
 from flowdistill.jobs.record import (
   RESULTS,
   check_origins,
@@ -124,11 +125,13 @@ def train_stage(
   if done and (folder / RESULTS).is_file():
     say(f'{name}: finished before, at step {steps[-1]} ({folder})')
     return json.loads((folder / RESULTS).read_text())
+  ideal = None
   if jax.process_index() == 0:
     record(folder, spec, assembly.origins)
+    ideal = ideal_seconds(spec, assembly)
   alone = jax.process_count() == 1
   with Stop(None if alone else assembly.layout.any) as stop:
-    state = train_to_end(name, assembly, stop, dog, options.profile)
+    state = train_to_end(name, assembly, stop, dog, options.profile, ideal)
   if stop.agreed:
     say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
     sys.exit(AGAIN)
@@ -137,7 +140,12 @@ def train_stage(
 
 
 def train_to_end(
-  name: str, assembly: Assembly, stop: Stop, dog: Watchdog, traced: int = 0
+  name: str,
+  assembly: Assembly,
+  stop: Stop,
+  dog: Watchdog,
+  traced: int = 0,
+  ideal: float | None = None,
 ) -> TrainState:
   """Restores or starts the state, and trains it to the stage's last step."""
   folder, stage = assembly.folder, assembly.stage
@@ -159,6 +167,7 @@ def train_to_end(
         name,
         batch_size=stage.train.batch_size,
         stream=None if first else stack.enter_context(open(os.devnull, 'w')),
+        ideal=ideal,
       )
     )
     feed = Waiting(batches(assembly, start))

@@ -22,8 +22,10 @@ class Progress:
     batch_size: int,
     interval: float,
     stream: TextIO,
+    ideal: float | None,
   ):
     self.total, self.step, self.label = total, start, label
+    self.ideal = ideal
     self.batch_size, self.interval, self.stream = batch_size, interval, stream
     self.loss: Any = None
     self.first: tuple[float, int, float] | None = None
@@ -65,7 +67,7 @@ class Progress:
       self._show()
 
   def describe(self) -> str:
-    """'loss 0.1234, 31.2 steps/s, 3994 images/s, 0% for data, 00:43 left'."""
+    """'loss 0.12, 31 steps/s, 3994 images/s, 0% for data, 00:43 left'."""
     parts = [] if self.loss is None else [f'loss {float(self.loss):.4g}']
     seconds = time.monotonic() - self.first[0] if self.first else 0.0
     steps = self.step - self.first[1] if self.first else 0
@@ -76,6 +78,8 @@ class Progress:
       parts.append(f'{speed * self.batch_size:.0f} images/s')
       share = (self.waited - self.first[2]) / seconds if self.first else 0.0
       parts.append(f'{share:.0%} for data')
+      if self.ideal is not None:
+        parts.append(f'{self.ideal * speed:.1%} MFU')
       parts.append(f'{left} left')
     return ', '.join(parts)
 
@@ -99,6 +103,7 @@ def progress(
   batch_size: int,
   interval: float | None = None,
   stream: TextIO | None = None,
+  ideal: float | None = None,
 ) -> Progress:
   """A context manager that shows how far a stage is.
 
@@ -110,10 +115,18 @@ def progress(
     interval: seconds between two showings; by default 0.2 on a terminal, 10
       elsewhere.
     stream: by default `sys.stdout`.
+    ideal: seconds of a step at the peak of all devices, None where it is not
+      known. Its share of the real ones is the model FLOPs utilisation (MFU).
   """
   out: TextIO = sys.stdout if stream is None else stream
   if interval is None:
     interval = 0.2 if out.isatty() else 10.0
   return Progress(
-    total, start, label, batch_size=batch_size, interval=interval, stream=out
+    total,
+    start,
+    label,
+    batch_size=batch_size,
+    interval=interval,
+    stream=out,
+    ideal=ideal,
   )

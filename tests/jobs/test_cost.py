@@ -1,10 +1,16 @@
 """The cost of a training step, counted on a stage as it is trained."""
 
+import math
+import types
+
+import jax
 import pytest
 from jobs import tiny
 
+from flowdistill.jobs import cost
 from flowdistill.jobs.assemble import assemble
-from flowdistill.jobs.cost import forward_passes
+from flowdistill.jobs.cost import forward_passes, ideal_seconds, without_remat
+from flowdistill.jobs.hardware import HARDWARE, peak_of
 
 
 def test_a_gradient_is_three_forward_passes(tmp_path):
@@ -19,3 +25,61 @@ def test_it_is_that_of_the_objective(tmp_path):
   spec = tiny.stages(config, 'stages.flow.objective=mean_flow')['flow']
   assembly = assemble(spec, tmp_path / 'flow', tmp_path)
   assert forward_passes(assembly) == pytest.approx(4, rel=0.02)
+
+
+@pytest.fixture
+def chips(monkeypatch):
+  """Says that there are four devices of a kind."""
+
+  def become(kind):
+    device = types.SimpleNamespace(device_kind=kind)
+    fake = {'devices': lambda: [device] * 4, 'device_count': lambda: 4}
+    monkeypatch.setattr(
+      cost, 'jax', types.SimpleNamespace(random=jax.random, **fake)
+    )
+
+  return become
+
+
+def points(tmp_path):
+  """A flow of points through an MLP, 32 at a time."""
+  spec = tiny.stages(tiny.TOY, 'train.batch_size=32')['flow']
+  return spec, assemble(spec, tmp_path / 'flow', tmp_path)
+
+
+@pytest.mark.parametrize('kind', HARDWARE)
+def test_the_ideal_step_by_hand(chips, tmp_path, kind):
+  """A product forwards, and two backwards; one, where data alone goes in."""
+  spec, assembly = points(tmp_path)
+  params = jax.tree.leaves_with_path(assembly.models['student'].params)
+  kernels = [
+    (jax.tree_util.keystr(path), math.prod(array.shape))
+    for path, array in params
+    if array.ndim == 2
+  ]
+  products = sum(3 * size for _, size in kernels)
+  products -= sum(size for path, size in kernels if "['first']" in path)
+  for name in HARDWARE[kind].kinds:
+    chips(name)
+    expected = 2 * 32 * products / (4 * HARDWARE[kind].flops)
+    assert ideal_seconds(spec, assembly) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('kind', ['cpu', 'NVIDIA H100 PCIe', 'TPU v5x', ''])
+def test_of_a_chip_that_is_not_known_there_is_none(chips, tmp_path, kind):
+  chips(kind)
+  assert ideal_seconds(*points(tmp_path)) is None
+
+
+def test_no_two_kinds_have_the_same_name():
+  names = [name for chip in HARDWARE.values() for name in chip.kinds]
+  assert len(names) == len(set(names))
+  assert peak_of('NVIDIA H200') == HARDWARE['h200'].flops
+
+
+def test_what_is_computed_again_is_not_asked_for():
+  network = {'name': 'dit', 'remat': 'full', 'width': 64}
+  found = without_remat({'network': network, 'seed': 1})
+  assert found == {'network': {**network, 'remat': 'none'}, 'seed': 1}
+  plain = {'network': {'name': 'mlp'}}
+  assert without_remat(plain) == plain

@@ -11,7 +11,7 @@ from jobs import tiny
 import flowdistill
 from flowdistill import check
 from flowdistill.bind import ConfigError
-from flowdistill.jobs import evaluate, failure, generate, replay
+from flowdistill.jobs import cost, evaluate, failure, generate, replay, train
 from flowdistill.jobs.assemble import assemble, first_state
 from flowdistill.training.checkpoint import Checkpoints, completed_steps
 
@@ -207,3 +207,17 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_module(
   answer = replay.run(tiny.stages(tiny.TOY), tmp_path, replay.Options())
   assert 'step 1: the first that is not finite is the output of' in answer
   assert 'student.times.of_t' in answer
+
+
+@pytest.mark.parametrize('peak', [1e12, None])
+def test_utilisation_is_said_where_the_peak_is_known(
+  tmp_path, monkeypatch, capsys, peak
+):
+  """Never in the metrics, which are a function of the config alone."""
+  monkeypatch.setattr(cost, 'peak_of', lambda kind: peak)
+  spec = tiny.stages(tiny.TOY, 'stages.flow.train.steps=3')['flow']
+  train.run({'flow': spec}, tmp_path, train.Options())
+  last = capsys.readouterr().out.split('flow 3/3')[1].splitlines()[0]
+  assert ('% MFU' in last) == (peak is not None)
+  assert '% for data' in last
+  assert 'mfu' not in (tmp_path / 'flow' / 'metrics.jsonl').read_text().lower()

@@ -68,6 +68,15 @@ def test_a_bar_on_a_terminal(clock):
   assert last.endswith('\n') and shown.count('\n') == 1
 
 
+def test_a_step_of_half_the_peak(clock):
+  """A step takes 1.5 s, and would take 0.75 s at the peak of all devices."""
+  stream = io.StringIO()
+  run(clock, stream, 1.5, ideal=0.75)
+  first, *_, last = stream.getvalue().splitlines()
+  assert '10% for data, 50.0% MFU, 01:45 left' in last
+  assert 'MFU' not in first  # nothing is measured yet
+
+
 def test_a_loss_that_is_not_shown_is_not_read(clock):
   class Loss:
     def __float__(self) -> float:
