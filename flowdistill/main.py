@@ -27,7 +27,9 @@ from flowdistill.overrides import Override, parse_override
 CONFIG_FLAG = flags.DEFINE_string(
   'config', '', 'FILE.py, or FILE.py:arg,arg; keys as --config.KEY=VALUE.'
 )
-WORKDIR = flags.DEFINE_string('workdir', '', 'Folder of the run.')
+WORKDIR = flags.DEFINE_string(
+  'workdir', '', 'Folder of the run; --job=plan --config needs none.'
+)
 JOB = flags.DEFINE_string('job', 'train', f'One of {", ".join(JOBS)}.')
 DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'One of several hosts: jax.distributed.initialize.'
@@ -53,7 +55,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   given = [(n, v) for n, v in rest if not n.startswith('config.')]
   options = parse_options(JOB.value, given)
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
-  if not WORKDIR.value:
+  if not WORKDIR.value and not (JOB.value == 'plan' and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
   workdir = pathlib.Path(WORKDIR.value).expanduser()
   stages = read_stages(workdir, overrides)

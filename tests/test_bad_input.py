@@ -704,6 +704,7 @@ def test_arguments_that_it_takes(run, points):
 
 COMMANDS = {
   'CONFIG': '--workdir is missing: the folder of the run',
+  '--job=plan': '--workdir is missing: the folder of the run',
   '--workdir=W': '--config is missing: FILE.py or FILE.py:arg,arg',
   '--config --workdir=W': '--config has no value: it is --config=VALUE',
   'CONFIG --workdir': '--workdir has no value: it is --workdir=VALUE',

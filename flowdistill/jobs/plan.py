@@ -1,7 +1,6 @@
 """`--job=plan`: what a run will take, before any machine is rented.
 
-  python -m flowdistill.main --config FILE.py --workdir W --job=plan \
-    --devices=8 --kind=h100
+  python -m flowdistill.main --config FILE.py --job=plan --devices=8 --kind=h100
 
 From shapes alone: nothing is trained, read or written, and no device is used
 (but asked for their number, without `--devices`). It says for every stage, on
@@ -83,6 +82,8 @@ def run(
 ) -> list[Row]:
   """Prints a table for every stage, and returns their rows.
 
+  Of several hosts, the first prints and writes.
+
   Raises:
     ConfigError: if the mesh does not make up the devices, or they do not
       divide the batch.
@@ -95,6 +96,9 @@ def run(
   for name in names:
     row = forecast(name, draft(name, stages, workdir), devices)
     rows.append({**row, **estimate(row, options)})
+  # One host alone is not asked who it is: that would take its devices.
+  if jax.distributed.is_initialized() and jax.process_index():
+    return rows
   if options.json:
     write_json(pathlib.Path(options.json).expanduser(), rows)
   for row in rows:

@@ -97,12 +97,16 @@ def test_bytes_are_those_of_real_arrays_on_eight_devices():
   assert found[2]['parameters'] < found[0]['parameters']
 
 
-def test_the_command_uses_no_device_and_writes_nothing(tmp_path):
+@pytest.mark.parametrize('where', [(), ('--workdir=workdir',)])
+def test_the_command_uses_no_device_and_writes_nothing(
+  tmp_path, monkeypatch, where
+):
   """Any use of a device raises on a platform that does not exist."""
-  workdir, file = tmp_path / 'workdir', tmp_path / 'plan.json'
+  monkeypatch.chdir(tmp_path)
+  file = tmp_path / 'plan.json'
   out = in_python(
-    *('-m', 'flowdistill.main', '--config', tiny.TOY, '--job=plan'),
-    *(f'--workdir={workdir}', '--devices=8', '--kind=v5e', f'--json={file}'),
+    *('-m', 'flowdistill.main', '--config', tiny.TOY, '--job=plan', *where),
+    *('--devices=8', '--kind=v5e', f'--json={file}'),
     JAX_PLATFORMS='none_such',
   )
   rows = json.loads(file.read_text())
@@ -111,6 +115,19 @@ def test_the_command_uses_no_device_and_writes_nothing(tmp_path):
   for text in ('flow: 8 device(s)', 'at the peak', 'none of it measured'):
     assert text in out
   assert out.count('fits: yes') == 2
+
+
+@pytest.mark.parametrize('host', [0, 1])
+def test_of_several_hosts_the_first_prints(tmp_path, monkeypatch, capsys, host):
+  monkeypatch.setattr(jax.distributed, 'is_initialized', lambda: True)
+  monkeypatch.setattr(jax, 'process_index', lambda: host)
+  file = tmp_path / 'plan.json'
+  options = plan.Options(devices=8, stage='flow', json=str(file))
+  rows = plan.run(tiny.stages(tiny.TOY), tmp_path, options)
+  assert [row['stage'] for row in rows] == ['flow']
+  first = host == 0
+  assert file.exists() == first
+  assert bool(capsys.readouterr().out) == first
 
 
 @pytest.mark.parametrize('name', ['flow', 'distil'])
