@@ -26,6 +26,7 @@ from jax.sharding import (
 
 AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 ROWS = (DATA, FSDP)
+ANYHOW = {'allow_split_physical_axes': True}  # of a torus, if need be
 SMALL = 1024  # numbers; a smaller array is not worth a collective
 Shape = tuple[int, ...]
 Rules = Sequence[tuple[str, str]]
@@ -243,31 +244,49 @@ def path_name(path: Any) -> str:
 def make_mesh(axes: Mapping[str, int] | None = None) -> Mesh:
   """All devices of all hosts, as `data` x `fsdp` x `tensor`.
 
-  Where they are in several slices, `data` goes over these first: it is the
-  axis that asks least of the network between them. The axes are Auto (the
-  compiler places arrays): flax's Embed fails under the explicit ones that are
-  JAX's default.
+  The axes are Auto (the compiler places arrays): flax's Embed fails under the
+  explicit ones that are JAX's default.
 
   Args:
     axes: sizes by name; -1 is what the others leave. By default all is `data`.
 
   Raises:
-    ValueError: if the sizes do not make up the devices, or slices do not
-      divide `data`.
+    ValueError: if the sizes do not make up the devices, or see `arrange`.
   """
   devices = jax.devices()
   shape = mesh_shape(axes or {DATA: -1}, len(devices))
-  slices = len({getattr(device, 'slice_index', 0) for device in devices})
-  if shape[0] % slices:
-    raise ValueError(
-      f'mesh.data = {shape[0]} must be a multiple of the {slices} slices'
-    )
   types = (AxisType.Auto,) * len(AXES)
+  return Mesh(arrange(devices, shape), AXES, axis_types=types)
+
+
+def arrange(devices: Sequence[Any], shape: Shape) -> np.ndarray:
+  """The devices as an array [data, fsdp, tensor].
+
+  A slice is what fast links connect: one of TPUs, or the GPUs of a host. Where
+  there are several, `data` goes over them first, the axis that asks least of
+  the network between them, and `fsdp` over those that `data` cannot. `tensor`
+  never leaves a slice.
+
+  Raises:
+    ValueError: if `data` and `fsdp` cannot go over the slices.
+  """
+  slices = len({getattr(device, 'slice_index', 0) for device in devices})
   if slices == 1:
-    return jax.make_mesh(shape, AXES, axis_types=types)
-  within = (shape[0] // slices, *shape[1:])
-  grid = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
-  return Mesh(np.asarray(grid), AXES, axis_types=types)
+    return mesh_utils.create_device_mesh(shape, devices, **ANYHOW)
+  data, fsdp, tensor = shape
+  outer = math.gcd(data, slices)
+  inner = slices // outer
+  if fsdp % inner:
+    raise ValueError(
+      f'data = {data} times fsdp = {fsdp} must go over the {slices} slices '
+      f'of {len(devices) // slices} devices: data a multiple of {slices}, or '
+      f'fsdp of what it leaves, {inner}'
+    )
+  within = (data // outer, fsdp // inner, tensor)
+  between = (outer, inner, 1)
+  return mesh_utils.create_hybrid_device_mesh(
+    within, between, devices, **ANYHOW
+  )
 
 
 def abstract_mesh(axes: Mapping[str, int], devices: int) -> AbstractMesh:
