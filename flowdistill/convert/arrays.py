@@ -3,9 +3,13 @@
 import pathlib
 import zipfile
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+
+# A size that a header claims may be more than there is memory.
+UNREADABLE = (ValueError, EOFError, MemoryError, zipfile.BadZipFile)
 
 
 def read_arrays(
@@ -37,10 +41,18 @@ def _read_safetensors(
 
 
 def _read_npz(path: pathlib.Path, names: set[str]) -> dict[str, np.ndarray]:
-  if not zipfile.is_zipfile(path):
-    raise ValueError(f'{path} is no .npz file')
-  with np.load(path, allow_pickle=False) as file:
-    return {n: file[n] for n in sorted(names & {*file.files})}
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return {n: _array(file[n]) for n in sorted(names & {*file.files})}
+  except UNREADABLE as error:
+    raise ValueError(f'{path} is no .npz file: {error}') from error
+
+
+def _array(found: Any) -> np.ndarray:
+  """NumPy gives a member that is no array as its bytes."""
+  if not isinstance(found, np.ndarray):
+    raise ValueError('a member of it is no array')
+  return found
 
 
 READERS = {'.safetensors': _read_safetensors, '.npz': _read_npz}

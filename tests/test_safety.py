@@ -1,0 +1,158 @@
+"""No module runs what a file holds, or writes where an archive says.
+
+Each test lists all offenders: a call that loads pickles, hands a string to a
+shell, or unpacks an archive without a filter for the paths in it.
+"""
+
+import ast
+import pathlib
+
+import numpy as np
+import pytest
+
+from flowdistill.jobs import failure
+from flowdistill.networks import digit_classifier
+
+ROOT = pathlib.Path(__file__).parents[1]
+PICKLES = {'pickle', '_pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib'}
+PICKLES |= {'shelve', 'marshal'}
+SHELLS = {'os.system', 'os.popen', 'subprocess.getoutput'}
+SHELLS |= {'subprocess.getstatusoutput', 'asyncio.create_subprocess_shell'}
+CODE = {'eval', 'exec'}
+MAY_RUN = {'flowdistill/config.py': {'exec'}}  # a config is a Python file
+SAFE = {  # a call -> the keyword that makes it safe, and its value
+  'torch.load': ('weights_only', True),
+  'shutil.unpack_archive': ('filter', 'data'),
+}
+UNSAFE = ('shell', 'allow_pickle')  # keywords that must be False
+
+
+def dangers(tree):
+  """'line: what' for every dangerous import or call of a module."""
+  names = aliases(tree)
+  archives = any(name.split('.')[0] == 'tarfile' for name in names.values())
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import | ast.ImportFrom):
+      for name in origin(node):
+        if name.split('.')[0] in PICKLES:
+          yield f'{node.lineno}: {name}'
+    if isinstance(node, ast.Call):
+      name = full_name(node.func, names)
+      if is_dangerous(name, keywords(node), archives):
+        yield f'{node.lineno}: {name}'
+
+
+def is_dangerous(name, given, archives):
+  if name.split('.')[-1] in ('extract', 'extractall'):
+    return archives and given.get('filter') != 'data'
+  if any(given.get(key, False) is not False for key in UNSAFE):
+    return True
+  key, value = SAFE.get(name, (None, None))
+  return name in SHELLS | CODE or (key and given.get(key) != value)
+
+
+def keywords(call):
+  """Name -> its literal; a value that is computed may be any."""
+  return {word.arg: getattr(word.value, 'value', any) for word in call.keywords}
+
+
+def origin(node):
+  if isinstance(node, ast.Import):
+    return [alias.name for alias in node.names]
+  return [f'{node.module}.{alias.name}' for alias in node.names]
+
+
+def aliases(tree):
+  """Name in a module -> what was imported under it."""
+  return {
+    alias.asname or alias.name.split('.')[0]: name
+    if alias.asname or isinstance(node, ast.ImportFrom)
+    else name.split('.')[0]
+    for node in ast.walk(tree)
+    if isinstance(node, ast.Import | ast.ImportFrom)
+    for alias, name in zip(node.names, origin(node), strict=True)
+  }
+
+
+def full_name(function, names):
+  """'numpy.load' of `np.load`."""
+  first, *rest = ast.unparse(function).split('.')
+  return '.'.join([names.get(first, first), *rest])
+
+
+def test_no_module_is_dangerous():
+  found = {}
+  for path in sorted((ROOT / 'flowdistill').rglob('*.py')):
+    name = path.relative_to(ROOT).as_posix()
+    calls = list(dangers(ast.parse(path.read_text('utf-8'))))
+    allowed = MAY_RUN.get(name, set())
+    found[name] = [x for x in calls if x.split(': ')[1] not in allowed]
+  assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+  'code',
+  [
+    'import pickle',
+    'from pickle import loads as read',
+    'import joblib.numpy_pickle as j',
+    'import torch\ntorch.load(f)',
+    'import torch as t\nt.load(f, weights_only=False)',
+    'from torch import load\nload(f)',
+    'import numpy as np\nnp.load(f, allow_pickle=True)',
+    'import numpy as np\nnp.load(f, allow_pickle=trusted)',
+    'import shutil\nshutil.unpack_archive(f, d)',
+    "import shutil\nshutil.unpack_archive(f, d, filter='fully_trusted')",
+    'import tarfile\ntarfile.open(f).extractall(d)',
+    'import tarfile\nwith tarfile.open(f) as t:\n  t.extract(m, d)',
+    'import subprocess\nsubprocess.run(line, shell=True)',
+    'import subprocess as s\ns.Popen(line, shell=given)',
+    'import os\nos.system(line)',
+    'from os import popen\npopen(line)',
+    'eval(text)',
+    'exec(text)',
+  ],
+)
+def test_what_is_dangerous_is_found(code):
+  assert len(list(dangers(ast.parse(code)))) == 1
+
+
+@pytest.mark.parametrize(
+  'code',
+  [
+    'import torch\ntorch.load(f, weights_only=True)',
+    'import numpy as np\nnp.load(f)\nnp.load(f, allow_pickle=False)',
+    "import shutil\nshutil.unpack_archive(f, d, filter='data')",
+    "import tarfile\ntarfile.open(f).extractall(d, filter='data')",
+    'import zipfile\nzipfile.ZipFile(f).extractall(d)',
+    'import re\nre.search(p, s)\nfeatures.extract(x)',
+    'import subprocess\nsubprocess.run([a, b], shell=False)',
+    'model.eval()\nrun.system(x)',
+  ],
+)
+def test_what_is_not_is_left(code):
+  assert list(dangers(ast.parse(code))) == []
+
+
+class Touches:
+  """What unpickles it makes a file."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (self.path,)
+
+
+def test_our_own_files_may_hold_no_pickle_either(tmp_path, monkeypatch):
+  """The batch that a failed run leaves, and the classifier's weights."""
+  inside = np.array([Touches(tmp_path / 'harm')], object)
+  np.savez(tmp_path / 'batch.npz', x0=inside)
+  with pytest.raises(ValueError, match='allow_pickle=False'):
+    failure._load_batch(tmp_path)
+  whole = dict(np.load(digit_classifier.WEIGHTS))
+  np.savez(tmp_path / 'weights.npz', **dict.fromkeys(whole, inside))
+  monkeypatch.setattr(digit_classifier, 'WEIGHTS', tmp_path / 'weights.npz')
+  with pytest.raises(ValueError, match='allow_pickle=False'):
+    digit_classifier.load_digit_classifier()
+  assert not (tmp_path / 'harm').exists()
