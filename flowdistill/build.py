@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -56,10 +56,12 @@ from flowdistill.training.optim import (
 )
 from flowdistill.training.state import (
   Apply,
+  Metrics,
   Params,
   Trained,
   TrainState,
   init_state,
+  make_train_step,
 )
 
 ROOMS: bind.Rooms = {
@@ -203,6 +205,18 @@ def build_trained(stage: Stage, source: Source) -> Trained:
   }
   dtypes = {name: spec.dtype for name, spec in stage.ema.items()}
   return Trained('student', stage.objective, tx, emas, dtypes)
+
+
+def build_step(
+  stage: Stage, trained: Trained, applies: Mapping[str, Apply]
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """train_step(state, frozen, batch, key), not jitted."""
+  return make_train_step(
+    [trained],
+    applies,
+    drop_cond=stage.train.drop_cond,
+    flip=stage.train.flip,
+  )
 
 
 def total_steps(stage: Stage, source: Source) -> int:

@@ -22,7 +22,6 @@ from flowdistill.training.state import (
   Trained,
   TrainState,
   init_state,
-  make_train_step,
 )
 
 
@@ -97,12 +96,8 @@ def abstract_state(assembly: Assembly) -> TrainState:
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
   """The compiled train step; it takes over the buffers of the state."""
-  step = make_train_step(
-    [assembly.trained],
-    {role: model.apply for role, model in assembly.models.items()},
-    drop_cond=assembly.stage.train.drop_cond,
-    flip=assembly.stage.train.flip,
-  )
+  applies = {role: model.apply for role, model in assembly.models.items()}
+  step = build.build_step(assembly.stage, assembly.trained, applies)
   layout = assembly.layout
   kept = layout.shardings(abstract_state(assembly))
   out = (kept, layout.everywhere)

@@ -24,7 +24,8 @@ from flowdistill.training.cost import flops
 from flowdistill.training.memory import step_peak
 from flowdistill.training.program import nbytes
 from flowdistill.training.sharding import Layout
-from flowdistill.training.state import TrainState, make_train_step
+from flowdistill.training.state import TrainState, gradients
+from flowdistill.training.traffic import Transfer, traffic
 
 LARGEST = 5
 
@@ -39,6 +40,7 @@ class Draft:
     state: of training.
     frozen: role -> weights.
     step: train_step(state, frozen, batch, key), not jitted.
+    gradients: loss and gradient of the same arguments, without the update.
   """
 
   stage: Stage
@@ -47,6 +49,7 @@ class Draft:
   state: TrainState
   frozen: Mapping[str, Any]
   step: Callable[..., Any]
+  gradients: Callable[..., Any]
 
   def inputs(self, rows: int | None = None) -> tuple[Any, Any]:
     """A batch, of so many rows or whole, and a key."""
@@ -68,19 +71,20 @@ def draft(
   frozen = _networks(stage, earlier, workdir)
   student = build.build_model(stage, source)
   applies = {role: model.apply for role, (model, _) in frozen.items()}
-  step = make_train_step(
-    [build.build_trained(stage, source)],
-    {**applies, 'student': student.apply},
-    drop_cond=stage.train.drop_cond,
-    flip=stage.train.flip,
-  )
+  applies['student'] = student.apply
+  trained = build.build_trained(stage, source)
+
+  def loss_and_gradient(state, frozen, batch, key):
+    return gradients(trained, state, frozen, applies, batch, key, key)
+
   return Draft(
     stage=stage,
     source=source,
     student=student,
     state=build.abstract_state(stage, source),
     frozen={role: weights for role, (_, weights) in frozen.items()},
-    step=step,
+    step=build.build_step(stage, trained, applies),
+    gradients=loss_and_gradient,
   )
 
 
@@ -121,6 +125,7 @@ def forecast(name: str, made: Draft, devices: int) -> Row:
     'flops_per_step': work,
     'forward_passes': work / call_flops(stage, made.source, made.student),
     'bytes_per_device': bytes_per_device(made, layout),
+    'traffic': transfers(made, layout),
     'largest': largest(made, layout),
   }
 
@@ -165,6 +170,20 @@ def bytes_per_device(made: Draft, layout: Layout) -> dict[str, int]:
     'temporaries': peak.temporaries + gathered,
     'peak': _total((held, frozen, inputs)) + peak.total + gathered,
   }
+
+
+def transfers(made: Draft, layout: Layout) -> list[Transfer]:
+  """What a device sends and receives in a step, from most to least."""
+  rows = sharding.rows_per_device(layout.mesh, made.stage.train.batch_size)
+  found = traffic(
+    made.gradients,
+    made.state,
+    made.frozen,
+    *made.inputs(rows),
+    learns=made.state.roles['student'].params,
+    layout=layout,
+  )
+  return sorted(found, key=lambda t: -t.moved)
 
 
 def largest(made: Draft, layout: Layout) -> list[Row]:

@@ -5,9 +5,9 @@
 From shapes alone: nothing is trained, read or written, and no device is used
 (but asked for their number, without `--devices`). It says for every stage, on
 the mesh of the config, the parameters, the work of a step, the bytes on a
-device, the largest arrays, and with `--kind` the time, the cost and whether it
-fits. All of it is calculated and none of it measured. `--json=FILE` writes the
-rows as well.
+device, the largest arrays, what devices send each other, and with `--kind` the
+time, what bounds it, the cost and whether it fits. All of it is calculated and
+none of it measured. `--json=FILE` writes the rows as well.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from flowdistill.bind import ConfigError, Spec, suggest
 from flowdistill.evaluators.signature import Row
+from flowdistill.jobs.estimate import estimate
 from flowdistill.jobs.forecast import draft, forecast
 from flowdistill.jobs.hardware import HARDWARE
 from flowdistill.training.record import write_json
@@ -95,37 +96,34 @@ def run(
   rows = []
   for name in names:
     row = forecast(name, draft(name, stages, workdir), devices)
-    rows.append({**row, **estimate(row, options)})
+    rows.append({**row, **priced(row, options)})
   # One host alone is not asked who it is: that would take its devices.
   if jax.distributed.is_initialized() and jax.process_index():
     return rows
   if options.json:
-    write_json(pathlib.Path(options.json).expanduser(), rows)
+    written = [{**row, 'traffic': traffic_rows(row)} for row in rows]
+    write_json(pathlib.Path(options.json).expanduser(), written)
   for row in rows:
     show(row)
   print('all of this is calculated from shapes, and none of it measured')
   return rows
 
 
-def estimate(row: Row, options: Options) -> Row:
-  """Time, cost, and whether it fits, of a kind of device; {} without one."""
+def priced(row: Row, options: Options) -> Row:
+  """What `estimate` says of the kind of device; {} without one."""
   if not options.kind:
     return {}
-  device = HARDWARE[options.kind]
-  reached = row['devices'] * device.flops * options.utilisation
-  seconds = row['flops_per_step'] / reached
-  hours = row['devices'] * row['steps'] * seconds / 3600
-  share = row['bytes_per_device']['peak'] / device.memory
-  return {
-    'kind': options.kind,
-    'utilisation': options.utilisation,
-    'seconds_per_step': seconds,
-    'device_hours': hours,
-    'dollars': hours * options.price if options.price else None,
-    'memory': device.memory,
-    'share_of_memory': share,
-    'fits': share <= 1,
-  }
+  share, price = options.utilisation, options.price
+  return estimate(row, options.kind, utilisation=share, price=price)
+
+
+def traffic_rows(row: Row) -> list[Row]:
+  """What is sent, as rows; with a kind also how long each takes."""
+  each = row.get('seconds_of_traffic', [None] * len(row['traffic']))
+  return [
+    {**dataclasses.asdict(t), 'moved': t.moved, 'seconds': s}
+    for t, s in zip(row['traffic'], each, strict=True)
+  ]
 
 
 def show(row: Row) -> None:
@@ -138,6 +136,8 @@ def show(row: Row) -> None:
     f'{row["forward_passes"]:.2f} forward passes'
   )
   rich.print(bytes_table(row), largest_table(row['largest']))
+  if row['traffic']:
+    rich.print(traffic_table(traffic_rows(row)))
   for line in verdict(row):
     print(line)
 
@@ -165,6 +165,19 @@ def largest_table(rows: Sequence[Row]) -> Table:
   return made
 
 
+def traffic_table(rows: Sequence[Row]) -> Table:
+  """What a device sends in a step, and receives, a line each."""
+  made = Table(header_style='bold', border_style='dim')
+  for title in ('sent in a step', 'of', 'along', 'bytes', 'time'):
+    justify = 'right' if title in ('bytes', 'time') else 'left'
+    made.add_column(title, justify=justify)
+  for row in rows:
+    time = '' if row['seconds'] is None else human(row['seconds'], 's')
+    names = (row[key] for key in ('collective', 'what', 'axis'))
+    made.add_row(*names, human(row['moved'], 'B'), time)
+  return made
+
+
 def verdict(row: Row) -> list[str]:
   """Time, cost, and whether it fits, a line each; [] without a kind."""
   if 'kind' not in row:
@@ -173,10 +186,16 @@ def verdict(row: Row) -> list[str]:
   cost = '' if dollars is None else f', {dollars:,.2f} dollars'
   length = row['steps'] * row['seconds_per_step']
   fits = 'yes' if row['fits'] else 'no'
+  products, sending, together, apart = (
+    human(row[f'seconds_{key}'], 's')
+    for key in ('of_products', 'of_communication', 'per_step', 'per_step_apart')
+  )
   return [
     f'at {row["utilisation"]:.0%} of the peak of {row["kind"]}: a step takes '
-    f'{human(row["seconds_per_step"], "s")}, {row["steps"]:,} steps '
-    f'{duration(length)}, {row["device_hours"]:.3g} device-hours{cost}',
+    f'{together}, {apart} if nothing overlaps: products {products}, '
+    f'communication {sending}; it is bound by {row["bound_by"]}',
+    f'{row["steps"]:,} steps take {duration(length)} or more, '
+    f'{row["device_hours"]:.3g} device-hours{cost}',
     f'fits: {fits}, {100 * row["share_of_memory"]:.3g} % of '
     f'{human(row["memory"], "B")}',
   ]

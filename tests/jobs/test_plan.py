@@ -15,7 +15,10 @@ from flowdistill.bind import ConfigError
 from flowdistill.jobs import plan
 from flowdistill.jobs.assemble import assemble
 from flowdistill.jobs.cost import forward_passes
+from flowdistill.jobs.estimate import seconds
 from flowdistill.jobs.forecast import draft, forecast
+from flowdistill.jobs.hardware import Hardware
+from flowdistill.training.traffic import Transfer
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
 SMALL = ('network.width=64', 'network.depth=1', 'train.batch_size=16')
@@ -191,23 +194,92 @@ def test_the_largest_arrays():
   assert cuts['blocks.each.down.kernel'] == 'tensor, fsdp'
 
 
+ROW = {
+  'devices': 4,
+  'steps': 9000,
+  'flops_per_step': 4e14,
+  'bytes_per_device': {'peak': 20e9},
+  'mesh': {'data': 2, 'fsdp': 2, 'tensor': 1},
+  'traffic': [],
+}
+OPTIONS = plan.Options(kind='v6e', utilisation=0.5, price=3.0)
+SUMMED = Transfer('all-reduce', 'gradients', 'data', 2, 8_000_000_000)
+
+
 def test_an_estimate_by_hand():
-  row = {
-    'devices': 4,
-    'steps': 9000,
-    'flops_per_step': 4e14,
-    'bytes_per_device': {'peak': 20e9},
-  }
-  assert plan.estimate(row, plan.Options()) == {}
-  options = plan.Options(kind='v6e', utilisation=0.5, price=3.0)
-  found = plan.estimate(row, options)
+  assert plan.priced(ROW, plan.Options()) == {}
+  found = plan.priced(ROW, OPTIONS)
   assert found['seconds_per_step'] == pytest.approx(4e14 / (4 * 918e12 * 0.5))
   assert found['device_hours'] == pytest.approx(found['seconds_per_step'] * 10)
   assert found['dollars'] == pytest.approx(3 * found['device_hours'])
   assert (found['fits'], found['share_of_memory']) == (True, 0.625)
-  small = plan.estimate(row, plan.Options(kind='v5e'))
+  small = plan.priced(ROW, plan.Options(kind='v5e'))
   assert (small['fits'], small['dollars']) == (False, None)
-  assert plan.verdict({**row, **small})[1] == 'fits: no, 125 % of 16 GB'
+  assert plan.verdict({**ROW, **small})[2] == 'fits: no, 125 % of 16 GB'
+
+
+@pytest.mark.parametrize('count', [1, 40])
+def test_communication_by_hand(count):
+  """8 GB are summed by two devices: 8 GB each, at 400 GB/s, is 20 ms."""
+  found = plan.priced({**ROW, 'traffic': [SUMMED] * count}, OPTIONS)
+  products, sending = 4e14 / (4 * 918e12 * 0.5), count * 0.02
+  assert found['seconds_of_traffic'] == pytest.approx([0.02] * count)
+  assert found['seconds_of_communication'] == pytest.approx(sending)
+  assert found['seconds_per_step'] == pytest.approx(max(products, sending))
+  apart = found['seconds_per_step_apart']
+  assert apart == pytest.approx(products + sending)
+  bound = 'products' if count == 1 else 'communication'
+  assert found['bound_by'] == bound
+  assert plan.verdict({**ROW, **found})[0].endswith(f'bound by {bound}')
+
+
+@pytest.mark.parametrize(
+  ('mesh', 'axis', 'domain', 'near'),
+  [
+    ((1, 1, 8), 'tensor', 8, 8),
+    ((1, 1, 16), 'tensor', 8, 8),
+    ((1, 8, 8), 'fsdp', 8, 1),
+    ((1, 8, 4), 'fsdp', 8, 2),
+    ((8, 2, 2), 'data', 8, 2),
+    ((8, 2, 2), 'data', 256, 8),
+    ((64, 1, 1), 'data', 8, 8),
+    ((6, 1, 1), 'data', 4, 2),
+  ],
+)
+def test_what_leaves_a_domain_is_slow(mesh, axis, domain, near):
+  sizes = dict(zip(('data', 'fsdp', 'tensor'), mesh, strict=True))
+  chip = Hardware(1.0, 1.0, 4.0, 1.0, domain, ())
+  transfer = Transfer('all-gather', 'parameters', axis, sizes[axis], 1000)
+  n = sizes[axis]
+  inside = 1000 * (near - 1) / near
+  outside = 1000 / near * (1 - near / n)
+  expected = inside / 4 + outside
+  assert seconds(transfer, sizes, chip) == pytest.approx(expected)
+
+
+def test_what_is_sent_is_shown_and_written(tmp_path, capsys):
+  file = tmp_path / 'plan.json'
+  stages = tiny.stages(QUICKSTART, *SMALL, *axes('2x2x2'))
+  options = plan.Options(devices=8, kind='h100', stage='distil', json=str(file))
+  (row,) = plan.run(stages, tmp_path, options)
+  (written,) = json.loads(file.read_text())
+  sent = written['traffic']
+  assert {t['axis'] for t in sent} == {'data', 'fsdp', 'tensor'}
+  moved = [t['moved'] for t in sent]
+  assert moved == sorted(moved, reverse=True)
+  total = sum(t['seconds'] for t in sent)
+  assert total == pytest.approx(row['seconds_of_communication'])
+  out = capsys.readouterr().out
+  for transfer in sent:
+    assert plan.human(transfer['moved'], 'B') in out
+  assert 'reduce-scatter' in out
+
+
+def test_without_a_kind_bytes_are_shown_and_no_times(tmp_path, capsys):
+  stages = tiny.stages(QUICKSTART, *SMALL)
+  plan.run(stages, tmp_path, plan.Options(devices=8, stage='flow'))
+  out = capsys.readouterr().out
+  assert 'all-reduce' in out and 'bound by' not in out
 
 
 def test_a_mesh_or_a_batch_that_does_not_divide_is_refused():

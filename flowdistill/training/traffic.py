@@ -1,0 +1,140 @@
+"""Predicts what a train step sends between devices, from shapes alone.
+
+Counted in bytes of the arrays that a collective is about, along each mesh axis:
+
+- `data`, `fsdp`: gradients, which every device has of its own rows, are summed.
+  What `fsdp` cuts is reduced to its pieces along it, and these along `data`.
+- `fsdp`: what is cut is put together where it is read: once in a step, for the
+  compiler keeps it, but once more for every loop that reads it.
+- `tensor`: see `partition.py`.
+
+Scalars and the random key are left out.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from flowdistill.training.partition import ALL_GATHER, ALL_REDUCE, Cut, sent
+from flowdistill.training.program import LOOPS, Program, nbytes
+from flowdistill.training.sharding import DATA, FSDP, TENSOR, Layout
+
+REDUCE_SCATTER = 'reduce-scatter'
+ROUNDS = {ALL_REDUCE: 2, ALL_GATHER: 1, REDUCE_SCATTER: 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+  """All collectives of one kind in a step, along one mesh axis.
+
+  Attributes:
+    collective: its name.
+    what: it is of, 'gradients', 'parameters' or 'activations'.
+    axis: of the mesh.
+    size: devices along it.
+    nbytes: of the arrays on one device, before they are scattered or after
+      they are gathered.
+  """
+
+  collective: str
+  what: str
+  axis: str
+  size: int
+  nbytes: int
+
+  @property
+  def moved(self) -> float:
+    """Bytes that a device sends, and receives, on a ring or a tree."""
+    return self.between(1)
+
+  def between(self, near: int) -> float:
+    """Those that leave a group of `near` devices, in which it is done first."""
+    share = (self.size - near) / self.size
+    return ROUNDS[self.collective] * share / near * self.nbytes
+
+
+def traffic(
+  f: Callable[..., Any],
+  state: Any,
+  frozen: Mapping[str, Any],
+  *rest: Any,
+  learns: Any,
+  layout: Layout,
+) -> list[Transfer]:
+  """The transfers of a step with loss and gradient f(state, frozen, *rest).
+
+  Args:
+    f: a function that is not jitted.
+    state: of training, by shapes.
+    frozen: role -> weights, by shapes.
+    *rest: what one device has of the batch, and whole arrays, by shapes.
+    learns: the part of the state that gradients are of.
+    layout: of state, frozen weights and gradients.
+  """
+  jaxpr = jax.make_jaxpr(f)(state, frozen, *rest)
+  bytes_of: Counter[tuple[str, str, str]] = Counter()
+  for array in _arrays(learns, layout):
+    for collective, axis, size in array.summed():
+      bytes_of[collective, 'gradients', axis] += size
+  read = [a for tree in (state, frozen) for a in _arrays(tree, layout)]
+  bytes_of[ALL_GATHER, 'parameters', FSDP] = _gathered(Program(jaxpr), read)
+  cuts = [a.cut for a in read] + [None] * len(jax.tree.leaves(rest))
+  parts = layout.mesh.shape[TENSOR]
+  for collective, size in sent(jaxpr, cuts, parts).items():
+    bytes_of[collective, 'activations', TENSOR] += size
+  sizes = layout.mesh.shape
+  return [
+    Transfer(collective, what, axis, sizes[axis], size)
+    for (collective, what, axis), size in bytes_of.items()
+    if size and sizes[axis] > 1
+  ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Array:
+  """By shapes: whole, without its pieces along `fsdp`, and on a device."""
+
+  whole: Any
+  gathered: Any
+  held: Any
+
+  @property
+  def scattered(self) -> bool:
+    return self.held.shape != self.gathered.shape
+
+  @property
+  def cut(self) -> Cut:
+    """The axis that is cut along `tensor`."""
+    pairs = enumerate(zip(self.whole.shape, self.gathered.shape, strict=True))
+    return next((axis for axis, (a, b) in pairs if a != b), None)
+
+  def summed(self) -> Iterator[tuple[str, str, int]]:
+    """How its gradient is."""
+    first = REDUCE_SCATTER if self.scattered else ALL_REDUCE
+    yield first, FSDP, nbytes(self.gathered)
+    yield ALL_REDUCE, DATA, nbytes(self.held)
+
+
+def _arrays(tree: Any, layout: Layout) -> list[_Array]:
+  trees = tree, layout.held(tree, gathered=True), layout.held(tree)
+  return [
+    _Array(*found) for found in zip(*map(jax.tree.leaves, trees), strict=True)
+  ]
+
+
+def _gathered(program: Program, arrays: list[_Array]) -> int:
+  """Bytes of what is put together, as it is read: in another dtype, if so."""
+  total = 0.0
+  for value, array in zip(program.inputs, arrays, strict=False):
+    readers = program.readers.get(value, [])
+    if array.scattered and readers:
+      loops = sum(r.name in LOOPS for r in readers)
+      made = {program.sizes[v] for r in readers for v in r.writes}
+      cast = all(r.name == 'convert_element_type' for r in readers)
+      share = max(made) / program.sizes[value] if cast else 1
+      times = loops + (loops < len(readers))
+      total += times * share * nbytes(array.gathered)
+  return int(total)

@@ -1,0 +1,133 @@
+"""What a cut along one mesh axis costs, on programs whose cost is known."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from flowdistill.training.partition import sent
+
+B, N, M, PARTS = 8, 16, 64, 4
+X = jax.ShapeDtypeStruct((B, N), jnp.float32)
+UP = jax.ShapeDtypeStruct((N, M), jnp.float32)
+DOWN = jax.ShapeDtypeStruct((M, N), jnp.float32)
+REDUCED, GATHERED = 'all-reduce', 'all-gather'
+
+
+def cost(f, *args, cuts):
+  return dict(sent(jax.make_jaxpr(f)(*args), cuts, PARTS))
+
+
+def layer(x, up, down):
+  return jax.nn.gelu(x @ up) @ down
+
+
+def test_a_column_and_a_row_are_one_all_reduce():
+  found = cost(layer, X, UP, DOWN, cuts=[None, 1, 0])
+  assert found == {REDUCED: 4 * B * N}
+
+
+def test_their_gradient_is_one_more():
+  """Of what went in; the weights' own stay in their pieces."""
+
+  def value(x, up, down):
+    return jnp.sum(layer(x, up, down) ** 2)
+
+  every = jax.value_and_grad(value, (0, 1, 2))
+  found = cost(every, X, UP, DOWN, cuts=[None, 1, 0])
+  assert found == {REDUCED: 2 * 4 * B * N}
+  weights = jax.value_and_grad(value, (1, 2))
+  assert cost(weights, X, UP, DOWN, cuts=[None, 1, 0]) == {REDUCED: 4 * B * N}
+
+
+def test_a_tangent_is_one_more_too():
+  def tangent(x, up, down):
+    return jax.jvp(lambda x: layer(x, up, down), (x,), (x,))
+
+  found = cost(tangent, X, UP, DOWN, cuts=[None, 1, 0])
+  assert found == {REDUCED: 2 * 4 * B * N}
+
+
+def test_whole_arrays_cost_nothing():
+  assert cost(layer, X, UP, DOWN, cuts=[None] * 3) == {}
+
+
+def test_a_whole_weight_in_a_row_is_cut_for_nothing():
+  found = cost(layer, X, UP, DOWN, cuts=[None, 1, None])
+  assert found == {REDUCED: 4 * B * N}
+
+
+def test_the_smaller_operand_is_gathered():
+  """Of two that are cut along axes that are both kept."""
+  found = cost(jnp.matmul, X, UP, cuts=[0, 1])
+  assert found == {GATHERED: 4 * B * N}
+
+
+@pytest.mark.parametrize(
+  ('f', 'cut', 'expected'),
+  [
+    (lambda x: x.reshape(2, 4, N), 1, {}),
+    (lambda x: x.reshape(B, 4, 4), 1, {}),
+    (lambda x: x.reshape(B, 2, 8), 1, {GATHERED: 4 * B * N}),
+    (lambda x: x.reshape(B * N), 0, {}),
+    (lambda x: x.reshape(B * N), 1, {GATHERED: 4 * B * N}),
+    (lambda x: x[:, None], 1, {}),
+    (lambda x: x.T, 1, {}),
+    (lambda x: x + 1, 1, {}),
+    (lambda x: x[:4], 1, {}),
+    (lambda x: x[:, :8], 1, {GATHERED: 4 * B * N}),
+    (lambda x: jnp.concatenate([x, x]), 0, {GATHERED: 4 * B * N}),
+    (lambda x: jnp.sum(x, 0), 1, {}),
+    (lambda x: jnp.sum(x, 1), 1, {REDUCED: 4 * B}),
+    (lambda x: jnp.max(x, 1), 1, {REDUCED: 4 * B}),
+    (lambda x: jnp.sort(x, 1), 1, {GATHERED: 4 * B * N}),
+    (lambda x: jnp.zeros((9, N)).at[1:].add(x), 1, {GATHERED: 4 * B * N}),
+    (lambda x: jnp.zeros((9, N)).at[jnp.arange(B)].add(x), 0, {GATHERED: 512}),
+  ],
+)
+def test_one_operation(f, cut, expected):
+  assert cost(f, X, cuts=[cut]) == expected
+
+
+@pytest.mark.parametrize(
+  ('f', 'axis'),
+  [
+    (lambda x: x.T, 0),
+    (lambda x: x.reshape(B, 1, 4, 4), 2),
+    (lambda x: jnp.broadcast_to(x, (3, B, N)), 2),
+    (lambda x: jnp.sum(jnp.broadcast_to(x, (3, B, N)), (0, 1)), 0),
+    (lambda x: jnp.einsum('bn,kb->kn', x, jnp.ones((5, B))), 1),
+    (lambda x: jnp.einsum('bn,bnk->nbk', x, jnp.ones((B, N, 5))), 0),
+  ],
+)
+def test_the_axis_is_followed(f, axis):
+  """A sum over it, afterwards, is reduced; one over another is not."""
+  shape = jax.eval_shape(f, X).shape
+  for i in range(len(shape)):
+    found = cost(lambda x, i=i: jnp.sum(f(x), i), X, cuts=[1])
+    left = 4 * jnp.prod(jnp.array([*shape[:i], *shape[i + 1 :]]))
+    assert found == ({REDUCED: left} if i == axis else {})
+
+
+def test_a_value_is_gathered_once():
+  def twice(x):
+    return jnp.sort(x, 1) + jnp.flip(x, 1)
+
+  assert cost(twice, X, cuts=[1]) == {GATHERED: 4 * B * N}
+
+
+@pytest.mark.parametrize('wrap', [jax.jit, jax.checkpoint])
+def test_a_call_is_opened(wrap):
+  found = cost(wrap(layer), X, UP, DOWN, cuts=[None, 1, 0])
+  assert found == {REDUCED: 4 * B * N}
+
+
+def test_a_scan_costs_as_often_as_it_runs():
+  def deep(x, ups, downs):
+    body = lambda x, w: (x + layer(x, *w), None)  # noqa: E731
+    return jax.lax.scan(body, x, (ups, downs))[0]
+
+  stacked = [jax.ShapeDtypeStruct((6, *w.shape), w.dtype) for w in (UP, DOWN)]
+  found = cost(deep, X, *stacked, cuts=[None, 2, 1])
+  assert found == {REDUCED: 6 * 4 * B * N}
+  found = cost(deep, X, *stacked, cuts=[1, 2, 1])  # a carry that is cut
+  assert found == {GATHERED: 4 * B * N, REDUCED: 6 * 4 * B * N}
