@@ -7,7 +7,7 @@ done inside first, so that less has to leave. Nothing here is measured.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs.hardware import HARDWARE, Hardware
@@ -43,12 +43,23 @@ def estimate(
     'seconds_per_step': step,
     'seconds_per_step_apart': products + sending,
     'bound_by': 'communication' if sending > products else 'products',
+    'dominant': dominant(row['traffic'], each),
     'device_hours': hours,
     'dollars': hours * price if price else None,
     'memory': device.memory,
     'share_of_memory': share,
     'fits': share <= 1,
   }
+
+
+def dominant(
+  transfers: Sequence[Transfer], times: Sequence[float]
+) -> str | None:
+  """What takes the most time: 'all-reduce of gradients along data'."""
+  if not transfers:
+    return None
+  found, _ = max(zip(transfers, times, strict=True), key=lambda pair: pair[1])
+  return f'{found.collective} of {found.what} along {found.axis}'
 
 
 def seconds(

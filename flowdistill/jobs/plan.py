@@ -190,10 +190,12 @@ def verdict(row: Row) -> list[str]:
     human(row[f'seconds_{key}'], 's')
     for key in ('of_products', 'of_communication', 'per_step', 'per_step_apart')
   )
+  most = f', most of it {row["dominant"]}' if row['dominant'] else ''
   return [
-    f'at {row["utilisation"]:.0%} of the peak of {row["kind"]}: a step takes '
-    f'{together}, {apart} if nothing overlaps: products {products}, '
-    f'communication {sending}; it is bound by {row["bound_by"]}',
+    f'at {row["utilisation"]:.0%} of the peak of {row["kind"]}: products take '
+    f'{products} of a step, communication {sending}{most}',
+    f'a step takes {together}, {apart} if nothing overlaps: it is bound by '
+    f'{row["bound_by"]}',
     f'{row["steps"]:,} steps take {duration(length)} or more, '
     f'{row["device_hours"]:.3g} device-hours{cost}',
     f'fits: {fits}, {100 * row["share_of_memory"]:.3g} % of '

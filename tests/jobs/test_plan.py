@@ -215,7 +215,7 @@ def test_an_estimate_by_hand():
   assert (found['fits'], found['share_of_memory']) == (True, 0.625)
   small = plan.priced(ROW, plan.Options(kind='v5e'))
   assert (small['fits'], small['dollars']) == (False, None)
-  assert plan.verdict({**ROW, **small})[2] == 'fits: no, 125 % of 16 GB'
+  assert plan.verdict({**ROW, **small})[3] == 'fits: no, 125 % of 16 GB'
 
 
 @pytest.mark.parametrize('count', [1, 40])
@@ -230,7 +230,21 @@ def test_communication_by_hand(count):
   assert apart == pytest.approx(products + sending)
   bound = 'products' if count == 1 else 'communication'
   assert found['bound_by'] == bound
-  assert plan.verdict({**ROW, **found})[0].endswith(f'bound by {bound}')
+  assert found['dominant'] == 'all-reduce of gradients along data'
+  first, second, *_ = plan.verdict({**ROW, **found})
+  assert first.endswith('most of it all-reduce of gradients along data')
+  assert second.endswith(f'bound by {bound}')
+
+
+def test_the_slowest_dominates_not_the_largest():
+  """Within a host of GPUs it is nine times as fast as between them."""
+  within = Transfer('all-gather', 'parameters', 'tensor', 8, 80_000)
+  between = Transfer('all-gather', 'parameters', 'data', 2, 40_000)
+  sizes = {'data': 2, 'fsdp': 1, 'tensor': 8}
+  row = {**ROW, 'mesh': sizes, 'traffic': [within, between]}
+  found = plan.priced(row, plan.Options(kind='h100'))
+  assert within.moved > between.moved
+  assert found['dominant'] == 'all-gather of parameters along data'
 
 
 @pytest.mark.parametrize(
