@@ -86,7 +86,8 @@ class _Walk:
       return self._call(inner[0], eqn.invars)
     if name in REDUCTIONS and self._of(eqn.invars[0]) in eqn.params['axes']:
       return self._reduce(eqn)
-    if name in PLAIN:
+    beside = name == 'concatenate' and not self._joins(eqn)
+    if name in PLAIN or beside:
       return self._together(eqn)
     kept = _kept(eqn, self._of(eqn.invars[0]), self.parts)
     if kept is None:
@@ -101,6 +102,11 @@ class _Walk:
       if self._of(atom) is not None:
         self.cuts[atom] = walk.cuts[inside]
     return walk.outs
+
+  def _joins(self, eqn: Any) -> bool:
+    """Whether pieces are put one behind the other along a cut axis."""
+    axis = eqn.params['dimension']
+    return axis in (self._of(v) for v in eqn.invars)
 
   def _together(self, eqn: Any) -> list[Cut]:
     """Operands of one shape; of those that are cut, the first says where."""
@@ -179,7 +185,7 @@ def _kept(eqn: Any, cut: Cut, parts: int) -> Cut:
     return params['broadcast_dimensions'][cut]
   if name in REDUCTIONS:
     return cut - sum(axis < cut for axis in params['axes'])
-  if name in ('slice', 'split') and out.shape[cut] == shape[cut]:
+  if name in ('pad', 'slice', 'split') and out.shape[cut] == shape[cut]:
     return cut
   if name in RESHAPES:
     before = math.prod(shape[:cut])
