@@ -64,7 +64,7 @@ def without_remat(spec: Spec) -> Spec:
   """A stage whose network, if it can, keeps all that its gradient reads."""
   if 'remat' not in spec['network']:
     return spec
-  return {**spec, 'network': {**spec['network'], 'remat': 'none'}}
+  return {**spec, 'network': {**spec['network'], 'remat': None}}
 
 
 def call_flops(stage: Stage, source: Source, student: Model) -> int:

@@ -126,15 +126,30 @@ def _arrays(tree: Any, layout: Layout) -> list[_Array]:
 
 
 def _gathered(program: Program, arrays: list[_Array]) -> int:
-  """Bytes of what is put together, as it is read: in another dtype, if so."""
+  """Bytes of what is put together."""
   total = 0.0
   for value, array in zip(program.inputs, arrays, strict=False):
-    readers = program.readers.get(value, [])
-    if array.scattered and readers:
-      loops = sum(r.name in LOOPS for r in readers)
-      made = {program.sizes[v] for r in readers for v in r.writes}
-      cast = all(r.name == 'convert_element_type' for r in readers)
-      share = max(made) / program.sizes[value] if cast else 1
-      times = loops + (loops < len(readers))
-      total += times * share * nbytes(array.gathered)
+    if array.scattered:
+      total += _reads(program, value) * nbytes(array.gathered)
   return int(total)
+
+
+def _reads(program: Program, value: int | None) -> float:
+  """How often a value is read: once, and once by every loop.
+
+  Where it is only cast to a smaller dtype, it is read as that.
+  """
+  once, looped = 0.0, 0.0
+  for reader in program.readers.get(value, []) if value is not None else []:
+    if reader.name == 'scan':
+      body = Program(reader.inner[0])
+      places = [i for i, v in enumerate(reader.reads) if v == value]
+      looped += max(_reads(body, body.inputs[i]) for i in places)
+    elif reader.name in LOOPS:
+      looped += 1
+    elif reader.name == 'convert_element_type':
+      size = program.sizes[reader.writes[0]] / program.sizes[value or 0]
+      once = max(once, size)
+    else:
+      once = 1
+  return once + looped

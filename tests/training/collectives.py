@@ -23,19 +23,39 @@ from flowdistill.jobs.forecast import draft, transfers
 
 BYTES = {'pred': 1, 'bf16': 2, 'f32': 4, 's32': 4, 'u32': 4}
 NAMES = 'all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute'
-LINE = re.compile(rf'= (.*?) ({NAMES})(?:-start)?\(')
+SENDS = re.compile(rf'= (.*?) ({NAMES})(?:-start)?\(')
 ARRAY = re.compile(r'(\w+)\[([\d,]*)\]')
+BEGINS = re.compile(r'(ENTRY )?%([\w.-]+) \(.*\{$')
+CALLS = re.compile(r'(?:body|calls|to_apply)=%([\w.-]+)')
+TIMES = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
 def placed(text):
-  """Collective -> bytes, of the text of a compiled program."""
-  found = Counter()
-  for line in LINE.finditer(text):
-    found[line[2]] += sum(
-      BYTES[dtype] * math.prod(map(int, filter(None, shape.split(','))))
-      for dtype, shape in ARRAY.findall(line[1])
-    )
-  return found
+  """Collective -> bytes of a program; a loop's body as often as it runs."""
+  own, inner, name, entry = {}, {}, '', ''
+  for line in text.splitlines():
+    if begins := BEGINS.match(line):
+      name = begins[2]
+      entry = name if begins[1] else entry
+      own[name], inner[name] = Counter(), []
+    if sends := SENDS.search(line):
+      own[name][sends[2]] += sum(map(nbytes, ARRAY.findall(sends[1])))
+    times = TIMES.search(line)
+    for body in CALLS.findall(line):
+      inner[name].append((body, int(times[1]) if times else 1))
+
+  def total(name):
+    found = own[name].copy()
+    for body, times in inner[name]:
+      found.update({k: times * size for k, size in total(body).items()})
+    return found
+
+  return total(entry)
+
+
+def nbytes(array):
+  dtype, shape = array
+  return BYTES[dtype] * math.prod(map(int, filter(None, shape.split(','))))
 
 
 def main(stage, config, mesh, *overrides):

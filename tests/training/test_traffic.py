@@ -124,6 +124,18 @@ def test_what_a_loop_reads_is_gathered_for_it_again():
   assert gathered == 2 * PAIR
 
 
+def test_what_a_loop_casts_is_gathered_in_its_new_dtype():
+  def looped(state, frozen, x):
+    def layer(c, _):
+      cast = jax.tree.map(lambda w: w.astype(jnp.bfloat16), state['params'])
+      return call(cast, c), None
+
+    return jnp.mean(jax.lax.scan(layer, x.astype(jnp.bfloat16), length=5)[0])
+
+  gathered = found(1, 4, 1, step=looped)['all-gather', 'parameters', 'fsdp']
+  assert gathered == PAIR // 2
+
+
 @pytest.mark.parametrize(
   ('collective', 'size', 'expected'),
   [
