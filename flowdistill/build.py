@@ -28,7 +28,7 @@ from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.networks.lpips import LPIPS
-from flowdistill.networks.stack import opened
+from flowdistill.networks.stack import holding, opened
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.overrides import Override
 from flowdistill.resolve import resolve
@@ -217,6 +217,19 @@ def build_step(
     drop_cond=stage.train.drop_cond,
     flip=stage.train.flip,
   )
+
+
+def held(
+  f: Callable[..., Any], hold: Callable[[jax.Array], jax.Array]
+) -> Callable[..., Any]:
+  """f, with `hold` to say where the rows of what goes into a layer lie."""
+
+  @functools.wraps(f)
+  def wrapped(*args: Any) -> Any:
+    with holding(hold):
+      return f(*args)
+
+  return wrapped
 
 
 def total_steps(stage: Stage, source: Source) -> int:

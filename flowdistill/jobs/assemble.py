@@ -96,12 +96,13 @@ def abstract_state(assembly: Assembly) -> TrainState:
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
   """The compiled train step; it takes over the buffers of the state."""
+  stage, layout = assembly.stage, assembly.layout
   applies = {role: model.apply for role, model in assembly.models.items()}
-  step = build.build_step(assembly.stage, assembly.trained, applies)
-  layout = assembly.layout
+  step = build.build_step(stage, assembly.trained, applies)
   kept = layout.shardings(abstract_state(assembly))
   out = (kept, layout.everywhere)
-  return jax.jit(step, donate_argnums=0, out_shardings=out)
+  held = build.held(step, layout.hold)
+  return jax.jit(held, donate_argnums=0, out_shardings=out)
 
 
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:

@@ -170,16 +170,18 @@ class Block(nnx.Module):
     # casts to float32, so that a float64 check of a derivative is noise.
     b, n, width = h.shape
     size = width // self.heads
-    qkv = on_rows(self.qkv, h).reshape(b, n, 3, self.heads, size)
-    q, k, v = jnp.moveaxis(qkv, (2, 3), (0, 2)).reshape(3, -1, n, size)
+    # Heads first, and never joined with the batch: so a cut along `tensor`
+    # stays one, and nothing is put together again.
+    qkv = on_rows(self.qkv, h).reshape(b, n, self.heads, 3, size)
+    q, k, v = jnp.moveaxis(qkv, (3, 2), (0, 2))
     logits = jnp.matmul(
       q,
-      k.swapaxes(1, 2),
+      k.swapaxes(2, 3),
       preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
     )
     weights = nnx.softmax(logits / math.sqrt(size)).astype(v.dtype)
-    a = (weights @ v).reshape(b, self.heads, n, size)
-    return on_rows(self.out, jnp.moveaxis(a, 1, 2).reshape(b, n, width))
+    a = jnp.moveaxis(weights @ v, 1, 2)
+    return on_rows(self.out, a.reshape(b, n, width))
 
   def drop(self, h: Array, key: Array | None) -> Array:
     return self.dropout(h, deterministic=key is None, rngs=key)

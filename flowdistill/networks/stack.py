@@ -5,7 +5,9 @@ time that it takes to compile. A few are written out instead: on a CPU a scan
 of three layers takes a fifth more time, and a third more memory.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -19,6 +21,24 @@ REMAT = {
 }
 """What of a layer is kept for the gradient, which computes the rest again: the
 results of products with a matrix of parameters; nothing but its input."""
+
+_hold: contextvars.ContextVar[Callable[[Array], Array]] = (
+  contextvars.ContextVar('hold', default=lambda x: x)
+)
+
+
+@contextlib.contextmanager
+def holding(hold: Callable[[Array], Array]) -> Generator[None]:
+  """While it is open, what goes into a layer passes through `hold` first.
+
+  It says where rows lie: left alone, the compiler cuts activations in a scan
+  along other axes than the batch, and sends them around.
+  """
+  token = _hold.set(hold)
+  try:
+    yield
+  finally:
+    _hold.reset(token)
 
 
 class Stack(nnx.Module):
@@ -54,15 +74,16 @@ class Stack(nnx.Module):
     self.each = nnx.merge(graph, jax.vmap(params)(keys))
     self.depth, self.remat = depth, remat
 
-  def __call__(self, h: Array, *args: Any, key: Array | None = None) -> Array:
+  def __call__(self, h: Array, *args: Array, key: Array | None = None) -> Array:
     """All layers on h; each has a key of its own, or none."""
+    hold = _hold.get()
     if self.depth <= FEW and self.remat is None:
-      return self.loop()(h, *args, key=key)
+      return self.loop()(hold(h), *args, key=key)
     graph, params = nnx.split(self.each)
 
     def layer(h: Array, one: Any) -> tuple[Array, None]:
       params, key = one
-      return nnx.merge(graph, params)(h, *args, key=key), None
+      return nnx.merge(graph, params)(hold(h), *args, key=key), None
 
     if self.remat is not None:
       # A scan keeps the compiler from sharing what is computed twice.

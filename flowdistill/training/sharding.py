@@ -106,6 +106,13 @@ class Layout:
     """Rows (the first axis) spread over `data` and `fsdp`."""
     return NamedSharding(self.mesh, PartitionSpec(ROWS))
 
+  def hold(self, x: jax.Array) -> jax.Array:
+    """Rows of an activation where those of the batch are, if they divide."""
+    parts = math.prod(self.mesh.shape[name] for name in ROWS)
+    if parts == 1 or len(x) % parts:
+      return x
+    return jax.lax.with_sharding_constraint(x, self.rows)
+
   def tactic(self, path: str) -> str:
     """The tactic for an array; `replicate` where no rule matches."""
     found = (t for p, t in self.rules if fnmatch.fnmatchcase(path, p))

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from flowdistill.networks.dit import DiT
-from flowdistill.networks.stack import FEW, REMAT, Stack, opened
+from flowdistill.networks.stack import FEW, REMAT, Stack, holding, opened
 from flowdistill.training.cost import flops
 
 B, WIDTH = 3, 8
@@ -194,6 +194,28 @@ def test_57_blocks_compile_in_at_most_twice_the_time_of_4():
   seconds_to_compile(1)
   few, many = (seconds_to_compile(depth) for depth in (4, 57))
   assert many < 2 * few
+
+
+@DEPTHS
+def test_what_goes_into_a_layer_is_held_where_it_is_said(depth):
+  """Once, in a scan once for all layers; and nothing is left behind."""
+  graph, params = make(depth)
+  h, e, *_ = problem()
+  seen = []
+
+  def double(x):
+    seen.append(x.shape)
+    return 2 * x
+
+  def run():
+    return nnx.merge(graph, params)(h, e)
+
+  plain = run()
+  with holding(double):
+    doubled = run()
+  assert seen == [(B, WIDTH)]
+  assert float(jnp.max(jnp.abs(doubled - plain))) > 0.1
+  np.testing.assert_array_equal(run(), plain)
 
 
 def test_a_policy_that_does_not_exist_is_named():

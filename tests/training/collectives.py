@@ -18,6 +18,7 @@ from collections import Counter
 import jax
 from jobs import tiny
 
+from flowdistill import build
 from flowdistill.jobs.assemble import lay_out
 from flowdistill.jobs.forecast import draft, transfers
 
@@ -69,7 +70,8 @@ def main(stage, config, mesh, *overrides):
     batch,
   )
   out = layout.shardings(made.state), layout.everywhere
-  step = jax.jit(made.step, donate_argnums=0, out_shardings=out)
+  held = build.held(made.step, layout.hold)
+  step = jax.jit(held, donate_argnums=0, out_shardings=out)
   frozen = {role: layout.placed(w) for role, w in made.frozen.items()}
   lowered = step.lower(layout.placed(made.state), frozen, batch, key)
   ours = Counter()

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from flowdistill.build import make_apply
+from flowdistill.build import held, make_apply
 from flowdistill.flow.guidance import fixed
 from flowdistill.networks import DiT
 from flowdistill.objectives import OBJECTIVES
@@ -105,7 +105,8 @@ def main(network, objective, *meshes):
       (layout.shardings(params), layout.shardings(frozen)),
     )
     kept = layout.everywhere, layout.shardings(params)
-    many = jax.jit(value, out_shardings=kept)(*put, layout.batch(batch))
+    step = jax.jit(held(value, layout.hold), out_shardings=kept)
+    many = step(*put, layout.batch(batch))
     leaves = [jax.tree.leaves(x) for x in (one, many)]
     apart = [
       float(jnp.max(jnp.abs(a - jax.device_get(b))) / jnp.max(jnp.abs(a)))
