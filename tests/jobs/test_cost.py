@@ -52,11 +52,8 @@ def test_the_ideal_step_by_hand(chips, tmp_path, kind):
   """A product forwards, and two backwards; one, where data alone goes in."""
   spec, assembly = points(tmp_path)
   params = jax.tree.leaves_with_path(assembly.models['student'].params)
-  kernels = [
-    (jax.tree_util.keystr(path), math.prod(array.shape))
-    for path, array in params
-    if array.ndim == 2
-  ]
+  named = [(jax.tree_util.keystr(path), x.shape) for path, x in params]
+  kernels = [(p, math.prod(shape)) for p, shape in named if "['kernel']" in p]
   products = sum(3 * size for _, size in kernels)
   products -= sum(size for path, size in kernels if "['first']" in path)
   for name in HARDWARE[kind].kinds:
@@ -83,3 +80,18 @@ def test_what_is_computed_again_is_not_asked_for():
   assert found == {'network': {**network, 'remat': None}, 'seed': 1}
   plain = {'network': {'name': 'mlp'}}
   assert without_remat(plain) == plain
+
+
+@pytest.mark.parametrize('remat', ['dots', 'full'])
+def test_the_ideal_step_is_that_without(chips, tmp_path, remat):
+  chips('NVIDIA H200')
+  found = []
+  for override in (), (f'network.remat={remat}',):
+    made = tiny.stages(
+      tiny.CONFIGS / 'quickstart.py', 'train.batch_size=8', *override
+    )['flow']
+    assembly = assemble(made, tmp_path / 'flow', tmp_path)
+    found.append((ideal_seconds(made, assembly), cost.step_flops(assembly)))
+  (plain, once), (again, more) = found
+  assert plain == again
+  assert more > once
