@@ -1,24 +1,53 @@
 """Hosts that die, hang, are busy or leave, and what is said of them."""
 
-import json
+import dataclasses
+import functools
+import os
+import resource
+import signal
+import subprocess
+import sys
 import time
 
 import jax
 import pytest
 
-from flowdistill.training.watchdog import AGAIN, Host, Watchdog, give_up
+from flowdistill.training import watchdog
+from flowdistill.training.signs import (
+  SIZE,
+  Host,
+  Sign,
+  read_sign,
+  write_sign,
+)
+from flowdistill.training.watchdog import AGAIN, FAILED, Watchdog, give_up
 
 TIMEOUT = 0.6
 
 
 def pair(folder):
-  """Two hosts that note whom they miss."""
-  barks = [], []
+  """Two hosts that note whom they miss; the exit codes are in `CODES`."""
+  barks, CODES[:] = ([], []), []
+
+  def bark(process, message, code):
+    barks[process].append(message)
+    CODES.append(code)
+
   dogs = [
-    Watchdog(folder, p, 2, TIMEOUT, interval=0.02, bark=barks[p].append)
+    Watchdog(
+      folder,
+      p,
+      2,
+      TIMEOUT,
+      interval=0.02,
+      bark=functools.partial(bark, p),
+    )
     for p in range(2)
   ]
   return dogs, barks
+
+
+CODES = []
 
 
 def wait_for(barks, seconds):
@@ -94,6 +123,21 @@ def test_a_busy_host_is_waited_for_and_no_longer_when_it_is_done(tmp_path):
     assert 'hangs' in wait_for(barks[0], 5)[0]
 
 
+def test_a_host_that_waited_for_us_does_not_hang(tmp_path):
+  """It was at its step all the time that we compiled, and then we are fast."""
+  (one, two), barks = pair(tmp_path)
+  with one, two:
+    two.at(0, 1)
+    one.at(0, 0)
+    time.sleep(2 * TIMEOUT)
+    for step in range(1, 8):
+      one.at(0, step)
+      time.sleep(0.05)
+    two.at(0, 8)
+    time.sleep(0.1)
+  assert barks == ([], [])
+
+
 def test_a_host_that_compiles_is_waited_for(tmp_path):
   (one, two), barks = pair(tmp_path)
   with one, two:
@@ -114,15 +158,42 @@ def test_a_host_that_leaves_in_peace_is_not_missed(tmp_path):
     one.at(0, 6)
     time.sleep(2 * TIMEOUT)
   assert barks == ([], [])
-  assert json.loads((tmp_path / '1.json').read_text())['done']
+  assert read_sign(tmp_path / '1.json').done
 
 
-def test_a_host_that_fails_is_missed(tmp_path):
+def test_a_host_that_is_told_to_stop_leaves_in_peace(tmp_path):
   (one, two), barks = pair(tmp_path)
   with one:
-    with pytest.raises(KeyError), two:
-      raise KeyError
-    assert wait_for(barks[0], 5)
+    with pytest.raises(SystemExit), two:
+      sys.exit(AGAIN)
+    time.sleep(2 * TIMEOUT)
+  assert barks == ([], [])
+
+
+def test_a_host_that_fails_is_named_at_once_with_what_it_said(tmp_path):
+  (one, two), barks = pair(tmp_path)
+  with one:
+    one.at(0, 5)
+    with pytest.raises(OSError, match='No space'), two:
+      two.at(0, 4)
+      time.sleep(0.1)
+      started = time.monotonic()
+      raise OSError('No space left on device')
+    assert wait_for(barks[0], 5) == [
+      'process 1 did not arrive at step 5: it failed, it was at step 4: '
+      'OSError: No space left on device'
+    ]
+    assert time.monotonic() - started < TIMEOUT / 2
+  assert CODES == [FAILED]
+
+
+def test_a_host_that_is_interrupted_is_missed(tmp_path):
+  (one, two), barks = pair(tmp_path)
+  with one:
+    with pytest.raises(KeyboardInterrupt), two:
+      raise KeyboardInterrupt
+    assert 'no sign of life' in wait_for(barks[0], 5)[0]
+  assert CODES == [AGAIN]
 
 
 def test_a_failed_collective_waits_until_the_host_is_named(tmp_path):
@@ -132,26 +203,107 @@ def test_a_failed_collective_waits_until_the_host_is_named(tmp_path):
   assert len(barks[0]) == 1
 
 
-def test_what_an_earlier_run_left_is_no_sign_of_life(tmp_path):
+@pytest.mark.parametrize('said', [{'done': False}, {}, {'failed': 'before'}])
+def test_what_an_earlier_run_left_is_no_sign_of_life(said, tmp_path):
   (one, two), barks = pair(tmp_path)
   with two:
     two.at(0, 9)
-  left = json.loads((tmp_path / '1.json').read_text())
-  (tmp_path / '1.json').write_text(json.dumps({**left, 'done': False}))
+  left = read_sign(tmp_path / '1.json')
+  write_sign(tmp_path / '1.json', dataclasses.replace(left, **said))
+  with one:
+    assert 'no sign of life' in wait_for(barks[0], 5)[0]
+
+
+def test_half_a_sign_is_no_news(tmp_path):
+  path = tmp_path / '1.json'
+  write_sign(path, Sign(1.0, busy='measuring'))
+  assert path.stat().st_size == SIZE
+  assert read_sign(path) == Sign(1.0, busy='measuring')
+  for damaged in (b'', path.read_bytes()[:20], b'{"pulse": 1, "odd": 2}'):
+    path.write_bytes(damaged)
+    assert read_sign(path) is None
+  (one, _), barks = pair(tmp_path)
   with one:
     assert wait_for(barks[0], 5)
 
 
-def test_alone_there_is_nobody_to_watch(tmp_path):
-  with Watchdog(tmp_path / 'hosts', 0, 1, TIMEOUT):
-    time.sleep(0.1)
-  assert not (tmp_path / 'hosts').exists()
+def test_signs_go_on_where_the_disk_is_full(tmp_path):
+  """They are written over; a file that has to grow is refused."""
+  (one, two), barks = pair(tmp_path)
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  with one, two:
+    try:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, limits[1]))
+      with pytest.raises(OSError, match='File too large'):
+        (tmp_path / 'more').write_bytes(bytes(SIZE + 1))
+      time.sleep(2 * TIMEOUT)
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert barks == ([], [])
+
+
+def test_a_host_that_can_give_no_sign_says_so_once_and_watches(
+  tmp_path, monkeypatch, capsys
+):
+  (one, _), barks = pair(tmp_path)
+
+  def refused(*_):
+    raise OSError('no quota')
+
+  with one:
+    monkeypatch.setattr(watchdog, 'write_sign', refused)
+    (message,) = wait_for(barks[0], 5)
+  assert 'sign of life for 0.6 s' in message
+  assert '(and this one could give none: no quota)' in message
+  assert capsys.readouterr().err == 'warning: no sign of life: no quota\n'
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
+  (tmp_path / 'hosts').write_text('a file')
+  with pytest.raises(OSError, match='hosts'):
+    with Watchdog(tmp_path / 'hosts', 0, 2, TIMEOUT):
+      pass
+
+
+ABORTS = """
+import contextlib, os, pathlib, sys, threading, time
+from flowdistill.training.watchdog import Watchdog
+
+folder, lives = pathlib.Path(sys.argv[1]), sys.argv[2] == 'lives'
+first = Watchdog(folder, 0, 2, 99.0, interval=0.02, bark=print)
+with first if lives else contextlib.nullcontext():
+  with Watchdog(folder, 1, 2, 0.5, interval=0.02) as dog:
+    dog.at(0, 3)
+    first.at(0, 3)
+    threading.Thread(target=os.abort).start()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+  ('other', 'code', 'said'),
+  [
+    ('lives', -signal.SIGABRT, ''),  # the abort is of our own making
+    ('died', AGAIN, 'error: process 0 did not arrive at step 3: it has'),
+  ],
+)
+def test_an_abort_waits_until_a_host_is_named(other, code, said, tmp_path):
+  """As JAX does in a thread of its own, where the first host has died."""
+  done = subprocess.run(
+    [sys.executable, '-c', ABORTS, str(tmp_path), other],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == code
+  assert said in done.stderr
+  assert said or not done.stderr
 
 
 @pytest.mark.parametrize('ours', [(0, 5), (0, 4)])
 def test_nobody_waits_for_a_host_that_is_not_behind(ours):
-  host = Host(alive=10.0, moved=0.0, place=(0, 5))
-  assert host.fault(ours, 10.5, 1.0) == ''
+  host = Host(alive=10.0, moved=0.0, sign=Sign(step=5))
+  assert host.fault(ours, 0.0, 10.5, 1.0) == ''
 
 
 def test_giving_up_ends_the_process_at_once(monkeypatch, capsys):
