@@ -10,8 +10,8 @@ import os
 import pathlib
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -23,6 +23,12 @@ from flowdistill.jobs import JOBS
 from flowdistill.jobs.failure import Halted
 from flowdistill.jobs.options import check_options, parse_options
 from flowdistill.overrides import Override, parse_override
+from flowdistill.training.checkpoint import CheckpointError
+from flowdistill.training.watchdog import give_up, on_abort
+
+# What ends in a line: what may go well another time, and what a user changes.
+FAILURES = (Halted, OSError)
+MISTAKES = (ConfigError, CheckpointError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
   'config', '', 'FILE.py, or FILE.py:arg,arg; keys as --config.KEY=VALUE.'
@@ -62,12 +68,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   check.check_stages(stages, workdir, named=ONE_STAGE not in stages)
   check_options(options, stages)
   if DISTRIBUTED.value:
-    jax.distributed.initialize(
-      COORDINATOR.value,
-      NUM_PROCESSES.value,
-      PROCESS_ID.value,
-      heartbeat_timeout_seconds=patience(stages),
-    )
+    meet(max(spec['hosts']['timeout'] for spec in stages.values()))
   JOBS[JOB.value].run(stages, workdir, options)
 
 
@@ -80,10 +81,18 @@ def keep_programs() -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
-def patience(stages: Mapping[str, Any]) -> int:
-  """Seconds after which JAX gives a host up: our watchdog names it before."""
-  longest = max(spec['hosts']['timeout'] for spec in stages.values())
-  return math.ceil(2 * longest + 60)
+def meet(timeout: float) -> None:
+  """Waits for the other hosts. JAX aborts where they do not come."""
+  away = f'not every process came to the start within {timeout:g} s'
+  with on_abort(lambda: give_up(away)):
+    jax.distributed.initialize(
+      COORDINATOR.value,
+      NUM_PROCESSES.value,
+      PROCESS_ID.value,
+      initialization_timeout=math.ceil(timeout),
+      # Later than our watchdog, which names who is missing.
+      heartbeat_timeout_seconds=math.ceil(2 * timeout + 60),
+    )
 
 
 def read_stages(
@@ -157,11 +166,25 @@ def start() -> None:
       argv=[sys.argv[0], *ours],
       flags_parser=flags.FLAGS,
     )
-  except (ConfigError, Halted, flags.Error) as error:
+  except (*FAILURES, *MISTAKES) as error:
     if logging.level_debug():
       traceback.print_exc()
     print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
-    sys.exit(1 if isinstance(error, Halted) else 2)
+    leave(1 if isinstance(error, FAILURES) else 2)
+  except Exception:
+    if not jax.distributed.is_initialized():
+      raise
+    traceback.print_exc()
+    leave(1)
+
+
+def leave(code: int) -> NoReturn:
+  """Exits; of several hosts at once, for JAX's way out waits for the others."""
+  if not jax.distributed.is_initialized():
+    sys.exit(code)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
 
 
 if __name__ == '__main__':

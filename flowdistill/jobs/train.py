@@ -192,6 +192,7 @@ def train_to_end(
         stop=stop,
       )
     except NotFinite as error:
+      saved.wait()
       raise failure.report(assembly, error) from error
 
 

@@ -9,20 +9,25 @@ Orbax writes a checkpoint under a temporary name and renames it when it is
 complete: a folder with a plain number is complete, whatever is killed when.
 """
 
-import logging
 import os
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any, Self
 
 import jax
-from absl import logging as absl_logging
 from orbax.checkpoint import v1 as ocp
 
+from flowdistill.training.chatter import Ear, quieten
 from flowdistill.training.sharding import path_name
 
 ITEM, FIGURE = 'state', 'figure'
+POLL = 0.5  # seconds
 Path = str | os.PathLike[str]
+
+
+class CheckpointError(ValueError):
+  """A checkpoint is damaged, or is none of this config."""
 
 
 class Checkpoints:
@@ -51,6 +56,7 @@ class Checkpoints:
     quieten()
     self.folder = pathlib.Path(folder).absolute()
     self._pending: ocp.AsyncResponse[bool] | None = None
+    self._ear, self._saving = Ear(), 0
     self._checkpointer = ocp.training.Checkpointer(
       str(self.folder),
       preservation_policy=_policy(keep, every, best),
@@ -66,11 +72,12 @@ class Checkpoints:
     checkpoint is left as it is, for the state is a function of the step.
 
     Raises:
-      OSError or ValueError: with which the save before has failed, for example
-        because the disk is full. The folder must then be opened anew.
+      OSError: if the save before has failed, for example because the disk is
+        full. The folder must then be opened anew.
     """
     self.wait()
     if step not in self.steps():
+      self._saving = step
       self._pending = self._checkpointer.save_async(
         step,
         by_name(tree),
@@ -82,8 +89,23 @@ class Checkpoints:
   def wait(self) -> None:
     """Waits until the last save is complete, and raises what it raised."""
     pending, self._pending = self._pending, None
-    if pending is not None:
-      pending.result()
+    while pending is not None:
+      begun = time.monotonic()
+      try:
+        pending.result(timeout=POLL)
+        return
+      except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        late = isinstance(error, TimeoutError)
+        waits = late and time.monotonic() - begun > POLL / 2
+        if cause := self._ear.error or (None if waits else error):
+          raise self._failed(cause) from cause
+
+  def _failed(self, cause: BaseException) -> OSError:
+    path = self.folder / str(self._saving)
+    return OSError(
+      f'the checkpoint {path} could not be saved: {_first_line(cause)}. '
+      'Those before it are untouched'
+    )
 
   def steps(self) -> list[int]:
     """Steps with a complete checkpoint, ascending."""
@@ -102,13 +124,22 @@ class Checkpoints:
     try:
       self.wait()
     finally:
+      self._let_go()
+
+  def _let_go(self) -> None:
+    self._ear.close()
+    if self._ear.error is None:  # else it would wait for the other hosts
       self._checkpointer.close()
 
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *_: object) -> None:
-    self.close()
+  def __exit__(self, kind: Any, *_: object) -> None:
+    alone = jax.process_count() == 1
+    if kind is None or alone:
+      self.close()
+    else:  # the other hosts may not come to save
+      self._ear.close()
 
 
 def _policy(keep: int, every: int, best: bool) -> Any:
@@ -161,8 +192,9 @@ def restore(
 
   Raises:
     FileNotFoundError: if there is no such checkpoint.
-    ValueError: if `abstract` differs from the checkpoint in the name, shape or
-      dtype of an array (then nothing is read), or if the checkpoint is damaged.
+    CheckpointError: if `abstract` differs from the checkpoint in the name,
+      shape or dtype of an array (then nothing is read), or if the checkpoint is
+      damaged.
   """
   path = _path_of(folder, step)
   wanted = by_name(jax.tree.map(_placed, abstract))
@@ -180,19 +212,6 @@ def restore(
   )
 
 
-def quieten() -> None:
-  """Drops what Orbax logs below a warning.
-
-  Orbax logs to absl's logger, as we do, so its level cannot tell us apart.
-  """
-  absl_logging.get_absl_logger().addFilter(_is_no_chatter)
-
-
-def _is_no_chatter(record: logging.LogRecord) -> bool:
-  from_orbax = 'orbax' in pathlib.Path(record.pathname).parts
-  return record.levelno >= logging.WARNING or not from_orbax
-
-
 class _Reading:
   """Names the checkpoint in whatever goes wrong while it is read.
 
@@ -207,12 +226,15 @@ class _Reading:
 
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
     if isinstance(error, Exception):
-      reason = (str(error).splitlines() or [''])[0][:200]
-      raise ValueError(
+      raise CheckpointError(
         f'the checkpoint {self.path} cannot be read, a file in it is damaged '
         f'or missing: remove that folder to go on from the checkpoint before. '
-        f'({type(error).__name__}: {reason})'
+        f'({type(error).__name__}: {_first_line(error)})'
       ) from error
+
+
+def _first_line(error: BaseException) -> str:
+  return (str(error).splitlines() or [''])[0][:500]
 
 
 def _path_of(folder: Path, step: int | None) -> pathlib.Path:
@@ -254,7 +276,7 @@ def _compare(
   for name in (*wanted, *extra):
     here, there = _describe(wanted.get(name)), _describe(stored.get(name))
     if here != there:
-      raise ValueError(
+      raise CheckpointError(
         f'the checkpoint {path} does not fit this config. The first array that '
         f'differs is {name}: {there} in the checkpoint, {here} in the config'
       )

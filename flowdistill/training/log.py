@@ -15,7 +15,7 @@ from flax import nnx
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
-from flowdistill.training.record import jsonable
+from flowdistill.training.record import jsonable, naming
 
 METRICS = 'metrics.jsonl'
 PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.
@@ -36,7 +36,7 @@ class MetricLog:
   """
 
   def __init__(self, folder: str | os.PathLike[str], *, resume_step: int):
-    folder = pathlib.Path(folder)
+    self.folder = folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / METRICS
     if path.exists():
@@ -54,17 +54,20 @@ class MetricLog:
         as 'nan', 'inf' or '-inf' (see `jsonable`).
 
     Raises:
+      OSError: naming what cannot be written, for example on a full disk.
       ValueError: if a scalar is called `step` or `images`.
     """
     if taken := {'step', 'images'} & set(scalars):
       raise ValueError(f'a scalar may not be called {sorted(taken)}')
     values = {name: float(value) for name, value in scalars.items()}
     row = jsonable({'step': step, 'images': images, **values})
-    self.lines.write(f'{json.dumps(row, allow_nan=False)}\n')
-    self.lines.flush()
-    for name, value in values.items():
-      write_event(self.events, step=step, summary=scalar(name, value))
-    self.events.flush()
+    with naming(self.lines.name):
+      self.lines.write(f'{json.dumps(row, allow_nan=False)}\n')
+      self.lines.flush()
+    with naming(self.folder):
+      for name, value in values.items():
+        write_event(self.events, step=step, summary=scalar(name, value))
+      self.events.flush()
 
   def close(self) -> None:
     self.lines.close()

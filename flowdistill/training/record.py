@@ -1,5 +1,6 @@
 """What a run leaves about itself: JSON files, and the software it ran with."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -7,7 +8,7 @@ import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 PACKAGES = (
@@ -47,8 +48,20 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
   path = pathlib.Path(path)
   text = json.dumps(jsonable(value), indent=2, allow_nan=False)
   temporary = path.with_name(f'{path.name}.tmp')
-  temporary.write_text(f'{text}\n', encoding='utf-8')
-  os.replace(temporary, path)
+  with naming(path):
+    temporary.write_text(f'{text}\n', encoding='utf-8')
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Generator[None]:
+  """Names the file in an OSError that does not: 'No space left on device'."""
+  try:
+    yield
+  except OSError as error:
+    if error.filename is None:
+      error.filename = os.fspath(path)
+    raise
 
 
 def environment() -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pathlib
 
 Place = tuple[int, int]
 """(stage, step), both ascending."""
-SIZE = 512  # bytes of a sign in its file
+SIZE = 2048  # bytes of a sign in its file
 
 
 @dataclasses.dataclass(frozen=True)

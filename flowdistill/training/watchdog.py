@@ -15,6 +15,7 @@ as soon as it loses the first host, and names nobody: we make it wait.
 
 import contextlib
 import ctypes
+import functools
 import os
 import pathlib
 import signal
@@ -30,6 +31,8 @@ from flowdistill.training.signs import Host, Place, Sign, read_sign, write_sign
 
 AGAIN = os.EX_TEMPFAIL  # 75: the same command goes on where this one stopped
 FAILED = 1  # it would fail again
+# What JAX raises where a collective fails, because a host has died.
+LOST = (jax.errors.JaxRuntimeError, RuntimeError, ValueError)
 
 
 def give_up(message: str, code: int = AGAIN) -> NoReturn:
@@ -39,16 +42,16 @@ def give_up(message: str, code: int = AGAIN) -> NoReturn:
 
 
 @contextlib.contextmanager
-def slow_aborts(seconds: float) -> Generator[None]:
-  """While it is open, a thread that aborts the process has to wait first.
+def on_abort(act: Callable[[], Any]) -> Generator[None]:
+  """While it is open, a thread that aborts the process calls `act` first.
 
   A handler in Python would be called by the main thread alone, and too late.
   """
   libc = ctypes.CDLL(None)
   libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
   libc.signal.restype = ctypes.c_void_p
-  wait = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: time.sleep(seconds))
-  wanted = ctypes.cast(wait, ctypes.c_void_p)
+  handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: act())
+  wanted = ctypes.cast(handler, ctypes.c_void_p)
   before = libc.signal(signal.SIGABRT, wanted)
   try:
     yield
@@ -123,14 +126,14 @@ class Watchdog:
         host.sign = read_sign(self._file(process)) or Sign()
       self._write()
       self._thread.start()
-      self._open.enter_context(slow_aborts(self._patience))
+      wait = functools.partial(time.sleep, self._patience)
+      self._open.enter_context(on_abort(wait))
     return self
 
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
     if not self.hosts:
       return
-    if isinstance(error, jax.errors.JaxRuntimeError):
-      # A collective fails where a host has died: let that be named.
+    if type(error) in LOST:  # our own errors are subclasses
       self._end.wait(self._patience)
     self._end.set()
     self._thread.join()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from absl import logging
 from flax import nnx
 
 from flowdistill.training.checkpoint import (
+  CheckpointError,
   Checkpoints,
   completed_steps,
   quieten,
@@ -112,7 +114,7 @@ def test_a_part_can_be_read_alone(saved):
   expected = make_state(2)
   part = dataclasses.replace(expected, opt_state=(), emas={}, odd={})
   assert_identical(restore(saved, abstract(part), partial=True), part)
-  with pytest.raises(ValueError, match='differs is emas.* missing in the'):
+  with pytest.raises(CheckpointError, match='differs is emas.* missing in the'):
     restore(saved, abstract(part))
 
 
@@ -184,7 +186,8 @@ def test_a_full_disk_is_told_and_costs_only_that_save(tmp_path):
   with Checkpoints(tmp_path, keep=2) as checkpoints:
     checkpoints.save(1, state)
   try:
-    with pytest.raises((OSError, ValueError), match='File too large'):
+    message = rf'{tmp_path}/2 could not be saved: .*File too large.*untouched'
+    with pytest.raises(OSError, match=message):
       with Checkpoints(tmp_path, keep=2) as checkpoints:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
         checkpoints.save(2, state)
@@ -195,6 +198,44 @@ def test_a_full_disk_is_told_and_costs_only_that_save(tmp_path):
     assert_identical(checkpoints.restore(wanted), state)
     checkpoints.save(2, state)
   assert_identical(restore(tmp_path, wanted, 2), state)
+
+
+class Waits:
+  """A save that waits for the other hosts, as Orbax's does."""
+
+  def result(self, timeout):
+    time.sleep(timeout)
+    raise TimeoutError
+
+
+def test_a_save_that_failed_does_not_wait_for_the_other_hosts(tmp_path):
+  """Orbax has only said so in its log."""
+  with pytest.raises(OSError, match='/7 could not be saved: disk is full'):
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+      checkpoints._pending, checkpoints._saving = Waits(), 7
+      error = OSError('disk is full\nand more')
+      record = logging.get_absl_logger().makeRecord(
+        *('absl', 40, '/of/orbax/future.py', 1, 'failed', ()),
+        exc_info=(OSError, error, None),
+      )
+      logging.get_absl_logger().handle(record)
+      started = time.monotonic()
+      checkpoints.wait()
+  assert time.monotonic() - started < 2
+
+
+def test_a_slow_save_is_waited_for(tmp_path):
+  class Slow(Waits):
+    left = 3
+
+    def result(self, timeout):
+      self.left -= 1
+      return True if not self.left else super().result(timeout)
+
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints._pending = slow = Slow()
+    checkpoints.wait()
+  assert not slow.left
 
 
 KILLED_WHILE_SAVING = """
@@ -277,7 +318,7 @@ def test_a_damaged_file_names_the_checkpoint(copied, pattern, size):
     if size is not None:
       file.write_bytes(content[: int(size * len(content))])
   message = f'the checkpoint {copied / "2"} cannot be read, a file in it is'
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(CheckpointError, match=message):
     restore(copied, abstract(make_state(2)))
   # What it says helps.
   shutil.rmtree(copied / '2')
@@ -289,7 +330,7 @@ def test_another_network_is_refused_by_name_and_shape(saved):
     rf'the checkpoint {saved / "2"} does not fit .* differs is '
     r'params.bias: float32\[8\] in the checkpoint, float32\[16\] in the'
   )
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(CheckpointError, match=message):
     restore(saved, abstract(make_state(2, width=16)))
 
 
@@ -312,7 +353,7 @@ def test_another_network_is_refused_by_name_and_shape(saved):
 )
 def test_another_tree_is_refused(saved, change, message):
   wanted = dataclasses.replace(abstract(make_state(2)), **change)
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(CheckpointError, match=message):
     restore(saved, wanted)
 
 
