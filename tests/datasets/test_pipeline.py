@@ -79,6 +79,22 @@ def test_the_rows_of_all_hosts_are_those_of_one(count):
   np.testing.assert_array_equal(np.concatenate(hosts, axis=1), whole)
 
 
+@given(st.integers(1, 14), st.sampled_from([(1, 2), (2, 4), (4, 2), (4, 1)]))
+def test_with_other_hosts_an_epoch_is_still_a_permutation(position, counts):
+  """An interruption, and then another number of them goes on."""
+  parts = []
+  for start, end, count in zip(
+    (0, position), (position, 15), counts, strict=True
+  ):
+    where = {'batch_size': 4, 'seed': 3, 'start': start}
+    hosts = [
+      read(end - start, 10, process=(p, count), **where) for p in range(count)
+    ]
+    parts.append(np.concatenate(hosts, axis=1))
+  epochs = np.concatenate(parts).reshape(6, 10)
+  assert (np.sort(epochs, axis=1) == np.arange(10)).all()
+
+
 def test_the_arrays_of_an_example_stay_together():
   source = DATASETS['digits']()
   batch = next(make_batches(source, batch_size=64, seed=0))

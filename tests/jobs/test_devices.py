@@ -1,17 +1,15 @@
 """The same training on one device and on several, within float tolerance."""
 
 import json
-import os
+import pathlib
+import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from jobs import tiny
+from jobs import elastic, hosts, tiny
 
 from flowdistill.training.checkpoint import completed_steps
 
@@ -23,15 +21,13 @@ COMMAND = (
 
 
 def start(workdir, devices, *more):
-  flags = f'--xla_force_host_platform_device_count={devices}'
-  command = [sys.executable, '-m', 'flowdistill.main', '--config', tiny.TOY]
-  return subprocess.Popen(
-    [*command, '--workdir', str(workdir), *COMMAND, *more],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': flags},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  return hosts.start(workdir, tiny.TOY, devices, *COMMAND, *more)
+
+
+def start_hosts(workdir, *more, count=2):
+  """Several processes, with four devices between them."""
+  spread = {'count': count, 'devices': 4 // count}
+  return hosts.start_all(workdir, tiny.TOY, *COMMAND, *more, **spread)
 
 
 def losses(workdir):
@@ -82,12 +78,21 @@ def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
 )
 def test_two_processes_train_as_one_does(one, tmp_path, mesh):
   axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
-  both = two_hosts(tmp_path, *axes)
-  printed = [process.communicate(timeout=120) for process in both]
-  assert [process.returncode for process in both] == [0, 0], printed
-  assert 'results and pictures' in printed[0][0]
-  assert 'distil' not in printed[1][0]  # one host shows progress
-  assert_as_one(one, tmp_path)
+  assert_hosts_train_as_one(one, tmp_path, start_hosts(tmp_path, *axes))
+
+
+@pytest.mark.slow
+def test_four_processes_train_as_one_does(one, tmp_path):
+  four = start_hosts(tmp_path, '--config.mesh.fsdp=2', count=4)
+  assert_hosts_train_as_one(one, tmp_path, four)
+
+
+def assert_hosts_train_as_one(one, workdir, processes):
+  codes, outputs, errors = zip(*hosts.end_all(processes), strict=True)
+  assert not any(codes), errors
+  assert 'results and pictures' in outputs[0]
+  assert not any('distil' in text for text in outputs[1:])  # one shows progress
+  assert_as_one(one, workdir)
 
 
 def test_a_batch_that_does_not_divide_names_numbers_that_would(tmp_path):
@@ -122,14 +127,32 @@ def test_a_run_goes_on_upon_another_mesh(one, tmp_path):
   assert_as_one(one, tmp_path)
 
 
-def two_hosts(workdir, *more):
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    address = f'127.0.0.1:{free.getsockname()[1]}'
-  hosts = ['--distributed', f'--coordinator={address}', '--num_processes=2']
-  return [
-    start(workdir, 2, *hosts, f'--process_id={i}', *more) for i in range(2)
-  ]
+def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path):
+  shutil.copytree(one / 'flow', tmp_path / 'flow')
+  options = [text.removeprefix('--config.') for text in COMMAND]
+  tiny.train_here(tmp_path, tiny.TOY, *options, 'stages.distil.train.steps=1')
+  ended = hosts.end_all(start_hosts(tmp_path))
+  assert [code for code, *_ in ended] == [0, 0], ended
+  assert 'distil: continues at step 1 of 3' in ended[0][1]
+  assert_as_one(one, tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('devices', 'axes'),
+  [
+    (8, 'fsdp=4'),
+    pytest.param(4, 'data=2,tensor=2', marks=pytest.mark.slow),
+    pytest.param(2, 'fsdp=2', marks=pytest.mark.slow),
+  ],
+)
+def test_what_another_mesh_restores(one, devices, axes):
+  """Every array to the byte, the next batch, and a loss that is as good."""
+  axes = axes.split(',')
+  here, there = elastic.restored(one), elastic.restored_on(one, devices, *axes)
+  assert there['devices'] == devices
+  assert there['arrays'] == here['arrays']
+  assert there['batch'] == here['batch']
+  np.testing.assert_allclose(there['loss'], here['loss'], rtol=1e-5)
 
 
 def at_step(workdir, step, processes):
@@ -144,30 +167,43 @@ def at_step(workdir, step, processes):
 LONG = ('--config.stages.distil.train.steps=2000', '--config.log.every=1')
 
 
-@pytest.mark.parametrize(
-  'told',
-  [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)],
-)
-def test_a_host_that_freezes_or_dies_is_named(told, tmp_path):
-  both = two_hosts(tmp_path, *LONG, '--config.hosts.timeout=5')
-  at_step(tmp_path, 5, both)
-  both[1].send_signal(told)
+# Two hosts that are killed, frozen and told to stop: see test_drill.py.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('told', [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize('who', [0, 2])
+def test_a_host_of_four_is_named_by_the_others(who, told, tmp_path):
+  four = start_hosts(tmp_path, *LONG, '--config.hosts.timeout=5', count=4)
+  at_step(tmp_path, 5, four)
+  four[who].send_signal(told)
   started = time.monotonic()
-  errors = both[0].communicate(timeout=60)[1]
+  others = [process for process in four if process is not four[who]]
+  ended = hosts.end_all(others)
   took = time.monotonic() - started
-  both[1].kill()
-  both[1].communicate()
-  assert both[0].returncode == 75, errors
-  assert 'error: process 1 did not arrive at step' in errors
-  assert 'has given no sign of life for 5 s' in errors
+  four[who].kill()
+  four[who].communicate()
+  assert [code for code, *_ in ended] == [75, 75, 75], ended
+  said = rf'error: process {who} did not arrive at step \d+: it has given no'
+  assert all(re.search(said, errors) for _, _, errors in ended), ended
   assert took < 20
 
 
+@pytest.mark.slow
 def test_hosts_stop_together_when_one_is_told(tmp_path):
-  both = two_hosts(tmp_path, *LONG)
+  both = start_hosts(tmp_path, *LONG)
   at_step(tmp_path, 5, both)
   both[1].send_signal(signal.SIGTERM)
-  printed = [process.communicate(timeout=60) for process in both]
-  assert [process.returncode for process in both] == [75, 75], printed
-  assert 'distil: stopped and saved at step' in printed[0][0]
+  ended = hosts.end_all(both)
+  assert [code for code, *_ in ended] == [75, 75], ended
+  assert 'distil: stopped and saved at step' in ended[0][1]
   assert len(completed_steps(tmp_path / 'distil' / 'checkpoints')) == 1
+
+
+def test_hosts_that_may_write_nothing_say_where():
+  """A folder that refuses even root."""
+  workdir = pathlib.Path('/sys/flowdistill')
+  for code, _, errors in hosts.end_all(start_hosts(workdir)):
+    assert code == 1
+    assert f"'{workdir}" in errors.splitlines()[-1]
+    assert 'Traceback' not in errors

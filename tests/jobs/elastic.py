@@ -1,0 +1,76 @@
+"""What a mesh makes of a checkpoint: its arrays, the next batch and loss.
+
+python tests/jobs/elastic.py WORKDIR data=2 tensor=2
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+
+from flowdistill import origins
+from flowdistill.jobs.assemble import (
+  abstract_state,
+  assemble,
+  batches,
+  jit_step,
+)
+from flowdistill.training import checkpoint
+
+
+def restored(workdir, *axes):
+  """{devices, arrays and batch: name -> digest, loss} of the last stage."""
+  folder = workdir / 'distil'
+  spec = origins.load_spec(folder)
+  mesh = {name: int(size) for name, size in (a.split('=') for a in axes)}
+  assembly = assemble(
+    {**spec, 'mesh': {**spec['mesh'], **mesh}}, folder, workdir
+  )
+  abstract = abstract_state(assembly)
+  state = checkpoint.restore(folder / 'checkpoints', abstract)
+  batch = next(batches(assembly, int(state.step)))
+  key = jax.random.key(assembly.stage.seed)
+  found = {'arrays': digests(state), 'batch': digests(batch)}
+  _, metrics = jit_step(assembly)(state, assembly.frozen, batch, key)
+  return {
+    'devices': jax.device_count(),
+    **found,
+    'loss': float(metrics['loss']),
+  }
+
+
+def digests(tree):
+  """Name -> digest of the bytes; a step donates the state that it gets."""
+  return {
+    name: hashlib.sha256(np.asarray(array).tobytes()).hexdigest()
+    for name, array in checkpoint.by_name(tree).items()
+  }
+
+
+def restored_on(workdir, devices, *axes):
+  """The same in a process with so many simulated devices."""
+  flags = f'--xla_force_host_platform_device_count={devices}'
+  tests = pathlib.Path(__file__).parents[1]
+  paths = [str(tests), str(tests.parent), os.environ.get('PYTHONPATH', '')]
+  done = subprocess.run(
+    [sys.executable, __file__, str(workdir), *axes],
+    env={
+      **os.environ,
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': flags,
+      'PYTHONPATH': os.pathsep.join(paths),
+    },
+    capture_output=True,
+    text=True,
+  )
+  assert not done.returncode, done.stderr
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == '__main__':
+  print(json.dumps(restored(pathlib.Path(sys.argv[1]), *sys.argv[2:])))
