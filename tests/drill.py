@@ -68,7 +68,7 @@ def schedule(count, seed):
 
 def drill(folder, kinds, seed, limit):
   """Raises AssertionError where a fault has another outcome than it should."""
-  end, steps = time.monotonic() + limit, 12 + 10 * len(kinds)
+  end, steps = time.monotonic() + limit, 20 + 6 * len(kinds)
   rng, run = random.Random(seed), Run(folder / 'undisturbed', steps, end)
   begun = time.monotonic()
   run.finish()
@@ -127,13 +127,13 @@ class Run:
 
   def finish(self):
     with self.running():
-      ended = self.ended()
+      ended = self.ended(seconds=self.left())
     assert [code for code, *_ in ended] == [0, 0], ended
 
-  def ended(self, who=(0, 1)):
+  def ended(self, who=(0, 1), seconds=90):
     """(exit code, stdout, stderr) of these hosts."""
     chosen = [self.processes[i] for i in who]
-    return hosts.end_all(chosen, min(self.left(), 90))
+    return hosts.end_all(chosen, min(self.left(), seconds))
 
   def left(self):
     seconds = self.end - time.monotonic()

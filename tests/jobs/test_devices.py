@@ -200,6 +200,17 @@ def test_hosts_stop_together_when_one_is_told(tmp_path):
   assert len(completed_steps(tmp_path / 'distil' / 'checkpoints')) == 1
 
 
+def test_a_host_that_never_comes_is_waited_for_no_longer(tmp_path):
+  here, away = start_hosts(tmp_path, '--config.hosts.timeout=2')
+  away.kill()
+  ((code, _, errors),) = hosts.end_all([here])
+  away.communicate()
+  assert code == 75
+  said = 'error: not every process came to the start within 2 s'
+  assert errors.splitlines()[-1] == said
+  assert not list(tmp_path.iterdir())
+
+
 def test_hosts_that_may_write_nothing_say_where():
   """A folder that refuses even root."""
   workdir = pathlib.Path('/sys/flowdistill')

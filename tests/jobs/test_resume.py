@@ -1,6 +1,7 @@
 """Killed for real, and continued: the same to the byte as never killed."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -19,11 +20,17 @@ ONE = (
 
 
 @pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('undisturbed')
+def finished(tmp_path_factory):
+  """The workdir of a run that nobody disturbed."""
+  workdir = tmp_path_factory.mktemp('finished')
   output = tiny.start(workdir, tiny.TOY, *ONE).communicate()[0]
   assert 'results and pictures' in output, output
-  return tiny.arrays(workdir / 'distil'), metrics(workdir)
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def undisturbed(finished):
+  return tiny.arrays(finished / 'distil'), metrics(finished)
 
 
 def metrics(workdir):
@@ -70,3 +77,19 @@ def test_sigterm_saves_exits_cleanly_and_continues(undisturbed, tmp_path):
   arrays, lines = undisturbed
   tiny.assert_same_bytes(tiny.arrays(tmp_path / 'distil'), arrays)
   assert metrics(tmp_path) == lines
+
+
+def test_a_damaged_checkpoint_ends_in_a_line_that_names_its_folder(
+  finished, tmp_path
+):
+  shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+  last = tmp_path / 'distil' / 'checkpoints' / '40'
+  (last / 'state' / 'manifest.ocdbt').write_bytes(b'')
+  before = metrics(tmp_path)
+  more = [text.replace('steps=40', 'steps=41') for text in ONE]
+  process = tiny.start(tmp_path, tiny.TOY, *more)
+  line = process.communicate()[0].splitlines()[-1]
+  assert process.returncode == 2
+  assert line.startswith(f'error: the checkpoint {last} cannot be read')
+  assert 'remove that folder' in line
+  assert last.is_dir() and metrics(tmp_path) == before
