@@ -72,19 +72,22 @@ class Checkpoints:
     checkpoint is left as it is, for the state is a function of the step.
 
     Raises:
-      OSError: if the save before has failed, for example because the disk is
-        full. The folder must then be opened anew.
+      OSError: if this save or the one before has failed, for example because
+        the disk is full. The folder must then be opened anew.
     """
     self.wait()
     if step not in self.steps():
       self._saving = step
-      self._pending = self._checkpointer.save_async(
-        step,
-        by_name(tree),
-        checkpointable_name=ITEM,
-        force=True,
-        metrics=None if figure is None else {FIGURE: figure},
-      )
+      try:
+        self._pending = self._checkpointer.save_async(
+          step,
+          by_name(tree),
+          checkpointable_name=ITEM,
+          force=True,
+          metrics=None if figure is None else {FIGURE: figure},
+        )
+      except OSError as error:
+        raise self._failed(error) from error
 
   def wait(self) -> None:
     """Waits until the last save is complete, and raises what it raised."""
@@ -100,7 +103,9 @@ class Checkpoints:
         if cause := self._ear.error or (None if waits else error):
           raise self._failed(cause) from cause
 
-  def _failed(self, cause: BaseException) -> OSError:
+  def _failed(self, cause: BaseException) -> BaseException:
+    if isinstance(cause, jax.errors.JaxRuntimeError):
+      return cause  # another host is lost
     path = self.folder / str(self._saving)
     return OSError(
       f'the checkpoint {path} could not be saved: {_first_line(cause)}. '

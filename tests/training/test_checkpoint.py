@@ -208,20 +208,40 @@ class Waits:
     raise TimeoutError
 
 
-def test_a_save_that_failed_does_not_wait_for_the_other_hosts(tmp_path):
+@pytest.mark.parametrize(
+  ('error', 'kind', 'message'),
+  [
+    (OSError('full\nand more'), OSError, '/7 could not be saved: full. Those'),
+    # Another host is lost, and is to be named.
+    (jax.errors.JaxRuntimeError('gone'), jax.errors.JaxRuntimeError, '^gone$'),
+  ],
+)
+def test_a_save_that_failed_does_not_wait_for_the_other_hosts(
+  error, kind, message, tmp_path
+):
   """Orbax has only said so in its log."""
-  with pytest.raises(OSError, match='/7 could not be saved: disk is full'):
+  with pytest.raises(kind, match=message):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
       checkpoints._pending, checkpoints._saving = Waits(), 7
-      error = OSError('disk is full\nand more')
       record = logging.get_absl_logger().makeRecord(
         *('absl', 40, '/of/orbax/future.py', 1, 'failed', ()),
-        exc_info=(OSError, error, None),
+        exc_info=(kind, error, None),
       )
       logging.get_absl_logger().handle(record)
       started = time.monotonic()
       checkpoints.wait()
   assert time.monotonic() - started < 2
+
+
+def test_a_save_that_cannot_begin_names_the_checkpoint(tmp_path, monkeypatch):
+  with pytest.raises(OSError, match='/3 could not be saved: full. Those'):
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+
+      def refuse(*_, **__):
+        raise OSError('full')
+
+      monkeypatch.setattr(checkpoints._checkpointer, 'save_async', refuse)
+      checkpoints.save(3, {'x': jnp.ones(1)})
 
 
 def test_a_slow_save_is_waited_for(tmp_path):
