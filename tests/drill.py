@@ -167,8 +167,9 @@ class Run:
     path = self.workdir / 'metrics.jsonl'
     if not (self.starting() and path.is_file()):
       return False
-    now = path.stat().st_mtime > self.started and bool(self.saved())
-    return now and self.step() >= self.base + ahead
+    now = path.stat().st_mtime > self.started
+    saved = any(p.name.isdigit() for p in self.checkpoints.glob('*'))
+    return now and saved and self.step() >= self.base + ahead
 
   def saving(self, ahead):
     return self.training(ahead) and any(self.checkpoints.glob('*-tmp'))
