@@ -7,7 +7,8 @@ drawn from it. `shape` is that of one example, `num_classes` 0 for none.
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
+from flowdistill.networks.ncsnpp import NCSNpp
 
-NETWORKS = {'dit': DiT, 'mlp': MLP}
+NETWORKS = {'dit': DiT, 'mlp': MLP, 'ncsnpp': NCSNpp}
 
 __all__ = ['FEATURES', 'NETWORKS']

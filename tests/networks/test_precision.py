@@ -12,7 +12,8 @@ from networks.tiny import inputs, make, run, trained
 from flowdistill.networks import NETWORKS
 
 NAMES = pytest.mark.parametrize('name', NETWORKS)
-PRODUCTS = {'dit': 6 * 2, 'mlp': 2}  # qkv, logits, values, out, up, down
+# qkv, logits, values, out, up, down; and in an attention q, k, v, logits, ...
+PRODUCTS = {'dit': 6 * 2, 'mlp': 2, 'ncsnpp': 3 * 6}
 # Of times, norms, softmax and silu: what would lose most in bfloat16.
 FINE = {'cos', 'sin', 'rsqrt', 'reduce_sum', 'exp', 'logistic'}
 

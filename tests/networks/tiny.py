@@ -10,17 +10,33 @@ from flax import nnx
 
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.mlp import MLP
+from flowdistill.networks.ncsnpp import NCSNpp
 
 B, CLASSES = 3, 5
-SHAPES = {'dit': (4, 6, 2), 'mlp': (2,)}
+SHAPES = {'dit': (4, 6, 2), 'mlp': (2,), 'ncsnpp': (4, 6, 2)}
+UNET = {
+  'nf': 8,
+  'res_blocks': 1,
+  'ch_mult': (1, 2),
+  'attention': (2,),
+  'dropout': 0.0,
+  'time_scale': 16.0,  # 999 is too fast for a difference quotient
+}
 
 
 def make(name: str, **options: Any) -> nnx.Module:
   new = {
     'dit': functools.partial(DiT, SHAPES['dit'], width=16, depth=2, heads=2),
     'mlp': functools.partial(MLP, SHAPES['mlp'], width=16, depth=2),
+    'ncsnpp': functools.partial(NCSNpp, SHAPES['ncsnpp'], **UNET),
   }[name]
-  return new(num_classes=CLASSES, **options, rngs=nnx.Rngs(0))
+  return new(**{'num_classes': CLASSES, **options}, rngs=nnx.Rngs(0))
+
+
+def fresh(name: str, **options: Any):
+  """(graph, params) at initialisation."""
+  graph, _ = nnx.split(nnx.eval_shape(lambda: make(name, **options)))
+  return graph, jax.jit(lambda: nnx.split(make(name, **options))[1])()
 
 
 def changed(params, change):
