@@ -134,15 +134,16 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
       "frozen={'teacher': 'stage:flow'}",
       'objective: this objective asks for nets.perceptual, and the config '
       "fills only ['student', 'teacher']: set 'frozen.perceptual' to a file of "
-      'LPIPS weights, .safetensors or .npz',
+      'LPIPS weights, .safetensors, .npz or .pth',
     ),
     (
       'frozen.perceptual=stage:flow',
-      'frozen.perceptual: stage:flow must be a .safetensors or .npz file',
+      'frozen.perceptual: stage:flow must be a file of one of the kinds '
+      '.safetensors, .npz, .pth, .pt',
     ),
     (
       'frozen.perceptual=vgg.pth',
-      'frozen.perceptual: vgg.pth must be a .safetensors or .npz file',
+      'frozen.perceptual: there is no file vgg.pth',
     ),
     (
       'frozen.perceptual=nowhere.npz',

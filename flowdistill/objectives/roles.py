@@ -22,7 +22,7 @@ class Roles(dict[str, Callable[..., Any]]):
     if role not in self:
       key = f'ema.{role}' if role == 'ema' else f'frozen.{role}'
       value = (
-        ' to a file of LPIPS weights, .safetensors or .npz'
+        ' to a file of LPIPS weights, .safetensors, .npz or .pth'
         if role == PERCEPTUAL
         else ", for a frozen network to a stage ('stage:flow') or to a run's "
         'folder'
