@@ -88,5 +88,5 @@ class UNetTimes(nnx.Module):
     else:
       w = jax.lax.stop_gradient(self.frequencies[...])  # it is not learnt
       tau = self.time_scale * jnp.maximum(1 - t, FIRST)
-      angles = 2 * math.pi * jnp.log(tau)[:, None] * w
+      angles = jnp.log(tau)[:, None] * w * 2 * math.pi
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
