@@ -6,7 +6,7 @@ RUNLOCAL = 'runlocal'
 TINY_NETWORKS = {
   'dit': {'width': 16, 'depth': 1, 'heads': 2},
   'mlp': {'width': 16, 'depth': 1},
-  'ncsnpp': {'nf': 8, 'res_blocks': 1, 'ch_mult': (1, 2), 'attention': ()},
+  'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
 }
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 
