@@ -19,7 +19,10 @@ PICKLES |= {'shelve', 'marshal'}
 SHELLS = {'os.system', 'os.popen', 'subprocess.getoutput'}
 SHELLS |= {'subprocess.getstatusoutput', 'asyncio.create_subprocess_shell'}
 CODE = {'eval', 'exec'}
-MAY_RUN = {'flowdistill/config.py': {'exec'}}  # a config is a Python file
+MAY_RUN = {
+  'flowdistill/config.py': {'exec'},  # a config is a Python file
+  'flowdistill/convert/pickles.py': {'pickle'},  # it knows tensors alone
+}
 SAFE = {  # a call -> the keyword that makes it safe, and its value
   'torch.load': ('weights_only', True),
   'shutil.unpack_archive': ('filter', 'data'),

@@ -63,7 +63,9 @@ def test_it_has_the_parameters_of_the_original(nf, res_blocks, ch_mult, count):
 
 
 @pytest.mark.usefixtures('x64')
-@pytest.mark.parametrize('branch', BRANCHES)
+@pytest.mark.parametrize(
+  'branch', ['skips', pytest.param('residual', marks=pytest.mark.slow)]
+)
 def test_in_every_branch_jvp_is_the_derivative(branch):
   net = trained('ncsnpp', np.float64, **SMALL, **BRANCHES[branch])
   x, t, s, cond = inputs('ncsnpp', np.float64)
@@ -81,6 +83,7 @@ def test_in_every_branch_jvp_is_the_derivative(branch):
   assert size(slope - (8 * near - far) / (12 * h)) < 1e-7 * size(slope)
 
 
+@pytest.mark.slow
 def test_fourier_answers_at_noise_as_just_before_it():
   """log(1 - t) has no end; the original asks at t = 0.999, and so is 1."""
   options = {'embedding_type': 'fourier', 'fourier_scale': 0.5}
@@ -95,6 +98,7 @@ def test_fourier_answers_at_noise_as_just_before_it():
   assert size(u[1] - u[0]) > 1e-2
 
 
+@pytest.mark.slow
 def test_frequencies_are_not_learnt():
   graph, params = trained('ncsnpp', **SMALL, embedding_type='fourier')
   grads = jax.grad(lambda p: run(graph, p, *inputs('ncsnpp')).sum())(params)
@@ -103,6 +107,7 @@ def test_frequencies_are_not_learnt():
   assert size(by_path['times.first.kernel']) > 0
 
 
+@pytest.mark.slow
 def test_what_is_computed_again_is_the_same():
   arguments, key = inputs('ncsnpp'), jax.random.key(0)
   small = {'nf': 4, 'ch_mult': (1,), 'attention': (4,), 'dropout': 0.5}

@@ -10,6 +10,8 @@ import pytest
 from flax import nnx
 from networks.tiny import (
   CLASSES,
+  EVERY,
+  NAMES,
   B,
   changed,
   fresh,
@@ -20,10 +22,7 @@ from networks.tiny import (
   trained,
 )
 
-from flowdistill.networks import NETWORKS
-
 OF_S = 'of_s'  # e₂, the embedding of the second time
-NAMES = pytest.mark.parametrize('name', NETWORKS)
 
 
 @pytest.mark.usefixtures('x64')
@@ -54,7 +53,7 @@ def test_jvp_is_the_derivative(name):
     assert size(slope - difference) < 1e-7 * size(slope), along
 
 
-@NAMES
+@EVERY
 def test_at_initialisation_the_second_time_has_no_effect(name):
   """Nor has it when all but its own embedding is no longer what it was."""
   graph, params = fresh(name)
@@ -137,7 +136,7 @@ def test_no_example_depends_on_its_neighbours(name):
   np.testing.assert_allclose(part, run(*net, x, t, s, cond)[mixed], atol=1e-5)
 
 
-@NAMES
+@EVERY
 def test_without_classes_no_label_is_asked_for(name):
   x, t, s, _ = inputs(name)
   net = nnx.eval_shape(lambda: make(name, num_classes=0))
@@ -185,14 +184,14 @@ def test_every_scalar_has_an_effect_once_it_is_learnt(name):
   assert size(u(1.0, 2.0) - u(2.0, 1.0)) > 1e-2  # each has its own embedding
 
 
-@NAMES
+@EVERY
 def test_a_scalar_that_is_missing_is_named(name):
   net, arguments = trained(name, scalars=('guidance',)), inputs(name)
   with pytest.raises(ValueError, match="cond has .'label'. and no 'guidance'"):
     jax.eval_shape(functools.partial(run, *net), *arguments)
 
 
-@NAMES
+@EVERY
 @pytest.mark.parametrize(
   ('options', 'message'),
   [

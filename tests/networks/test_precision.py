@@ -5,13 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
-from networks.tiny import inputs, make, run, trained
+from networks.tiny import NAMES, inputs, make, run, trained
 
-from flowdistill.networks import NETWORKS
-
-NAMES = pytest.mark.parametrize('name', NETWORKS)
 # qkv, logits, values, out, up, down; and in an attention q, k, v, logits, ...
 PRODUCTS = {'dit': 6 * 2, 'mlp': 2, 'ncsnpp': 3 * 6}
 # Of times, norms, softmax and silu: what would lose most in bfloat16.

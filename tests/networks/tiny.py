@@ -6,8 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
+from flowdistill.networks import NETWORKS
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
@@ -22,6 +24,15 @@ UNET = {
   'dropout': 0.0,
   'time_scale': 16.0,  # 999 is too fast for a difference quotient
 }
+EVERY = pytest.mark.parametrize('name', NETWORKS)
+U_NETS = ('ncsnpp',)  # they compile for many seconds
+NAMES = pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(name, marks=pytest.mark.slow) if name in U_NETS else name
+    for name in NETWORKS
+  ],
+)
 
 
 def make(name: str, **options: Any) -> nnx.Module:
