@@ -10,8 +10,13 @@ from absl import logging as absl_logging
 
 
 def quieten() -> None:
-  """Drops what Orbax logs below a warning, and its tracebacks."""
+  """Drops what Orbax logs below a warning, and its tracebacks.
+
+  Of the tasks that fail with a checkpoint it asks for one; asyncio, which
+  nobody else here uses, logs the others, at a moment of its choice.
+  """
   absl_logging.get_absl_logger().addFilter(_shorten)
+  logging.getLogger('asyncio').setLevel(logging.CRITICAL)
 
 
 def _shorten(record: logging.LogRecord) -> bool:
