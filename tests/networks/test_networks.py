@@ -53,7 +53,7 @@ def test_jvp_is_the_derivative(name):
     assert size(slope - difference) < 1e-7 * size(slope), along
 
 
-@EVERY
+@NAMES
 def test_at_initialisation_the_second_time_has_no_effect(name):
   """Nor has it when all but its own embedding is no longer what it was."""
   graph, params = fresh(name)
