@@ -204,12 +204,22 @@ SET = [
   (
     '--config.stages.distil.frozen.teacher=runs/a',
     'distil.frozen.teacher',
-    {'source': 'runs/a', 'weights': 'ema', 'matching': False},
+    {
+      'source': 'runs/a',
+      'weights': 'ema',
+      'matching': False,
+      'dtype': 'float32',
+    },
   ),
   (
     '--config.stages.distil.frozen.teacher.weights=params',
     'distil.frozen.teacher',
-    {'source': 'stage:flow', 'weights': 'params', 'matching': False},
+    {
+      'source': 'stage:flow',
+      'weights': 'params',
+      'matching': False,
+      'dtype': 'float32',
+    },
   ),
   (
     '--config.stages.distil.frozen.weak=runs/a',

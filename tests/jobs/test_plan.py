@@ -84,6 +84,7 @@ def in_python(*command, **env):
   return done.stdout
 
 
+@pytest.mark.slow
 def test_bytes_are_those_of_real_arrays_on_eight_devices():
   flags = '--xla_force_host_platform_device_count=8'
   asked = [str(QUICKSTART), SMALL, *map(axes, MESHES)]

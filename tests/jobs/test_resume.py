@@ -79,17 +79,15 @@ def test_sigterm_saves_exits_cleanly_and_continues(undisturbed, tmp_path):
   assert metrics(tmp_path) == lines
 
 
-def test_a_damaged_checkpoint_ends_in_a_line_that_names_its_folder(
-  finished, tmp_path
-):
+def test_a_damaged_checkpoint_is_named_with_its_folder(finished, tmp_path):
   shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
   last = tmp_path / 'distil' / 'checkpoints' / '40'
   (last / 'state' / 'manifest.ocdbt').write_bytes(b'')
   before = metrics(tmp_path)
   more = [text.replace('steps=40', 'steps=41') for text in ONE]
   process = tiny.start(tmp_path, tiny.TOY, *more)
-  line = process.communicate()[0].splitlines()[-1]
+  output = process.communicate()[0]  # threads of Orbax may speak in between
   assert process.returncode == 2
-  assert line.startswith(f'error: the checkpoint {last} cannot be read')
-  assert 'remove that folder' in line
+  said = f'error: the checkpoint {last} cannot be read, a file in it is damaged'
+  assert f'{said} or missing: remove that folder' in output
   assert last.is_dir() and metrics(tmp_path) == before

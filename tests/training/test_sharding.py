@@ -116,7 +116,8 @@ def compared(network, objective, *meshes):
 
 
 @pytest.mark.parametrize(
-  'network', ['scan', 'conv', pytest.param('dit', marks=pytest.mark.slow)]
+  'network',
+  ['scan', *(pytest.param(n, marks=pytest.mark.slow) for n in ('dit', 'conv'))],
 )
 def test_loss_and_gradients_are_those_of_one_device(network):
   """Of guided AYF-EMD, through jax.jvp; 'scan' is a DiT whose blocks are."""
