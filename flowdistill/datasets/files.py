@@ -5,9 +5,17 @@ import pathlib
 import tarfile
 import threading
 import zipfile
+import zlib
 from typing import Protocol
 
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff')
+
+
+UNPACKED = (  # what zipfile raises for members that cannot be
+  zipfile.BadZipFile,
+  zlib.error,
+  RuntimeError,  # encrypted, or packed in a way that it does not know
+)
 
 
 class Files(Protocol):
@@ -51,9 +59,16 @@ class Zip:
     self.names = sorted(filter(is_picture, self.archive.namelist()))
 
   def read(self, name: str) -> bytes:
-    """The bytes of a member."""
+    """The bytes of a member.
+
+    Raises:
+      ValueError: if it is damaged, encrypted, or packed in an unknown way.
+    """
     with self.lock:
-      return self.archive.read(name)
+      try:
+        return self.archive.read(name)
+      except UNPACKED as error:
+        raise ValueError(str(error)) from error
 
 
 class Tar:

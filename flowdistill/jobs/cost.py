@@ -13,7 +13,7 @@ from flowdistill.jobs.assemble import Assembly
 from flowdistill.jobs.hardware import peak_of
 from flowdistill.stage import Stage
 from flowdistill.tracing import batch_shapes
-from flowdistill.training.cost import flops
+from flowdistill.training.cost import UnknownLength, flops
 from flowdistill.training.state import gradients
 
 
@@ -55,7 +55,7 @@ def ideal_seconds(spec: Spec, assembly: Assembly) -> float | None:
   models = {**assembly.models, 'student': student}
   try:
     work = step_flops(dataclasses.replace(assembly, models=models))
-  except ValueError:  # a while loop, whose length is not known
+  except UnknownLength:
     return None
   return work / (jax.device_count() * peak)
 

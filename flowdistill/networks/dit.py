@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.embeddings import Scalars, TimePair
+from flowdistill.networks.embeddings import Scalars, TimePair, conditioned
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
@@ -116,11 +116,9 @@ class DiT(nnx.Module):
     key: Array | None = None,
   ) -> Array:
     """x_t [b, h, w, c], t, s, `cond['label']`, scalars [b] -> [b, h, w, c]."""
-    e = self.times(t, s)
-    if self.label is not None:
-      e = e + self.label(cond['label'])
-    if self.scalars is not None:
-      e = e + self.scalars(cond)
+    e = conditioned(
+      self.times(t, s), cond, label=self.label, scalars=self.scalars
+    )
     e = nnx.silu(e)
     h = on_rows(self.first, patchify(x_t, self.patch)) + self.position[...]
     h = self.blocks(h, e, key=key)

@@ -141,3 +141,18 @@ class Scalars(nnx.Module):
         'number for each example'
       )
     return cond[name]
+
+
+def conditioned(
+  e: Array,
+  cond: Mapping[str, Array],
+  *,
+  label: nnx.Embed | None,
+  scalars: Scalars | None,
+) -> Array:
+  """e [b, width], of the times, plus what a network embeds of `cond`."""
+  if label is not None:
+    e = e + label(cond['label'])
+  if scalars is not None:
+    e = e + scalars(cond)
+  return e

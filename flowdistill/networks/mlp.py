@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.embeddings import Scalars, TimePair
+from flowdistill.networks.embeddings import Scalars, TimePair, conditioned
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
@@ -84,11 +84,9 @@ class MLP(nnx.Module):
     key: Array | None = None,
   ) -> Array:
     """x_t [b, d], t, s, `cond['label']` and scalars [b] -> [b, d]."""
-    e = self.times(t, s)
-    if self.label is not None:
-      e = e + self.label(cond['label'])
-    if self.scalars is not None:
-      e = e + self.scalars(cond)
+    e = conditioned(
+      self.times(t, s), cond, label=self.label, scalars=self.scalars
+    )
     e, h = nnx.silu(e), self.first(x_t)
     return self.last(nnx.silu(self.layers(h, e, key=key)))
 

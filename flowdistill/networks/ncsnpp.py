@@ -16,10 +16,10 @@ from typing import Any
 import jax
 from flax import nnx
 
-from flowdistill.networks.embeddings import Scalars
+from flowdistill.networks.embeddings import Scalars, conditioned
 from flowdistill.networks.precision import product_dtype, wide
 from flowdistill.networks.ranges import check_dropout, check_sizes
-from flowdistill.networks.stack import REMAT
+from flowdistill.networks.stack import check_remat
 from flowdistill.networks.unet_blocks import Blocks, Step, conv3
 from flowdistill.networks.unet_levels import Down, Up, make_run
 from flowdistill.networks.unet_pyramids import INPUTS, OUTPUTS, head
@@ -94,11 +94,11 @@ class NCSNpp(nnx.Module):
   ):
     check_sizes(nf=nf, res_blocks=res_blocks)
     check_dropout(dropout)
+    check_remat(remat)
     check_choices(
       resblock_type=(resblock_type, KINDS),
       progressive=(progressive, OUTPUTS),
       progressive_input=(progressive_input, INPUTS),
-      remat=(remat, (None, *REMAT)),
     )
     sides = heights(shape, ch_mult, attention)
     self.remat = remat
@@ -183,11 +183,9 @@ class NCSNpp(nnx.Module):
     key: Array | None = None,
   ) -> Array:
     """x_t [b, h, w, c], t, s, `cond['label']`, scalars [b] -> [b, h, w, c]."""
-    e = self.times(t, s)
-    if self.label is not None:
-      e = e + self.label(cond['label'])
-    if self.scalars is not None:
-      e = e + self.scalars(cond)
+    e = conditioned(
+      self.times(t, s), cond, label=self.label, scalars=self.scalars
+    )
     run = make_run(nnx.silu(e), key, self.remat)
     image = wide(x_t)
     skips = [self.first(image)]
@@ -229,7 +227,7 @@ def heights(
   return found
 
 
-def check_choices(**options: tuple[str | None, tuple[str | None, ...]]) -> None:
+def check_choices(**options: tuple[str, tuple[str, ...]]) -> None:
   """Raises ValueError unless each value is one of its choices."""
   for name, (value, choices) in options.items():
     if value not in choices:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flowdistill.networks.resampling import Resample
-from flowdistill.networks.stack import REMAT
+from flowdistill.networks.stack import rematerialised
 from flowdistill.networks.unet_blocks import Blocks, ResBlock, Step
 from flowdistill.networks.unet_pyramids import make_input, make_output
 
@@ -142,8 +142,6 @@ def make_run(e: Array, key: Array | None, remat: str | None) -> Run:
     def call(h: Array, e: Array) -> Array:
       return layer(h, e, key=own)
 
-    if remat is not None:
-      call = jax.checkpoint(call, policy=REMAT[remat])
-    return call(h, e)
+    return rematerialised(call, remat)(h, e)
 
   return run

@@ -14,6 +14,10 @@ from typing import Any
 import jax
 
 
+class UnknownLength(ValueError):
+  """A loop runs as often as its numbers say, which a jaxpr does not know."""
+
+
 def flops(f: Callable[..., Any], *args: Any) -> int:
   """Floating point operations in the products and convolutions of f(*args).
 
@@ -21,7 +25,7 @@ def flops(f: Callable[..., Any], *args: Any) -> int:
   dearest counts.
 
   Raises:
-    ValueError: for a while loop with a product in it, whose length is unknown.
+    UnknownLength: for a while loop with a product in it.
   """
   return _count(jax.make_jaxpr(f)(*args))
 
@@ -46,7 +50,7 @@ def _count_equation(eqn: Any) -> int:
     case 'scan':
       return eqn.params['length'] * sum(counts)
     case 'while' if any(counts):
-      raise ValueError('the length of a while loop is not in its jaxpr')
+      raise UnknownLength('the length of a while loop is not in its jaxpr')
   return sum(counts)
 
 

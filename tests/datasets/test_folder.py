@@ -91,6 +91,25 @@ def test_an_archive_is_its_folder(pictures, tmp_path, kind):
   assert set(tmp_path.rglob('*')) == before  # nothing was unpacked
 
 
+@pytest.mark.parametrize('how', ['damaged', 'encrypted'])
+def test_a_broken_member_of_an_archive_is_left_out(pictures, tmp_path, how):
+  path = tmp_path / 'all.zip'
+  with zipfile.ZipFile(path, 'w') as archive:
+    for file in sorted(pictures.rglob('*.PNG')):
+      archive.write(file, file.relative_to(pictures))
+  data = bytearray(path.read_bytes())
+  if how == 'damaged':
+    data[data.index(b'IDAT') + 9] ^= 255  # of the first; its sum is wrong
+  else:
+    for header, flag in ((b'PK\x03\x04', 6), (b'PK\x01\x02', 8)):
+      data[data.index(header) + flag] |= 1
+  path.write_bytes(data)
+  source = opened(path, max_broken=0.1)
+  x0 = source[np.arange(12)]['x0']
+  np.testing.assert_array_equal(x0[0], x0[1])
+  assert list(source.broken) == [source.names[0]]
+
+
 def test_splits_share_out_the_pictures(pictures):
   every = opened(pictures).names
   train, held = (

@@ -5,13 +5,12 @@ python tests/jobs/elastic.py WORKDIR data=2 tensor=2
 
 import hashlib
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 import jax
 import numpy as np
+from jobs import hosts
 
 from flowdistill import origins
 from flowdistill.jobs.assemble import (
@@ -54,22 +53,8 @@ def digests(tree):
 
 def restored_on(workdir, devices, *axes):
   """The same in a process with so many simulated devices."""
-  flags = f'--xla_force_host_platform_device_count={devices}'
-  tests = pathlib.Path(__file__).parents[1]
-  paths = [str(tests), str(tests.parent), os.environ.get('PYTHONPATH', '')]
-  done = subprocess.run(
-    [sys.executable, __file__, str(workdir), *axes],
-    env={
-      **os.environ,
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': flags,
-      'PYTHONPATH': os.pathsep.join(paths),
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert not done.returncode, done.stderr
-  return json.loads(done.stdout.splitlines()[-1])
+  out = hosts.printed(devices, __file__, workdir, *axes)
+  return json.loads(out.splitlines()[-1])
 
 
 if __name__ == '__main__':

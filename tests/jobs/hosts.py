@@ -6,6 +6,24 @@ import subprocess
 import sys
 
 
+def printed(devices, *command):
+  """What a Python process with so many simulated devices prints."""
+  flags = f'--xla_force_host_platform_device_count={devices}'
+  done = subprocess.run(
+    [sys.executable, *map(str, command)],
+    env={
+      **os.environ,
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': flags,
+      'PYTHONPATH': os.pathsep.join(sys.path),
+    },
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
 def start(workdir, source, devices, *more):
   """Starts the command with so many simulated devices."""
   flags = f'--xla_force_host_platform_device_count={devices}'

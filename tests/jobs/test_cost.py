@@ -11,6 +11,7 @@ from flowdistill.jobs import cost
 from flowdistill.jobs.assemble import assemble
 from flowdistill.jobs.cost import forward_passes, ideal_seconds, without_remat
 from flowdistill.jobs.hardware import HARDWARE, peak_of
+from flowdistill.training.cost import UnknownLength
 
 
 def test_a_gradient_is_three_forward_passes(tmp_path):
@@ -66,6 +67,22 @@ def test_the_ideal_step_by_hand(chips, tmp_path, kind):
 def test_of_a_chip_that_is_not_known_there_is_none(chips, tmp_path, kind):
   chips(kind)
   assert ideal_seconds(*points(tmp_path)) is None
+
+
+def test_of_a_step_with_an_unknown_loop_there_is_none(
+  chips, tmp_path, monkeypatch
+):
+  """Any other error is one."""
+
+  def fail(error):
+    raise error
+
+  chips('NVIDIA H200')
+  monkeypatch.setattr(cost, 'step_flops', lambda _: fail(UnknownLength()))
+  assert ideal_seconds(*points(tmp_path)) is None
+  monkeypatch.setattr(cost, 'step_flops', lambda _: fail(ValueError('other')))
+  with pytest.raises(ValueError, match='other'):
+    ideal_seconds(*points(tmp_path))
 
 
 def test_no_two_kinds_have_the_same_name():

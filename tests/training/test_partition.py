@@ -126,7 +126,9 @@ def test_a_call_is_opened(wrap):
 
 def test_a_scan_costs_as_often_as_it_runs():
   def deep(x, ups, downs):
-    body = lambda x, w: (x + layer(x, *w), None)  # noqa: E731
+    def body(x, w):
+      return x + layer(x, *w), None
+
     return jax.lax.scan(body, x, (ups, downs))[0]
 
   stacked = [jax.ShapeDtypeStruct((6, *w.shape), w.dtype) for w in (UP, DOWN)]

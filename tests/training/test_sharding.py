@@ -3,10 +3,7 @@
 import itertools
 import json
 import math
-import os
 import pathlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobs import hosts
 
 from flowdistill.training.sharding import (
   AXES,
@@ -88,30 +86,12 @@ print('done')
 """
 
 
-def on_eight(*command):
-  """What a Python process with eight devices prints."""
-  flags = '--xla_force_host_platform_device_count=8'
-  done = subprocess.run(
-    [sys.executable, *command],
-    env={
-      **os.environ,
-      'XLA_FLAGS': flags,
-      'JAX_PLATFORMS': 'cpu',
-      'PYTHONPATH': os.pathsep.join(sys.path),
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
-  return done.stdout
-
-
 def test_eight_devices(tmp_path):
-  assert on_eight('-c', EIGHT_DEVICES, str(tmp_path)) == 'done\n'
+  assert hosts.printed(8, '-c', EIGHT_DEVICES, str(tmp_path)) == 'done\n'
 
 
 def compared(network, objective, *meshes):
-  out = on_eight(str(HERE / 'meshes.py'), network, objective, *meshes)
+  out = hosts.printed(8, str(HERE / 'meshes.py'), network, objective, *meshes)
   return [json.loads(line) for line in out.splitlines()]
 
 

@@ -2,14 +2,12 @@
 
 import json
 import math
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
+from jobs import hosts
 
 from flowdistill.training.sharding import Layout, abstract_mesh
 from flowdistill.training.traffic import Transfer, traffic
@@ -160,20 +158,8 @@ def test_what_a_device_sends_on_a_ring(collective, size, expected):
 def compared(mesh, *overrides):
   """Collective -> bytes, (the compiler's, ours), on simulated devices."""
   count = math.prod(map(int, mesh.split('x')))
-  flags = f'--xla_force_host_platform_device_count={count}'
-  done = subprocess.run(
-    [sys.executable, COMPARED, 'flow', QUICKSTART, mesh, *overrides],
-    env={
-      **os.environ,
-      'XLA_FLAGS': flags,
-      'JAX_PLATFORMS': 'cpu',
-      'PYTHONPATH': os.pathsep.join(sys.path),
-    },
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
-  row = json.loads(done.stdout)
+  out = hosts.printed(count, COMPARED, 'flow', QUICKSTART, mesh, *overrides)
+  row = json.loads(out)
   return row['compiler'], row['ours']
 
 
