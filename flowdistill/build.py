@@ -15,6 +15,8 @@ from flowdistill.bind import ConfigError, Spec
 from flowdistill.convert import lpips
 from flowdistill.convert.arrays import READERS, read_arrays
 from flowdistill.datasets import DATASETS
+from flowdistill.datasets.pairs import Pairs, open_store
+from flowdistill.datasets.slimflow import is_slimflow, open_slimflow
 from flowdistill.datasets.source import Source
 from flowdistill.evaluators import EVALUATORS
 from flowdistill.flow.couplings import (
@@ -31,6 +33,7 @@ from flowdistill.networks.lpips import LPIPS
 from flowdistill.networks.stack import holding, opened
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.overrides import Override
+from flowdistill.pair_stage import PairStage
 from flowdistill.resolve import resolve
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.draw import Draw
@@ -79,6 +82,7 @@ ROOMS: bind.Rooms = {
   Features: FEATURES,
   Evaluator: EVALUATORS,
 }
+KINDS = {'train': Stage, 'pairs': PairStage}
 
 
 def load_stages(
@@ -89,12 +93,22 @@ def load_stages(
   Raises:
     ConfigError: naming the key, the value and what would be right.
   """
-  return config.load_stages(source, overrides, Stage, ROOMS)
+  return config.load_stages(source, overrides, KINDS, ROOMS)
+
+
+def resolve_stage(spec: Spec, where: str = '') -> Spec:
+  """A stage's dict with all its defaults, of the kind that its job says."""
+  return resolve(spec, config.kind_of(spec, KINDS, where), where, ROOMS)
 
 
 def bind_stage(spec: Spec, where: str = '') -> Stage:
   """A resolved dict as a Stage whose named entries are bound functions."""
   return bind.bind(spec, Stage, where, ROOMS)
+
+
+def bind_pairs(spec: Spec, where: str = '') -> PairStage:
+  """A resolved dict as a PairStage."""
+  return bind.bind(spec, PairStage, where, ROOMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +143,15 @@ def make_apply(graph: Any, watch: Any = None) -> Apply:
     return model(*args, **kwargs)
 
   return apply
+
+
+def build_pairs(folder: pathlib.Path) -> Pairs:
+  """The pairs in a folder, of ours or of SlimFlow.
+
+  Raises:
+    ValueError: if there are none, or they are not finished.
+  """
+  return open_slimflow(folder) if is_slimflow(folder) else open_store(folder)
 
 
 def init_network(stage: Stage, source: Source) -> Any:
@@ -265,11 +288,15 @@ def unconditional(
 
 
 def build_generator(
-  model: Model, params: Params, source: Source, stage: Stage
+  model: Model,
+  params: Params,
+  source: Source,
+  batch_size: int,
+  place: Callable[[Any], Any] = lambda arrays: arrays,
 ) -> Generator:
   """generator(n, sampler=..., nfe=..., cond=..., seed=...) -> Samples."""
   return Generator(
-    draw=Draw(model.apply, source.shape, stage.evaluation.batch_size),
+    draw=Draw(model.apply, source.shape, batch_size, place),
     params=params,
     to_null=functools.partial(unconditional, num_classes=source.num_classes),
     scalars=model.scalars,

@@ -1,23 +1,31 @@
 """Finds what is wrong with a config by shapes alone, before any device."""
 
-import contextlib
 import functools
-import itertools
 import pathlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec, join, located, suggest
+from flowdistill.bind import ConfigError, Spec, join, located
 from flowdistill.build import Model
+from flowdistill.check_pairs import check_pair_stage, check_pairs
+from flowdistill.check_sampling import check_sampling
+from flowdistill.config import TRAIN
 from flowdistill.datasets.source import Source
+from flowdistill.lineage import (
+  Found,
+  before,
+  check_knows,
+  check_same_shapes,
+  named,
+  origin_state,
+  weights_at,
+)
 from flowdistill.objectives.roles import PERCEPTUAL, MissingRole
 from flowdistill.stage import Origin, Stage
 from flowdistill.tracing import trace
-from flowdistill.training import checkpoint
 from flowdistill.training.state import TrainState
 
-Found = tuple[Model, TrainState, Source]
 Load = Callable[[Origin, str], Found]
 SWEEPS = ('sweep', 'reference')  # options of evaluators that hold samplers
 
@@ -31,8 +39,12 @@ def check_stages(
     ConfigError: for a value out of range, a role that is missing or has no
       effect, weights that do not fit, a condition that does not exist.
   """
-  for name in stages:
-    check_stage(name, stages, workdir, f'stages.{name}' if named else '')
+  for name, spec in stages.items():
+    where = f'stages.{name}' if named else ''
+    if spec['job'] == TRAIN:
+      check_stage(name, stages, workdir, where)
+    else:
+      check_pair_stage(name, stages, workdir, where)
 
 
 def check_stage(
@@ -45,75 +57,15 @@ def check_stage(
   with located(join(where, 'optim'), ('clip', 'accumulate')):
     state = build.abstract_state(stage, source)
   _check_effects(stage, source, where)
-  earlier = dict(itertools.takewhile(lambda s: s[0] != name, stages.items()))
+  earlier = before(name, stages)
   load = functools.partial(origin_state, stages=earlier, workdir=workdir)
   _check_start(stage, state, load, where)
+  check_pairs(stage, source, earlier, where)
   frozen = _frozen(stage, source, load, where)
   _check_roles(stage, stages[name], source, state, frozen, where)
   models = {role: model for role, (model, _) in frozen.items()}
   models['student'] = build.build_model(stage, source)
   _check_evaluators(stage, stages[name], models, source, where)
-
-
-def origin_state(
-  origin: Origin,
-  where: str,
-  *,
-  stages: Mapping[str, Spec],
-  workdir: pathlib.Path,
-) -> Found:
-  """The student of the stage that an origin names, by shapes, and its data.
-
-  Raises:
-    ConfigError: if it is none of `stages`, or no folder of a trained stage.
-  """
-  earlier = {f'stage:{name}': spec for name, spec in stages.items()}
-  name = origin.source
-  unknown = name.startswith('stage:') and name not in earlier
-  if unknown or (name in stages and not pathlib.Path(name).exists()):
-    raise ConfigError(
-      f'config.{where} = {name!r} is no earlier stage; {suggest(name, earlier)}'
-    )
-  with _named(where):
-    spec = earlier.get(name) or _load_spec(origin, workdir)
-    stage = build.bind_stage(origins.network_of(spec, origin))
-    source = stage.dataset()
-    state = build.abstract_state(stage, source)
-    return build.build_model(stage, source), state, source
-
-
-def _load_spec(origin: Origin, workdir: pathlib.Path) -> Spec:
-  folder = origins.folder_of(origin, workdir)
-  spec = origins.load_spec(folder)
-  if not checkpoint.completed_steps(folder / origins.CHECKPOINTS):
-    raise ConfigError(f'{folder} has no complete checkpoint')
-  return spec
-
-
-@contextlib.contextmanager
-def _named(where: str) -> Generator[None]:
-  """Puts the key in front of an error about what it refers to."""
-  try:
-    yield
-  except ValueError as error:
-    raise ConfigError(f'config.{where}: {error}') from error
-
-
-def check_same_shapes(wanted: Any, given: Any, where: str) -> None:
-  """Raises ConfigError naming the first array that differs."""
-  ours, theirs = _shapes(wanted), _shapes(given)
-  for name in dict.fromkeys([*ours, *theirs]):
-    if ours.get(name) != theirs.get(name):
-      raise ConfigError(
-        f'config.{where}: these weights do not fit. The first array that '
-        f'differs is {name}: {theirs.get(name, "missing")} there, and '
-        f'{ours.get(name, "missing")} in this stage'
-      )
-
-
-def _shapes(tree: Any) -> dict[str, list[int]]:
-  arrays = checkpoint.by_name(tree)
-  return {name: list(array.shape) for name, array in arrays.items()}
 
 
 def _check_effects(stage: Stage, source: Source, where: str) -> None:
@@ -154,30 +106,6 @@ def _check_evaluators(
             check_sampling(models[role], source, sampler, nfe, dict(*rest))
 
 
-def check_sampling(
-  model: Model,
-  source: Source,
-  sampler: str,
-  nfe: int | None,
-  options: Mapping[str, Any],
-) -> None:
-  """Checks that one can draw from a network in this way.
-
-  Raises:
-    ValueError: for what `build.check_sampler` refuses, and for guidance where
-      there is none.
-  """
-  guidance = options.get('guidance')
-  told = 'guidance' in model.scalars
-  if guidance is not None and not told and not source.num_classes:
-    raise ValueError(
-      f'guidance = {guidance!r} has no effect: this data set has no conditions'
-    )
-  for name in {'backwards', 'scalars'} & {*options}:
-    raise ValueError(f'{sampler} takes no {name!r}')
-  build.check_sampler(sampler, nfe, scalars=model.scalars, **options)
-
-
 def _check_start(
   stage: Stage, state: TrainState, load: Load, where: str
 ) -> None:
@@ -185,7 +113,7 @@ def _check_start(
     key = join(where, 'init_from')
     if stage.init_from.dtype != Origin.dtype:
       raise ConfigError(f'config.{key}.dtype has an effect on frozen alone')
-    weights = _weights(stage.init_from, load(stage.init_from, key)[1], key)
+    weights = weights_at(stage.init_from, load(stage.init_from, key)[1], key)
     fresh = state.roles['student'].params
     if not stage.init_from.matching:
       check_same_shapes(fresh, weights, key)
@@ -218,12 +146,8 @@ def _frozen(
       frozen[role] = _perceptual(origin, key)
       continue
     model, state, data = load(origin, key)
-    frozen[role] = model, _weights(origin, state, key)
-    if data.shape != source.shape or data.num_classes > source.num_classes:
-      raise ConfigError(
-        f'config.{key} = {origin.source!r} knows {_describe(data)}, and this '
-        f'data set has {_describe(source)}'
-      )
+    frozen[role] = model, weights_at(origin, state, key)
+    check_knows(data, source, f'{key} = {origin.source!r}')
   return frozen
 
 
@@ -233,19 +157,10 @@ def _perceptual(origin: Origin, where: str) -> tuple[Model, Any]:
       f'config.{where}.weights = {origin.weights!r} has no effect: a file has '
       'one set of weights'
     )
-  with _named(where):
+  with named(where):
     build.read_perceptual(origin.source)
   model = build.build_perceptual()
   return model, origins.kept_shapes(model.params, origin)
-
-
-def _describe(source: Source) -> str:
-  return f'examples {list(source.shape)} of {source.num_classes} classes'
-
-
-def _weights(origin: Origin, state: TrainState, where: str) -> Any:
-  with _named(where):
-    return origins.abstract_weights(state, origin)
 
 
 def _check_roles(
@@ -260,6 +175,11 @@ def _check_roles(
     asked = trace(stage, source, state, frozen)
   except MissingRole as error:
     raise ConfigError(f'config.{join(where, "objective")}: {error}') from error
+  if stage.pairs is not None and 'x1' not in asked.read:
+    raise ConfigError(
+      f'config.{join(where, "pairs")} has no effect: the objective draws noise '
+      "of its own; there are the couplings 'paired' and 'annealed'"
+    )
   for role in stage.frozen:
     if role not in asked.roles:
       raise ConfigError(

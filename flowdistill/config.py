@@ -19,12 +19,21 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from flowdistill import resolve
-from flowdistill.bind import ConfigError, Rooms, Spec, join, suggest
+from flowdistill.bind import (
+  ConfigError,
+  Rooms,
+  Spec,
+  join,
+  options,
+  suggest,
+)
 from flowdistill.overrides import Override, apply_override
 from flowdistill.runlocal import RUNLOCAL, make_tiny
 from flowdistill.training.lengths import UNITS
 
-ONE_STAGE = 'run'
+ONE_STAGE, TRAIN = 'run', 'train'
+Kinds = Mapping[str, Any]
+"""Job -> what a stage of it may say."""
 TAKEN = (ONE_STAGE, 'samples', 'hosts')  # a stage's name is that of its folder
 # What Python raises where a config file is wrong.
 MISTAKES = (
@@ -40,7 +49,7 @@ MISTAKES = (
 
 
 def load_stages(
-  source: str, overrides: Iterable[Override], stage_type: Any, rooms: Rooms
+  source: str, overrides: Iterable[Override], kinds: Kinds, rooms: Rooms
 ) -> dict[str, Spec]:
   """Reads 'FILE.py[:arg,arg]' and returns stage name -> resolved dict.
 
@@ -53,17 +62,40 @@ def load_stages(
   def resolve_all(stages: Mapping[str, Spec]) -> dict[str, Spec]:
     where = {name: f'stages.{name}' if named else '' for name in stages}
     return {
-      name: resolve.resolve(spec, stage_type, where[name], rooms)
+      name: resolve.resolve(
+        spec, kind_of(spec, kinds, where[name]), where[name], rooms
+      )
       for name, spec in stages.items()
     }
 
-  stages = resolve_all(split_stages(raw))
+  stages = resolve_all(split_stages(raw, kinds))
   if tiny:
     stages = {name: make_tiny(spec) for name, spec in stages.items()}
   for override in overrides:
-    changed = apply_override(stages, override, stage_type, rooms, named=named)
+    types = {name: kind_of(spec, kinds) for name, spec in stages.items()}
+    changed = apply_override(stages, override, types, rooms, named=named)
     stages = resolve_all(changed)
   return stages
+
+
+def trained(stages: Mapping[str, Spec]) -> dict[str, Spec]:
+  """The stages that train a network, in order."""
+  return {name: spec for name, spec in stages.items() if spec['job'] == TRAIN}
+
+
+def kind_of(spec: Any, kinds: Kinds, where: str = '') -> Any:
+  """What a stage may say, by its job.
+
+  Raises:
+    ConfigError: if no stage has such a job.
+  """
+  job = spec.get('job', TRAIN) if isinstance(spec, Mapping) else TRAIN
+  if job not in kinds:
+    raise ConfigError(
+      f'config.{join(where, "job")} = {job!r} does not exist; '
+      f'{suggest(job, kinds)}'
+    )
+  return kinds[job]
 
 
 def read_config(source: str) -> tuple[dict[str, Any], bool]:
@@ -106,8 +138,12 @@ def choose(arg: str, choices: Mapping[str, Any], default: str = '') -> Any:
   return choices[arg]
 
 
-def split_stages(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def split_stages(
+  raw: Mapping[str, Any], kinds: Kinds
+) -> dict[str, dict[str, Any]]:
   """Stages in the order in which they run, each with the shared keys.
+
+  Of those that one which trains knows, each other takes what it knows too.
 
   Raises:
     ConfigError: if there is none, or a shared key is overruled everywhere.
@@ -129,7 +165,10 @@ def split_stages(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
       raise ConfigError(
         f'config.{key} has no effect: every stage has its own {key!r}'
       )
-  return {name: _merge(shared, stages[name]) for name in _ordered(stages)}
+  return {
+    name: _merge(_known(shared, stages[name], kinds), stages[name])
+    for name in _ordered(stages)
+  }
 
 
 def differences(old: Spec, new: Spec, where: str = '') -> list[str]:
@@ -198,6 +237,12 @@ def _as_in(written: Any, value: Any) -> Any:
     return value
   by_text = {str(key): key for key in value}
   return {by_text[k]: _as_in(written[k], value[by_text[k]]) for k in written}
+
+
+def _known(shared: Spec, stage: Spec, kinds: Kinds) -> Spec:
+  known = options(kind_of(stage, kinds))
+  foreign = options(kinds[TRAIN]).keys() - known.keys()
+  return {key: value for key, value in shared.items() if key not in foreign}
 
 
 def _ordered(stages: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from absl import app, flags, logging
 
 from flowdistill import build, check, origins
 from flowdistill.bind import ConfigError, suggest
-from flowdistill.config import ONE_STAGE
+from flowdistill.config import ONE_STAGE, trained
 from flowdistill.jobs import JOBS
 from flowdistill.jobs.failure import Halted
 from flowdistill.jobs.options import check_options, parse_options
@@ -28,6 +28,7 @@ from flowdistill.training.watchdog import give_up, on_abort
 
 # What ends in a line: what may go well another time, and what a user changes.
 FAILURES = (Halted, OSError)
+ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
 MISTAKES = (ConfigError, CheckpointError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
@@ -69,6 +70,8 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   check_options(options, stages)
   if DISTRIBUTED.value:
     meet(max(spec['hosts']['timeout'] for spec in stages.values()))
+  if JOB.value not in ALL_STAGES:
+    stages = trained(stages)
   JOBS[JOB.value].run(stages, workdir, options)
 
 

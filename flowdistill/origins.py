@@ -8,17 +8,19 @@ from typing import Any
 
 import jax
 
-from flowdistill import bind, build, resolve
+from flowdistill import bind, build
 from flowdistill.bind import ConfigError, Spec
 from flowdistill.build import Model
-from flowdistill.config import ONE_STAGE
-from flowdistill.stage import Origin, Stage
+from flowdistill.config import ONE_STAGE, TRAIN
+from flowdistill.datasets.pairs import MANIFEST, Pairs
+from flowdistill.stage import Origin
 from flowdistill.training import checkpoint
 from flowdistill.training.rounding import kept
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import MAIN, Params, RoleState, TrainState
 
-CONFIG, CHECKPOINTS = 'config.json', 'checkpoints'
+CONFIG, CHECKPOINTS, PAIRS = 'config.json', 'checkpoints', 'pairs'
+STAGE = 'stage:'
 
 
 def weights_of(state: TrainState, origin: Origin) -> tuple[str, Params]:
@@ -90,13 +92,13 @@ def folder_of(origin: Origin, workdir: pathlib.Path) -> pathlib.Path:
   Raises:
     ConfigError: if no stage has been trained there.
   """
-  if origin.source.startswith('stage:'):
-    return workdir / origin.source.removeprefix('stage:')
+  if origin.source.startswith(STAGE):
+    return stage_folder(workdir, origin.source.removeprefix(STAGE))
   return last_stage(pathlib.Path(origin.source).expanduser())
 
 
 def stage_names(workdir: pathlib.Path) -> list[str]:
-  """The stages of the run in a workdir, in order.
+  """The stages of the run in a workdir that have begun, in order.
 
   Raises:
     ConfigError: if there is no run.
@@ -106,16 +108,24 @@ def stage_names(workdir: pathlib.Path) -> list[str]:
     raise ConfigError(
       f'{workdir} is no folder of a run: there is no {CONFIG} in it'
     )
-  return json.loads(path.read_text()).get('stages', [ONE_STAGE])
+  names = json.loads(path.read_text()).get('stages', [ONE_STAGE])
+  begun = [n for n in names if (stage_folder(workdir, n) / CONFIG).is_file()]
+  if not begun:
+    raise ConfigError(f'{workdir}: none of the stages {names} has begun')
+  return begun
 
 
 def last_stage(folder: pathlib.Path) -> pathlib.Path:
-  """The folder of a run's last stage; a stage's own folder is itself.
+  """The folder of a run's last stage that trains; a stage's own is itself.
 
   Raises:
-    ConfigError: if there is no run.
+    ConfigError: if there is no run, or nothing has been trained in it.
   """
-  return stage_folder(folder, stage_names(folder)[-1])
+  folders = [stage_folder(folder, name) for name in stage_names(folder)]
+  trained = [path for path in folders if load_spec(path)['job'] == TRAIN]
+  if not trained:
+    raise ConfigError(f'{folder}: no stage has been trained')
+  return trained[-1]
 
 
 def load_spec(folder: pathlib.Path) -> Spec:
@@ -128,9 +138,37 @@ def load_spec(folder: pathlib.Path) -> Spec:
   if 'config' not in made:
     raise ConfigError(f'{folder / CONFIG} was not written by this package')
   try:
-    return resolve.resolve(made['config'], Stage, '', build.ROOMS)
+    return build.resolve_stage(made['config'])
   except ConfigError as error:
     raise ConfigError(f'{folder / CONFIG}: {error}') from error
+
+
+def pairs_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
+  """Where the pairs of 'stage:NAME' are, or those of a folder."""
+  if source.startswith(STAGE):
+    return stage_folder(workdir, source.removeprefix(STAGE)) / PAIRS
+  return pathlib.Path(source).expanduser()
+
+
+def open_pairs(source: str, workdir: pathlib.Path) -> Pairs:
+  """The pairs of an earlier stage, or of a folder of ours or of SlimFlow.
+
+  Raises:
+    ConfigError: if there are none, or they are not finished.
+  """
+  try:
+    return build.build_pairs(pairs_folder(source, workdir))
+  except ValueError as error:
+    raise ConfigError(f'config.pairs = {source!r}: {error}') from error
+
+
+def describe_pairs(source: str, workdir: pathlib.Path) -> str:
+  """What pairs were read, such that others are told apart."""
+  manifest = pairs_folder(source, workdir) / MANIFEST
+  if not manifest.is_file():
+    return source
+  digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+  return f'{source} of sha256 {digest}'
 
 
 @dataclasses.dataclass(frozen=True)

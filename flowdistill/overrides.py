@@ -51,7 +51,7 @@ def parse_override(name: str, value: str | None) -> Override:
 def apply_override(
   stages: dict[str, Spec],
   override: Override,
-  stage_type: Any,
+  types: Mapping[str, Any],
   rooms: Rooms,
   *,
   named: bool,
@@ -64,7 +64,7 @@ def apply_override(
   Args:
     stages: stage name -> resolved spec.
     override: what to set.
-    stage_type: the annotation of a stage.
+    types: stage name -> its annotation.
     rooms: see `bind.py`.
     named: whether the stages have names, or the config is one stage.
 
@@ -76,7 +76,7 @@ def apply_override(
   if named and path[0] == 'stages':
     among, path = _named_stage(stages, override), path[2:]
   missing = {
-    name: _missing(spec, stage_type, path, rooms)
+    name: _missing(spec, types[name], path, rooms)
     for name, spec in among.items()
   }
   having = [name for name in among if missing[name] is None]

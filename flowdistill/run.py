@@ -110,7 +110,10 @@ class Run:
       raise ConfigError(f'no model {model!r}; {suggest(model, self.models)}')
     chosen = self.models[model]
     return build.build_generator(
-      chosen.model, chosen.params, self.source, chosen.stage
+      chosen.model,
+      chosen.params,
+      self.source,
+      chosen.stage.evaluation.batch_size,
     )
 
 

@@ -13,6 +13,9 @@ STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 
 def make_tiny(stage: dict[str, Any]) -> dict[str, Any]:
   """A resolved stage with a tiny network, two steps and few samples."""
+  if stage['job'] == 'pairs':
+    few = {'count': SAMPLES, 'batch_size': BATCH_SIZE, 'shard_size': BATCH_SIZE}
+    return {**stage, **few}
   network = stage['network']
   evaluators = {
     name: {**spec, 'samples': SAMPLES} if 'samples' in spec else spec

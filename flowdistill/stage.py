@@ -281,6 +281,7 @@ class Stage:
   """One stage of a run.
 
   Attributes:
+    job: 'train'; there are stages of other jobs, see `pair_stage.py`.
     seed: of parameters, data order and noise.
     dataset, network, objective: by name, with their options.
     optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
@@ -290,9 +291,12 @@ class Stage:
       `perceptual` comes from a file of LPIPS weights.
     init_from: where the student's first weights come from; None is scratch.
     resume: a stage's folder whose whole state is taken over at the start.
+    pairs: what it learns from in the place of the data set's examples:
+      'stage:NAME', or a folder of pairs; evaluators measure against the data.
     evaluators: any name -> evaluator by name, with its options.
   """
 
+  job: str = 'train'
   dataset: Dataset
   network: Network
   objective: Objective
@@ -303,6 +307,7 @@ class Stage:
   frozen: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
   init_from: Origin | None = None
   resume: str | None = None
+  pairs: str | None = None
   evaluation: Evaluation = Evaluation()
   evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
   checkpoint: Checkpointing = Checkpointing()

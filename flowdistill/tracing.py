@@ -1,7 +1,7 @@
 """Traces the loss of a stage by shapes, and notes whom it asks for what."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,9 +22,11 @@ class Asked:
   Attributes:
     roles: that it asked for.
     told: the conditions that it gave the student beside those of the batch.
+    read: what of the batch it read.
   """
 
   roles: set[str] = dataclasses.field(default_factory=set)
+  read: set[str] = dataclasses.field(default_factory=set)
   told: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -58,8 +60,19 @@ def trace(
     watched = Watched(nets, asked, set(batch['cond']))
     return stage.objective(watched, batch, key, state.step)
 
-  jax.eval_shape(loss, state, params, batch_shapes(stage, source))
+  args = state, params, batch_shapes(stage, source)
+  asked.read.update(arrays_read(jax.make_jaxpr(loss)(*args), args))
   return asked
+
+
+def arrays_read(program: Any, args: Any) -> Iterator[str]:
+  """The arrays of a batch, the last argument, that a program reads."""
+  jaxpr = program.jaxpr
+  used = {id(v) for step in jaxpr.eqns for v in step.invars}
+  paths = [path for path, _ in jax.tree.leaves_with_path(args)]
+  for path, v in zip(paths, jaxpr.invars, strict=True):
+    if path[0].idx == len(args) - 1 and id(v) in used:
+      yield path[1].key
 
 
 class Watched(Roles):
@@ -89,5 +102,6 @@ def batch_shapes(stage: Stage, source: Source) -> dict[str, Any]:
   size = stage.train.batch_size
   label = jax.ShapeDtypeStruct((size,), jnp.int32)
   cond = {'label': label} if source.num_classes else {}
-  x0 = jax.ShapeDtypeStruct((size, *source.shape), jnp.float32)
-  return {'x0': x0, 'cond': cond, 'null': cond}
+  x = jax.ShapeDtypeStruct((size, *source.shape), jnp.float32)
+  pair = {} if stage.pairs is None else {'x1': x}
+  return {'x0': x, **pair, 'cond': cond, 'null': cond}

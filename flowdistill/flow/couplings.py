@@ -49,7 +49,8 @@ def paired(
   if 'x1' not in batch:
     raise ValueError(
       'a coupling of pairs needs batches with x1, and this one has '
-      f"{sorted(batch)}; use a data set of pairs, or the coupling 'independent'"
+      f'{sorted(batch)}; set `pairs` of the stage, or the coupling '
+      "'independent'"
     )
   return batch['x0'], batch['x1']
 

@@ -33,10 +33,11 @@ class Assembly:
     stage: what the config says.
     folder: of the stage.
     workdir: of the run, where earlier stages are.
-    source: of the examples.
+    source: of the examples, which evaluators measure against.
+    examples: that are learnt from: those, or pairs.
     models: role -> network, of the student and of every frozen role.
     frozen: role -> weights.
-    origins: role -> what it was loaded from, for the record.
+    origins: role -> what it was loaded from, for the record; and the pairs.
     trained: how the student learns.
     total: steps of the stage.
     layout: of arrays over all devices.
@@ -46,6 +47,7 @@ class Assembly:
   folder: pathlib.Path
   workdir: pathlib.Path
   source: Any
+  examples: Any
   models: Mapping[str, Model]
   frozen: Mapping[str, Params]
   origins: Mapping[str, str]
@@ -66,17 +68,23 @@ def assemble(
   }
   models = {role: trainee.model for role, trainee in loaded.items()}
   models['student'] = build.build_model(stage, source)
+  examples, made_of = source, {}
+  if stage.pairs is not None:
+    examples = origins.open_pairs(stage.pairs, workdir)
+    made_of['pairs'] = origins.describe_pairs(stage.pairs, workdir)
   return Assembly(
     stage=stage,
     folder=folder,
     workdir=workdir,
     source=source,
+    examples=examples,
     models=models,
     frozen={role: trainee.params for role, trainee in loaded.items()},
     origins={
       role: origins.describe(stage.frozen[role], trainee)
       for role, trainee in loaded.items()
-    },
+    }
+    | made_of,
     trained=build.build_trained(stage, source),
     total=build.total_steps(stage, source),
     layout=layout,
@@ -107,16 +115,16 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
 
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   """Global batches from position `start`, on the devices."""
-  stage, source = assembly.stage, assembly.source
+  stage = assembly.stage
   raw = make_batches(
-    source,
+    assembly.examples,
     batch_size=stage.train.batch_size,
     seed=stage.seed,
     start=start,
     process=assembly.layout.share(stage.train.batch_size),
   )
   for batch in raw:
-    ready = build.conditions(batch, source.num_classes)
+    ready = build.conditions(batch, assembly.source.num_classes)
     yield assembly.layout.batch(ready)
 
 
@@ -200,7 +208,10 @@ def draws(
   """Role -> model(n, sampler=..., nfe=..., cond=..., seed=...)."""
   return {
     role: build.build_generator(
-      assembly.models[role], params, assembly.source, assembly.stage
+      assembly.models[role],
+      params,
+      assembly.source,
+      assembly.stage.evaluation.batch_size,
     )
     for role, params in weights.items()
   }

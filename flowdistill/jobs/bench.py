@@ -22,13 +22,14 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from flowdistill import build, check, origins
+from flowdistill import build, origins
 from flowdistill.bind import ConfigError, Spec
 from flowdistill.build import Model
 from flowdistill.datasets.source import Source
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs.audit import INPUTS, Point, audit, output_dtypes
 from flowdistill.jobs.failure import Halted
+from flowdistill.lineage import check_same_shapes
 from flowdistill.origins import CHECKPOINTS
 from flowdistill.stage import Origin
 from flowdistill.training import checkpoint
@@ -135,7 +136,7 @@ def load_weights(
     return RANDOM, draw_weights(wanted, options.seed)
   origin = Origin(str(folder), options.weights)
   trained = origins.load_weights(origin, folder)
-  check.check_same_shapes(wanted, trained.params, 'network')
+  check_same_shapes(wanted, trained.params, 'network')
   return f'{options.weights} at step {trained.step}', trained.params
 
 

@@ -20,6 +20,7 @@ import jax
 
 from flowdistill import origins
 from flowdistill.bind import ConfigError, Spec, suggest
+from flowdistill.config import trained
 from flowdistill.evaluators.comparison import Method, Point, comparison
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs import train
@@ -56,9 +57,10 @@ def run(
   Raises:
     ConfigError: if no stage has evaluators, or none has measured that figure.
   """
-  if not any(spec['evaluators'] for spec in stages.values()):
+  if not any(spec['evaluators'] for spec in trained(stages).values()):
     raise ConfigError('no stage has evaluators: there is nothing to compare')
   train.run(stages, workdir, train.Options())
+  stages = trained(stages)
   if jax.process_index() > 0:
     return []
   folders = {name: origins.stage_folder(workdir, name) for name in stages}

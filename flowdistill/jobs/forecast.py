@@ -1,7 +1,6 @@
 """What a stage will take, calculated from shapes: no weights, no devices."""
 
 import dataclasses
-import itertools
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from typing import Any
 
 import jax
 
-from flowdistill import build, check, origins
+from flowdistill import build, lineage, origins
 from flowdistill.bind import Spec, located
 from flowdistill.build import Model
 from flowdistill.config import ONE_STAGE
@@ -67,7 +66,7 @@ def draft(
   """A stage of a config; neither it nor an earlier one need be trained."""
   stage = build.bind_stage(stages[name])
   source = stage.dataset()
-  earlier = dict(itertools.takewhile(lambda s: s[0] != name, stages.items()))
+  earlier = lineage.before(name, stages)
   frozen = _networks(stage, earlier, workdir)
   student = build.build_model(stage, source)
   applies = {role: model.apply for role, (model, _) in frozen.items()}
@@ -98,7 +97,7 @@ def _networks(
       model = build.build_perceptual()
       found[role] = model, origins.kept_shapes(model.params, origin)
       continue
-    model, state, _ = check.origin_state(
+    model, state, _ = lineage.origin_state(
       origin, f'frozen.{role}', stages=earlier, workdir=workdir
     )
     found[role] = model, origins.abstract_weights(state, origin)

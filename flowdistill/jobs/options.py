@@ -5,9 +5,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowdistill import build, check
+from flowdistill import build, lineage
 from flowdistill.bind import ConfigError, Spec, suggest
-from flowdistill.jobs import JOBS
+from flowdistill.check_sampling import check_sampling
+from flowdistill.config import TRAIN, trained
+from flowdistill.jobs import JOBS, pairs
 from flowdistill.jobs.sampling import Sampling
 from flowdistill.jobs.typed import read
 from flowdistill.stage import Stage
@@ -55,8 +57,12 @@ def check_options(options: Any, stages: Mapping[str, Spec]) -> None:
   given = vars(options)
   if 'stage' not in given:
     return
-  name = given['stage'] or list(stages)[-1]
+  makes = isinstance(options, pairs.Options)
+  last = pairs.default_stage(stages) if makes else list(trained(stages))[-1]
+  name = given['stage'] or last
   _check_choice('stage', name, stages)
+  if stages[name]['job'] != TRAIN:
+    return
   stage = build.bind_stage(stages[name])
   if isinstance(options, Sampling):
     _check_sampling(given['model'], options, stage, stages)
@@ -84,16 +90,14 @@ def _check_sampling(
   source = stage.dataset()
   model = build.build_model(stage, source)
   if role in stage.flows:
-    model, _, _ = check.origin_state(
+    model, _, _ = lineage.origin_state(
       stage.flows[role],
       f'frozen.{role}',
       stages=stages,
       workdir=pathlib.Path(),  # of a stage that is not in `stages`: none is
     )
   try:
-    check.check_sampling(
-      model, source, options.sampler, options.nfe, options.how()
-    )
+    check_sampling(model, source, options.sampler, options.nfe, options.how())
   except ValueError as error:
     raise ConfigError(f'{typed}: {error}') from error
 

@@ -45,6 +45,8 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
 
 
 def _only_longer(old: Spec, new: Spec) -> bool:
+  if 'train' not in old:
+    return False
   was = {unit: old['train'][unit] for unit in UNITS}
   now = {unit: new['train'][unit] for unit in UNITS}
   same = {**new, 'train': {**new['train'], **was}}

@@ -13,7 +13,7 @@ import jax
 
 from flowdistill import build, origins
 from flowdistill.bind import ConfigError, Spec, located, suggest
-from flowdistill.config import ONE_STAGE
+from flowdistill.config import ONE_STAGE, TRAIN
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs import failure
 from flowdistill.jobs.assemble import (
@@ -27,6 +27,8 @@ from flowdistill.jobs.assemble import (
   sampled,
 )
 from flowdistill.jobs.cost import ideal_seconds
+from flowdistill.jobs.hosts import watch
+from flowdistill.jobs.pairs import make_stage
 from flowdistill.jobs.record import (
   RESULTS,
   check_origins,
@@ -47,7 +49,7 @@ from flowdistill.training.record import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import AGAIN, Watchdog
 
-HOSTS, PROFILE = 'hosts', 'profile'
+PROFILE = 'profile'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +57,11 @@ class Options:
   """What is looked at on the way; all else is in the config.
 
   Attributes:
+    stage: the only one that is run; by default all are.
     profile: steps of every stage that are traced into W/<stage>/profile.
   """
 
+  stage: str = ''
   profile: int = 0
 
   def __post_init__(self) -> None:
@@ -68,29 +72,37 @@ class Options:
 def run(
   stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
 ) -> list[Row]:
-  """Trains the stages in order; a finished one is found again.
+  """Runs the stages in order; a finished one is found again.
 
   Returns:
-    the rows of the last stage, which are printed and written to W/results.json.
+    the rows of the last that trains, which are printed and written to
+    W/results.json.
 
   Raises:
     ConfigError: if the workdir was made with another config.
     Halted: if a loss or a gradient is not finite.
   """
   folders = {name: origins.stage_folder(workdir, name) for name in stages}
-  for name, spec in stages.items():
-    check_unchanged(spec, folders[name])
-    check_devices(name, spec)
+  chosen = [options.stage] if options.stage else list(stages)
+  for name in chosen:
+    check_unchanged(stages[name], folders[name])
+    if stages[name]['job'] == TRAIN:
+      check_devices(name, stages[name])
   if ONE_STAGE not in stages and jax.process_index() == 0:
     record_run(workdir, list(stages))
   rows: list[Row] = []
   with watch(stages, workdir) as dog:
-    for number, (name, spec) in enumerate(stages.items()):
+    for number, name in enumerate(chosen):
       dog.at(number, 0)
-      made = assemble(spec, folders[name], workdir)
+      spec, folder = stages[name], folders[name]
+      if spec['job'] != TRAIN:
+        make_stage(name, spec, folder, workdir, dog)
+        continue
+      made = assemble(spec, folder, workdir)
       rows = train_stage(name, spec, made, dog, options)
-  if jax.process_index() == 0:
-    publish(folders[list(stages)[-1]], workdir, rows)
+  last = [name for name in chosen if stages[name]['job'] == TRAIN][-1:]
+  if last and jax.process_index() == 0:
+    publish(folders[last[0]], workdir, rows)
   return rows
 
 
@@ -105,13 +117,6 @@ def check_devices(name: str, spec: Spec) -> None:
     layout = lay_out(build.bind_stage(spec))
   with located(f'{where}train.batch_size'):
     layout.check_batch_size(spec['train']['batch_size'])
-
-
-def watch(stages: Mapping[str, Spec], workdir: pathlib.Path) -> Watchdog:
-  """Watches the other hosts, if there are any."""
-  timeout = max(spec['hosts']['timeout'] for spec in stages.values())
-  process, count = jax.process_index(), jax.process_count()
-  return Watchdog(workdir / HOSTS, process, count, timeout)
 
 
 def train_stage(

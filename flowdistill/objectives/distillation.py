@@ -140,7 +140,7 @@ def endpoints(
   if 'x1' not in batch:
     raise ValueError(
       'solver_steps = 0 needs pairs: batches with x1, and this one has '
-      f'{sorted(batch)}; use a data set of pairs, or more solver steps'
+      f'{sorted(batch)}; set `pairs` of the stage, or more solver steps'
     )
   return x0, batch['x1']
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowdistill.flow.noise import numbered
 from flowdistill.samplers import rows
 from flowdistill.samplers.guided import Guidance, calls, guide
 from flowdistill.samplers.integrate import adapt, sample
@@ -46,11 +47,13 @@ class Draw:
     apply: the network; a program is compiled once for each.
     shape: of one example.
     batch_size: of the network's calls.
+    place: puts arrays [b, ...] where the network is.
   """
 
   apply: Network
   shape: tuple[int, ...]
   batch_size: int
+  place: Callable[[Any], Any] = lambda arrays: arrays
 
   def __call__(
     self,
@@ -63,10 +66,11 @@ class Draw:
     null: Cond | None = None,
     guidance: Guidance | None = None,
     seed: int = 0,
+    first: int = 0,
     grid: Grid = 'uniform',
     **options: Any,
   ) -> Samples:
-    """Draws examples 0 to n − 1 of a seed.
+    """Draws examples `first` to `first` + n − 1 of a seed.
 
     Args:
       params: of the network.
@@ -79,6 +83,7 @@ class Draw:
       guidance: λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}: at the times from
         low to high, λ u(cond) + (1 − λ) u(null) in the place of u(cond).
       seed: noise i, and every draw after it, is a function of (seed, i).
+      first: number of the first example.
       grid: a name in GRIDS, or {'name': a name, and that grid's options}.
       **options: of the sampler.
 
@@ -91,7 +96,7 @@ class Draw:
     key = jax.random.key(seed)
 
     def start(index: np.ndarray) -> tuple[Array, Array]:
-      return _noise(key, index, self.shape)
+      return _noise(key, first + index, self.shape)
 
     return self._solve(params, n, plan, start, cond, null)
 
@@ -171,7 +176,7 @@ class Draw:
     rows.check(n, cond=conds[0], null=conds[1])
     batches = []
     for index in rows.indices(n, self.batch_size):
-      now = *start(index), *rows.take(conds, index)
+      now = self.place((*start(index), *rows.take(conds, index)))
       batches.append(_run(self.apply, params, plan, *now))
     x, nfe, arrived = (
       np.concatenate(parts)[:n] for parts in zip(*batches, strict=True)
@@ -225,12 +230,5 @@ _ask = jax.jit(
 )
 
 
-@functools.partial(jax.jit, static_argnames='shape')
-def _noise(
-  key: Array, index: Array, shape: tuple[int, ...]
-) -> tuple[Array, Array]:
-  """x1 [b, ...] and keys [b]. Its own program: compiled once for all."""
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-  keys_x, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
-  normal = jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))
-  return normal(keys_x), keys
+_noise = jax.jit(numbered, static_argnames='shape')
+"""Its own program: compiled once for all networks."""

@@ -248,19 +248,23 @@ def path_name(path: Any) -> str:
   return name.removesuffix('.value')
 
 
-def make_mesh(axes: Mapping[str, int] | None = None) -> Mesh:
-  """All devices of all hosts, as `data` x `fsdp` x `tensor`.
+def make_mesh(
+  axes: Mapping[str, int] | None = None,
+  devices: Sequence[Any] | None = None,
+) -> Mesh:
+  """Devices as `data` x `fsdp` x `tensor`, by default all of all hosts.
 
   The axes are Auto (the compiler places arrays): flax's Embed fails under the
   explicit ones that are JAX's default.
 
   Args:
     axes: sizes by name; -1 is what the others leave. By default all is `data`.
+    devices: that it is made of.
 
   Raises:
     ValueError: if the sizes do not make up the devices, or see `arrange`.
   """
-  devices = jax.devices()
+  devices = jax.devices() if devices is None else devices
   shape = mesh_shape(axes or {DATA: -1}, len(devices))
   types = (AxisType.Auto,) * len(AXES)
   return Mesh(arrange(devices, shape), AXES, axis_types=types)

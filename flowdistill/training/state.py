@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from flowdistill.flow.noise import drawn_again
 from flowdistill.flow.transport import velocity_of
 from flowdistill.objectives.roles import PERCEPTUAL, Roles
 from flowdistill.training.ema import init_ema
@@ -143,6 +144,7 @@ def prepare(
   drop, objective, dropout = jax.random.split(
     jax.random.fold_in(key, state.step), 3
   )
+  batch = draw_noise(batch)
   if flip:
     batch = flip_images(batch, jax.random.fold_in(drop, 1))
   return drop_conditions(batch, drop, drop_cond), (objective, dropout)
@@ -232,6 +234,14 @@ def drop_conditions(batch: Batch, key: Array, rate: float) -> Batch:
 
   cond = jax.tree.map(choose, batch['cond'], batch['null'])
   return {**batch, 'cond': cond}
+
+
+def draw_noise(batch: Batch) -> Batch:
+  """`x1` in the place of the `noise` that says which it is, if a batch does."""
+  if 'noise' not in batch:
+    return batch
+  rest = {name: value for name, value in batch.items() if name != 'noise'}
+  return {**rest, 'x1': drawn_again(batch['noise'], batch['x0'].shape[1:])}
 
 
 def flip_images(batch: Batch, key: Array) -> Batch:

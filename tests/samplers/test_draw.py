@@ -194,3 +194,14 @@ def test_the_network_is_asked_with_its_own_rows():
   np.testing.assert_allclose(u, exact, rtol=1e-5)
   with pytest.raises(ValueError, match=r"asked\['t'\] has 5 rows, n is 6"):
     draw.ask(0.5, x, t[:5], t / 2, labels(6))
+
+
+@pytest.mark.parametrize(
+  ('sampler', 'nfe'), [('euler', 3), ('gamma', 3), ('rk45', None)]
+)
+def test_drawing_goes_on_from_its_first_to_the_byte(sampler, nfe):
+  draw = Draw(apply, SHAPE, 4)
+  how = {'sampler': sampler, 'nfe': nfe, 'seed': 5}
+  whole = draw(1.0, 11, cond=labels(11), **how).x
+  rest = draw(1.0, 5, cond={'label': np.arange(6, 11)}, first=6, **how).x
+  np.testing.assert_array_equal(rest, whole[6:])

@@ -8,10 +8,12 @@ import numpy as np
 import optax
 import pytest
 
+from flowdistill.flow.noise import numbered
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.training import ema
 from flowdistill.training.state import (
   Trained,
+  draw_noise,
   drop_conditions,
   flip_images,
   init_state,
@@ -221,3 +223,14 @@ def test_conditions_are_dropped_whole_at_the_rate():
 
 def test_no_condition_is_dropped_at_rate_zero():
   assert drop_conditions(BATCH, KEY, 0.0) is BATCH
+
+
+def test_noise_that_is_only_named_is_drawn_before_a_step_sees_it():
+  """And is that of the store; without a name nothing changes."""
+  named = jnp.array([[3, 9], [3, 2]], jnp.uint32)
+  batch = {'x0': jnp.zeros((2, 5)), 'noise': named, 'cond': {}, 'null': {}}
+  drawn = draw_noise(batch)
+  assert sorted(drawn) == ['cond', 'null', 'x0', 'x1']
+  expected, _ = numbered(jax.random.key(3), named[:, 1], (5,))
+  np.testing.assert_allclose(drawn['x1'], expected, atol=1e-6)
+  assert draw_noise(drawn) is drawn

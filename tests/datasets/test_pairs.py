@@ -1,0 +1,152 @@
+"""Pairs by index: of stores, and of SlimFlow's folders."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from flowdistill.datasets.pairs import (
+  first_noise,
+  numbers,
+  open_store,
+  write_manifest,
+)
+from flowdistill.datasets.shards import write_shard
+from flowdistill.datasets.slimflow import is_slimflow, open_slimflow
+
+RNG = np.random.default_rng(0)
+X0, X1 = RNG.normal(size=(2, 7, 2, 3, 1)).astype(np.float32)
+LABEL = np.arange(7, dtype=np.int32) % 3
+MADE = {
+  'finished': True,
+  'shape': [2, 3, 1],
+  'num_classes': 3,
+  'count': 7,
+  'shard_size': 3,
+  'seed': 5,
+  'noise': 'drawn',
+  'first_noise': first_noise(5, (2, 3, 1)),
+}
+
+
+def store(folder, **changed):
+  """Three shards, of 3, 3 and 1 pairs."""
+  made = {**MADE, **changed}
+  for k in range(3):
+    rows = slice(3 * k, min(3 * k + 3, 7))
+    arrays = {'x0': X0[rows], 'label': LABEL[rows], 'nfe': LABEL[rows]}
+    if made['noise'] == 'stored':
+      arrays['x1'] = X1[rows]
+    write_shard(folder, k, len(arrays['x0']), [arrays])
+  write_manifest(folder, made)
+  return folder
+
+
+def slimflow(root, *, labels='integers', **changed):
+  """Folders 2 and 10, of 4 and 3 pairs: z0 is noise, and z1 is data."""
+  for name, rows in (('2', slice(0, 4)), ('10', slice(4, 7))):
+    (root / name).mkdir()
+    arrays = {
+      'z0': X1[rows].transpose(0, 3, 1, 2),
+      'z1': X0[rows].transpose(0, 3, 1, 2),
+    }
+    if labels == 'integers':
+      arrays['label'] = LABEL[rows].astype(np.int64)
+    if labels == 'one_hot':
+      arrays['label'] = np.eye(5, dtype=np.float32)[LABEL[rows]]
+    for key, array in {**arrays, **changed}.items():
+      np.save(root / name / f'{key}.npy', array)
+  return root
+
+
+def test_noise_is_named_where_it_can_be_drawn_again(tmp_path):
+  pairs = open_store(store(tmp_path))
+  assert (len(pairs), pairs.shape, pairs.num_classes) == (7, (2, 3, 1), 3)
+  batch = pairs[np.array([6, 0, 4, 2])]
+  assert sorted(batch) == ['label', 'noise', 'x0']
+  np.testing.assert_array_equal(batch['x0'], X0[[6, 0, 4, 2]])
+  np.testing.assert_array_equal(batch['label'], LABEL[[6, 0, 4, 2]])
+  expected = [[5, 6], [5, 0], [5, 4], [5, 2]]
+  np.testing.assert_array_equal(batch['noise'], expected)
+  assert batch['noise'].dtype == np.uint32
+
+
+def test_it_is_stored_where_it_cannot(tmp_path):
+  batch = open_store(store(tmp_path, noise='stored'))[np.array([5, 1])]
+  assert sorted(batch) == ['label', 'x0', 'x1']
+  np.testing.assert_array_equal(batch['x1'], X1[[5, 1]])
+
+
+def test_an_int_is_one_pair(tmp_path):
+  pair = open_store(store(tmp_path))[4]
+  np.testing.assert_array_equal(pair['x0'], X0[4])
+  np.testing.assert_array_equal(pair['noise'], [5, 4])
+
+
+def test_another_generator_of_noise_is_refused(tmp_path):
+  pairs = open_store(store(tmp_path))
+  with (
+    jax.default_prng_impl('rbg'),
+    pytest.raises(ValueError, match='another random number generator'),
+  ):
+    pairs[0]
+
+
+def test_one_that_is_not_finished_or_not_ours_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r'there is no manifest\.json in it'):
+    open_store(tmp_path)
+  with pytest.raises(ValueError, match='are not finished'):
+    open_store(store(tmp_path, finished=False))
+  (tmp_path / 'manifest.json').write_text(json.dumps({'format': 'x'}))
+  with pytest.raises(ValueError, match="has the format 'x'"):
+    open_store(tmp_path)
+
+
+def test_numbers_go_on_from_their_start():
+  np.testing.assert_array_equal(numbers(3, 10, 2), [[3, 10], [3, 11]])
+
+
+@pytest.mark.parametrize(
+  ('label', 'classes'), [('integers', 3), ('one_hot', 5), ('', 0)]
+)
+def test_folders_of_slimflow(tmp_path, label, classes):
+  """In the order of their numbers; noise and data have changed places."""
+  root = slimflow(tmp_path, labels=label)
+  assert is_slimflow(root)
+  pairs = open_slimflow(root)
+  assert (len(pairs), pairs.shape) == (7, (2, 3, 1))
+  assert pairs.num_classes == classes
+  batch = pairs[np.array([6, 0, 4])]
+  np.testing.assert_array_equal(batch['x0'], X0[[6, 0, 4]])
+  np.testing.assert_array_equal(batch['x1'], X1[[6, 0, 4]])
+  if label:
+    np.testing.assert_array_equal(batch['label'], LABEL[[6, 0, 4]])
+    assert batch['label'].dtype == np.int32
+
+
+@pytest.mark.parametrize(
+  ('changed', 'message'),
+  [
+    ({'z1': X0[:2].transpose(0, 3, 1, 2)}, r'z1\.npy is \[2, 2, 3, 1\], z0'),
+    ({'z0': X0.astype(np.float64)}, r'z0\.npy is float64'),
+    ({'z0': X0[:, 0]}, r'must be float32 \[n, c, h, w\]'),
+    ({'label': LABEL[:1]}, r'label\.npy has 1 rows, not'),
+    ({'z0': np.array([{}], dtype=object)}, r'z0\.npy cannot be read'),
+  ],
+)
+def test_folders_that_are_wrong_name_the_file(tmp_path, changed, message):
+  root = slimflow(tmp_path, **changed)
+  with pytest.raises(ValueError, match=message):
+    open_slimflow(root)
+
+
+def test_labels_are_in_all_folders_or_in_none(tmp_path):
+  root = slimflow(tmp_path)
+  (root / '2' / 'label.npy').unlink()
+  with pytest.raises(ValueError, match='others none'):
+    open_slimflow(root)
+
+
+def test_a_folder_without_noise_is_not_slimflow(tmp_path):
+  assert not is_slimflow(tmp_path)
