@@ -67,6 +67,8 @@ class Method:
     seeds: how many runs the medians are of.
     steps: of training, None if unknown.
     forward_passes: what training cost, None if unknown.
+    parameters: of the network, None if unknown.
+    macs: multiply-accumulate operations of a call for one example.
   """
 
   name: str
@@ -75,6 +77,8 @@ class Method:
   seeds: int = 1
   steps: int | None = None
   forward_passes: float | None = None
+  parameters: int | None = None
+  macs: int | None = None
 
   def best(self) -> Point:
     """The point with the lowest figure."""

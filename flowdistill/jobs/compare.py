@@ -15,6 +15,7 @@ import pathlib
 import re
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
@@ -24,9 +25,9 @@ from flowdistill.config import trained
 from flowdistill.evaluators.comparison import Method, Point, comparison
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs import train
-from flowdistill.jobs.assemble import assemble
-from flowdistill.jobs.cost import forward_passes
-from flowdistill.jobs.markdown import markdown
+from flowdistill.jobs.assemble import Assembly, assemble
+from flowdistill.jobs.cost import forward_passes, size_of
+from flowdistill.jobs.markdown import COUNTS, markdown
 from flowdistill.jobs.record import RESULTS
 from flowdistill.jobs.results import NAMED, SAMPLES, say
 from flowdistill.training import checkpoint
@@ -34,6 +35,7 @@ from flowdistill.training.record import write_json
 
 DISTANCES = ('frechet_', 'energy_distance')  # how they begin
 Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
+Cost = dict[str, Any]
 """(method, sampler with options) -> stage -> NFE, None if adaptive -> row."""
 
 
@@ -72,15 +74,26 @@ def run(
     name: checkpoint.completed_steps(folder / origins.CHECKPOINTS)[-1]
     for name, folder in folders.items()
   }
-  passes = {
-    name: steps[name] * forward_passes(assemble(spec, folders[name], workdir))
+  costs = {
+    name: cost_of(assemble(spec, folders[name], workdir), steps[name])
     for name, spec in stages.items()
     if spec['evaluators']
   }
   metric = choose_metric(rows, options.metric)
-  methods = gather(stages, rows, steps, passes, metric)
+  methods = gather(stages, rows, steps, costs, metric)
   publish(workdir, methods, metric)
   return methods
+
+
+def cost_of(assembly: Assembly, steps: int) -> Cost:
+  """Forward passes of training, parameters, and MACs of a call."""
+  student = assembly.models['student']
+  size = size_of(assembly.stage, assembly.source, student)
+  return {
+    'forward_passes': steps * forward_passes(assembly),
+    'parameters': size['parameters'],
+    'macs': size['macs'],
+  }
 
 
 def choose_metric(rows: Mapping[str, Sequence[Row]], wanted: str) -> str:
@@ -107,7 +120,7 @@ def gather(
   stages: Mapping[str, Spec],
   rows: Mapping[str, Sequence[Row]],
   steps: Mapping[str, int],
-  passes: Mapping[str, float],
+  costs: Mapping[str, Cost],
   metric: str,
 ) -> list[Method]:
   """What each method measured, in the order of the stages.
@@ -117,7 +130,7 @@ def gather(
     rows: of the stages' evaluators. Those of a teacher count for the stage that
       it comes from; where one thing was measured twice, the first counts.
     steps: that each stage has made.
-    passes: forward passes that each stage has cost, where that is known.
+    costs: of training and drawing, for each stage where they are known.
     metric: a key of the rows; what lacks it is left out.
   """
   ways: Ways = {}
@@ -144,7 +157,7 @@ def gather(
         points=_points(list(seeds.values()), metric),
         seeds=len(seeds),
         steps=next((steps[s] for s in seeds if s in steps), None),
-        forward_passes=next((passes[s] for s in seeds if s in passes), None),
+        **next((costs[s] for s in seeds if s in costs), {}),
       )
     )
   return made
@@ -201,7 +214,7 @@ def publish(
   """Writes the table in two forms and the picture, and prints the table."""
   text = markdown(methods, metric)
   (workdir / 'comparison.md').write_text(text, encoding='utf-8')
-  about = ('name', 'teacher', 'seeds', 'steps', 'forward_passes')
+  about = ('name', 'teacher', 'seeds', 'steps', *COUNTS)
   write_json(
     workdir / 'comparison.json',
     [

@@ -1,6 +1,7 @@
 """What a training step costs, in operations and in forward passes."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,10 @@ from flowdistill.jobs.assemble import Assembly
 from flowdistill.jobs.hardware import peak_of
 from flowdistill.stage import Stage
 from flowdistill.tracing import batch_shapes
-from flowdistill.training.cost import UnknownLength, flops
+from flowdistill.training.cost import CONVOLUTION, WORK, UnknownLength, flops
 from flowdistill.training.state import gradients
+
+CONVOLUTIONS = (CONVOLUTION,)
 
 
 def forward_passes(assembly: Assembly) -> float:
@@ -67,7 +70,25 @@ def without_remat(spec: Spec) -> Spec:
   return {**spec, 'network': {**spec['network'], 'remat': None}}
 
 
-def call_flops(stage: Stage, source: Source, student: Model) -> int:
+def size_of(stage: Stage, source: Source, model: Model) -> dict[str, int]:
+  """Parameters, and multiply-accumulate operations of a call for one example.
+
+  `macs` are all of them; `macs_of_convolutions` is what papers count of U-Nets,
+  whose tables leave out attention.
+  """
+  train = dataclasses.replace(stage.train, batch_size=1)
+  one = dataclasses.replace(stage, train=train)
+  params = jax.tree.leaves(model.params)
+  return {
+    'parameters': sum(math.prod(x.shape) for x in params),
+    'macs': call_flops(one, source, model) // 2,
+    'macs_of_convolutions': call_flops(one, source, model, CONVOLUTIONS) // 2,
+  }
+
+
+def call_flops(
+  stage: Stage, source: Source, student: Model, of: tuple[str, ...] = WORK
+) -> int:
   """Floating point operations of one call of the student on one batch."""
 
   def call(params, batch):
@@ -75,4 +96,4 @@ def call_flops(stage: Stage, source: Source, student: Model) -> int:
     cond = {**batch['cond'], **dict.fromkeys(student.scalars, t)}
     return student.apply(params, batch['x0'], t, t, cond)
 
-  return flops(call, student.params, batch_shapes(stage, source))
+  return flops(call, student.params, batch_shapes(stage, source), of=of)

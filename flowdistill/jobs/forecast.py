@@ -1,7 +1,6 @@
 """What a stage will take, calculated from shapes: no weights, no devices."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from flowdistill.build import Model
 from flowdistill.config import ONE_STAGE
 from flowdistill.datasets.source import Source
 from flowdistill.evaluators.signature import Row
-from flowdistill.jobs.cost import call_flops
+from flowdistill.jobs.cost import call_flops, size_of
 from flowdistill.objectives.roles import PERCEPTUAL
 from flowdistill.stage import Stage
 from flowdistill.tracing import batch_shapes
@@ -112,7 +111,6 @@ def forecast(name: str, made: Draft, devices: int) -> Row:
       divide the batch.
   """
   stage, layout = made.stage, lay_out(name, made.stage, devices)
-  params = made.state.roles['student'].params
   work = flops(made.step, made.state, made.frozen, *made.inputs())
   return {
     'stage': name,
@@ -120,7 +118,7 @@ def forecast(name: str, made: Draft, devices: int) -> Row:
     'mesh': dict(layout.mesh.shape),
     'batch_size': stage.train.batch_size,
     'steps': build.total_steps(stage, made.source),
-    'parameters': sum(math.prod(x.shape) for x in jax.tree.leaves(params)),
+    **size_of(stage, made.source, made.student),
     'flops_per_step': work,
     'forward_passes': work / call_flops(stage, made.source, made.student),
     'bytes_per_device': bytes_per_device(made, layout),

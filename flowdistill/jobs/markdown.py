@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from flowdistill.evaluators.comparison import Method, Point, spell
 
+COUNTS = ('forward_passes', 'parameters', 'macs')  # where they are known
+
 
 def markdown(methods: Sequence[Method], metric: str) -> str:
   """A heading and a table: a line per method, a column per NFE, and its best.
@@ -24,9 +26,10 @@ def markdown(methods: Sequence[Method], metric: str) -> str:
     [str(method.seeds) for method in methods],
     [_count(method.steps) for method in methods],
   ]
-  if any(method.forward_passes is not None for method in methods):
-    titles.append('forward passes')
-    cells.append([_count(method.forward_passes) for method in methods])
+  for key in COUNTS:
+    if any(getattr(method, key) is not None for method in methods):
+      titles.append(key.replace('macs', 'MACs').replace('_', ' '))
+      cells.append([_count(getattr(method, key)) for method in methods])
   names = [method.name for method in methods]
   lines = [
     ['method', *titles],

@@ -131,9 +131,14 @@ def show(row: Row) -> None:
   mesh = ' x '.join(f'{name} {size}' for name, size in row['mesh'].items())
   print(f'{row["stage"]}: {row["devices"]} device(s), {mesh}')
   print(
-    f'{row["parameters"]:,} parameters; a step of {row["batch_size"]:,} '
-    f'examples is {human(row["flops_per_step"], "FLOP")}, '
-    f'{row["forward_passes"]:.2f} forward passes'
+    f'{row["parameters"]:,} parameters; a call for one example is '
+    f'{human(row["macs"], "MAC")}, {human(row["macs_of_convolutions"], "MAC")} '
+    'of it in convolutions'
+  )
+  print(
+    f'a step of {row["batch_size"]:,} examples is '
+    f'{human(row["flops_per_step"], "FLOP")}, {row["forward_passes"]:.2f} '
+    'forward passes'
   )
   rich.print(bytes_table(row), largest_table(row['largest']))
   if row['traffic']:

@@ -18,32 +18,36 @@ class UnknownLength(ValueError):
   """A loop runs as often as its numbers say, which a jaxpr does not know."""
 
 
-def flops(f: Callable[..., Any], *args: Any) -> int:
+PRODUCT, CONVOLUTION = 'dot_general', 'conv_general_dilated'
+WORK = (PRODUCT, CONVOLUTION)
+
+
+def flops(f: Callable[..., Any], *args: Any, of: tuple[str, ...] = WORK) -> int:
   """Floating point operations in the products and convolutions of f(*args).
 
   The body of a scan counts as often as it runs, of the branches of a cond the
   dearest counts.
 
+  Args:
+    f: a function that JAX can trace.
+    *args: of it, arrays or their shapes.
+    of: what is counted, PRODUCT, CONVOLUTION or both.
+
   Raises:
-    UnknownLength: for a while loop with a product in it.
+    UnknownLength: for a while loop with such an operation in it.
   """
-  return _count(jax.make_jaxpr(f)(*args))
+  return _count(jax.make_jaxpr(f)(*args), of)
 
 
-def _count(jaxpr: Any) -> int:
-  return sum(_count_equation(eqn) for eqn in jaxpr.eqns)
+def _count(jaxpr: Any, of: tuple[str, ...]) -> int:
+  return sum(_count_equation(eqn, of) for eqn in jaxpr.eqns)
 
 
-def _count_equation(eqn: Any) -> int:
-  if eqn.primitive.name == 'dot_general':
-    ((summed, _), _) = eqn.params['dimension_numbers']
-    shape = eqn.invars[0].aval.shape
-    return _twice(eqn.outvars[0], (shape[i] for i in summed))
-  if eqn.primitive.name == 'conv_general_dilated':
-    kernel = list(eqn.invars[1].aval.shape)
-    del kernel[eqn.params['dimension_numbers'].rhs_spec[0]]  # output channels
-    return _twice(eqn.outvars[0], kernel)
-  counts = [_count(body) for body in bodies(eqn.params.values())]
+def _count_equation(eqn: Any, of: tuple[str, ...]) -> int:
+  name = eqn.primitive.name
+  if name in WORK:
+    return _twice(eqn.outvars[0], _summed(eqn)) if name in of else 0
+  counts = [_count(body, of) for body in bodies(eqn.params.values())]
   match eqn.primitive.name:
     case 'cond':
       return max(counts)
@@ -52,6 +56,16 @@ def _count_equation(eqn: Any) -> int:
     case 'while' if any(counts):
       raise UnknownLength('the length of a while loop is not in its jaxpr')
   return sum(counts)
+
+
+def _summed(eqn: Any) -> list[int]:
+  """The sizes of the axes that a product or a convolution sums over."""
+  if eqn.primitive.name == PRODUCT:
+    ((summed, _), _) = eqn.params['dimension_numbers']
+    return [eqn.invars[0].aval.shape[i] for i in summed]
+  kernel = list(eqn.invars[1].aval.shape)
+  del kernel[eqn.params['dimension_numbers'].rhs_spec[0]]  # output channels
+  return kernel
 
 
 def _twice(out: Any, summed: Iterable[int]) -> int:

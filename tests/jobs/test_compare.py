@@ -72,7 +72,7 @@ STAGES = {
   'emd_seed22': {'frozen': FROM_FLOW},
 }
 STEPS = {'flow': 9, 'emd': 5, 'emd_seed1': 5, 'emd_seed22': 5}
-PASSES = {'emd': 300.0}
+COSTS = {'emd': {'forward_passes': 300.0, 'parameters': 7, 'macs': 70}}
 
 
 def row(model, sampler, nfe, value, **rest):
@@ -84,7 +84,7 @@ def gathered(rows, stages=None, metric='frechet_digits'):
   """Name -> method."""
   stages = stages or STAGES
   rows = {**dict.fromkeys(stages, ()), **rows}
-  return {m.name: m for m in gather(stages, rows, STEPS, PASSES, metric)}
+  return {m.name: m for m in gather(stages, rows, STEPS, COSTS, metric)}
 
 
 def test_seeds_are_one_method_with_a_median_and_a_range():
@@ -185,7 +185,7 @@ def test_points_are_in_order_and_the_cost_is_of_the_stage():
   rows = [row('student', 'few', n, 1.0) for n in (4, 1, 2)]
   found = gathered({'emd': rows})['emd']
   assert [point.nfe for point in found.points] == [1, 2, 4]
-  assert found.forward_passes == 300
+  assert (found.forward_passes, found.parameters, found.macs) == (300, 7, 70)
 
 
 def test_the_first_distance_is_compared_or_what_is_asked_for():
@@ -221,6 +221,10 @@ def test_the_table():
   cost = Method('c', False, methods[1].points, forward_passes=1234567.0)
   line = markdown([cost], 'frechet_digits').splitlines()[-1]
   assert line.endswith('| 1,234,567 |')
+  size = Method('d', False, methods[1].points, parameters=5432, macs=98765)
+  heading, _, line = markdown([size], 'frechet_digits').splitlines()[-3:]
+  assert heading.endswith('| steps | parameters | MACs |')
+  assert line.endswith('| 5,432 | 98,765 |')
 
 
 @pytest.fixture(scope='module')

@@ -7,9 +7,15 @@ import jax
 import pytest
 from jobs import tiny
 
+from flowdistill import build
 from flowdistill.jobs import cost
 from flowdistill.jobs.assemble import assemble
-from flowdistill.jobs.cost import forward_passes, ideal_seconds, without_remat
+from flowdistill.jobs.cost import (
+  forward_passes,
+  ideal_seconds,
+  size_of,
+  without_remat,
+)
 from flowdistill.jobs.hardware import HARDWARE, peak_of
 from flowdistill.training.cost import UnknownLength
 
@@ -112,3 +118,20 @@ def test_the_ideal_step_is_that_without(chips, tmp_path, remat):
   (plain, once), (again, more) = found
   assert plain == again
   assert more > once
+
+
+@pytest.mark.parametrize(('nf', 'macs'), [(128, 6.6), (96, 3.7)])
+def test_macs_are_those_of_the_papers_table(nf, macs):
+  """G MACs of SlimFlow (2024), table 1, 27.9 M and 15.7 M on CIFAR-10."""
+  overrides = ('dataset=digits', 'network=ncsnpp', f'network.nf={nf}')
+  made = tiny.stages(
+    tiny.CONFIGS / 'toys.py',
+    *(f'stages.flow.{text}' for text in overrides),
+    'stages.flow.network.res_blocks=2',
+    'stages.flow.network.ch_mult=(1, 2, 2)',
+  )['flow']
+  stage = build.bind_stage(made)
+  source = types.SimpleNamespace(shape=(32, 32, 3), num_classes=0)
+  size = size_of(stage, source, build.build_model(stage, source))
+  assert size['macs_of_convolutions'] / 1e9 == pytest.approx(macs, abs=0.05)
+  assert size['macs'] > size['macs_of_convolutions']
