@@ -10,6 +10,7 @@ import numpy as np
 from flowdistill.networks.digit_classifier import load_digit_classifier
 
 BATCH = 1024
+SIDE = 8  # of the digits that the classifier knows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,29 @@ class Features:
 
 
 def digits() -> Features:
-  """The classifier of 8 x 8 digits that ships with the package."""
-  return Features('digits', jax.jit(load_digit_classifier().__call__))
+  """The classifier of 8 x 8 digits that ships with the package.
+
+  Of larger ones it sees the means of 2 x 2, 3 x 3, ... pixels, and so nothing
+  that is finer than those.
+  """
+  classify = load_digit_classifier()
+  return Features('digits', jax.jit(lambda x: classify(shrink(x, SIDE))))
+
+
+def shrink(x: jax.Array, side: int) -> jax.Array:
+  """Means over equal squares, [b, side k, side k, c] -> [b, side, side, c].
+
+  Raises:
+    ValueError: if there are no such squares.
+  """
+  b, h, w, c = x.shape
+  if h != w or h < side or h % side:
+    raise ValueError(
+      f'the features are of images of {side} x {side} or a multiple of it, '
+      f'not {h} x {w}'
+    )
+  cells = x.reshape(b, side, h // side, side, w // side, c)
+  return cells.mean((2, 4))
 
 
 FEATURES = {'digits': digits}

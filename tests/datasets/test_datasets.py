@@ -16,6 +16,25 @@ def points(name, **options):
   return DATASETS[name](**options).arrays['x0'].astype(np.float64)
 
 
+def test_larger_digits_are_the_same_ones():
+  """Their means over squares are the digits, but for what is interpolated."""
+  small, large = (DATASETS['digits'](size=size) for size in (8, 32))
+  assert large.shape == (32, 32, 1)
+  x0 = large.arrays['x0']
+  assert x0.dtype == np.float32
+  assert -1 <= x0.min() <= x0.max() <= 1
+  means = x0.reshape(-1, 8, 4, 8, 4).mean((2, 4))
+  error = means - small.arrays['x0'][..., 0]
+  assert np.abs(error).mean() < 0.1
+  np.testing.assert_array_equal(large.labels, small.labels)
+
+
+@pytest.mark.parametrize('size', [0, 4, 12])
+def test_digits_of_other_sizes_are_refused(size):
+  with pytest.raises(ValueError, match=f'size = {size} must be 8 or a multip'):
+    DATASETS['digits'](size=size)
+
+
 def test_digits_are_all_of_scikit_learns():
   source = DATASETS['digits']()
   x0, label = source.arrays['x0'], source.arrays['label']
