@@ -1,4 +1,8 @@
-"""Pictures by name, in a folder or an archive; nothing is ever unpacked."""
+"""Pictures by name, in a folder or an archive; nothing is unpacked to disk.
+
+A file of more than `LARGEST` bytes is refused before it is in memory, whatever
+the header of its archive says.
+"""
 
 import os
 import pathlib
@@ -6,11 +10,13 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from typing import Protocol
+from typing import IO, Protocol
 
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff')
-
-
+LARGEST = 2**28  # bytes of a file, unpacked; more is no picture
+# Those that give a bounded piece at a time; a few bytes of the others may
+# become gigabytes at once.
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 UNPACKED = (  # what zipfile raises for members that cannot be
   zipfile.BadZipFile,
   zlib.error,
@@ -32,6 +38,17 @@ def is_picture(name: str) -> bool:
   return name.lower().endswith(ENDINGS) and not hidden
 
 
+def read_bounded(file: IO[bytes], size: int) -> bytes:
+  """The next `size` bytes of a file; unpacking makes no more than these.
+
+  Raises:
+    ValueError: if they are more than `LARGEST`.
+  """
+  if size > LARGEST:
+    raise ValueError(f'its {size:,} bytes are more than {LARGEST:,}')
+  return file.read(size)
+
+
 class Folder:
   """The pictures below a folder, links to files and folders followed."""
 
@@ -47,8 +64,13 @@ class Folder:
     )
 
   def read(self, name: str) -> bytes:
-    """The bytes of a file."""
-    return (self.path / name).read_bytes()
+    """The bytes of a file.
+
+    Raises:
+      ValueError: if they are more than `LARGEST`.
+    """
+    with open(self.path / name, 'rb') as file:
+      return read_bounded(file, os.fstat(file.fileno()).st_size)
 
 
 class Zip:
@@ -62,11 +84,16 @@ class Zip:
     """The bytes of a member.
 
     Raises:
-      ValueError: if it is damaged, encrypted, or packed in an unknown way.
+      ValueError: if it is damaged, encrypted, packed in another way than
+        `PACKINGS`, or larger than `LARGEST`.
     """
+    found = self.archive.getinfo(name)
+    if found.compress_type not in PACKINGS:
+      raise ValueError('it is packed in another way than deflate')
     with self.lock:
       try:
-        return self.archive.read(name)
+        with self.archive.open(found) as file:
+          return read_bounded(file, found.file_size)
       except UNPACKED as error:
         raise ValueError(str(error)) from error
 
@@ -82,11 +109,15 @@ class Tar:
     self.names = sorted(self.places)
 
   def read(self, name: str) -> bytes:
-    """The bytes of a member."""
+    """The bytes of a member.
+
+    Raises:
+      ValueError: if they are more than `LARGEST`.
+    """
     start, size = self.places[name]
     with open(self.path, 'rb') as file:
       file.seek(start)
-      return file.read(size)
+      return read_bounded(file, size)
 
 
 ARCHIVES = {'.zip': Zip, '.tar': Tar}

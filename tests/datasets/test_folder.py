@@ -1,14 +1,19 @@
 """Folders and archives of pictures, whole and broken."""
 
+import io
 import logging
+import os
 import pathlib
+import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from flowdistill.datasets import files
 from flowdistill.datasets.folder import folder
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.pipeline import make_batches
@@ -18,6 +23,12 @@ SIZE = 4
 
 def pixels(k):
   return np.random.default_rng(k).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+
+
+def encoded(k):
+  file = io.BytesIO()
+  PIL.Image.fromarray(pixels(k)).save(file, 'PNG')
+  return file.getvalue()
 
 
 def write(path, k):
@@ -56,6 +67,14 @@ def test_every_picture_is_found_in_the_order_of_names(pictures):
   for name, x in zip(source.names, batch['x0'], strict=True):
     np.testing.assert_array_equal(x, to_unit(pixels(number(name))))
   np.testing.assert_array_equal(source[3]['x0'], batch['x0'][3])
+
+
+def test_in_grey(pictures):
+  source = opened(pictures, channels=1)
+  assert source.shape == (SIZE, SIZE, 1)
+  for name, x in zip(source.names, source[np.arange(12)]['x0'], strict=True):
+    grey = pixels(number(name)) @ [0.299, 0.587, 0.114]
+    assert np.abs(x[..., 0] - to_unit(grey)).max() < 1.5 / 127.5
 
 
 def test_classes_are_the_first_folders(pictures):
@@ -108,6 +127,77 @@ def test_a_broken_member_of_an_archive_is_left_out(pictures, tmp_path, how):
   x0 = source[np.arange(12)]['x0']
   np.testing.assert_array_equal(x0[0], x0[1])
   assert list(source.broken) == [source.names[0]]
+
+
+MANY = 2**25  # bytes that a bomb becomes, or says so
+STORED, DEFLATED, BZIP2 = 0, 8, 12
+HEADERS = ((b'PK\x03\x04', 22), (b'PK\x01\x02', 24))  # of zip, and the size
+
+
+def zipped(path, packing, size, claimed=None):
+  """A zip of twelve good pictures, and a bomb before them."""
+  with zipfile.ZipFile(path, 'w', packing, compresslevel=9) as archive:
+    with archive.open('a/00.png', 'w') as file:
+      file.write(bytes(size))
+    for k in range(12):
+      archive.writestr(f'b/{k:02d}.png', encoded(k), STORED)
+  if claimed is not None:
+    data = bytearray(path.read_bytes())
+    for header, offset in HEADERS:
+      place = data.index(header) + offset
+      data[place : place + 4] = struct.pack('<I', claimed)
+    path.write_bytes(data)
+  return path
+
+
+def tarred(path, size):
+  """A tar that says that its last picture has `size` bytes: a hole."""
+  with tarfile.open(path, 'w') as archive:
+    for k in range(12):
+      found = tarfile.TarInfo(f'b/{k:02d}.png')
+      found.size = len(data := encoded(k))
+      archive.addfile(found, io.BytesIO(data))
+    last = tarfile.TarInfo('c/00.png')
+    last.size = size
+    archive.addfile(last)
+  os.truncate(path, 2 * size)
+  return path
+
+
+def sparse(path, size):
+  for k in range(12):
+    write(path / f'b/{k:02d}.png', k)
+  (path / 'a').mkdir()
+  (path / 'a/00.png').touch()
+  os.truncate(path / 'a/00.png', size)
+  return path
+
+
+BOMBS = {
+  'zip that says so': lambda p: zipped(p / 'a.zip', DEFLATED, MANY),
+  'zip that lies': lambda p: zipped(p / 'a.zip', DEFLATED, MANY, 1000),
+  'zip that exaggerates': lambda p: zipped(p / 'a.zip', STORED, 100, MANY),
+  'bzip2': lambda p: zipped(p / 'a.zip', BZIP2, MANY, 1000),
+  'tar': lambda p: tarred(p / 'a.tar', MANY),
+  'folder': lambda p: sparse(p / 'pictures', MANY),
+}
+
+
+@pytest.mark.parametrize('kind', BOMBS)
+def test_a_bomb_is_a_broken_file_and_never_in_memory(
+  tmp_path, kind, monkeypatch
+):
+  monkeypatch.setattr(files, 'LARGEST', 2**20)
+  source = opened(BOMBS[kind](tmp_path), max_broken=0.1)
+  tracemalloc.start()
+  try:
+    found = source[np.arange(13)]['x0']
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+  finally:
+    tracemalloc.stop()
+  (bomb,) = source.broken
+  assert bomb in ('a/00.png', 'c/00.png')
+  assert len(np.unique(found.reshape(13, -1), axis=0)) == 12
 
 
 def test_splits_share_out_the_pictures(pictures):
