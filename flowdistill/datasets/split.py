@@ -1,14 +1,24 @@
-"""Which examples are held out: by a hash of their key, the same everywhere.
+"""Which examples are held out: by a hash of their key, or by a list.
 
-An example stays in its split when others are added or taken away, on every
-machine and in every version of NumPy.
+By the hash, an example stays in its split when others are added or taken away,
+on every machine and in every version of NumPy.
 """
 
 import hashlib
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 SPLITS = ('all', 'train', 'validation')
+
+
+def check(split: str, validation: float) -> None:
+  """Refuses a split that does not exist, and a share that is out of range."""
+  if split not in SPLITS:
+    raise ValueError(f'split = {split!r}, it must be one of {SPLITS}')
+  if not 0 <= validation <= 1:
+    raise ValueError(f'validation = {validation}, it must lie in [0, 1]')
 
 
 def member(key: int | str, split: str, *, validation: float = 0.1) -> bool:
@@ -22,25 +32,72 @@ def member(key: int | str, split: str, *, validation: float = 0.1) -> bool:
   Raises:
     ValueError: if there is no such split, or the share is out of range.
   """
-  if split not in SPLITS:
-    raise ValueError(f'split = {split!r}, it must be one of {SPLITS}')
-  if not 0 <= validation <= 1:
-    raise ValueError(f'validation = {validation}, it must lie in [0, 1]')
+  check(split, validation)
   digest = hashlib.blake2b(str(key).encode(), digest_size=8).digest()
   held_out = int.from_bytes(digest, 'big') < validation * 2**64
   return split == 'all' or held_out == (split == 'validation')
+
+
+def chosen(
+  keys: Sequence[int | str],
+  split: str,
+  *,
+  validation: float = 0.1,
+  held_out: str | None = None,
+) -> np.ndarray:
+  """The places of a split's members among keys, in order, int64 [m].
+
+  Args:
+    keys: of all examples.
+    split: 'all', 'train' or 'validation'.
+    validation: share of the examples that are held out, in [0, 1].
+    held_out: a file with the keys that are held out, one a line, in place of
+      the hash.
+
+  Raises:
+    ValueError: as `member`, if nobody is in it, or a key in the list is none.
+  """
+  check(split, validation)
+  held = _held(keys, split, validation, held_out)
+  wanted = {'all': held | True, 'train': ~held, 'validation': held}
+  found = np.flatnonzero(wanted[split])
+  if not len(found):
+    raise ValueError(
+      f'the split {split!r} of {len(keys)} examples is empty: take more '
+      "examples or the split 'all'"
+    )
+  return found
+
+
+def _held(
+  keys: Sequence[int | str], split: str, validation: float, held_out: str | None
+) -> np.ndarray:
+  """Which keys are held out, bool [n]; without a list, nobody asks in 'all'."""
+  if held_out is not None:
+    out = listed(held_out, {str(key) for key in keys})
+    return np.asarray([str(key) in out for key in keys], bool)
+  if split == 'all':
+    return np.zeros(len(keys), bool)
+  out = [member(key, 'validation', validation=validation) for key in keys]
+  return np.asarray(out, bool)
+
+
+def listed(path: str, keys: set[str]) -> set[str]:
+  """The lines of a file, each of which must be one of `keys`."""
+  try:
+    lines = pathlib.Path(path).expanduser().read_text('utf-8').splitlines()
+  except (OSError, UnicodeError) as error:
+    raise ValueError(f'held_out = {path!r} cannot be read: {error}') from error
+  found = set(filter(None, map(str.strip, lines)))
+  if missing := sorted(found - keys):
+    raise ValueError(f'held_out = {path!r}: no example is {missing[0]!r}')
+  return found
 
 
 def indices(size: int, split: str, *, validation: float = 0.1) -> np.ndarray:
   """The members of a split among 0 ... size − 1, in order, int64 [m].
 
   Raises:
-    ValueError: as `member`, and if nobody is in it.
+    ValueError: as `chosen`.
   """
-  found = [i for i in range(size) if member(i, split, validation=validation)]
-  if not found:
-    raise ValueError(
-      f'the split {split!r} of {size} examples is empty: take more examples '
-      "or the split 'all'"
-    )
-  return np.asarray(found, np.int64)
+  return chosen(range(size), split, validation=validation)

@@ -52,19 +52,23 @@ def opened(path, **options):
   return folder(path=str(path), size=SIZE, **options)
 
 
+def names(path, **options):
+  return opened(path, **options).encoded.names
+
+
 def number(name):
   return int(pathlib.PurePath(name).stem)
 
 
 def test_every_picture_is_found_in_the_order_of_names(pictures):
   source = opened(pictures)
-  assert source.names == sorted(source.names)
-  assert sorted(map(number, source.names)) == list(range(12))
-  assert 'b/deep/05.PNG' in source.names
+  assert source.encoded.names == sorted(source.encoded.names)
+  assert sorted(map(number, source.encoded.names)) == list(range(12))
+  assert 'b/deep/05.PNG' in source.encoded.names
   assert (source.shape, source.num_classes) == ((SIZE, SIZE, 3), 0)
   batch = source[np.arange(12)]
   assert set(batch) == {'x0'}
-  for name, x in zip(source.names, batch['x0'], strict=True):
+  for name, x in zip(source.encoded.names, batch['x0'], strict=True):
     np.testing.assert_array_equal(x, to_unit(pixels(number(name))))
   np.testing.assert_array_equal(source[3]['x0'], batch['x0'][3])
 
@@ -72,7 +76,9 @@ def test_every_picture_is_found_in_the_order_of_names(pictures):
 def test_in_grey(pictures):
   source = opened(pictures, channels=1)
   assert source.shape == (SIZE, SIZE, 1)
-  for name, x in zip(source.names, source[np.arange(12)]['x0'], strict=True):
+  for name, x in zip(
+    source.encoded.names, source[np.arange(12)]['x0'], strict=True
+  ):
     grey = pixels(number(name)) @ [0.299, 0.587, 0.114]
     assert np.abs(x[..., 0] - to_unit(grey)).max() < 1.5 / 127.5
 
@@ -83,7 +89,7 @@ def test_classes_are_the_first_folders(pictures):
   batch = source[np.arange(12)]
   np.testing.assert_array_equal(batch['label'], source.labels)
   assert batch['label'].dtype == np.int32
-  for name, label in zip(source.names, source.labels, strict=True):
+  for name, label in zip(source.encoded.names, source.labels, strict=True):
     assert label == number(name) % 2
   write(pictures / 'loose.png', 3)
   with pytest.raises(ValueError, match="and 'loose.png' is in no folder"):
@@ -104,7 +110,7 @@ def test_an_archive_is_its_folder(pictures, tmp_path, kind):
         archive.add(file, file.relative_to(pictures).as_posix())
   before = set(tmp_path.rglob('*'))
   one, other = opened(pictures, by_class=True), opened(path, by_class=True)
-  assert one.names == other.names
+  assert one.encoded.names == other.encoded.names
   for name, array in one[np.arange(12)].items():
     np.testing.assert_array_equal(array, other[np.arange(12)][name])
   assert set(tmp_path.rglob('*')) == before  # nothing was unpacked
@@ -126,7 +132,7 @@ def test_a_broken_member_of_an_archive_is_left_out(pictures, tmp_path, how):
   source = opened(path, max_broken=0.1)
   x0 = source[np.arange(12)]['x0']
   np.testing.assert_array_equal(x0[0], x0[1])
-  assert list(source.broken) == [source.names[0]]
+  assert list(source.broken) == [source.encoded.names[0]]
 
 
 MANY = 2**25  # bytes that a bomb becomes, or says so
@@ -201,28 +207,30 @@ def test_a_bomb_is_a_broken_file_and_never_in_memory(
 
 
 def test_splits_share_out_the_pictures(pictures):
-  every = opened(pictures).names
+  every = names(pictures)
   train, held = (
-    opened(pictures, split=split, validation=0.4).names
+    names(pictures, split=split, validation=0.4)
     for split in ('train', 'validation')
   )
   assert sorted(train + held) == every
   assert len(held) > 0
   (pictures / train[0]).unlink()  # and nothing else moves
-  again = opened(pictures, split='validation', validation=0.4).names
+  again = names(pictures, split='validation', validation=0.4)
   assert again == held
 
 
 def test_a_list_holds_out_what_it_names(pictures, tmp_path):
   listed = tmp_path / 'held.txt'
   listed.write_text('a/02.PNG\n\nb/deep/05.PNG\n')
-  held = opened(pictures, split='validation', held_out=str(listed)).names
+  held = opened(
+    pictures, split='validation', held_out=str(listed)
+  ).encoded.names
   assert held == ['a/02.PNG', 'b/deep/05.PNG']
-  train = opened(pictures, split='train', held_out=str(listed)).names
-  assert sorted(train + held) == opened(pictures).names
+  train = names(pictures, split='train', held_out=str(listed))
+  assert sorted(train + held) == names(pictures)
   assert len(opened(pictures, held_out=str(listed))) == 12
   listed.write_text('a/77.PNG\n')
-  with pytest.raises(ValueError, match="no picture is 'a/77.PNG'"):
+  with pytest.raises(ValueError, match="no example is 'a/77.PNG'"):
     opened(pictures, held_out=str(listed))
 
 
@@ -252,7 +260,7 @@ def test_a_broken_file_is_named_once_and_the_next_takes_its_place(
   source = opened(pictures, by_class=True, max_broken=0.1)
   whole = source[np.arange(12)]
   broken = opened(pictures, by_class=True, max_broken=0.1)
-  BREAK[how](pictures / broken.names[4])
+  BREAK[how](pictures / broken.encoded.names[4])
   with caplog.at_level(logging.WARNING):
     for _ in range(3):
       found = broken[np.arange(12)]
@@ -260,20 +268,20 @@ def test_a_broken_file_is_named_once_and_the_next_takes_its_place(
   for name, array in found.items():
     np.testing.assert_array_equal(array, whole[name][place])
   said = [r.getMessage() for r in caplog.records]
-  assert len([text for text in said if broken.names[4] in text]) == 1
-  assert list(broken.broken) == [broken.names[4]]
+  assert len([text for text in said if broken.encoded.names[4] in text]) == 1
+  assert list(broken.broken) == [broken.encoded.names[4]]
 
 
 def test_the_last_broken_file_goes_on_at_the_first(pictures):
   source = opened(pictures, max_broken=0.1)
-  (pictures / source.names[-1]).write_bytes(b'')
+  (pictures / source.encoded.names[-1]).write_bytes(b'')
   x0 = source[np.array([11, 0])]['x0']
   np.testing.assert_array_equal(x0[0], x0[1])
 
 
 def test_too_many_broken_files_are_an_error(pictures):
   source = opened(pictures, max_broken=0.2)
-  for name in source.names[:3]:
+  for name in source.encoded.names[:3]:
     (pictures / name).write_bytes(b'')
   with pytest.raises(ValueError, match='3 of 12 pictures cannot be read, more'):
     source[np.arange(12)]
@@ -281,7 +289,7 @@ def test_too_many_broken_files_are_an_error(pictures):
 
 def test_if_none_can_be_read_it_ends(pictures):
   source = opened(pictures, max_broken=1.0)
-  for name in source.names:
+  for name in source.encoded.names:
     (pictures / name).write_bytes(b'')
   with pytest.raises(ValueError, match='none of the 12 pictures can be read'):
     source[0]
@@ -307,8 +315,8 @@ def test_batches_of_pictures(pictures):
     ({'channels': 4}, 'channels = 4 must be 1 or 3'),
     ({'resize': 'box'}, "resize = 'box' must be one of centre_crop, adm"),
     ({'max_broken': 2}, r'max_broken = 2 must lie in \[0, 1\]'),
-    ({'split': 'test'}, "split = 'test' must be one of"),
-    ({'split': 'validation', 'validation': 0.0}, 'of 12 pictures is empty'),
+    ({'split': 'test'}, "split = 'test', it must be one of"),
+    ({'split': 'validation', 'validation': 0.0}, 'of 12 examples is empty'),
   ],
 )
 def test_wrong_options_are_named(pictures, options, message):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowdistill.datasets.split import indices, member
+from flowdistill.datasets.split import SPLITS, chosen, indices, member
 
 KEYS = st.integers(0, 2**40) | st.text('ab/0.', max_size=8)
 
@@ -48,3 +48,23 @@ def test_bad_values_are_refused():
     member(0, 'train', validation=1.5)
   with pytest.raises(ValueError, match="'validation' of 1 examples is empty"):
     indices(1, 'validation')
+
+
+def test_a_list_holds_out_the_places_of_its_keys(tmp_path):
+  path = tmp_path / 'held.txt'
+  path.write_text(' 7\n\n2 \n')
+  keys = [2, 5, 7, 9]
+  found = {s: chosen(keys, s, held_out=str(path)).tolist() for s in SPLITS}
+  assert found == {'all': [0, 1, 2, 3], 'train': [1, 3], 'validation': [0, 2]}
+
+
+def test_a_list_that_is_wrong_is_refused_in_every_split(tmp_path):
+  path = tmp_path / 'held.txt'
+  path.write_text('2\n3\n')
+  for split in SPLITS:
+    with pytest.raises(ValueError, match="held.txt': no example is '3'"):
+      chosen([1, 2], split, held_out=str(path))
+  path.write_bytes(b'\xff\xfe\xff')
+  for bad in (path, tmp_path / 'none', tmp_path):
+    with pytest.raises(ValueError, match=f'held_out = .*{bad.name}.*cannot'):
+      chosen([1, 2], 'all', held_out=str(bad))
