@@ -21,6 +21,8 @@ INSTALL = [
   'scikit-learn>=1.5,<2',
   'matplotlib>=3.9,<4',
   'pillow>=11,<14',
+  'tensorflow-datasets>=4.9.9,<5',
+  'array_record>=0.8,<0.9',  # how those are read by index
   'tensorboardX>=2.6.4,<3',
   'rich>=14,<16',
   'tqdm>=4.66,<5',
@@ -61,8 +63,8 @@ setuptools.setup(
     'dev': TEST + LINT,
     'cuda': [f'jax[cuda12]{JAX}'],
     'tpu': [f'jax[tpu]{JAX}'],
-    # TensorFlow prepares TFDS data sets; training never imports it.
-    'tfds': ['tensorflow-datasets>=4.9.9,<5', 'tensorflow>=2.20,<3'],
+    # TensorFlow prepares TFDS data sets; reading them never imports it.
+    'tfds': ['tensorflow>=2.20,<3'],
     'torch': ['torch==2.13.0'],
   },
 )

@@ -7,11 +7,13 @@ batches whose order is a function of (seed, position) alone.
 
 from flowdistill.datasets.digits import digits
 from flowdistill.datasets.folder import folder
+from flowdistill.datasets.records import tfds
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
 
 DATASETS = {
   'digits': digits,
   'folder': folder,
+  'tfds': tfds,
   'moons': moons,
   'gaussians': gaussians,
   'checkerboard': checkerboard,

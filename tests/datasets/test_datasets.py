@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 
 from flowdistill.datasets import DATASETS
 
-BUILT_IN = [name for name in DATASETS if name != 'folder']
+FROM_FILES = ('folder', 'tfds', 'arrays')
+BUILT_IN = [name for name in DATASETS if name not in FROM_FILES]
 TOYS = ['moons', 'gaussians', 'checkerboard']
 
 
