@@ -157,6 +157,23 @@ def test_runlocal_is_the_same_at_toy_size(load):
   assert [spec['train']['steps'] for spec in longer.values()] == [7, 7]
 
 
+@pytest.mark.parametrize(
+  'dataset',
+  [
+    {'name': 'folder', 'path': '/none/such'},
+    {'name': 'tfds', 'builder': 'none_such'},
+    {'name': 'arrays', 'path': '/none/such.npz'},
+  ],
+)
+def test_runlocal_has_digits_in_place_of_files(load, dataset):
+  given = {**ONE, 'dataset': {**dataset, 'split': 'train'}}
+  (spec,) = load(given, arg=':runlocal').values()
+  assert spec['dataset'] == {'name': 'digits', 'split': 'train'}
+  named = '--config.dataset.name=folder', '--config.dataset.path=/mine'
+  (spec,) = load(given, *named, arg=':runlocal').values()
+  assert spec['dataset']['path'] == '/mine'
+
+
 # Each with the spelling, where to look, and what is to be there.
 SET = [
   ('--config.train.steps=7', 'flow.train.steps', 7),

@@ -1,20 +1,15 @@
 """Files of named arrays. None of them can carry code that we run."""
 
 import pathlib
-import zipfile
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from flowdistill.convert.pickles import read_pickled
-
-# A size that a header claims may be more than there is memory.
-UNREADABLE = (ValueError, EOFError, MemoryError, zipfile.BadZipFile)
+from flowdistill.npz import Choose, read_npz
 
 Arrays = dict[str, np.ndarray]
-Choose = Callable[[list[str]], Iterable[str]]
 
 
 def read_arrays(path: pathlib.Path, names: Iterable[str]) -> Arrays:
@@ -54,24 +49,9 @@ def _read_safetensors(path: pathlib.Path, choose: Choose) -> Arrays:
     raise ValueError(f'{path} is no .safetensors file: {error}') from error
 
 
-def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return {n: _array(file[n]) for n in sorted(choose([*file.files]))}
-  except UNREADABLE as error:
-    raise ValueError(f'{path} is no .npz file: {error}') from error
-
-
-def _array(found: Any) -> np.ndarray:
-  """NumPy gives a member that is no array as its bytes."""
-  if not isinstance(found, np.ndarray):
-    raise ValueError('a member of it is no array')
-  return found
-
-
 READERS = {
   '.safetensors': _read_safetensors,
-  '.npz': _read_npz,
+  '.npz': read_npz,
   '.pth': read_pickled,
   '.pt': read_pickled,
 }

@@ -59,8 +59,8 @@ def label_key(found: Mapping[str, Feature], label: str | None) -> str:
 def one_of(keys: Sequence[str], found: Iterable[str]) -> str:
   """'one of a, b', or that there are none."""
   if keys:
-    return f'one of {", ".join(keys)}'
-  return f'the key of one, and there is none among {", ".join(found)}'
+    return f'one of {", ".join(sorted(keys))}'
+  return f'the key of one, and there is none among {", ".join(sorted(found))}'
 
 
 def is_image(feature: Feature) -> bool:

@@ -16,7 +16,7 @@ from flowdistill.datasets.features import (
 )
 from flowdistill.datasets.pictures import Pictures
 from flowdistill.datasets.prepared import open_prepared, open_records
-from flowdistill.datasets.split import chosen
+from flowdistill.datasets.split import indices
 
 
 def tfds(
@@ -69,10 +69,9 @@ def tfds(
   image = image_key(features, image)
   label = label_key(features, label) if by_class else None
   records = open_records(found, examples)
-  if held_out is None:
-    places = hashed(len(records), split, validation)
-  else:
-    places = chosen(range(len(records)), split, held_out=held_out)
+  places = indices(
+    len(records), split, validation=validation, held_out=held_out
+  )
   return Pictures(
     Records(records, features, image, label, places, f'{builder} {examples}'),
     class_count(features[label]) if label else 0,
@@ -81,12 +80,6 @@ def tfds(
     resize=resize,
     max_broken=max_broken,
   )
-
-
-@functools.lru_cache(maxsize=4)
-def hashed(count: int, split: str, validation: float) -> np.ndarray:
-  """The places of a split's members; a million take seconds, so once."""
-  return chosen(range(count), split, validation=validation)
 
 
 def side(image: Feature) -> int:

@@ -4,6 +4,7 @@ By the hash, an example stays in its split when others are added or taken away,
 on every machine and in every version of NumPy.
 """
 
+import functools
 import hashlib
 import pathlib
 from collections.abc import Sequence
@@ -94,10 +95,26 @@ def listed(path: str, keys: set[str]) -> set[str]:
   return found
 
 
-def indices(size: int, split: str, *, validation: float = 0.1) -> np.ndarray:
+def indices(
+  size: int,
+  split: str,
+  *,
+  validation: float = 0.1,
+  held_out: str | None = None,
+) -> np.ndarray:
   """The members of a split among 0 ... size − 1, in order, int64 [m].
 
   Raises:
     ValueError: as `chosen`.
   """
-  return chosen(range(size), split, validation=validation)
+  if held_out is None:
+    return _hashed(size, split, validation)
+  return chosen(range(size), split, validation=validation, held_out=held_out)
+
+
+@functools.lru_cache(maxsize=8)
+def _hashed(size: int, split: str, validation: float) -> np.ndarray:
+  """A million hashes take seconds, so they are made once; not to be changed."""
+  found = chosen(range(size), split, validation=validation)
+  found.flags.writeable = False
+  return found
