@@ -37,8 +37,8 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   try:
     with PIL.Image.open(io.BytesIO(data)) as image:
       check_pixels(image)
-      upright = PIL.ImageOps.exif_transpose(image)
-      square = resize(opaque(upright, channels), size)
+      PIL.ImageOps.exif_transpose(image, in_place=True)
+      square = resize(opaque(image, channels), size)
   except PIL.UnidentifiedImageError as error:
     raise ValueError('it is no picture') from error
   except BROKEN as error:
@@ -68,7 +68,8 @@ def opaque(image: Image, channels: int) -> Image:
     image = image.convert('RGBA')
     white = PIL.Image.new('RGBA', image.size, 'white')
     image = PIL.Image.alpha_composite(white, image)
-  return image.convert(MODES[channels])
+  mode = MODES[channels]
+  return image if image.mode == mode else image.convert(mode)
 
 
 def centre_crop(image: Image, size: int) -> Image:

@@ -76,13 +76,20 @@ class Pictures:
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     """One example for an int, a batch of them for an array of ints [b]."""
     index = np.asarray(index)
-    found = list(workers().map(self._at, index.reshape(-1).tolist()))
-    shape = (*index.shape, *self.shape)
-    x0 = to_unit(np.stack([pixels for pixels, _ in found])).reshape(shape)
-    if not self.num_classes:
-      return {'x0': x0}
-    labels = np.asarray([label for _, label in found], np.int32)
-    return {'x0': x0, 'label': labels.reshape(index.shape)[()]}
+    flat = index.reshape(-1).tolist()
+    x0 = np.empty((len(flat), *self.shape), np.float32)
+
+    def fill(row: int) -> int:
+      pixels, label = self._at(flat[row])
+      x0[row] = to_unit(pixels)
+      return label
+
+    labels = list(workers().map(fill, range(len(flat))))
+    found = {'x0': x0.reshape(*index.shape, *self.shape)}
+    if self.num_classes:
+      label = np.asarray(labels, np.int32).reshape(index.shape)
+      found['label'] = label[()]  # a number for one example
+    return found
 
   def _at(self, index: int) -> tuple[np.ndarray, int]:
     """The picture of an index, or the next that can be read, and its class."""

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
-READ_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+# Two at a time: while the last pictures of a batch are decoded, and it is put
+# together, the other cores begin with the next one.
+READ_AHEAD = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 Batch = dict[str, np.ndarray]
 
 
