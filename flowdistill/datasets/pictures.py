@@ -85,11 +85,11 @@ class Pictures:
       return label
 
     labels = list(workers().map(fill, range(len(flat))))
-    found = {'x0': x0.reshape(*index.shape, *self.shape)}
-    if self.num_classes:
-      label = np.asarray(labels, np.int32).reshape(index.shape)
-      found['label'] = label[()]  # a number for one example
-    return found
+    x0 = x0.reshape(*index.shape, *self.shape)
+    if not self.num_classes:
+      return {'x0': x0}
+    label = np.asarray(labels, np.int32).reshape(index.shape)
+    return {'x0': x0, 'label': label[()]}  # a number for one example
 
   def _at(self, index: int) -> tuple[np.ndarray, int]:
     """The picture of an index, or the next that can be read, and its class."""
