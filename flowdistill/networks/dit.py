@@ -4,7 +4,6 @@ Source: Peebles & Xie, "Scalable Diffusion Models with Transformers" (2022),
 https://arxiv.org/abs/2212.09748, section 3 (adaLN-Zero blocks).
 """
 
-import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -12,7 +11,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.embeddings import Scalars, TimePair, conditioned
+from flowdistill.networks.attention import attend
+from flowdistill.networks.embeddings import (
+  TimePair,
+  conditioned,
+  make_label,
+  make_scalars,
+)
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
@@ -83,11 +88,7 @@ class DiT(nnx.Module):
       normal(rngs.params(), (tokens, width), jnp.float32)
     )
     self.times = TimePair(width, max_frequency=max_frequency, rngs=rngs)
-    self.label = (
-      nnx.Embed(num_classes + 1, width, embedding_init=normal, rngs=rngs)
-      if num_classes
-      else None
-    )
+    self.label = make_label(num_classes, width, rngs=rngs)
     self.first = nnx.Linear(size, width, rngs=rngs)
     hidden = int(width * mlp_ratio)
     self.blocks = Stack(
@@ -100,10 +101,8 @@ class DiT(nnx.Module):
     )
     self.modulation = zero_linear(width, 2 * width, rngs=rngs)
     self.last = zero_linear(width, size, rngs=rngs)
-    self.scalars = (
-      Scalars(scalars, width, max_frequency=max_frequency, rngs=rngs)
-      if scalars
-      else None
+    self.scalars = make_scalars(
+      scalars, width, max_frequency=max_frequency, rngs=rngs
     )
 
   def __call__(
@@ -164,21 +163,13 @@ class Block(nnx.Module):
 
   def attend(self, h: Array) -> Array:
     """Attention among the tokens of an example, [b, n, width] -> the same."""
-    # Plain products: every fused attention refuses jvp, and jax.nn's own
-    # casts to float32, so that a float64 check of a derivative is noise.
     b, n, width = h.shape
     size = width // self.heads
     # Heads first, and never joined with the batch: so a cut along `tensor`
     # stays one, and nothing is put together again.
     qkv = on_rows(self.qkv, h).reshape(b, n, self.heads, 3, size)
     q, k, v = jnp.moveaxis(qkv, (3, 2), (0, 2))
-    logits = jnp.matmul(
-      q,
-      k.swapaxes(2, 3),
-      preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
-    )
-    weights = nnx.softmax(logits / math.sqrt(size)).astype(v.dtype)
-    a = jnp.moveaxis(weights @ v, 1, 2)
+    a = jnp.moveaxis(attend(q, k, v), 1, 2)
     return on_rows(self.out, a.reshape(b, n, width))
 
   def drop(self, h: Array, key: Array | None) -> Array:

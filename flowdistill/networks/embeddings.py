@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -143,11 +143,34 @@ class Scalars(nnx.Module):
     return cond[name]
 
 
+def make_label(
+  num_classes: int, width: int, *, rngs: nnx.Rngs
+) -> nnx.Embed | None:
+  """The embedding of `cond['label']`, small; `num_classes` is the null label.
+
+  Returns:
+    None if there are no classes.
+  """
+  if not num_classes:
+    return None
+  normal = nnx.initializers.normal(0.02)
+  return nnx.Embed(num_classes + 1, width, embedding_init=normal, rngs=rngs)
+
+
+def make_scalars(
+  names: Sequence[str], width: int, *, max_frequency: float, rngs: nnx.Rngs
+) -> Scalars | None:
+  """The `Scalars` of these names, None if there are none."""
+  if not names:
+    return None
+  return Scalars(names, width, max_frequency=max_frequency, rngs=rngs)
+
+
 def conditioned(
   e: Array,
   cond: Mapping[str, Array],
   *,
-  label: nnx.Embed | None,
+  label: Callable[[Array], Array] | None,
   scalars: Scalars | None,
 ) -> Array:
   """e [b, width], of the times, plus what a network embeds of `cond`."""

@@ -6,7 +6,11 @@ import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.embeddings import Scalars, TimePair, conditioned
+from flowdistill.networks.embeddings import (
+  TimePair,
+  conditioned,
+  make_scalars,
+)
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
@@ -68,10 +72,8 @@ class MLP(nnx.Module):
       rngs=rngs,
     )
     self.last = nnx.Linear(width, size, rngs=rngs)
-    self.scalars = (
-      Scalars(scalars, width, max_frequency=max_frequency, rngs=rngs)
-      if scalars
-      else None
+    self.scalars = make_scalars(
+      scalars, width, max_frequency=max_frequency, rngs=rngs
     )
 
   def __call__(

@@ -11,19 +11,32 @@ https://arxiv.org/abs/2407.12718, whose weights `convert/ncsnpp.py` reads.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 from flax import nnx
 
-from flowdistill.networks.embeddings import Scalars, conditioned
+from flowdistill.networks.embeddings import (
+  conditioned,
+  make_label,
+  make_scalars,
+)
 from flowdistill.networks.precision import product_dtype, wide
-from flowdistill.networks.ranges import check_dropout, check_sizes
+from flowdistill.networks.ranges import (
+  check_choices,
+  check_dropout,
+  check_sizes,
+)
 from flowdistill.networks.stack import check_remat
-from flowdistill.networks.unet_blocks import Blocks, Step, conv3
-from flowdistill.networks.unet_levels import Down, Up, make_run
+from flowdistill.networks.unet_layers import Blocks, conv3
+from flowdistill.networks.unet_levels import make_run
 from flowdistill.networks.unet_pyramids import INPUTS, OUTPUTS, head
-from flowdistill.networks.unet_times import UNetTimes
+from flowdistill.networks.unet_times import EMBEDDINGS, UNetTimes
+from flowdistill.networks.unet_trunk import (
+  attentive,
+  heights,
+  make_trunk,
+  run_trunk,
+)
 
 Array = jax.Array
 KINDS = ('biggan', 'ddpm')
@@ -97,10 +110,11 @@ class NCSNpp(nnx.Module):
     check_remat(remat)
     check_choices(
       resblock_type=(resblock_type, KINDS),
+      embedding_type=(embedding_type, EMBEDDINGS),
       progressive=(progressive, OUTPUTS),
       progressive_input=(progressive_input, INPUTS),
     )
-    sides = heights(shape, ch_mult, attention)
+    attend = attentive(heights(shape, ch_mult), attention)
     self.remat = remat
     of = Blocks(
       embedding=4 * nf,
@@ -118,59 +132,27 @@ class NCSNpp(nnx.Module):
       max_frequency=max_frequency,
       rngs=rngs,
     )
-    normal = nnx.initializers.normal(0.02)
-    self.label = (
-      nnx.Embed(num_classes + 1, 4 * nf, embedding_init=normal, rngs=rngs)
-      if num_classes
-      else None
+    self.label = make_label(num_classes, 4 * nf, rngs=rngs)
+    self.scalars = make_scalars(
+      scalars, 4 * nf, max_frequency=max_frequency, rngs=rngs
     )
-    self.scalars = (
-      Scalars(scalars, 4 * nf, max_frequency=max_frequency, rngs=rngs)
-      if scalars
-      else None
-    )
-    channels, end = shape[-1], len(ch_mult) - 1
+    channels = shape[-1]
     self.first = conv3(channels, nf, rngs=rngs)
-    self.down, self.up = nnx.List(), nnx.List()
-    skips, n, image = [nf], nf, channels
-    for i, multiple in enumerate(ch_mult):
-      level = Down(
-        n,
-        nf * multiple,
-        image,
-        of,
-        blocks=res_blocks,
-        attend=sides[i] in attention,
-        end=i == end,
-        pyramid=progressive_input,
-        rngs=rngs,
-      )
-      self.down.append(level)
-      n = nf * multiple
-      image = n if progressive_input == 'residual' else channels
-      skips += [n] * (res_blocks + (i < end))
-    self.middle = nnx.List(
-      Step(n, n, of, attend=attend, rngs=rngs) for attend in (True, False)
+    self.down, self.middle, self.up = make_trunk(
+      [nf * multiple for multiple in ch_mult],
+      of,
+      first=nf,
+      image=channels,
+      blocks=res_blocks,
+      attend=attend,
+      progressive_input=progressive_input,
+      progressive=progressive,
+      rngs=rngs,
     )
-    for i, multiple in reversed(list(enumerate(ch_mult))):
-      level = Up(
-        n,
-        nf * multiple,
-        channels,
-        of,
-        skips=[skips.pop() for _ in range(res_blocks + 1)],
-        attend=sides[i] in attention,
-        start=i == end,
-        end=i == 0,
-        pyramid=progressive,
-        rngs=rngs,
-      )
-      self.up.append(level)
-      n = nf * multiple
     self.last = (
       None
       if progressive == 'output_skip'
-      else head(n, channels, zero=True, rngs=rngs)
+      else head(nf * ch_mult[0], channels, of, zero=True, rngs=rngs)
     )
 
   def __call__(
@@ -188,48 +170,6 @@ class NCSNpp(nnx.Module):
     )
     run = make_run(nnx.silu(e), key, self.remat)
     image = wide(x_t)
-    skips = [self.first(image)]
-    for level in self.down:
-      outs, image = level(skips[-1], image, run)
-      skips += outs
-    answer: Any = None
-    h = skips[-1]
-    for step in self.middle:
-      h = run(step, h)
-    for level in self.up:
-      h, answer = level(h, skips, answer, run)
+    trunk = self.down, self.middle, self.up
+    h, answer = run_trunk(trunk, self.first(image), image, run)
     return answer if self.last is None else self.last(h)
-
-
-def heights(
-  shape: tuple[int, ...], ch_mult: tuple[int, ...], attention: tuple[int, ...]
-) -> list[int]:
-  """The height at each level.
-
-  Raises:
-    ValueError: if there are none, or none of such an attention.
-  """
-  if len(shape) != 3:
-    raise ValueError(f'an NCSN++ takes images [h, w, c], not {list(shape)}')
-  if not ch_mult or min(ch_mult) < 1:
-    raise ValueError(f'ch_mult = {ch_mult} must be multiples, each at least 1')
-  least = 2 ** (len(ch_mult) - 1)
-  if shape[0] % least or shape[1] % least:
-    raise ValueError(
-      f'ch_mult = {ch_mult} halves the side {len(ch_mult) - 1} times, and '
-      f'{least} does not divide {shape[0]} x {shape[1]}'
-    )
-  found = [shape[0] >> level for level in range(len(ch_mult))]
-  if not {*attention} <= {*found}:
-    raise ValueError(
-      f'attention = {attention} must be heights of levels, which are {found}'
-    )
-  return found
-
-
-def check_choices(**options: tuple[str, tuple[str, ...]]) -> None:
-  """Raises ValueError unless each value is one of its choices."""
-  for name, (value, choices) in options.items():
-    if value not in choices:
-      words = ', '.join(map(repr, choices))
-      raise ValueError(f'{name} = {value!r} must be one of {words}')

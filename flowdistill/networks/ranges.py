@@ -12,3 +12,11 @@ def check_dropout(dropout: float) -> None:
   """Raises ValueError unless a rate of dropout lies in [0, 1)."""
   if not 0 <= dropout < 1:
     raise ValueError(f'dropout = {dropout} must lie in [0, 1)')
+
+
+def check_choices(**options: tuple[str, tuple[str, ...]]) -> None:
+  """Raises ValueError unless each value is one of its choices."""
+  for name, (value, choices) in options.items():
+    if value not in choices:
+      words = ', '.join(map(repr, choices))
+      raise ValueError(f'{name} = {value!r} must be one of {words}')

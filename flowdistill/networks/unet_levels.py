@@ -9,7 +9,8 @@ from flax import nnx
 
 from flowdistill.networks.resampling import Resample
 from flowdistill.networks.stack import rematerialised
-from flowdistill.networks.unet_blocks import Blocks, ResBlock, Step
+from flowdistill.networks.unet_blocks import ResBlock, Step
+from flowdistill.networks.unet_layers import Blocks
 from flowdistill.networks.unet_pyramids import make_input, make_output
 
 Array = jax.Array

@@ -14,7 +14,7 @@ from flax import nnx
 
 from flowdistill.networks.precision import wide
 from flowdistill.networks.resampling import UNIFORM, Resample, double, halve
-from flowdistill.networks.unet_blocks import Blocks, GroupNorm, add, conv3
+from flowdistill.networks.unet_layers import Blocks, GroupNorm, add, conv3
 
 Array = jax.Array
 Pair = tuple[Array, Array]
@@ -54,7 +54,7 @@ class OutputSkip(nnx.Module):
   """The answer so far at twice its side, and h's part of it is added."""
 
   def __init__(self, n: int, channels: int, of: Blocks, *, rngs: nnx.Rngs):
-    self.fir, self.head = of.fir, head(n, channels, zero=True, rngs=rngs)
+    self.fir, self.head = of.fir, head(n, channels, of, zero=True, rngs=rngs)
 
   def __call__(self, image: Array | None, h: Array) -> Pair:
     new = self.head(h)
@@ -64,8 +64,8 @@ class OutputSkip(nnx.Module):
 class ResidualStart(nnx.Module):
   """The branch at the smallest side, where there is none so far."""
 
-  def __init__(self, n: int, *, rngs: nnx.Rngs):
-    self.head = head(n, n, zero=False, rngs=rngs)
+  def __init__(self, n: int, of: Blocks, *, rngs: nnx.Rngs):
+    self.head = head(n, n, of, zero=False, rngs=rngs)
 
   def __call__(self, image: None, h: Array) -> Pair:
     del image
@@ -73,11 +73,11 @@ class ResidualStart(nnx.Module):
 
 
 def head(
-  n_in: int, n_out: int, *, zero: bool, rngs: nnx.Rngs
+  n_in: int, n_out: int, of: Blocks, *, zero: bool, rngs: nnx.Rngs
 ) -> nnx.Sequential:
   """Norm, silu and a convolution of 3 x 3, in float32."""
   return nnx.Sequential(
-    GroupNorm(n_in), nnx.silu, conv3(n_in, n_out, zero=zero, rngs=rngs)
+    GroupNorm(n_in, of), nnx.silu, conv3(n_in, n_out, zero=zero, rngs=rngs)
   )
 
 
@@ -106,4 +106,4 @@ def make_output(
     return OutputSkip(n, image, of, rngs=rngs)
   if kind == 'residual' and before is not None:
     return Residual(before, n, of, up=True, rngs=rngs)
-  return ResidualStart(n, rngs=rngs) if kind == 'residual' else None
+  return ResidualStart(n, of, rngs=rngs) if kind == 'residual' else None

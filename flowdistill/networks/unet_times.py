@@ -53,9 +53,6 @@ class UNetTimes(nnx.Module):
     max_frequency: float,
     rngs: nnx.Rngs,
   ):
-    if kind not in EMBEDDINGS:
-      choices = ' or '.join(map(repr, EMBEDDINGS))
-      raise ValueError(f'embedding_type = {kind!r} must be {choices}')
     for name, value in (
       ('time_scale', time_scale),
       ('fourier_scale', fourier_scale),

@@ -152,7 +152,7 @@ def test_attention_is_where_it_is_asked_for_and_in_the_middle():
     ({'attention': (3,)}, 'attention = (3,) must be heights of levels, which'),
     ({'dropout': 1.0}, 'dropout = 1.0 must lie in [0, 1)'),
     ({'resblock_type': 'big'}, "resblock_type = 'big' must be one of 'biggan'"),
-    ({'embedding_type': 'x'}, "embedding_type = 'x' must be 'positional' or "),
+    ({'embedding_type': 'x'}, "embedding_type = 'x' must be one of 'position"),
     ({'progressive': 'x'}, "progressive = 'x' must be one of 'none', 'output"),
     ({'progressive_input': 'x'}, "progressive_input = 'x' must be one of 'no"),
     ({'time_scale': 0.0}, 'time_scale = 0.0 must be above 0'),
