@@ -4,6 +4,7 @@ from typing import Any
 
 RUNLOCAL = 'runlocal'
 TINY_NETWORKS = {
+  'adm': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'dit': {'width': 16, 'depth': 1, 'heads': 2},
   'mlp': {'width': 16, 'depth': 1},
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},

@@ -4,11 +4,12 @@ They own no random state: `key=None` is deterministic, with a key dropout is
 drawn from it. `shape` is that of one example, `num_classes` 0 for none.
 """
 
+from flowdistill.networks.adm import ADM
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
 
-NETWORKS = {'dit': DiT, 'mlp': MLP, 'ncsnpp': NCSNpp}
+NETWORKS = {'adm': ADM, 'dit': DiT, 'mlp': MLP, 'ncsnpp': NCSNpp}
 
 __all__ = ['FEATURES', 'NETWORKS']

@@ -157,6 +157,20 @@ def make_label(
   return nnx.Embed(num_classes + 1, width, embedding_init=normal, rngs=rngs)
 
 
+class OneHot(nnx.Module):
+  """A vector for each class, of variance 1, and 0 for any other label."""
+
+  def __init__(self, num_classes: int, width: int, *, rngs: nnx.Rngs):
+    normal = nnx.initializers.normal(1.0)
+    shape = (num_classes, width)
+    self.kernel = nnx.Param(normal(rngs.params(), shape, jnp.float32))
+
+  def __call__(self, label: Array) -> Array:
+    """[b] -> [b, width]."""
+    kernel = self.kernel[...]
+    return jax.nn.one_hot(label, len(kernel), dtype=kernel.dtype) @ kernel
+
+
 def make_scalars(
   names: Sequence[str], width: int, *, max_frequency: float, rngs: nnx.Rngs
 ) -> Scalars | None:

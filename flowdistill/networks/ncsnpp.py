@@ -30,7 +30,7 @@ from flowdistill.networks.stack import check_remat
 from flowdistill.networks.unet_layers import Blocks, conv3
 from flowdistill.networks.unet_levels import make_run
 from flowdistill.networks.unet_pyramids import INPUTS, OUTPUTS, head
-from flowdistill.networks.unet_times import EMBEDDINGS, UNetTimes
+from flowdistill.networks.unet_times import UNetTimes
 from flowdistill.networks.unet_trunk import (
   attentive,
   heights,
@@ -40,6 +40,7 @@ from flowdistill.networks.unet_trunk import (
 
 Array = jax.Array
 KINDS = ('biggan', 'ddpm')
+EMBEDDINGS = ('positional', 'fourier')
 
 
 class NCSNpp(nnx.Module):

@@ -22,13 +22,16 @@ class Blocks:
 
   Attributes:
     embedding: width of the embedding of times and conditions.
-    kind: 'biggan', whose blocks change the side themselves, or 'ddpm'.
+    kind: 'ddpm', with convolutions between the levels; 'biggan', whose blocks
+      change the side themselves; or 'adm', which are also scaled, and have
+      heads in their attention, on the way up after each block too.
     dropout: rate of dropout before the second convolution.
     dtype: of the large products.
     rescale: whether a sum of two branches is divided by √2.
     fir: whether resampling filters.
     groups: of a normalisation, at most.
     eps: added to its variance.
+    head: channels of a head of attention ('adm').
   """
 
   embedding: int
@@ -39,6 +42,7 @@ class Blocks:
   fir: bool = False
   groups: int = 32
   eps: float = 1e-6
+  head: int = 64
 
 
 class GroupNorm(nnx.Module):

@@ -78,7 +78,7 @@ class Up(nnx.Module):
     image: channels of the image.
     of: what the blocks share.
     skips: channels of what comes along, in the order of the blocks.
-    attend: whether attention follows the last block.
+    attend: whether attention follows the last block ('adm': each).
     start: whether it is the smallest side.
     end: whether it is the largest, after which nothing grows.
     pyramid: how the answer is put together, of OUTPUTS.
@@ -99,13 +99,13 @@ class Up(nnx.Module):
     pyramid: str,
     rngs: nnx.Rngs,
   ):
-    last = len(skips) - 1
+    attentive = range(len(skips)) if of.kind == 'adm' else [len(skips) - 1]
     self.steps = nnx.List(
       Step(
         (width if i else n) + skip,
         width,
         of,
-        attend=attend and i == last,
+        attend=attend and i in attentive,
         rngs=rngs,
       )
       for i, skip in enumerate(skips)
@@ -127,7 +127,7 @@ class Up(nnx.Module):
 
 def resize(n: int, of: Blocks, *, up: bool, rngs: nnx.Rngs) -> nnx.Module:
   """What changes the side between two levels."""
-  if of.kind == 'biggan':
+  if of.kind != 'ddpm':
     way = 'double' if up else 'halve'
     return ResBlock(n, n, of, resize=way, rngs=rngs)
   return Resample(n, n, up=up, fir=of.fir, dtype=of.dtype, rngs=rngs)

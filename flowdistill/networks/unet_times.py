@@ -1,6 +1,7 @@
 """The times of a U-Net: e₁(t) + (t − s) e₂(s), with the e₁ of its paper.
 
   positional   sin and cos of ω τ, ω = 10⁻⁴ .. 1 in even steps of log ω
+  adm          cos and sin of ω τ, ω = 1 .. 10⁻⁴, without the last
   fourier      sin and cos of 2π w log τ, w drawn once from N(0, scale²)
 
 τ = time_scale (1 − t): rectified flow and SlimFlow ask at 999 times a time that
@@ -9,7 +10,9 @@ their time turned.
 
 Source: Song et al., "Score-Based Generative Modeling through Stochastic
 Differential Equations" (2020), https://arxiv.org/abs/2011.13456, appendix H;
-Liu et al., "Flow Straight and Fast" (2022), https://arxiv.org/abs/2209.03003.
+Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis" (2021),
+https://arxiv.org/abs/2105.05233; Liu et al., "Flow Straight and Fast" (2022),
+https://arxiv.org/abs/2209.03003.
 """
 
 import math
@@ -25,7 +28,6 @@ from flowdistill.networks.resampling import UNIFORM
 Array = jax.Array
 SPAN = 1e4  # the fastest frequency over the slowest
 FIRST = 1e-3  # log τ is asked no closer to noise: there the flow of theirs ends
-EMBEDDINGS = ('positional', 'fourier')
 
 
 class UNetTimes(nnx.Module):
@@ -33,9 +35,9 @@ class UNetTimes(nnx.Module):
 
   Args:
     nf: half of the features ('fourier'), or all of them.
-    kind: of EMBEDDINGS.
+    kind: 'positional', 'adm' or 'fourier'.
     time_scale: of t.
-    fourier_scale: standard deviation of w.
+    fourier_scale: standard deviation of w ('fourier').
     max_frequency: of the second time, see `fourier_features`.
     rngs: for the initial parameters alone.
 
@@ -49,7 +51,7 @@ class UNetTimes(nnx.Module):
     *,
     kind: str,
     time_scale: float,
-    fourier_scale: float,
+    fourier_scale: float = 16.0,
     max_frequency: float,
     rngs: nnx.Rngs,
   ):
@@ -59,7 +61,7 @@ class UNetTimes(nnx.Module):
     ):
       if not value > 0:
         raise ValueError(f'{name} = {value} must be above 0')
-    self.nf, self.time_scale = nf, time_scale
+    self.nf, self.kind, self.time_scale = nf, kind, time_scale
     size = 2 * nf if kind == 'fourier' else nf
     self.frequencies = (
       nnx.Param(fourier_scale * jax.random.normal(rngs.params(), (nf,)))
@@ -79,11 +81,16 @@ class UNetTimes(nnx.Module):
 
   def features(self, t: Array) -> Array:
     """t [b] -> [b, nf] or [b, 2 nf]."""
+    tau = self.time_scale * (1 - t)[:, None]
     if self.frequencies is None:
-      exponents = jnp.linspace(0, -1, self.nf // 2, dtype=t.dtype)
-      angles = self.time_scale * (1 - t)[:, None] * SPAN**exponents
+      ends = self.kind != 'adm'
+      exponents = jnp.linspace(0, -1, self.nf // 2, ends, dtype=t.dtype)
+      angles = tau * SPAN**exponents
     else:
       w = jax.lax.stop_gradient(self.frequencies[...])  # it is not learnt
-      tau = self.time_scale * jnp.maximum(1 - t, FIRST)
-      angles = jnp.log(tau)[:, None] * w * 2 * math.pi
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+      tau = jnp.maximum(tau, self.time_scale * FIRST)
+      angles = jnp.log(tau) * w * 2 * math.pi
+    parts = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(
+      parts[::-1] if self.kind == 'adm' else parts, axis=-1
+    )

@@ -1,16 +1,25 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
-from flowdistill.networks.attention import Attention
+from flowdistill.networks.attention import Attention, Heads, attend
 from flowdistill.networks.unet_layers import Blocks
 
-OF = Blocks(embedding=6, kind='biggan', dropout=0, dtype=None, rescale=True)
+OF = Blocks(embedding=6, kind='adm', dropout=0, dtype=None, head=4)
 RNG = np.random.default_rng(0)
 
 
-def test_attention_does_not_know_where_a_place_is():
-  attention = Attention(8, OF, rngs=nnx.Rngs(0))
+def test_a_place_that_is_like_one_alone_takes_from_it_alone():
+  alike, v = 1e3 * jnp.eye(5), jnp.asarray(RNG.normal(size=(5, 5)), jnp.float32)
+  np.testing.assert_allclose(attend(alike, alike, v), v, atol=1e-6)
+  mean = jnp.broadcast_to(v.mean(0), v.shape)
+  np.testing.assert_allclose(attend(0 * alike, alike, v), mean, atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', [Attention, Heads])
+def test_attention_does_not_know_where_a_place_is(kind):
+  attention = kind(8, OF, rngs=nnx.Rngs(0))
   attention.out.kernel.set_value(jnp.asarray(RNG.normal(size=(8, 8))))
   h = RNG.normal(size=(2, 3, 4, 8)).astype(np.float32)
   order = RNG.permutation(12)
@@ -18,4 +27,30 @@ def test_attention_does_not_know_where_a_place_is():
   out = np.asarray(attention(h)).reshape(2, 12, 8)
   there = np.asarray(attention(moved)).reshape(2, 12, 8)
   np.testing.assert_allclose(there, out[:, order], atol=1e-5)
-  assert np.abs(out - h.reshape(out.shape) * 0.5**0.5).max() > 0.1
+  assert np.abs(out - h.reshape(out.shape)).max() > 0.1
+
+
+def test_heads_do_not_know_of_each_other():
+  attention = Heads(8, OF, rngs=nnx.Rngs(0))
+  attention.out.kernel.set_value(jnp.eye(8))
+  h = RNG.normal(size=(2, 3, 4, 8)).astype(np.float32)
+  before = attention(h)
+  kernel = attention.qkv.kernel[...]
+  attention.qkv.kernel.set_value(kernel.at[:, :12].multiply(2.0))
+  changed = np.abs(attention(h) - before).max((0, 1, 2))
+  assert (changed[:4] > 0.01).all()
+  assert (changed[4:] == 0).all()
+
+
+@pytest.mark.parametrize(
+  ('channels', 'heads'), [(32, 1), (64, 1), (96, 1), (128, 2), (160, 2)]
+)
+def test_a_head_has_so_many_channels_or_some_more(channels, heads):
+  of = Blocks(embedding=6, kind='adm', dropout=0, dtype=None)
+  found = nnx.eval_shape(lambda: Heads(channels, of, rngs=nnx.Rngs(0)))
+  assert found.heads == heads
+
+
+def test_heads_that_do_not_divide_raise():
+  with pytest.raises(ValueError, match='^head_channels = 4 makes 5 heads of a'):
+    Heads(22, OF, rngs=nnx.Rngs(0))

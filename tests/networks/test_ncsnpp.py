@@ -107,27 +107,6 @@ def test_frequencies_are_not_learnt():
   assert size(by_path['times.first.kernel']) > 0
 
 
-@pytest.mark.slow
-def test_what_is_computed_again_is_the_same():
-  arguments, key = inputs('ncsnpp'), jax.random.key(0)
-  small = {'nf': 4, 'ch_mult': (1,), 'attention': (4,), 'dropout': 0.5}
-
-  def gradient(**options):
-    graph, params = trained('ncsnpp', **small, **options)
-    return jax.make_jaxpr(jax.grad(loss, argnums=1), static_argnums=0)(
-      graph, params
-    ), jax.jit(jax.grad(loss, argnums=1), static_argnums=0)(graph, params)
-
-  def loss(graph, params):
-    return jnp.square(run(graph, params, *arguments, key)).mean()
-
-  (_, plain), (program, again) = gradient(), gradient(remat='full')
-  assert 'remat' in str(program)
-  leaves = zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True)
-  for a, b in leaves:
-    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4)
-
-
 def test_attention_is_where_it_is_asked_for_and_in_the_middle():
   def places(attention):
     net = nnx.eval_shape(lambda: make('ncsnpp', attention=attention))

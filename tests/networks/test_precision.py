@@ -8,8 +8,8 @@ import numpy as np
 from flax import nnx
 from networks.tiny import NAMES, inputs, make, run, trained
 
-# qkv, logits, values, out, up, down; and in an attention q, k, v, logits, ...
-PRODUCTS = {'dit': 6 * 2, 'mlp': 2, 'ncsnpp': 3 * 6}
+# qkv, logits, values, out; up, down; in NCSN++ q, k, v, logits, values, out.
+PRODUCTS = {'adm': 4 * 4, 'dit': 6 * 2, 'mlp': 2, 'ncsnpp': 3 * 6}
 # Of times, norms, softmax and silu: what would lose most in bfloat16.
 FINE = {'cos', 'sin', 'rsqrt', 'reduce_sum', 'exp', 'logistic'}
 

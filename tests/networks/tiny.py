@@ -10,12 +10,14 @@ import pytest
 from flax import nnx
 
 from flowdistill.networks import NETWORKS
+from flowdistill.networks.adm import ADM
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
 
 B, CLASSES = 3, 5
-SHAPES = {'dit': (4, 6, 2), 'mlp': (2,), 'ncsnpp': (4, 6, 2)}
+IMAGE = (4, 6, 2)
+SHAPES = {'adm': IMAGE, 'dit': IMAGE, 'mlp': (2,), 'ncsnpp': IMAGE}
 UNET = {
   'nf': 8,
   'res_blocks': 1,
@@ -25,7 +27,7 @@ UNET = {
   'time_scale': 16.0,  # 999 is too fast for a difference quotient
 }
 EVERY = pytest.mark.parametrize('name', NETWORKS)
-U_NETS = ('ncsnpp',)  # they compile for many seconds
+U_NETS = ('adm', 'ncsnpp')  # they compile for many seconds
 NAMES = pytest.mark.parametrize(
   'name',
   [
@@ -37,9 +39,10 @@ NAMES = pytest.mark.parametrize(
 
 def make(name: str, **options: Any) -> nnx.Module:
   new = {
-    'dit': functools.partial(DiT, SHAPES['dit'], width=16, depth=2, heads=2),
+    'adm': functools.partial(ADM, IMAGE, **UNET, head_channels=8),
+    'dit': functools.partial(DiT, IMAGE, width=16, depth=2, heads=2),
     'mlp': functools.partial(MLP, SHAPES['mlp'], width=16, depth=2),
-    'ncsnpp': functools.partial(NCSNpp, SHAPES['ncsnpp'], **UNET),
+    'ncsnpp': functools.partial(NCSNpp, IMAGE, **UNET),
   }[name]
   return new(**{'num_classes': CLASSES, **options}, rngs=nnx.Rngs(0))
 
