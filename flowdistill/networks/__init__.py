@@ -9,7 +9,14 @@ from flowdistill.networks.dit import DiT
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.unet import UNet
 
-NETWORKS = {'adm': ADM, 'dit': DiT, 'mlp': MLP, 'ncsnpp': NCSNpp}
+NETWORKS = {
+  'adm': ADM,
+  'dit': DiT,
+  'mlp': MLP,
+  'ncsnpp': NCSNpp,
+  'unet': UNet,
+}
 
 __all__ = ['FEATURES', 'NETWORKS']

@@ -9,7 +9,13 @@ from flax import nnx
 from networks.tiny import NAMES, inputs, make, run, trained
 
 # qkv, logits, values, out; up, down; in NCSN++ q, k, v, logits, values, out.
-PRODUCTS = {'adm': 4 * 4, 'dit': 6 * 2, 'mlp': 2, 'ncsnpp': 3 * 6}
+PRODUCTS = {
+  'adm': 4 * 4,
+  'dit': 6 * 2,
+  'mlp': 2,
+  'ncsnpp': 3 * 6,
+  'unet': 4 * 4,
+}
 # Of times, norms, softmax and silu: what would lose most in bfloat16.
 FINE = {'cos', 'sin', 'rsqrt', 'reduce_sum', 'exp', 'logistic'}
 

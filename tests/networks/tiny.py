@@ -14,10 +14,17 @@ from flowdistill.networks.adm import ADM
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.unet import UNet
 
 B, CLASSES = 3, 5
 IMAGE = (4, 6, 2)
-SHAPES = {'adm': IMAGE, 'dit': IMAGE, 'mlp': (2,), 'ncsnpp': IMAGE}
+SHAPES = {
+  'adm': IMAGE,
+  'dit': IMAGE,
+  'mlp': (2,),
+  'ncsnpp': IMAGE,
+  'unet': IMAGE,
+}
 UNET = {
   'nf': 8,
   'res_blocks': 1,
@@ -26,8 +33,15 @@ UNET = {
   'dropout': 0.0,
   'time_scale': 16.0,  # 999 is too fast for a difference quotient
 }
+LIGHT = {
+  'width': 8,
+  'res_blocks': 1,
+  'ch_mult': (1, 2),
+  'attention': 2,
+  'head_channels': 8,
+}
 EVERY = pytest.mark.parametrize('name', NETWORKS)
-U_NETS = ('adm', 'ncsnpp')  # they compile for many seconds
+U_NETS = ('adm', 'ncsnpp', 'unet')  # they compile for many seconds
 NAMES = pytest.mark.parametrize(
   'name',
   [
@@ -43,6 +57,7 @@ def make(name: str, **options: Any) -> nnx.Module:
     'dit': functools.partial(DiT, IMAGE, width=16, depth=2, heads=2),
     'mlp': functools.partial(MLP, SHAPES['mlp'], width=16, depth=2),
     'ncsnpp': functools.partial(NCSNpp, IMAGE, **UNET),
+    'unet': functools.partial(UNet, IMAGE, **LIGHT),
   }[name]
   return new(**{'num_classes': CLASSES, **options}, rngs=nnx.Rngs(0))
 

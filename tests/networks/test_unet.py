@@ -1,0 +1,94 @@
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from networks.tiny import LIGHT, B, changed, inputs, make, run
+
+from flowdistill.networks.unet import UNet
+from flowdistill.training.checkpoint import by_name
+
+SMALL = {'ch_mult': (1,), 'attention': 0}
+
+
+@pytest.mark.parametrize(
+  ('shape', 'options', 'millions'),
+  [
+    ((28, 28, 1), {}, 2.1),
+    ((64, 64, 3), {'width': 64}, 7.8),
+    ((128, 128, 3), {'width': 64, 'ch_mult': (1, 2, 2, 2)}, 10.9),
+  ],
+)
+def test_it_is_light(shape, options, millions):
+  net = nnx.eval_shape(lambda: UNet(shape, 10, **options, rngs=nnx.Rngs(0)))
+  sizes = [leaf.size for leaf in jax.tree.leaves(nnx.state(net))]
+  assert round(sum(sizes) / 1e6, 1) == millions
+
+
+def test_du_dt_of_an_untrained_network_is_of_order_one():
+  """All is drawn to keep variances, what starts at zero too, but for of_s."""
+  graph, params = nnx.split(nnx.eval_shape(lambda: make('unet', **SMALL)))
+  rng = np.random.default_rng(0)
+
+  def drawn(path, w):
+    if 'kernel' not in path or 'of_s' in path:
+      return np.full(w.shape, 'scale' in path, np.float32)
+    scale = np.prod(w.shape[:-1]) ** -0.5
+    return (scale * rng.normal(size=w.shape)).astype(np.float32)
+
+  params = changed(params, drawn)
+  x, t, s, cond = inputs('unet')
+  u, du_dt = jax.jvp(
+    lambda t: run(graph, params, x, t, s, cond), (t,), (jnp.ones(B),)
+  )
+  assert 0.3 < jnp.std(u) < 3
+  assert 0.3 < jnp.std(du_dt) < 10
+
+
+def test_attention_is_at_low_heights_and_in_the_middle():
+  def places(attention):
+    net = nnx.eval_shape(lambda: make('unet', attention=attention))
+    paths = by_name(nnx.state(net))
+    return {p.partition('.attention')[0] for p in paths if '.attention' in p}
+
+  low = {'down.1.steps.0', 'up.0.steps.0', 'up.0.steps.1'}
+  high = {'down.0.steps.0', 'up.1.steps.0', 'up.1.steps.1'}
+  assert places(0) == {'middle.0'}
+  assert places(2) == {'middle.0'} | low
+  assert places(16) == {'middle.0'} | low | high
+
+
+def test_a_normalisation_has_eight_groups():
+  net = nnx.eval_shape(lambda: UNet((8, 8, 1), 0, rngs=nnx.Rngs(0)))
+  block = net.down[1].steps[0].block
+  groups = {net.last.layers[0].groups, block.norm_in.groups}
+  assert groups == {8}
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'width': 0}, 'width = 0 must be at least 1'),
+    ({'width': 12}, 'width = 12 must be a multiple of 8'),
+    ({'res_blocks': 0}, 'res_blocks = 0 must be at least 1'),
+    ({'head_channels': 0}, 'head_channels = 0 must be at least 1'),
+    ({'ch_mult': ()}, 'ch_mult = () must be multiples, each at least 1'),
+    ({'ch_mult': (1, 1, 1)}, 'ch_mult = (1, 1, 1) halves the side 2 times, '),
+    ({'attention': -1}, 'attention = -1 must be a height, 0 for none'),
+    ({'dropout': 1.0}, 'dropout = 1.0 must lie in [0, 1)'),
+    ({'max_frequency': 0.0}, 'max_frequency = 0.0 must be above 0'),
+    ({'remat': 'some'}, "remat = 'some' must be None or one of 'dots'"),
+  ],
+)
+def test_options_out_of_range_raise(options, message):
+  with pytest.raises(ValueError, match=f'^{re.escape(message)}'):
+    nnx.eval_shape(lambda: make('unet', **options))
+
+
+def test_it_takes_images():
+  build = functools.partial(UNet, num_classes=0, **LIGHT, rngs=nnx.Rngs(0))
+  with pytest.raises(ValueError, match=r'images \[h, w, c\], not \[2\]'):
+    build((2,))
