@@ -198,13 +198,17 @@ def describe(origin: Origin, trainee: Trainee) -> str:
 
 
 def load_weights(
-  origin: Origin, workdir: pathlib.Path, layout: Layout | None = None
+  origin: Origin,
+  workdir: pathlib.Path,
+  layout: Layout | None = None,
+  step: int | None = None,
 ) -> Trainee:
   """Reads the weights that an origin names, and nothing else, from disk.
 
   They are of the origin's dtype, whatever they were kept in.
 
-  With a layout they lie as its rules say, else on the first device.
+  With a layout they lie as its rules say, else on the first device. They are of
+  the last checkpoint, or of a step.
 
   Raises:
     ConfigError: if there are none.
@@ -225,10 +229,11 @@ def load_weights(
     role = RoleState({}, {}, {name: weights})
   wanted = {'roles': {'student': role}}
   try:
-    found = checkpoint.restore(folder / CHECKPOINTS, wanted, partial=True)
+    found = checkpoint.restore(folder / CHECKPOINTS, wanted, step, partial=True)
   except FileNotFoundError as error:
     raise ConfigError(f'{origin.source}: {error}') from error
-  step = checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
+  if step is None:
+    step = checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
   role = found['roles']['student']
   params = role.params if name == 'params' else role.emas[name]
   params = kept(params, origin.dtype)

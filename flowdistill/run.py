@@ -28,11 +28,13 @@ class Run:
     folder: of the stage.
     source: the real examples.
     models: role -> network: 'student', and frozen ones such as 'teacher'.
+    weights: which of the student.
   """
 
   folder: pathlib.Path
   source: Source
   models: dict[str, Trainee]
+  weights: str = 'ema'
 
   def sample(
     self,
@@ -105,6 +107,17 @@ class Run:
     how = {'sampler': sampler, 'nfe': nfe, **options}
     return draw.encode(x0, cond=cond, **how).x
 
+  def at(self, step: int) -> 'Run':
+    """The same networks, the student's weights of another checkpoint.
+
+    Raises:
+      ConfigError: if there is none of that step.
+    """
+    found = load_student(self.folder, self.weights, step)
+    compiled = self.models['student'].model  # programs are kept by it
+    student = dataclasses.replace(found, model=compiled)
+    return dataclasses.replace(self, models={**self.models, 'student': student})
+
   def _generator(self, model: str) -> Generator:
     if model not in self.models:
       raise ConfigError(f'no model {model!r}; {suggest(model, self.models)}')
@@ -118,7 +131,11 @@ class Run:
 
 
 def load(
-  workdir: str | os.PathLike[str], *, stage: str = '', weights: str = 'ema'
+  workdir: str | os.PathLike[str],
+  *,
+  stage: str = '',
+  weights: str = 'ema',
+  step: int | None = None,
 ) -> Run:
   """Loads a run from its workdir, or one stage of it.
 
@@ -126,6 +143,7 @@ def load(
     workdir: what `--workdir` was.
     stage: its name; by default the last one.
     weights: of the student: 'ema', 'params', or the name of an EMA.
+    step: of the student's checkpoint; by default the last.
 
   Raises:
     ConfigError: if there is no such run or stage, or it has no checkpoint.
@@ -134,12 +152,19 @@ def load(
   folder = folder / stage if stage else origins.last_stage(folder)
   spec = origins.load_spec(origins.last_stage(folder))
   frozen = build.bind_stage(spec).flows
-  student = origins.load_weights(Origin(str(folder), weights), folder)
+  student = load_student(folder, weights, step)
   models = {'student': student} | {
     role: origins.load_weights(origin, folder.parent)
     for role, origin in frozen.items()
   }
-  return Run(folder, student.stage.dataset(), models)
+  return Run(folder, student.stage.dataset(), models, weights)
+
+
+def load_student(
+  folder: pathlib.Path, weights: str, step: int | None
+) -> Trainee:
+  """The student of a stage's folder, of the last step or another."""
+  return origins.load_weights(Origin(str(folder), weights), folder, step=step)
 
 
 def conditions(

@@ -15,6 +15,13 @@ from flowdistill.jobs.assemble import (
   evaluate_stage,
   sampled,
 )
+from flowdistill.jobs.checkpoints import (
+  PATIENCE,
+  check_steps,
+  chosen,
+  is_several,
+)
+from flowdistill.jobs.record import RESULTS
 from flowdistill.jobs.results import describe, publish, say
 from flowdistill.jobs.sampling import Sampling
 from flowdistill.origins import CHECKPOINTS
@@ -30,18 +37,24 @@ class Options(Sampling):
     stage: its name; by default the last one.
     model: a role, such as student; with it, this sampling is measured instead
       of what the config's evaluators say.
-    step: of the checkpoint; by default the last.
+    steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
+      wait, for new ones as they appear.
+    patience: seconds without a new one after which to wait no more.
   """
 
   stage: str = ''
   model: str = ''
-  step: int = -1
+  steps: str = 'last'
+  patience: float = PATIENCE
+
+  def __post_init__(self) -> None:
+    check_steps(self.steps)
 
 
 def run(
   stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
 ) -> list[Row]:
-  """Prints a table and writes it to W/<stage>/evaluations/.
+  """Prints rows, and writes those of a step to W/<stage>/evaluations/<step>/.
 
   Raises:
     ConfigError: if the stage is not trained, or has nothing to measure with.
@@ -51,31 +64,37 @@ def run(
   assembly = assemble(_swept(stages[name], options), folder, workdir)
   if not assembly.stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
-  state = restore(assembly, options.step)
-  target = folder / 'evaluations' / f'{int(state.step):08d}'
+  rows: list[Row] = []
+  for step in chosen(
+    folder / CHECKPOINTS,
+    options.steps,
+    assembly.total,
+    patience=options.patience,
+  ):
+    rows += measure(assembly, step)
+  if is_several(options.steps):
+    write_json(folder / 'evaluations' / RESULTS, rows)
+  return rows
+
+
+def measure(assembly: Assembly, step: int) -> list[Row]:
+  """The rows of one checkpoint."""
+  target = assembly.folder / 'evaluations' / f'{step:08d}'
+  whole = sampled(assembly, restore(assembly, step))
   rows = []
-  whole = sampled(assembly, state)
-  for row in evaluate_stage(assembly, whole, int(state.step), target):
+  for row in evaluate_stage(assembly, whole, step, target):
     rows.append(row)
     say(describe(row))
   target.mkdir(parents=True, exist_ok=True)
-  write_json(target / 'results.json', rows)
+  write_json(target / RESULTS, rows)
   publish(target, target, rows)
   return rows
 
 
-def restore(assembly: Assembly, step: int = -1) -> Any:
-  """The state of a checkpoint, the last one by default.
-
-  Raises:
-    ConfigError: if there is none.
-  """
-  abstract = abstract_state(assembly)
-  path = assembly.folder / CHECKPOINTS
-  try:
-    return checkpoint.restore(path, abstract, None if step < 0 else step)
-  except FileNotFoundError as error:
-    raise ConfigError(f'{assembly.folder} is not trained: {error}') from error
+def restore(assembly: Assembly, step: int) -> Any:
+  """The state of a checkpoint."""
+  path, abstract = assembly.folder / CHECKPOINTS, abstract_state(assembly)
+  return checkpoint.restore(path, abstract, step)
 
 
 def _swept(spec: Spec, options: Options) -> Spec:

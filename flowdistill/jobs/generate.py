@@ -2,16 +2,25 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import matplotlib.image
 import numpy as np
 
-from flowdistill import origins
-from flowdistill.bind import Spec
+from flowdistill import build, origins
+from flowdistill.bind import ConfigError, Spec, suggest
+from flowdistill.jobs.checkpoints import (
+  PATIENCE,
+  check_steps,
+  chosen,
+  is_several,
+)
+from flowdistill.jobs.images import is_images, write_grid, write_images
 from flowdistill.jobs.results import say
 from flowdistill.jobs.sampling import Sampling
-from flowdistill.run import load
+from flowdistill.origins import CHECKPOINTS
+from flowdistill.run import Run, load
+
+FORMS = ('npz', 'png', 'grid')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,32 +31,75 @@ class Options(Sampling):
     stage: its name; by default the last one.
     model: a role, student or teacher.
     weights: of the student: ema, params, or the name of an EMA.
+    steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
+      wait, for new ones as they appear.
+    patience: seconds without a new one after which to wait no more.
     samples: how many.
     label: a class for all of them; -1 goes through all classes.
     seed: of the noise.
-    out: folder of the files; by default W/<stage>/generated.
+    write: npz, png (a file for each image) and grid (all in one), with commas.
+    out: folder of the files; by default W/<stage>/generated. Of several
+      checkpoints each has a folder in it.
   """
 
   stage: str = ''
   model: str = 'student'
   weights: str = 'ema'
+  steps: str = 'last'
+  patience: float = PATIENCE
   samples: int = 64
   label: int = -1
   seed: int = 0
+  write: str = 'npz,png'
   out: str = ''
+
+  def __post_init__(self) -> None:
+    check_steps(self.steps)
+    for form in self.forms:
+      if form not in FORMS:
+        raise ConfigError(f'--write={self.write}: {suggest(form, FORMS)}')
+
+  @property
+  def forms(self) -> list[str]:
+    """What is written."""
+    return self.write.split(',')
 
 
 def run(
   stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
 ) -> np.ndarray:
-  """Writes samples.npz, and for images one PNG each; returns [n, ...].
+  """Writes the samples of each checkpoint; returns the last ones, [n, ...].
 
   Raises:
-    ConfigError: if the stage is not trained.
+    ConfigError: if the stage is not trained, or not at that step.
   """
   name = options.stage or list(stages)[-1]
   folder = origins.stage_folder(workdir, name)
-  x = load(folder, weights=options.weights).sample(
+  out = pathlib.Path(options.out) if options.out else folder / 'generated'
+  stage = build.bind_stage(stages[name])
+  steps = chosen(
+    folder / CHECKPOINTS,
+    options.steps,
+    build.total_steps(stage, stage.dataset()),
+    patience=options.patience,
+  )
+  x, model = np.zeros(0), None
+  for step in steps:
+    model = (
+      model.at(step)
+      if model
+      else load(folder, weights=options.weights, step=step)
+    )
+    x = draw(model, options)
+    place = out / f'{step:08d}' if is_several(options.steps) else out
+    write(x, place, options.forms)
+    say(f'{len(x)} samples of step {step} are in {place}')
+  return x
+
+
+def draw(model: Run, options: Options) -> np.ndarray:
+  """The samples of one checkpoint, [n, ...]."""
+  return model.sample(
     options.samples,
     model=options.model,
     sampler=options.sampler,
@@ -56,23 +108,14 @@ def run(
     seed=options.seed,
     **options.how(),
   )
-  out = pathlib.Path(options.out) if options.out else folder / 'generated'
-  write(x, out)
-  say(f'{len(x)} samples are in {out}')
-  return x
 
 
-def write(x: np.ndarray, out: pathlib.Path) -> None:
-  """samples.npz with x0 [n, ...], and images in [−1, 1] as 00000.png."""
+def write(x: np.ndarray, out: pathlib.Path, forms: Sequence[str]) -> None:
+  """samples.npz with x0 [n, ...]; of images 00000.png, ... and grid.png."""
   out.mkdir(parents=True, exist_ok=True)
-  np.savez(out / 'samples.npz', x0=x)
-  if x.ndim == 4:
-    for i, image in enumerate(pixels(x)):
-      path = out / f'{i:05d}.png'
-      matplotlib.image.imsave(path, image, vmin=0, vmax=255, cmap='gray')
-
-
-def pixels(x: np.ndarray) -> np.ndarray:
-  """[n, h, w, 1 or 3] in [−1, 1] -> uint8 [n, h, w] or [n, h, w, 3]."""
-  rounded = np.clip(np.round((x + 1) * 127.5), 0, 255).astype(np.uint8)
-  return rounded[..., 0] if x.shape[-1] == 1 else rounded
+  if 'npz' in forms:
+    np.savez(out / 'samples.npz', x0=x)
+  if 'png' in forms and is_images(x):
+    write_images(out, x)
+  if 'grid' in forms and is_images(x):
+    write_grid(out / 'grid.png', x)

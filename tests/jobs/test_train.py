@@ -181,6 +181,29 @@ def test_evaluate_repeats_the_figures_of_training(toy):
     assert new['energy_distance'] == old['energy_distance']
 
 
+def test_jobs_look_at_several_checkpoints(toy, tmp_path):
+  """Each in a folder of its own; the last is that of the run."""
+  workdir, _ = toy
+  steps = completed_steps(workdir / 'distil' / 'checkpoints')
+  stages = tiny.stages(tiny.TOY)
+  rows = evaluate.run(stages, workdir, evaluate.Options(steps='all'))
+  assert sorted({row['step'] for row in rows}) == steps
+  options = generate.Options(
+    samples=3, nfe=1, steps='1:', write='npz', out=str(tmp_path)
+  )
+  last = generate.run(stages, workdir, options)
+  folders = [f'{step:08d}' for step in steps]
+  assert sorted(path.name for path in tmp_path.iterdir()) == folders
+  run = flowdistill.load(workdir)
+  for step in steps:
+    with np.load(tmp_path / f'{step:08d}' / 'samples.npz') as saved:
+      there = run.at(step).sample(3, nfe=1)
+      np.testing.assert_array_equal(saved['x0'], there)
+  np.testing.assert_array_equal(last, run.sample(3, nfe=1))
+  with pytest.raises(ConfigError, match='no checkpoint of --steps=77'):
+    evaluate.run(stages, workdir, evaluate.Options(steps='77'))
+
+
 def test_evaluate_takes_another_sampler(toy):
   workdir, _ = toy
   options = evaluate.Options(model='teacher', sampler='heun', nfe=5)

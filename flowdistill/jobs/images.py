@@ -1,0 +1,44 @@
+"""Images that were drawn, as PNG files."""
+
+import math
+import pathlib
+
+import matplotlib.image
+import numpy as np
+
+GAP = 2  # pixels between the images of a grid
+
+
+def is_images(x: np.ndarray) -> bool:
+  """Whether x [n, ...] are images of one or three channels."""
+  return x.ndim == 4 and x.shape[-1] in (1, 3)
+
+
+def write_images(folder: pathlib.Path, x: np.ndarray) -> None:
+  """Images [n, h, w, 1 or 3] in [−1, 1] as 00000.png, ..."""
+  for i, image in enumerate(pixels(x)):
+    save(folder / f'{i:05d}.png', image)
+
+
+def write_grid(path: pathlib.Path, x: np.ndarray) -> None:
+  """All images in one, as square as can be, in the order of reading."""
+  n, h, w, c = x.shape
+  columns = math.ceil(math.sqrt(n))
+  rows = -(-n // columns)
+  spare = rows * columns - n
+  edges = ((0, spare), (0, GAP), (0, GAP), (0, 0))
+  tiles = np.pad(x, edges, constant_values=1)
+  tiles = tiles.reshape(rows, columns, h + GAP, w + GAP, c)
+  page = tiles.swapaxes(1, 2).reshape(rows * (h + GAP), columns * (w + GAP), c)
+  save(path, pixels(page[None, :-GAP, :-GAP])[0])
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+  """[n, h, w, 1 or 3] in [−1, 1] -> uint8 [n, h, w] or [n, h, w, 3]."""
+  rounded = np.clip(np.round((x + 1) * 127.5), 0, 255).astype(np.uint8)
+  return rounded[..., 0] if x.shape[-1] == 1 else rounded
+
+
+def save(path: pathlib.Path, image: np.ndarray) -> None:
+  """Writes a PNG of uint8."""
+  matplotlib.image.imsave(path, image, vmin=0, vmax=255, cmap='gray')
