@@ -12,8 +12,9 @@ from flax import nnx
 
 from flowdistill import bind, config
 from flowdistill.bind import ConfigError, Spec
-from flowdistill.convert import lpips
-from flowdistill.convert.arrays import READERS, read_arrays
+from flowdistill.convert import CONVERTERS, lpips
+from flowdistill.convert.arrays import READERS, read_arrays, read_chosen
+from flowdistill.convert.rules import Arrays, Converter, Shapes
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.pairs import Pairs, open_store
 from flowdistill.datasets.slimflow import is_slimflow, open_slimflow
@@ -82,6 +83,7 @@ ROOMS: bind.Rooms = {
   Features: FEATURES,
   Evaluator: EVALUATORS,
 }
+Foreign = dict[str, Arrays]
 KINDS = {'train': Stage, 'pairs': PairStage}
 
 
@@ -200,6 +202,31 @@ def read_perceptual(source: str) -> Params:
   return nnx.from_flat_state(
     {path: leaf.replace(arrays[name]) for name, (path, leaf) in flat.items()}
   )
+
+
+def converter(network: str) -> Converter:
+  """How weights of PyTorch become those of a network.
+
+  Raises:
+    ValueError: if nobody has written rules for it.
+  """
+  if network not in CONVERTERS:
+    raise ValueError(
+      f'there are no rules for weights of {network!r}; '
+      f'{bind.suggest(network, CONVERTERS)}'
+    )
+  return CONVERTERS[network]
+
+
+def read_foreign(file: pathlib.Path, network: str, shapes: Shapes) -> Foreign:
+  """What a file of PyTorch has for a network: `params`, and maybe `ema`.
+
+  Raises:
+    ValueError: if it cannot be read, or its arrays are not those wanted.
+  """
+  rules = converter(network)
+  arrays = read_chosen(file, lambda names: rules.wanted(names, ema=True))
+  return rules.read(arrays, shapes)
 
 
 def build_trained(stage: Stage, source: Source) -> Trained:

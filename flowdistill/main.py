@@ -29,13 +29,14 @@ from flowdistill.training.watchdog import give_up, on_abort
 # What ends in a line: what may go well another time, and what a user changes.
 FAILURES = (Halted, OSError)
 ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
+SHAPES = ('plan', 'convert')  # the jobs that a config is enough for
 MISTAKES = (ConfigError, CheckpointError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
   'config', '', 'FILE.py, or FILE.py:arg,arg; keys as --config.KEY=VALUE.'
 )
 WORKDIR = flags.DEFINE_string(
-  'workdir', '', 'Folder of the run; --job=plan --config needs none.'
+  'workdir', '', 'Folder of the run; with --config, plan and convert need none.'
 )
 JOB = flags.DEFINE_string('job', 'train', f'One of {", ".join(JOBS)}.')
 DISTRIBUTED = flags.DEFINE_bool(
@@ -62,7 +63,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   given = [(n, v) for n, v in rest if not n.startswith('config.')]
   options = parse_options(JOB.value, given)
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
-  if not WORKDIR.value and not (JOB.value == 'plan' and CONFIG_FLAG.value):
+  if not WORKDIR.value and not (JOB.value in SHAPES and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
   workdir = pathlib.Path(WORKDIR.value).expanduser()
   stages = read_stages(workdir, overrides)

@@ -10,13 +10,38 @@ Source of the names: https://github.com/yuanzhi-zhu/SlimFlow.
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
 SHADOW = re.compile(r'^ema\.shadow_params\.(\d+)$')
+
+
+@dataclasses.dataclass(frozen=True)
+class Converter:
+  """How weights of one network are read and written.
+
+  Attributes:
+    wanted: wanted(names, ema=...): those that weights or averages need.
+    from_torch, ema_from_torch: (arrays, our shapes) -> our arrays.
+    to_torch: (our arrays, side of the images) -> arrays by their names.
+  """
+
+  wanted: Callable[..., list[str]]
+  from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
+  ema_from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
+  to_torch: Callable[[Mapping[str, np.ndarray], int], Arrays]
+
+  def read(
+    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
+  ) -> dict[str, Arrays]:
+    """Our arrays: `params`, and `ema` where there are averages."""
+    found = {'params': self.from_torch(arrays, shapes)}
+    if any(SHADOW.match(name) for name in arrays):
+      found['ema'] = self.ema_from_torch(arrays, shapes)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

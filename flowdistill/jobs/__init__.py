@@ -3,6 +3,7 @@
 from flowdistill.jobs import (
   bench,
   compare,
+  convert,
   evaluate,
   generate,
   pairs,
@@ -16,6 +17,7 @@ JOBS = {
   'evaluate': evaluate,
   'generate': generate,
   'pairs': pairs,
+  'convert': convert,
   'replay': replay,
   'bench': bench,
   'plan': plan,

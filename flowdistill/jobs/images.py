@@ -3,8 +3,8 @@
 import math
 import pathlib
 
-import matplotlib.image
 import numpy as np
+from PIL import Image
 
 GAP = 2  # pixels between the images of a grid
 
@@ -17,7 +17,7 @@ def is_images(x: np.ndarray) -> bool:
 def write_images(folder: pathlib.Path, x: np.ndarray) -> None:
   """Images [n, h, w, 1 or 3] in [−1, 1] as 00000.png, ..."""
   for i, image in enumerate(pixels(x)):
-    save(folder / f'{i:05d}.png', image)
+    Image.fromarray(image).save(folder / f'{i:05d}.png')
 
 
 def write_grid(path: pathlib.Path, x: np.ndarray) -> None:
@@ -30,15 +30,11 @@ def write_grid(path: pathlib.Path, x: np.ndarray) -> None:
   tiles = np.pad(x, edges, constant_values=1)
   tiles = tiles.reshape(rows, columns, h + GAP, w + GAP, c)
   page = tiles.swapaxes(1, 2).reshape(rows * (h + GAP), columns * (w + GAP), c)
-  save(path, pixels(page[None, :-GAP, :-GAP])[0])
+  (image,) = pixels(page[None, :-GAP, :-GAP])
+  Image.fromarray(image).save(path)
 
 
 def pixels(x: np.ndarray) -> np.ndarray:
   """[n, h, w, 1 or 3] in [−1, 1] -> uint8 [n, h, w] or [n, h, w, 3]."""
   rounded = np.clip(np.round((x + 1) * 127.5), 0, 255).astype(np.uint8)
   return rounded[..., 0] if x.shape[-1] == 1 else rounded
-
-
-def save(path: pathlib.Path, image: np.ndarray) -> None:
-  """Writes a PNG of uint8."""
-  matplotlib.image.imsave(path, image, vmin=0, vmax=255, cmap='gray')

@@ -1,5 +1,6 @@
 """Options of jobs, `--NAME=VALUE`: read, and checked before any device."""
 
+import keyword
 import pathlib
 import typing
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,7 @@ def parse_options(job: str, given: Sequence[tuple[str, str | None]]) -> Any:
   Raises:
     ConfigError: if the job has no such option, or the value is of another type.
   """
-  kind = JOBS[job].Options
-  types = typing.get_type_hints(kind)
+  kind, types = JOBS[job].Options, types_of(job)
   values: dict[str, Any] = {}
   for name, text in given:
     if name not in types:
@@ -30,14 +30,25 @@ def parse_options(job: str, given: Sequence[tuple[str, str | None]]) -> Any:
     if text is None:
       raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
     try:
-      values[name] = read(text, types[name])
+      values[field_of(name)] = read(text, types[name])
     except ValueError as error:
       raise ConfigError(f'--{name}={text}: {error}') from error
   return kind(**values)
 
 
+def types_of(job: str) -> dict[str, Any]:
+  """Option of a job -> its type."""
+  hints = typing.get_type_hints(JOBS[job].Options)
+  return {name.removesuffix('_'): kind for name, kind in hints.items()}
+
+
+def field_of(option: str) -> str:
+  """'from' -> 'from_', which Python can have as a name."""
+  return f'{option}_' if keyword.iskeyword(option) else option
+
+
 def _why_unknown(name: str, job: str) -> str:
-  known = {j: list(typing.get_type_hints(JOBS[j].Options)) for j in JOBS}
+  known = {j: list(types_of(j)) for j in JOBS}
   if '.' in name:
     return f'a key of the config is set as --config.{name}=VALUE'
   others = [f'--job={j}' for j in JOBS if name in known[j]]

@@ -1,0 +1,115 @@
+"""`--job=convert`: weights of PyTorch into a checkpoint, or ours into a file.
+
+  python -m flowdistill.main --config configs/slimflow/cifar10.py:15m \
+    --job=convert --stage=flow --from=checkpoint_14.pth --to=runs/slim_15m
+  python -m flowdistill.main --workdir runs/cifar10 \
+    --job=convert --stage=flow --to=flow.safetensors
+
+The first makes a run that others can start from (`init_from`, `frozen`), and
+that can be sampled; the stage of the config says which network it is. The
+pickle in a .pth is not run. The second has the names of the original network,
+and its time.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import save_file
+
+from flowdistill import build, origins
+from flowdistill.bind import ConfigError, Spec
+from flowdistill.jobs.conversion import Conversion, convert
+from flowdistill.jobs.results import say
+from flowdistill.stage import Origin
+from flowdistill.training.checkpoint import by_name
+
+
+def _save_npz(path: pathlib.Path, arrays: Any) -> None:
+  with path.open('wb') as file:  # by its name, NumPy would add an ending
+    np.savez(file, **arrays)
+
+
+def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
+  # It writes the memory of an array as it lies, transposed or not.
+  whole = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+  save_file(whole, path)
+
+
+WRITERS = {
+  '.safetensors': _save_safetensors,
+  '.npz': _save_npz,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Where from, and where to.
+
+  Attributes:
+    stage: whose network it is; by default the last one.
+    from_: a file of weights, .pth, .pt, .safetensors or .npz; without it, the
+      stage's own weights are written.
+    to: a folder that is not there yet; or without `from` a file, .safetensors
+      or .npz.
+    weights: of the stage, if its own are written: ema, params, or the name of
+      an EMA.
+  """
+
+  stage: str = ''
+  from_: str = ''
+  to: str = ''
+  weights: str = 'ema'
+
+  def __post_init__(self) -> None:
+    if not self.to:
+      raise ConfigError('--to is missing: the folder, or the file, to write')
+    suffix = pathlib.Path(self.to).suffix
+    if not self.from_ and suffix not in WRITERS:
+      raise ConfigError(
+        f'--to={self.to}: without --from a stage is written to a file that '
+        f'ends in {" or ".join(WRITERS)}'
+      )
+    if pathlib.Path(self.to).expanduser().exists():
+      raise ConfigError(f'--to={self.to} is there already; take another name')
+
+
+def run(
+  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
+) -> Conversion | None:
+  """Writes a checkpoint, or a file.
+
+  Raises:
+    ConfigError: if there are no rules for the network, or the weights are not
+      those of such a one.
+  """
+  name = options.stage or list(stages)[-1]
+  spec, to = stages[name], pathlib.Path(options.to).expanduser()
+  try:
+    if options.from_:
+      file = pathlib.Path(options.from_).expanduser()
+      made = convert(spec, file, to)
+      say(f'{made} {to}')
+      return made
+    write(spec, origins.stage_folder(workdir, name), to, options.weights)
+  except ValueError as error:
+    raise ConfigError(f'--job=convert: {error}') from error
+  return None
+
+
+def write(
+  spec: Spec, folder: pathlib.Path, to: pathlib.Path, weights: str
+) -> None:
+  """The weights of a trained stage by PyTorch's names."""
+  rules = build.converter(spec['network']['name'])
+  trainee = origins.load_weights(Origin(str(folder), weights), folder)
+  arrays = jax.device_get(by_name(trainee.params))
+  side = build.bind_stage(spec).dataset().shape[0]
+  part = to.with_name(f'{to.name}.part')
+  part.parent.mkdir(parents=True, exist_ok=True)
+  WRITERS[to.suffix](part, rules.to_torch(arrays, side))
+  part.replace(to)
+  say(f'{weights} at step {trainee.step} of {folder} is in {to}')

@@ -1,0 +1,177 @@
+"""Weights of PyTorch as runs, and runs as such weights."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+from jobs import tiny
+from safetensors.numpy import load_file, save_file
+
+import flowdistill
+from flowdistill import build, check
+from flowdistill.bind import ConfigError
+from flowdistill.convert import CONVERTERS
+from flowdistill.jobs import convert, train
+from flowdistill.jobs.conversion import LABEL
+from flowdistill.training.checkpoint import by_name
+
+NETWORKS = {
+  'ncsnpp': {'nf': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
+  'adm': {'nf': 32, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
+}
+
+
+def config(folder, name, **more):
+  """A config of one stage with that network, on the digits."""
+  stage = {
+    'dataset': 'digits',
+    'network': {'name': name, **NETWORKS[name]},
+    'objective': 'rectified_flow',
+    'train': {'steps': 1, 'batch_size': 4},
+    'ema': {'main': {'half_life': {'steps': 9}}},
+    **more,
+  }
+  path = folder / f'{name}.py'
+  path.write_text(f'def get_config(arg=""):\n  return {stage!r}\n')
+  return path
+
+
+def foreign(spec):
+  """Random weights by the names of the original, and ours of the same."""
+  stage = build.bind_stage(spec)
+  model = build.build_model(stage, stage.dataset())
+  rng = np.random.default_rng(0)
+  ours = {
+    name: 0.1 * rng.standard_normal(x.shape).astype(np.float32)
+    for name, x in by_name(model.params).items()
+  }
+  theirs = CONVERTERS[spec['network']['name']].to_torch(ours, 8)
+  return theirs, ours
+
+
+def stages_of(folder, name, **more):
+  return tiny.stages(config(folder, name, **more))
+
+
+@pytest.fixture(scope='module', params=NETWORKS)
+def converted(request, tmp_path_factory):
+  """(stages, arrays of the file, ours, the run, what was said of it)."""
+  folder = tmp_path_factory.mktemp(request.param)
+  stages = stages_of(folder, request.param)
+  theirs, ours = foreign(stages['run'])
+  learnt = [array for name, array in theirs.items() if 'resample' not in name]
+  averages = {f'ema.shadow_params.{i}': 2 * a for i, a in enumerate(learnt)}
+  file, to = folder / 'weights.npz', folder / 'run'
+  named = {f'model.module.{name}': array for name, array in theirs.items()}
+  np.savez(file, **named, **averages)
+  options = convert.Options(from_=str(file), to=str(to))
+  return stages, theirs, ours, to, convert.run(stages, folder, options)
+
+
+def test_the_checkpoint_has_the_arrays_of_the_file(converted):
+  _, _, ours, to, made = converted
+  for weights, factor in (('params', 1), ('ema', 2)):
+    model = flowdistill.load(to, weights=weights).models['student']
+    for name, array in by_name(model.params).items():
+      if name not in made.ours_alone:
+        np.testing.assert_array_equal(array, factor * ours[name], err_msg=name)
+      elif name.startswith(LABEL):
+        assert not np.any(array)  # they know no classes, and are told none
+
+
+def test_it_says_what_it_read_and_how_well_it_runs(converted):
+  _, theirs, _, to, made = converted
+  file = to.parent / 'weights.npz'
+  said = json.loads((to / 'conversion.json').read_text())
+  assert said['sha256'] == hashlib.sha256(file.read_bytes()).hexdigest()
+  assert said['arrays'] == len([n for n in theirs if 'resample' not in n])
+  assert said['averages']
+  assert 0 < said['largest_error'] < 1e-4 < said['largest_velocity']
+  assert all(n.startswith(('times.of_s', LABEL)) for n in made.ours_alone)
+  assert not list(to.parent.glob('*.part'))
+
+
+def test_it_can_be_sampled_and_checked(converted):
+  *_, to, _ = converted
+  run = flowdistill.load(to)
+  assert run.sample(2, sampler='euler', nfe=1).shape == (2, 8, 8, 1)
+  spec = flowdistill.origins.load_spec(to)
+  check.check_stages({'run': spec}, to, named=False)
+
+
+@pytest.mark.parametrize('ending', ['.npz', '.safetensors'])
+def test_the_way_back_is_the_file_to_the_byte(converted, tmp_path, ending):
+  stages, theirs, _, run, _ = converted
+  to = tmp_path / f'back{ending}'
+  convert.run(stages, run, convert.Options(to=str(to), weights='params'))
+  read = load_file if ending == '.safetensors' else lambda p: dict(np.load(p))
+  back = read(to)
+  assert back.keys() == theirs.keys()
+  for name, array in theirs.items():
+    assert back[name].tobytes() == array.tobytes(), name
+
+
+@pytest.mark.slow
+def test_a_stage_starts_from_it(tmp_path):
+  """One step at next to no rate leaves its weights."""
+  stages = stages_of(tmp_path, 'ncsnpp')
+  theirs, ours = foreign(stages['run'])
+  whole = {name: np.ascontiguousarray(a) for name, a in theirs.items()}
+  save_file(whole, tmp_path / 'w.safetensors')
+  to = tmp_path / 'run'
+  options = convert.Options(from_=str(tmp_path / 'w.safetensors'), to=str(to))
+  convert.run(stages, tmp_path, options)
+  still = {'schedule': {'name': 'constant', 'learning_rate': 1e-30}}
+  later = stages_of(tmp_path, 'ncsnpp', init_from=str(to), optim=still)
+  train.run(later, tmp_path / 'later', train.Options())
+  params = flowdistill.load(tmp_path / 'later').models['student'].params
+  found = jax.device_get(by_name(params))
+  np.testing.assert_array_equal(found['first.kernel'], ours['first.kernel'])
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'from_': 'a.npz'}, '--to is missing'),
+    ({'to': 'a.pth'}, r'--to=a\.pth: without --from .* ends in \.safetensors'),
+    ({'to': '.', 'from_': 'a.npz'}, r'--to=\. is there already'),
+  ],
+)
+def test_options_that_cannot_be_raise(options, message):
+  with pytest.raises(ConfigError, match=message):
+    convert.Options(**options)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda a: a.pop(min(a)), 'these weights of NCSN.* have no '),
+    (lambda a: a.update({'all_modules.99.W': a[min(a)]}), 'has no such array'),
+    (lambda a: a.update({min(a): np.zeros((1, 2))}), 'of shape'),
+  ],
+)
+def test_other_weights_are_refused_and_nothing_is_written(
+  tmp_path, change, message
+):
+  stages = stages_of(tmp_path, 'ncsnpp')
+  theirs, _ = foreign(stages['run'])
+  change(theirs)
+  np.savez(tmp_path / 'w.npz', **theirs)
+  options = convert.Options(
+    from_=str(tmp_path / 'w.npz'), to=str(tmp_path / 'run')
+  )
+  with pytest.raises(ConfigError, match=message):
+    convert.run(stages, tmp_path, options)
+  assert not list(tmp_path.glob('run*'))
+
+
+def test_a_network_without_rules_is_refused(tmp_path):
+  stages = tiny.stages(tiny.TOY)
+  np.savez(tmp_path / 'w.npz', a=np.zeros(3))
+  options = convert.Options(
+    from_=str(tmp_path / 'w.npz'), to=str(tmp_path / 'run')
+  )
+  with pytest.raises(ConfigError, match="no rules for weights of 'mlp'"):
+    convert.run(stages, tmp_path, options)
