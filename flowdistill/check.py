@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec, join, located
+from flowdistill.bind import ConfigError, Spec, join, located, suggest
 from flowdistill.build import Model
 from flowdistill.check_pairs import check_pair_stage, check_pairs
 from flowdistill.check_sampling import check_sampling
@@ -17,6 +17,7 @@ from flowdistill.lineage import (
   before,
   check_knows,
   check_same_shapes,
+  describe,
   named,
   origin_state,
   weights_at,
@@ -78,6 +79,12 @@ def _check_effects(stage: Stage, source: Source, where: str) -> None:
     why['evaluation.every'] = 'there are no evaluators'
   if not stage.evaluators and given.features is not None:
     why['evaluation.features'] = 'there are no evaluators'
+  if not stage.evaluators and given.dataset is not None:
+    why['evaluation.dataset'] = 'there are no evaluators'
+  for name in given.schedules.keys() - stage.evaluators.keys():
+    why[f'evaluation.schedules.{name}'] = (
+      f'there is no such evaluator; {suggest(name, stage.evaluators)}'
+    )
   if stage.checkpoint.best and given.every is None:
     why['checkpoint.best'] = 'evaluation.every does not say when to measure'
   if stage.init_from is not None and stage.resume is not None:
@@ -94,9 +101,15 @@ def _check_evaluators(
   where: str,
 ) -> None:
   roles: Any = dict.fromkeys(['student', *stage.flows])
-  features = stage.evaluation.features
+  features, held = stage.evaluation.features, stage.evaluation.dataset
+  real = held() if held else source
+  if (real.shape, real.num_classes) != (source.shape, source.num_classes):
+    key = join(where, 'evaluation.dataset')
+    raise ConfigError(
+      f'config.{key} has {describe(real)}, and the stage {describe(source)}'
+    )
   for name, evaluator in stage.evaluators.items():
-    evaluator(roles, source, features, pathlib.Path())  # it draws when iterated
+    evaluator(roles, real, features, pathlib.Path())  # it draws when iterated
     for option in SWEEPS:
       sweep = spec['evaluators'][name].get(option, {})
       for role, entries in sweep.items():

@@ -28,7 +28,7 @@ from flowdistill.bind import (
   suggest,
 )
 from flowdistill.overrides import Override, apply_override
-from flowdistill.runlocal import RUNLOCAL, make_tiny
+from flowdistill.runlocal import RUNLOCAL, keep_tiny, make_tiny
 from flowdistill.training.lengths import UNITS
 
 ONE_STAGE, TRAIN = 'run', 'train'
@@ -74,7 +74,9 @@ def load_stages(
   for override in overrides:
     types = {name: kind_of(spec, kinds) for name, spec in stages.items()}
     changed = apply_override(stages, override, types, rooms, named=named)
-    stages = resolve_all(changed)
+    before, stages = stages, resolve_all(changed)
+    if tiny:
+      stages = {n: keep_tiny(before[n], spec) for n, spec in stages.items()}
   return stages
 
 
@@ -136,6 +138,15 @@ def choose(arg: str, choices: Mapping[str, Any], default: str = '') -> Any:
     known = [*(c for c in choices if c), RUNLOCAL]
     raise ConfigError(f'config argument {arg!r}: {suggest(arg, known)}')
   return choices[arg]
+
+
+def beside(file: str, name: str) -> Any:
+  """The module NAME.py in the folder of a config, which calls this.
+
+  Files of one folder share what is the same in them:
+  `road = beside(__file__, 'road')`.
+  """
+  return _import(pathlib.Path(file).with_name(f'{name}.py'))
 
 
 def split_stages(

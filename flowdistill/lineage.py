@@ -89,12 +89,13 @@ def check_knows(data: Any, source: Source, where: str) -> None:
   """Refuses what knows other examples than a stage, or more classes."""
   if data.shape != source.shape or data.num_classes > source.num_classes:
     raise ConfigError(
-      f'config.{where} knows {_describe(data)}, and this data set has '
-      f'{_describe(source)}'
+      f'config.{where} knows {describe(data)}, and this data set has '
+      f'{describe(source)}'
     )
 
 
-def _describe(source: Source) -> str:
+def describe(source: Source) -> str:
+  """'examples [8, 8, 1] of 10 classes'."""
   return f'examples {list(source.shape)} of {source.num_classes} classes'
 
 

@@ -23,7 +23,7 @@ def make_tiny(stage: dict[str, Any]) -> dict[str, Any]:
   if stage['job'] == 'pairs':
     few = {'count': SAMPLES, 'batch_size': BATCH_SIZE, 'shard_size': BATCH_SIZE}
     return {**stage, **few, 'dataset': dataset}
-  network = stage['network']
+  held = stage['evaluation']['dataset']
   evaluators = {
     name: {**spec, 'samples': SAMPLES} if 'samples' in spec else spec
     for name, spec in stage['evaluators'].items()
@@ -32,16 +32,33 @@ def make_tiny(stage: dict[str, Any]) -> dict[str, Any]:
   return {
     **stage,
     'dataset': dataset,
-    'network': {**network, **TINY_NETWORKS[network['name']]},
+    'network': tiny_network(stage['network']),
     'train': {**train, 'batch_size': BATCH_SIZE},
     'log': {'every': {'steps': 1}},
-    'evaluation': {**stage['evaluation'], 'batch_size': SAMPLES},
+    'evaluation': {
+      **stage['evaluation'],
+      'batch_size': SAMPLES,
+      'dataset': held and embedded(held),
+    },
     'evaluators': evaluators,
   }
+
+
+def keep_tiny(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+  """A stage after an override; where that named another network, a tiny one."""
+  if 'network' not in after:
+    return after
+  same = before['network']['name'] == after['network']['name']
+  return after if same else after | {'network': tiny_network(after['network'])}
+
+
+def tiny_network(network: dict[str, Any]) -> dict[str, Any]:
+  """The same architecture with next to no parameters."""
+  return {**network, **TINY_NETWORKS[network['name']]}
 
 
 def embedded(dataset: dict[str, Any]) -> dict[str, Any]:
   """Digits in place of files that another machine may not have."""
   if dataset['name'] not in FROM_FILES:
     return dataset
-  return {'name': 'digits', 'split': dataset['split']}
+  return {'name': 'digits', 'size': 8, 'split': dataset['split']}

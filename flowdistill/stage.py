@@ -168,16 +168,23 @@ class Evaluation:
 
   Attributes:
     every: how often while training; None for the end of the stage alone.
+    schedules: name of an evaluator -> how often it runs while training, in
+      place of `every`.
+    dataset: what evaluators measure against, such as the examples that are held
+      out; None for those of the stage.
     batch_size: images that are drawn at once.
     features: the feature network, by name; None for points in the plane.
   """
 
   every: Length | None = None
+  schedules: Mapping[str, Length] = dataclasses.field(default_factory=dict)
+  dataset: Dataset | None = None
   batch_size: int = 599
   features: Features | None = None
 
   def __post_init__(self) -> None:
-    check_every(self.every)
+    for every in (self.every, *self.schedules.values()):
+      check_every(every)
     if self.batch_size < 1:
       raise ValueError(f'batch_size = {self.batch_size} must be at least 1')
 

@@ -10,6 +10,8 @@ from flowdistill.evaluators.any_step import any_step
 from flowdistill.evaluators.boundary import boundary
 from flowdistill.evaluators.energy import energy
 from flowdistill.evaluators.few_step import few_step
+from flowdistill.evaluators.flow_loss import flow_loss
+from flowdistill.evaluators.paths import paths
 from flowdistill.evaluators.pictures import pictures
 from flowdistill.evaluators.semigroup import semigroup
 from flowdistill.evaluators.straightness import straightness
@@ -24,4 +26,6 @@ EVALUATORS = {
   'boundary': boundary,
   'teacher_distance': teacher_distance,
   'straightness': straightness,
+  'flow_loss': flow_loss,
+  'paths': paths,
 }

@@ -56,6 +56,30 @@ def side_by_side(
   save(figure, path)
 
 
+def strips(
+  path: pathlib.Path, rows: np.ndarray, *, headings: Sequence[str] = ()
+) -> None:
+  """Draws rows of images as a PNG.
+
+  Args:
+    path: of the PNG.
+    rows: [rows, n, h, w, 1 or 3] in [-1, 1].
+    headings: of the n columns.
+  """
+  drawn = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for x in rows]
+  h, w, _ = drawn[0].shape
+  page = np.ones((HEAD // 2 + h * len(drawn), w + 2 * EDGE, 3))
+  for row, strip in enumerate(drawn):
+    top = HEAD // 2 + row * h
+    page[top : top + h, EDGE : EDGE + w] = strip
+  _, ax = figure = _show(page)
+  for k, heading in enumerate(headings):
+    pitch = w / rows.shape[1]
+    middle = EDGE + k * pitch + (pitch - GAP) / 2
+    _write(ax, middle, HEAD // 4, heading, ha='center', size=6)
+  save(figure[0], path)
+
+
 def _resize(x: np.ndarray) -> np.ndarray:
   """Repeats the pixels of small images, averages those of large ones."""
   larger = -(-SMALLEST // x.shape[1])

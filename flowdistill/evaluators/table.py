@@ -19,6 +19,7 @@ COLUMNS = {  # key: (title, format)
   'boundary_error': ('boundary\nerror', '.4f'),
   'teacher_distance': ("distance from\nteacher's ODE", '.4f'),
   'straightness': ('straightness\n(0 is straight)', '.4f'),
+  'flow_loss': ('flow loss', '.4f'),
 }
 WHAT = ('model', 'sampler', 'nfe', 't')  # no figures
 FRECHET = 'frechet_'

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -33,7 +33,8 @@ class Assembly:
     stage: what the config says.
     folder: of the stage.
     workdir: of the run, where earlier stages are.
-    source: of the examples, which evaluators measure against.
+    source: of the examples.
+    measured: what evaluators measure against.
     examples: that are learnt from: those, or pairs.
     models: role -> network, of the student and of every frozen role.
     frozen: role -> weights.
@@ -47,6 +48,7 @@ class Assembly:
   folder: pathlib.Path
   workdir: pathlib.Path
   source: Any
+  measured: Any
   examples: Any
   models: Mapping[str, Model]
   frozen: Mapping[str, Params]
@@ -77,6 +79,7 @@ def assemble(
     folder=folder,
     workdir=workdir,
     source=source,
+    measured=stage.evaluation.dataset() if stage.evaluation.dataset else source,
     examples=examples,
     models=models,
     frozen={role: trainee.params for role, trainee in loaded.items()},
@@ -182,6 +185,7 @@ def evaluate_stage(
   weights: Mapping[str, Params],
   step: int,
   folder: pathlib.Path,
+  names: Collection[str] | None = None,
 ) -> Iterator[Row]:
   """Runs the stage's evaluators; pictures go to `folder`/samples.
 
@@ -190,15 +194,21 @@ def evaluate_stage(
     weights: as `sampled` returns them.
     step: of the state that they are from.
     folder: of the pictures.
+    names: of the evaluators; by default all.
   """
   stage = assembly.stage
-  if not stage.evaluators:
+  chosen = {
+    name: evaluator
+    for name, evaluator in stage.evaluators.items()
+    if names is None or name in names
+  }
+  if not chosen:
     return
   features = stage.evaluation.features
   features = features() if features is not None else None
   models = draws(assembly, weights)
-  for evaluator in stage.evaluators.values():
-    for row in evaluator(models, assembly.source, features, folder):
+  for evaluator in chosen.values():
+    for row in evaluator(models, assembly.measured, features, folder):
       yield {**row, 'step': step}
 
 

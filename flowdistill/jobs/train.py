@@ -219,10 +219,12 @@ def make_hooks(
     whole, figures = sampled(assembly, state), {}
     if log is not None:
       folder = assembly.folder / 'evaluations' / f'{step:08d}'
+      due = [name for name, each in schedules.items() if not step % each]
       with dog.busy('evaluating'):
-        figures = flat(list(evaluate_stage(assembly, whole, step, folder)))
+        rows = list(evaluate_stage(assembly, whole, step, folder, due))
+      figures = flat(rows)
       write(step, figures)
-    if stage.checkpoint.best:
+    if measured and not step % measured:
       try:
         figure = best_figure(assembly, figures)
       except ConfigError:
@@ -230,8 +232,9 @@ def make_hooks(
         raise
       saved.save(step, state, figure)
 
-  evaluate_every = steps_of(assembly, stage.evaluation.every)
-  measured = evaluate_every if stage.checkpoint.best else 0
+  schedules = schedules_of(assembly)
+  every_figure = steps_of(assembly, stage.evaluation.every)
+  measured = every_figure if stage.checkpoint.best else 0
 
   def save(step: int, state: TrainState) -> None:
     if not measured or step % measured or step == assembly.total:
@@ -244,7 +247,7 @@ def make_hooks(
     evaluate=evaluate,
     log_every=steps_of(assembly, stage.log.every),
     save_every=steps_of(assembly, stage.checkpoint.every),
-    evaluate_every=evaluate_every,
+    evaluate_every=math.gcd(*schedules.values()),
   )
 
 
@@ -257,6 +260,16 @@ def open_checkpoints(assembly: Assembly) -> Checkpoints:
     every=steps_of(assembly, kept.keep_every),
     best=bool(kept.best),
   )
+
+
+def schedules_of(assembly: Assembly) -> dict[str, int]:
+  """Evaluator -> every how many steps it runs, of those that do."""
+  given = assembly.stage.evaluation
+  found = {
+    name: steps_of(assembly, given.schedules.get(name, given.every))
+    for name in assembly.stage.evaluators
+  }
+  return {name: every for name, every in found.items() if every}
 
 
 def steps_of(assembly: Assembly, length: Length | None) -> int:

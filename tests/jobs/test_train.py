@@ -11,6 +11,7 @@ from jobs import tiny
 import flowdistill
 from flowdistill import check
 from flowdistill.bind import ConfigError
+from flowdistill.config import ONE_STAGE
 from flowdistill.jobs import cost, evaluate, failure, generate, replay, train
 from flowdistill.jobs.assemble import assemble, first_state
 from flowdistill.training.checkpoint import Checkpoints, completed_steps
@@ -37,6 +38,24 @@ def teachers(toy, tmp_path_factory):
 @pytest.mark.parametrize('source', sorted(tiny.CONFIGS.glob('*.py')))
 def test_every_shipped_config_builds_by_shapes(source, tmp_path):
   check.check_stages(tiny.stages(source), tmp_path, named=True)
+
+
+ORDINARY = ('slimflow/distil', 'images/folder')
+FOLDERS = [
+  pytest.param(f'{folder}/{name}', marks=marks)
+  for folder, names in {
+    'slimflow': ('flow', 'reflow', 'annealed', 'distil', 'digits32'),
+    'images': ('mnist', 'celeba', 'folder'),
+  }.items()
+  for name in names
+  for marks in [() if f'{folder}/{name}' in ORDINARY else (pytest.mark.slow,)]
+]
+
+
+@pytest.mark.parametrize('source', FOLDERS)
+def test_every_config_of_a_folder_builds_at_toy_size(source, tmp_path):
+  stages = tiny.stages(f'{tiny.CONFIGS / source}.py:runlocal')
+  check.check_stages(stages, tmp_path, named=ONE_STAGE not in stages)
 
 
 @pytest.mark.parametrize('source', [tiny.TOY, QUICKSTART])
@@ -126,6 +145,54 @@ def test_the_best_checkpoint_stays(tmp_path):
   assert sorted(figures) == [1, 2, 3]
   best = min(figures, key=figures.__getitem__)
   assert completed_steps(folder / 'checkpoints') == [best, 4]
+
+
+def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
+  evaluators = {
+    'often': {'name': 'flow_loss', 'samples': 64},
+    'seldom': {'name': 'straightness', 'samples': 64, 'steps': 2},
+  }
+  held = {'name': 'moons', 'size': 100, 'split': 'validation'}
+  given = {'every': 1, 'schedules': {'seldom': 3}, 'dataset': held}
+  overrides = [
+    f'stages.distil.evaluators={evaluators}',
+    f'stages.distil.evaluation={given | {"batch_size": 64}}',
+    'stages.distil.train.steps=4',
+  ]
+  tiny.train_here(tmp_path, tiny.TOY, *overrides)
+  lines = (tmp_path / 'distil' / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  for name, steps in (('flow_loss', [1, 2, 3]), ('straightness', [3])):
+    assert [r['step'] for r in rows if f'student/{name}' in r] == steps
+  results = json.loads((tmp_path / 'distil' / 'results.json').read_text())
+  assert {'flow_loss', 'straightness'} <= {
+    key for row in results for key in row
+  }
+  again = evaluate.run(
+    tiny.stages(tiny.TOY, *overrides), tmp_path, evaluate.Options()
+  )
+  assert again[0]['flow_loss'] == results[0]['flow_loss']
+  stages = tiny.stages(tiny.TOY, *overrides[:1], *overrides[2:])
+  other = evaluate.run(stages, tmp_path, evaluate.Options())
+  assert other[0]['flow_loss'] != results[0]['flow_loss']
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    (
+      {'schedules': {'energi': 1}},
+      'schedules.energi has no effect: there is n',
+    ),
+    (
+      {'dataset': 'digits'},
+      r'evaluation.dataset has examples \[8, 8, 1\] of 10',
+    ),
+  ],
+)
+def test_an_evaluation_that_cannot_be_is_refused(tmp_path, given, message):
+  with pytest.raises(ConfigError, match=message):
+    tiny.train_here(tmp_path, tiny.TOY, f'stages.distil.evaluation={given}')
 
 
 def test_a_figure_that_nobody_measures_is_named(tmp_path):

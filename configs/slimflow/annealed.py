@@ -1,0 +1,22 @@
+r"""SlimFlow's annealed reflow: a slim 2-flow from scratch.
+
+  python -m flowdistill.main --workdir runs/slimflow \
+    --config configs/slimflow/annealed.py:cifar10,15m,data_dir=DATA
+
+In the workdir of flow.py or reflow.py, 1-flow and pairs are found again. Sizes:
+see road.py.
+
+On GPUs or TPUs, the hours: not yet measured.
+"""
+
+from ml_collections import ConfigDict
+
+from flowdistill.config import beside
+
+Road = beside(__file__, 'road').Road
+
+
+def get_config(arg: str = '') -> ConfigDict:
+  return ConfigDict(
+    Road(arg).config('flow', 'pairs', 'annealed'), sort_keys=False
+  )

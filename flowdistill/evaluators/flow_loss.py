@@ -1,0 +1,58 @@
+"""How well a velocity is predicted: on examples held out, a validation loss."""
+
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.states import asked, check_role, states
+from flowdistill.evaluators.sweep import check_samples
+
+
+def flow_loss(
+  models: Models,
+  source: Data,
+  features: Features | None,
+  folder: pathlib.Path,
+  *,
+  role: str = 'student',
+  samples: int = 2048,
+  guidance: float = 1.0,
+  seed: int = 0,
+) -> Iterator[Row]:
+  """Yields a row with `flow_loss`: E‖u(x_t, t, t) − (x1 − x0)‖² / dimensions.
+
+  t is uniform. Set `evaluation.dataset` to examples that are not learnt from.
+
+  Args:
+    models: role -> model.
+    source: of x0.
+    features: unused, every evaluator takes it.
+    folder: unused as well.
+    role: of the model that is asked.
+    samples: how many x_t, at least 2; the same at each evaluation.
+    guidance: the scale that a network is told, if it takes one.
+    seed: of examples, noise and times.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  del features, folder
+  check_role(role, models)
+  check_samples(samples)
+
+  def rows() -> Iterator[Row]:
+    t = np.random.default_rng(seed).uniform(0.01, 1, samples)
+    x_t, cond = states(source, t, seed, guidance)
+    x_0, _ = states(source, np.zeros(samples), seed, guidance)
+    v_t = (x_t - x_0) / t.reshape(-1, *(1,) * (x_t.ndim - 1))
+    error = np.square(models[role].ask(x_t, t, t, cond) - v_t)
+    yield {
+      **asked(role, guidance),
+      'samples': samples,
+      'seed': seed,
+      'flow_loss': float(np.mean(error, dtype=np.float64)),
+    }
+
+  return rows()

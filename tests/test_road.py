@@ -1,0 +1,69 @@
+"""The arguments of the configs of SlimFlow."""
+
+import pathlib
+
+import pytest
+
+from flowdistill import build
+from flowdistill.bind import ConfigError
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'slimflow'
+
+
+def stages(name, arg):
+  return build.load_stages(f'{FOLDER / name}.py:{arg}')
+
+
+def test_all_names_the_way_and_what_is_learnt_from_what():
+  found = stages('distil', 'cifar10,15m,data_dir=D,lpips=L.npz')
+  names = ['flow', 'pairs', 'annealed', 'slim_pairs', 'distil']
+  assert list(found) == names
+  assert found['pairs']['teacher']['source'] == 'stage:flow'
+  assert found['annealed']['pairs'] == 'stage:pairs'
+  assert found['annealed']['init_from'] is None
+  assert found['slim_pairs']['teacher']['source'] == 'stage:annealed'
+  assert found['distil']['objective']['distance'] == ('lpips',)
+  assert found['distil']['frozen']['perceptual']['source'] == 'L.npz'
+  assert {spec['dataset']['data_dir'] for spec in found.values()} == {'D'}
+
+
+def test_what_comes_first_is_the_same_in_all():
+  """So that in one workdir it is found again."""
+  arg = 'ffhq64,7m,folder=F'
+  whole = stages('distil', arg)
+  for name in ('flow', 'reflow', 'annealed'):
+    for stage, spec in stages(name, arg).items():
+      assert stage not in whole or whole[stage] == spec
+
+
+@pytest.mark.parametrize(
+  ('arg', 'name', 'nf', 'ch_mult'),
+  [
+    ('cifar10', 'ncsnpp', 96, (1, 2, 2)),
+    ('cifar10,27m', 'ncsnpp', 128, (1, 2, 2)),
+    ('ffhq64,3m', 'ncsnpp', 64, (1, 1, 2)),
+    ('imagenet64', 'adm', 128, (1, 2, 2, 2)),
+    ('imagenet64,80m', 'adm', 128, (1, 2, 2, 4)),
+  ],
+)
+def test_sizes_are_those_of_the_slim_network(arg, name, nf, ch_mult):
+  found = stages('annealed', arg)
+  slim, fat = (found[stage]['network'] for stage in ('annealed', 'flow'))
+  assert (slim['name'], slim['nf'], slim['ch_mult']) == (name, nf, ch_mult)
+  assert fat['name'] == name
+  assert fat['ch_mult'] == ((1, 2, 2, 2) if name == 'ncsnpp' else (1, 2, 2, 4))
+
+
+@pytest.mark.parametrize(
+  ('arg', 'message'),
+  [
+    ('cifar', "'cifar': did you mean 'cifar10'"),
+    ('cifar10,imagenet64', 'one data set and one size'),
+    ('3m,7m', 'one data set and one size'),
+    ('imagenet64,15m', '15m is no size for imagenet64'),
+    ('flder=x', "'flder': did you mean 'folder=PATH'"),
+  ],
+)
+def test_arguments_that_mean_nothing_raise(arg, message):
+  with pytest.raises(ConfigError, match=message):
+    stages('flow', arg)
