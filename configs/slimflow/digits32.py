@@ -13,7 +13,9 @@ runs every stage and prints the table; `--stage=NAME` without the job runs one:
   slim_pairs     what RK45 makes of noise with that
   distilled      its one step, with flow guidance
 
-Time and figures: not yet measured.
+Two cores of a 2.8 GHz Xeon, beside other work: 30 min 27 s. Fréchet distance
+(digits), one seed: 1-flow 0.66 at 62 NFE and 23.8 at 1; at 1 NFE 2-flow 1.03,
+plain_slim 1.67, annealed_slim 1.50, distilled 1.52.
 """
 
 from typing import Any
