@@ -41,8 +41,8 @@ class PairStage:
   sampler: str = 'rk45'
   nfe: int | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  batch_size: int = 500
-  shard_size: int = 5000
+  batch_size: int = 512
+  shard_size: int = 4096
   hosts: Hosts = HOSTS
 
   def __post_init__(self) -> None:

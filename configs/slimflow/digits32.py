@@ -98,7 +98,8 @@ def annealed() -> Spec:
 
 
 def pairs(teacher: str) -> Spec:
-  return {'job': 'pairs', 'teacher': teacher, 'count': 6000}
+  size = {'count': 6000, 'batch_size': 500, 'shard_size': 5000}
+  return {'job': 'pairs', 'teacher': teacher, **size}
 
 
 def distilled() -> Spec:

@@ -15,6 +15,7 @@ from flowdistill.bind import ConfigError
 from flowdistill.convert import CONVERTERS
 from flowdistill.jobs import convert, train
 from flowdistill.jobs.conversion import LABEL
+from flowdistill.jobs.options import parse_options
 from flowdistill.training.checkpoint import by_name
 
 NETWORKS = {
@@ -175,3 +176,11 @@ def test_a_network_without_rules_is_refused(tmp_path):
   )
   with pytest.raises(ConfigError, match="no rules for weights of 'mlp'"):
     convert.run(stages, tmp_path, options)
+
+
+def test_an_option_may_be_a_word_of_python():
+  given = [('from', 'a.pth'), ('to', 'there')]
+  options = parse_options('convert', given)
+  assert (options.from_, options.to) == ('a.pth', 'there')
+  with pytest.raises(ConfigError, match="no such option; did you mean 'from'"):
+    parse_options('convert', [('form', 'a.pth')])
