@@ -29,6 +29,7 @@ INSTALL = [
 ]
 TEST = [
   'pytest>=8.4,<10',
+  'pytest-xdist>=3.8,<4',
   'hypothesis>=6.100,<7',
   'scipy>=1.14,<2',
   'setuptools>=77',  # a test builds the package

@@ -168,7 +168,7 @@ def test_runlocal_is_the_same_at_toy_size(load):
 def test_runlocal_has_digits_in_place_of_files(load, dataset):
   given = {**ONE, 'dataset': {**dataset, 'split': 'train'}}
   (spec,) = load(given, arg=':runlocal').values()
-  assert spec['dataset'] == {'name': 'digits', 'split': 'train'}
+  assert spec['dataset'] == {'name': 'digits', 'size': 8, 'split': 'train'}
   named = '--config.dataset.name=folder', '--config.dataset.path=/mine'
   (spec,) = load(given, *named, arg=':runlocal').values()
   assert spec['dataset']['path'] == '/mine'

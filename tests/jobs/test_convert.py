@@ -56,7 +56,10 @@ def stages_of(folder, name, **more):
   return tiny.stages(config(folder, name, **more))
 
 
-@pytest.fixture(scope='module', params=NETWORKS)
+@pytest.fixture(
+  scope='module',
+  params=['ncsnpp', pytest.param('adm', marks=pytest.mark.slow)],
+)
 def converted(request, tmp_path_factory):
   """(stages, arrays of the file, ours, the run, what was said of it)."""
   folder = tmp_path_factory.mktemp(request.param)

@@ -71,7 +71,8 @@ def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
   'mesh',
   [
     'data=-1',
-    'data=1,tensor=4',  # each host loads the whole batch
+    # each host loads the whole batch
+    pytest.param('data=1,tensor=4', marks=pytest.mark.slow),
     pytest.param('data=1,fsdp=4', marks=pytest.mark.slow),
     pytest.param('data=2,tensor=2', marks=pytest.mark.slow),
   ],
@@ -112,6 +113,7 @@ def test_a_mesh_that_does_not_make_up_the_devices_is_refused(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_upon_another_mesh(one, tmp_path):
   """From eight devices to four to one, in the first stage."""
   shutil.copytree(one / 'flow', tmp_path / 'flow')

@@ -52,7 +52,11 @@ def trained(workdir, step):
 
 
 @pytest.mark.parametrize(
-  'ready', [saving, lambda workdir: trained(workdir, 11)]
+  'ready',
+  [
+    saving,
+    pytest.param(lambda w: trained(w, 11), marks=pytest.mark.slow),
+  ],
 )
 def test_killed_and_continued_is_the_same_to_the_byte(
   ready, undisturbed, tmp_path
