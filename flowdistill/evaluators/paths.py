@@ -98,7 +98,7 @@ def draw_paths(path: pathlib.Path, z: np.ndarray, shown: int) -> None:
   """Images in rows from noise to data, or points as lines."""
   if z.ndim == 5:
     columns = np.linspace(0, len(z) - 1, COLUMNS).round().astype(int)
-    times = [f't = {1 - k / (len(z) - 1):.2f}' for k in columns]
+    times = [f'{1 - k / (len(z) - 1):.2f}' for k in columns]
     strips(path, z[columns, :shown].swapaxes(0, 1), headings=times)
     return
   figure = new_figure(5, 5)
