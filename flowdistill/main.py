@@ -71,8 +71,8 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   check_options(options, stages)
   if DISTRIBUTED.value:
     meet(max(spec['hosts']['timeout'] for spec in stages.values()))
-  if JOB.value not in ALL_STAGES:
-    stages = trained(stages)
+  if JOB.value not in ALL_STAGES and not (stages := trained(stages)):
+    raise ConfigError(f'--job={JOB.value}: no stage of this config trains')
   JOBS[JOB.value].run(stages, workdir, options)
 
 

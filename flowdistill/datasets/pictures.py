@@ -134,5 +134,5 @@ def check(size: int, channels: int, resize: str, max_broken: float) -> None:
 
 @functools.cache
 def workers() -> concurrent.futures.Executor:
-  """A thread per core; decoding lets go of the interpreter."""
+  """A thread per core."""
   return concurrent.futures.ThreadPoolExecutor(os.cpu_count())

@@ -23,7 +23,8 @@ def flow_loss(
 ) -> Iterator[Row]:
   """Yields a row with `flow_loss`: E‖u(x_t, t, t) − (x1 − x0)‖² / dimensions.
 
-  t is uniform. Set `evaluation.dataset` to examples that are not learnt from.
+  t is uniform in [0.01, 1]. `evaluation.dataset` says on which examples, such
+  as those that are not learnt from.
 
   Args:
     models: role -> model.

@@ -7,6 +7,7 @@ import numpy as np
 
 from flowdistill.evaluators.canvas import COLOURS, MUTED, new_figure, save
 from flowdistill.evaluators.mosaic import strips
+from flowdistill.evaluators.pictures import are_points
 from flowdistill.evaluators.signature import Data, Features, Model, Models, Row
 from flowdistill.evaluators.states import asked, check_role, states
 from flowdistill.evaluators.sweep import check_samples
@@ -49,11 +50,12 @@ def paths(
     seed: of the noise.
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or such examples have no picture.
   """
   del features
   check_role(role, models)
   check_samples(samples)
+  are_points(source.shape)
   for name, value in (('steps', steps), ('shown', shown)):
     if value < 1:
       raise ValueError(f'{name} = {value}, it must be at least 1')

@@ -49,7 +49,7 @@ def pictures(
   todo = cells(sweep, models)
   if examples is not None and examples < 1:
     raise ValueError(f'examples = {examples}, it must be at least 1')
-  points = _are_points(source.shape)
+  points = are_points(source.shape)
   n = examples or (POINTS if points else source.num_classes or COLUMNS)
   path = folder / 'samples' / f'{"_and_".join(_roles(todo))}.png'
   return _draw(models, source, path, todo, n, seed)
@@ -78,11 +78,11 @@ def _roles(todo: list[Cell]) -> list[str]:
   return list(dict.fromkeys(cell.model for cell in todo))
 
 
-def _are_points(shape: tuple[int, ...]) -> bool:
+def are_points(shape: tuple[int, ...]) -> bool:
   """Raises ValueError for what is neither an image nor a point."""
   image = len(shape) == 3 and shape[-1] in (1, 3)
   if not image and shape != (2,):
     raise ValueError(
-      f'pictures draws images [h, w, 1 or 3] and points [2], not {shape}'
+      f'pictures are of images [h, w, 1 or 3] and points [2], not {shape}'
     )
   return not image

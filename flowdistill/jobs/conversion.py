@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,8 +72,11 @@ def convert(spec: Spec, file: pathlib.Path, to: pathlib.Path) -> Conversion:
   model = build.build_model(stage, source)
   shapes = {name: x.shape for name, x in by_name(model.params).items()}
   found = build.read_foreign(file, spec['network']['name'], shapes)
-  digest = hashlib.sha256(file.read_bytes()).hexdigest()
+  with file.open('rb') as opened:
+    digest = hashlib.file_digest(opened, 'sha256').hexdigest()
   part = to.with_name(f'{to.name}.part')
+  if part.exists():  # of a conversion that was interrupted
+    shutil.rmtree(part)
   record(part, spec, {'weights': f'{file} of sha256 {digest}'})
   fresh = build.init_params(stage, source)
   state = first_state(stage, source, fresh, found)

@@ -71,16 +71,23 @@ def run(
   """Writes the samples of each checkpoint; returns the last ones, [n, ...].
 
   Raises:
-    ConfigError: if the stage is not trained, or not at that step.
+    ConfigError: if the stage is not trained, or not at that step, or there is
+      nothing to write.
   """
   name = options.stage or list(stages)[-1]
   folder = origins.stage_folder(workdir, name)
   out = pathlib.Path(options.out) if options.out else folder / 'generated'
   stage = build.bind_stage(stages[name])
+  source = stage.dataset()
+  if 'npz' not in options.forms and not is_images((1, *source.shape)):
+    raise ConfigError(
+      f'--write={options.write}: examples {list(source.shape)} are no images '
+      'of one or three channels; there is npz'
+    )
   steps = chosen(
     folder / CHECKPOINTS,
     options.steps,
-    build.total_steps(stage, stage.dataset()),
+    build.total_steps(stage, source),
     patience=options.patience,
   )
   x, model = np.zeros(0), None
@@ -115,7 +122,7 @@ def write(x: np.ndarray, out: pathlib.Path, forms: Sequence[str]) -> None:
   out.mkdir(parents=True, exist_ok=True)
   if 'npz' in forms:
     np.savez(out / 'samples.npz', x0=x)
-  if 'png' in forms and is_images(x):
+  if 'png' in forms and is_images(x.shape):
     write_images(out, x)
-  if 'grid' in forms and is_images(x):
+  if 'grid' in forms and is_images(x.shape):
     write_grid(out / 'grid.png', x)

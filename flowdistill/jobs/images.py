@@ -9,9 +9,9 @@ from PIL import Image
 GAP = 2  # pixels between the images of a grid
 
 
-def is_images(x: np.ndarray) -> bool:
-  """Whether x [n, ...] are images of one or three channels."""
-  return x.ndim == 4 and x.shape[-1] in (1, 3)
+def is_images(shape: tuple[int, ...]) -> bool:
+  """Whether arrays [n, ...] of a shape are images of one or three channels."""
+  return len(shape) == 4 and shape[-1] in (1, 3)
 
 
 def write_images(folder: pathlib.Path, x: np.ndarray) -> None:

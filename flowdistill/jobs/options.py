@@ -69,7 +69,8 @@ def check_options(options: Any, stages: Mapping[str, Spec]) -> None:
   if 'stage' not in given:
     return
   makes = isinstance(options, pairs.Options)
-  last = pairs.default_stage(stages) if makes else list(trained(stages))[-1]
+  learning = list(trained(stages)) or list(stages)
+  last = pairs.default_stage(stages) if makes else learning[-1]
   name = given['stage'] or last
   _check_choice('stage', name, stages)
   if stages[name]['job'] != TRAIN:

@@ -60,9 +60,11 @@ def make_pairs(
     write_shards(name, stage, out, maker(stage, source, teacher, layout))
     while missing(stage, out):
       time.sleep(POLL)
-  if jax.process_index() == 0:
-    cost = finish(stage, out, made)
-    say(f'{name}: {stage.count} pairs{cost} are in {out}')
+    if jax.process_index() == 0:
+      cost = finish(stage, out, made)
+      say(f'{name}: {stage.count} pairs{cost} are in {out}')
+    while not read_manifest(out)['finished']:
+      time.sleep(POLL)
   return out
 
 

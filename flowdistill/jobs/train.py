@@ -216,10 +216,12 @@ def make_hooks(
       log.write(step, step * batch_size, scalars)
 
   def evaluate(step: int, state: TrainState) -> None:
+    due = [name for name, each in schedules.items() if not step % each]
+    if not due:
+      return
     whole, figures = sampled(assembly, state), {}
     if log is not None:
       folder = assembly.folder / 'evaluations' / f'{step:08d}'
-      due = [name for name, each in schedules.items() if not step % each]
       with dog.busy('evaluating'):
         rows = list(evaluate_stage(assembly, whole, step, folder, due))
       figures = flat(rows)

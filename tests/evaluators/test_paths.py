@@ -67,3 +67,9 @@ def test_there_are_pictures(tmp_path, source):
 def test_options_out_of_range_raise(tmp_path, options, message):
   with pytest.raises(ValueError, match=message):
     row(Straight(), fakes.points(), tmp_path, **options)
+
+
+def test_examples_that_have_no_picture_are_refused(tmp_path):
+  source = fakes.Data((3,), 0, {'x0': np.zeros((5, 3), np.float32)})
+  with pytest.raises(ValueError, match='pictures are of images'):
+    row(Straight(), source, tmp_path)

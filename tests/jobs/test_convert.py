@@ -187,3 +187,21 @@ def test_an_option_may_be_a_word_of_python():
   assert (options.from_, options.to) == ('a.pth', 'there')
   with pytest.raises(ConfigError, match="no such option; did you mean 'from'"):
     parse_options('convert', [('form', 'a.pth')])
+
+
+def test_what_an_interrupted_conversion_left_is_not_taken(tmp_path):
+  stages = stages_of(tmp_path, 'ncsnpp')
+  theirs, ours = foreign(stages['run'])
+  for name, factor in (('a', 1), ('b', 2)):
+    np.savez(tmp_path / name, **{k: factor * a for k, a in theirs.items()})
+  for name in ('a', 'b'):
+    options = convert.Options(
+      from_=str(tmp_path / f'{name}.npz'), to=str(tmp_path / name)
+    )
+    made = convert.run(stages, tmp_path, options)
+    if name == 'a':
+      (tmp_path / 'a').rename(tmp_path / 'b.part')
+  assert made.largest_error < 1e-4
+  model = flowdistill.load(tmp_path / 'b', weights='params').models['student']
+  kernel = by_name(model.params)['first.kernel']
+  np.testing.assert_array_equal(kernel, 2 * ours['first.kernel'])

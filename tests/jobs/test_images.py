@@ -34,5 +34,6 @@ def test_a_grid_has_them_in_the_order_of_reading(tmp_path):
 
 
 def test_points_are_no_images():
-  assert not is_images(np.zeros((3, 2)))
-  assert not is_images(np.zeros((3, 4, 4, 2)))
+  assert is_images((3, 4, 4, 1))
+  assert not is_images((3, 2))
+  assert not is_images((3, 4, 4, 2))

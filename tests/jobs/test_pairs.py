@@ -13,9 +13,9 @@ from flowdistill import build, check
 from flowdistill.bind import ConfigError
 from flowdistill.config import ONE_STAGE
 from flowdistill.datasets.shards import read_array
-from flowdistill.jobs import pairs, train
+from flowdistill.jobs import pairing, pairs, train
 from flowdistill.jobs.assemble import assemble, batches
-from flowdistill.training.watchdog import AGAIN
+from flowdistill.training.watchdog import AGAIN, Watchdog
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -192,6 +192,42 @@ def test_several_hosts_write_the_bytes_of_one(run, tmp_path, count):
 
 
 @pytest.mark.slow
+def test_two_hosts_go_from_pairs_to_what_learns_from_them(run, tmp_path):
+  """A host does not go on before the pairs are said to be finished."""
+  config, workdir = run
+  for code, _, errors in hosts.end_all(hosts.start_all(tmp_path, config)):
+    assert code == 0, errors
+  there, here = (tiny.arrays(w / 'reflow') for w in (tmp_path, workdir))
+  for name, array in here.items():
+    np.testing.assert_allclose(there[name], array, atol=1e-4, err_msg=name)
+
+
+def test_a_host_waits_until_another_has_finished(run, tmp_path, monkeypatch):
+  config, workdir = run
+  folder = tmp_path / 'pairs' / 'pairs'
+  shutil.copytree(workdir / 'pairs', tmp_path / 'pairs')
+  shutil.copytree(workdir / 'flow', tmp_path / 'flow')
+  manifest = (folder / 'manifest.json').read_text()
+  open_one = manifest.replace('"finished": true', '"finished": false')
+  (folder / 'manifest.json').write_text(open_one)
+  looks = []
+
+  def nothing_is_left_to_write(*_):
+    monkeypatch.setattr(pairing.jax, 'process_index', lambda: 1)
+
+  def sleep(_):
+    looks.append(1)
+    (folder / 'manifest.json').write_text(manifest)
+
+  monkeypatch.setattr(pairing, 'write_shards', nothing_is_left_to_write)
+  monkeypatch.setattr(pairing.time, 'sleep', sleep)
+  spec = tiny.stages(config)['pairs']
+  quiet = Watchdog(tmp_path / 'hosts', 0, 1, 60)
+  pairing.make_pairs('pairs', spec, folder, tmp_path, quiet)
+  assert looks == [1]
+
+
+@pytest.mark.slow
 def test_several_devices_share_a_batch(run, tmp_path):
   config, workdir = run
   shutil.copytree(workdir / 'flow', tmp_path / 'flow')
@@ -311,3 +347,24 @@ def get_config(arg=''):
   assert batch['x0'].shape == batch['x1'].shape == (4, 8, 8, 1)
   np.testing.assert_array_equal(batch['x0'][:, 0, 0, 0], batch['cond']['label'])
   np.testing.assert_array_equal(batch['x1'], batch['x0'] + 1)
+
+
+def test_a_config_that_only_makes_pairs_has_nothing_else_to_do(run, tmp_path):
+  config = tmp_path / 'alone.py'
+  flow = run[1] / 'flow'
+  config.write_text(f"""
+def get_config(arg=''):
+  return {{
+    'job': 'pairs', 'dataset': 'gaussians', 'teacher': {str(flow)!r},
+    'count': 4, 'batch_size': 4, 'sampler': 'euler', 'nfe': 1,
+  }}
+""")
+  process = tiny.start(tmp_path / 'w', config, job='evaluate')
+  assert (
+    'error: --job=evaluate: no stage of this config trains'
+    in (process.communicate()[0])
+  )
+  assert process.returncode == 2
+  stages = tiny.stages(config)
+  assert train.run(stages, tmp_path / 'w', train.Options()) == []
+  assert (tmp_path / 'w' / 'pairs' / 'manifest.json').is_file()

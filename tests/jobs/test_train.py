@@ -153,16 +153,18 @@ def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
     'seldom': {'name': 'straightness', 'samples': 64, 'steps': 2},
   }
   held = {'name': 'moons', 'size': 100, 'split': 'validation'}
-  given = {'every': 1, 'schedules': {'seldom': 3}, 'dataset': held}
+  schedules = {'often': 2, 'seldom': 3}
+  given = {'schedules': schedules, 'dataset': held}
   overrides = [
     f'stages.distil.evaluators={evaluators}',
     f'stages.distil.evaluation={given | {"batch_size": 64}}',
-    'stages.distil.train.steps=4',
+    'stages.distil.train.steps=7',
   ]
   tiny.train_here(tmp_path, tiny.TOY, *overrides)
   lines = (tmp_path / 'distil' / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
-  for name, steps in (('flow_loss', [1, 2, 3]), ('straightness', [3])):
+  assert min(map(len, rows)) > 2  # no line is without a figure
+  for name, steps in (('flow_loss', [2, 4, 6]), ('straightness', [3, 6])):
     assert [r['step'] for r in rows if f'student/{name}' in r] == steps
   results = json.loads((tmp_path / 'distil' / 'results.json').read_text())
   assert {'flow_loss', 'straightness'} <= {
@@ -267,6 +269,10 @@ def test_jobs_look_at_several_checkpoints(toy, tmp_path):
       there = run.at(step).sample(3, nfe=1)
       np.testing.assert_array_equal(saved['x0'], there)
   np.testing.assert_array_equal(last, run.sample(3, nfe=1))
+  with pytest.raises(ConfigError, match='--write=grid: examples .2. are no im'):
+    generate.run(stages, workdir, generate.Options(write='grid'))
+  with pytest.raises(ConfigError, match='--write=grid,pgn: did you mean .png'):
+    generate.Options(write='grid,pgn')
   with pytest.raises(ConfigError, match='no checkpoint of --steps=77'):
     evaluate.run(stages, workdir, evaluate.Options(steps='77'))
 
