@@ -4,12 +4,16 @@ import concurrent.futures
 import functools
 import os
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
 
 from flowdistill.datasets.images import MODES, RESIZES, decode, to_unit
+
+# One more than cores, as one waits for a file or for the interpreter.
+THREADS = (os.cpu_count() or 1) + 1
 
 
 class Encoded(Protocol):
@@ -77,19 +81,20 @@ class Pictures:
     """One example for an int, a batch of them for an array of ints [b]."""
     index = np.asarray(index)
     flat = index.reshape(-1).tolist()
-    x0 = np.empty((len(flat), *self.shape), np.float32)
+    pixels = np.empty((len(flat), *self.shape), np.uint8)
+    labels = np.empty(len(flat), np.int32)
+    rows = iter(range(len(flat)))
 
-    def fill(row: int) -> int:
-      pixels, label = self._at(flat[row])
-      x0[row] = to_unit(pixels)
-      return label
+    def fill() -> None:
+      for row in rows:  # of all threads: each takes the next when it is free
+        pixels[row], labels[row] = self._at(flat[row])
 
-    labels = list(workers().map(fill, range(len(flat))))
-    x0 = x0.reshape(*index.shape, *self.shape)
+    together(fill)
+    x0 = to_unit(pixels).reshape(*index.shape, *self.shape)
     if not self.num_classes:
       return {'x0': x0}
-    label = np.asarray(labels, np.int32).reshape(index.shape)
-    return {'x0': x0, 'label': label[()]}  # a number for one example
+    label = labels.reshape(index.shape)[()]  # a number for one example
+    return {'x0': x0, 'label': label}
 
   def _at(self, index: int) -> tuple[np.ndarray, int]:
     """The picture of an index, or the next that can be read, and its class."""
@@ -132,7 +137,13 @@ def check(size: int, channels: int, resize: str, max_broken: float) -> None:
     raise ValueError(f'max_broken = {max_broken} must lie in [0, 1]')
 
 
+def together(work: Callable[[], None]) -> None:
+  """Runs the same in every thread; raises what one of them raises."""
+  for running in [workers().submit(work) for _ in range(THREADS)]:
+    running.result()
+
+
 @functools.cache
 def workers() -> concurrent.futures.Executor:
-  """A thread per core."""
-  return concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+  """The threads that decode."""
+  return concurrent.futures.ThreadPoolExecutor(THREADS)
