@@ -21,9 +21,9 @@ from flowdistill.training import sharding
 from flowdistill.training.cost import flops
 from flowdistill.training.memory import step_peak
 from flowdistill.training.program import nbytes
-from flowdistill.training.sharding import Layout
+from flowdistill.training.sharding import TENSOR, Layout
 from flowdistill.training.state import TrainState, gradients
-from flowdistill.training.traffic import Transfer, traffic
+from flowdistill.training.traffic import Transfer, put_together, traffic
 
 LARGEST = 5
 
@@ -48,6 +48,12 @@ class Draft:
   frozen: Mapping[str, Any]
   step: Callable[..., Any]
   gradients: Callable[..., Any]
+
+  def loss_of(self, params: Any, state: TrainState, *rest: Any) -> Any:
+    """Loss and gradient with parameters of their own."""
+    student = dataclasses.replace(state.roles['student'], params=params)
+    roles = {**state.roles, 'student': student}
+    return self.gradients(dataclasses.replace(state, roles=roles), *rest)
 
   def inputs(self, rows: int | None = None) -> tuple[Any, Any]:
     """A batch, of so many rows or whole, and a key."""
@@ -145,17 +151,19 @@ def bytes_per_device(made: Draft, layout: Layout) -> dict[str, int]:
   """Name -> bytes, and `peak`, those of the moment that needs most.
 
   The peak is less than the sum, for gradients come when activations go. Along
-  `fsdp`, a parameter is put together where a layer reads it, and is kept for
-  the gradient. Along `tensor` activations are counted whole, which is too much.
+  `fsdp`, a parameter is put together where a layer reads it.
   """
   held = layout.held(made.state)
   student = held.roles['student']
   frozen = {role: layout.held(w) for role, w in made.frozen.items()}
   rows = sharding.rows_per_device(layout.mesh, made.stage.train.batch_size)
   inputs = made.inputs(rows)
-  peak = step_peak(made.step, made.state, made.frozen, *inputs, held=held)
-  whole = layout.held(made.state, gathered=True).roles['student'].params
-  gathered = _total(whole) - _total(student.params)
+  args = made.state, made.frozen, *inputs
+  cuts = layout.axes(args[:2], TENSOR) + [None] * len(jax.tree.leaves(inputs))
+  parts = layout.mesh.shape[TENSOR]
+  peak = step_peak(made.step, *args, held=held, cuts=cuts, parts=parts)
+  params = made.state.roles['student'].params
+  gathered = put_together(made.loss_of, params, *args, layout=layout)
   return {
     'parameters': _total(student.params),
     'ema': _total(student.emas),

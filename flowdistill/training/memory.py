@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 
+from flowdistill.training.partition import Cut, pieces
 from flowdistill.training.program import (
   ELEMENTWISE,
   Operation,
@@ -58,7 +59,12 @@ class Peak:
 
 
 def step_peak(
-  step: Callable[..., Any], state: Any, *rest: Any, held: Any = None
+  step: Callable[..., Any],
+  state: Any,
+  *rest: Any,
+  held: Any = None,
+  cuts: Sequence[Cut] = (),
+  parts: int = 1,
 ) -> Peak:
   """The peak of `step(state, *rest) -> (state, ...)`, its state donated.
 
@@ -67,17 +73,20 @@ def step_peak(
     state: by shapes.
     *rest: by shapes.
     held: what a device holds of the state, by shapes; by default all of it.
+    cuts: the axis along which each array of (state, *rest) is cut into parts,
+      None for a whole one; what follows from them is `pieces`.
+    parts: how many; by default nothing is cut.
   """
-  whole = [nbytes(x) for x in jax.tree.leaves(state)]
   kept = [nbytes(x) for x in jax.tree.leaves(state if held is None else held)]
-  jaxpr = jax.make_jaxpr(step)(state, *rest)
-  return _peak(Program(alive(jaxpr)), kept, sum(kept) / sum(whole))
+  jaxpr = alive(jax.make_jaxpr(step)(state, *rest))
+  size = pieces(jaxpr, cuts, parts) if parts > 1 else None
+  return _peak(Program(jaxpr, size), kept)
 
 
-def _peak(
-  program: Program, donated: Sequence[int] = (), share: float = 1.0
-) -> Peak:
+def _peak(program: Program, donated: Sequence[int] = ()) -> Peak:
   """Of a program whose first inputs and results are donated, of these bytes."""
+  whole = sum(program.sizes[v] for v in program.inputs[: len(donated)])
+  share = sum(donated) / whole if donated else 1.0
   fresh = -1 << len(donated)
   first = [o for o in program.operations if o.leads & fresh]
   update = [o for o in program.operations if not o.leads & fresh]
@@ -157,7 +166,9 @@ def _passing(
   over: Sequence[int],
 ) -> int:
   """The bytes of what ends with an operation, and of what it needs inside."""
-  inside = [_peak(Program(body)).total for body in operation.inner]
+  inside = [
+    _peak(Program(body, program.size)).total for body in operation.inner
+  ]
   sizes = {b: program.sizes[b] for b in over}
   new = sum(program.sizes[v] for v in made)
   passing = sum(sizes.values()) + max(inside, default=0)

@@ -1,4 +1,4 @@
-"""What must be sent where arrays are cut along one mesh axis: `tensor`.
+"""What is sent, and held, where arrays are cut along one axis: `tensor`.
 
 A jaxpr is walked as the compiler's partitioner walks a program. A value is
 whole on every device, or cut along one of its axes, and:
@@ -16,7 +16,7 @@ The partitioner may find a cheaper way; where it does, this is too much.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.extend.core import Literal
@@ -51,15 +51,35 @@ def sent(jaxpr: Any, cuts: Sequence[Cut], parts: int) -> Counter[str]:
   return _Walk(opened(jaxpr), cuts, parts).sent
 
 
+def pieces(jaxpr: Any, cuts: Sequence[Cut], parts: int) -> Callable[[Any], int]:
+  """Variable -> its bytes on a device, also of those of calls and loops.
+
+  One that several calls share is whole if it is so in one of them.
+  """
+  walk = _Walk(opened(jaxpr), cuts, parts)
+  cut = walk.pieces - walk.whole
+  return lambda v: nbytes(v.aval) // (parts if v in cut else 1)
+
+
 class _Walk:
-  """Goes through one jaxpr; `outs` are the cuts of its results."""
+  """Goes through one jaxpr; `outs` are the cuts of its results.
+
+  Of its variables, and of those within, `pieces` were cut and `whole` not.
+  """
 
   def __init__(self, jaxpr: Any, cuts: Sequence[Cut], parts: int):
     self.parts, self.sent = parts, Counter()
+    self.pieces, self.whole = set[Any](), set[Any]()
     self.cuts: dict[Any, Cut] = dict(zip(jaxpr.invars, cuts, strict=True))
     for eqn in jaxpr.eqns:
       self.cuts |= dict(zip(eqn.outvars, self._equation(eqn), strict=True))
     self.outs = [self._of(v) for v in jaxpr.outvars]
+    for variable, cut in self.cuts.items():
+      (self.whole if cut is None else self.pieces).add(variable)
+
+  def _saw(self, walk: '_Walk') -> None:
+    self.pieces |= walk.pieces
+    self.whole |= walk.whole
 
   def _of(self, atom: Any) -> Cut:
     return None if isinstance(atom, Literal) else self.cuts.get(atom)
@@ -98,6 +118,7 @@ class _Walk:
   def _call(self, jaxpr: Any, atoms: Sequence[Any]) -> list[Cut]:
     walk = _Walk(opened(jaxpr), [self._of(v) for v in atoms], self.parts)
     self.sent += walk.sent
+    self._saw(walk)
     for atom, inside in zip(atoms, opened(jaxpr).invars, strict=True):
       if self._of(atom) is not None:
         self.cuts[atom] = walk.cuts[inside]
@@ -148,6 +169,7 @@ class _Walk:
         self._gather(eqn.invars[consts + i])
         cuts[consts + i] = None
     walk = _Walk(opened(body), cuts, self.parts)
+    self._saw(walk)
     for name, size in walk.sent.items():
       self.sent[name] += eqn.params['length'] * size
     ys = [None if c is None else c + 1 for c in walk.outs[carried:]]

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from jax.extend.core import Literal
@@ -12,6 +12,7 @@ from jax.interpreters import partial_eval
 from flowdistill.training.cost import bodies
 
 Values = tuple[int | None, ...]
+Size = Callable[[Any], int]
 VIEWS = {'copy', 'expand_dims', 'reshape', 'squeeze', 'stop_gradient'}
 BROADCASTS = {'broadcast_in_dim', 'iota'}
 ELEMENTWISE = BROADCASTS | {
@@ -57,12 +58,14 @@ class Program:
   """All operations of a jaxpr that lead to a result; calls are opened.
 
   Attributes:
+    size: variable -> its bytes, of those within loops too.
     sizes: bytes of every value. A view of a value is that value.
     inputs, outputs: values.
     operations: in order.
   """
 
-  def __init__(self, jaxpr: Any):
+  def __init__(self, jaxpr: Any, size: Size | None = None):
+    self.size: Size = size or (lambda v: nbytes(v.aval))
     self.sizes: list[int] = []
     self.operations: list[Operation] = []
     self.inputs = [self._new(v) for v in jaxpr.invars]
@@ -100,7 +103,7 @@ class Program:
     )
 
   def _new(self, variable: Any) -> int:
-    self.sizes.append(nbytes(variable.aval))
+    self.sizes.append(self.size(variable))
     return len(self.sizes) - 1
 
   def _run(self, jaxpr: Any, inputs: Sequence[int | None]) -> Values:

@@ -151,6 +151,11 @@ class Layout:
 
     return jax.tree.map(cut, tree, self.shardings(tree))
 
+  def axes(self, tree: Any, name: str) -> list[int | None]:
+    """The axis of every array that is cut along a mesh axis, None for none."""
+    specs = [place.spec for place in jax.tree.leaves(self.shardings(tree))]
+    return [spec.index(name) if name in spec else None for spec in specs]
+
   def cuts(self, tree: Any) -> list[tuple[str, Any, str]]:
     """(path, array, 'fsdp, tensor') for every array of a tree."""
     arrays = jax.tree.leaves_with_path(tree)

@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from flowdistill.training.partition import ALL_GATHER, ALL_REDUCE, Cut, sent
+from flowdistill.training.partition import ALL_GATHER, ALL_REDUCE, sent
 from flowdistill.training.program import LOOPS, Program, nbytes
 from flowdistill.training.sharding import DATA, FSDP, TENSOR, Layout
 
@@ -81,7 +81,8 @@ def traffic(
       bytes_of[collective, 'gradients', axis] += size
   read = [a for tree in (state, frozen) for a in _arrays(tree, layout)]
   bytes_of[ALL_GATHER, 'parameters', FSDP] = _gathered(Program(jaxpr), read)
-  cuts = [a.cut for a in read] + [None] * len(jax.tree.leaves(rest))
+  cuts = layout.axes((state, frozen), TENSOR)
+  cuts += [None] * len(jax.tree.leaves(rest))
   parts = layout.mesh.shape[TENSOR]
   for collective, size in sent(jaxpr, cuts, parts).items():
     bytes_of[collective, 'activations', TENSOR] += size
@@ -93,23 +94,55 @@ def traffic(
   ]
 
 
+def put_together(
+  f: Callable[..., Any], params: Any, *rest: Any, layout: Layout
+) -> int:
+  """Bytes that a device has for a while of what `fsdp` cuts.
+
+  All that is read, for gradients read it again; but of an array that a loop
+  reads slice by slice only a slice, and of one that is cast first that.
+
+  Args:
+    f: f(params, *rest), not jitted.
+    params: by shapes.
+    *rest: by shapes.
+    layout: of the parameters.
+  """
+  program = Program(jax.make_jaxpr(f)(params, *rest))
+  pairs = zip(program.inputs, _arrays(params, layout), strict=False)
+  found = (
+    _at_once(program, v) * nbytes(a.gathered) for v, a in pairs if a.scattered
+  )
+  return int(sum(found))
+
+
+def _at_once(program: Program, value: int) -> float:
+  """The share of a value that is read at a moment."""
+  shares = [0.0]
+  for reader in program.readers.get(value, []):
+    if reader.name == 'scan':
+      body = Program(reader.inner[0])
+      places = [i for i, v in enumerate(reader.reads) if v == value]
+      shares += [
+        body.sizes[body.inputs[i]] / program.sizes[value] for i in places
+      ]
+    elif reader.name == 'convert_element_type':
+      shares.append(program.sizes[reader.writes[0]] / program.sizes[value])
+    else:
+      shares.append(1.0)
+  return max(shares)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Array:
-  """By shapes: whole, without its pieces along `fsdp`, and on a device."""
+  """By shapes: put together along `fsdp`, and on a device."""
 
-  whole: Any
   gathered: Any
   held: Any
 
   @property
   def scattered(self) -> bool:
     return self.held.shape != self.gathered.shape
-
-  @property
-  def cut(self) -> Cut:
-    """The axis that is cut along `tensor`."""
-    pairs = enumerate(zip(self.whole.shape, self.gathered.shape, strict=True))
-    return next((axis for axis, (a, b) in pairs if a != b), None)
 
   def summed(self) -> Iterator[tuple[str, str, int]]:
     """How its gradient is."""
@@ -119,7 +152,7 @@ class _Array:
 
 
 def _arrays(tree: Any, layout: Layout) -> list[_Array]:
-  trees = tree, layout.held(tree, gathered=True), layout.held(tree)
+  trees = layout.held(tree, gathered=True), layout.held(tree)
   return [
     _Array(*found) for found in zip(*map(jax.tree.leaves, trees), strict=True)
   ]

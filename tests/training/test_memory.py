@@ -1,5 +1,6 @@
 """The predicted peak: its rules one by one, and against the compiler."""
 
+import json
 import math
 import pathlib
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jobs import tiny
+from jobs import hosts, tiny
 
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.source import Source
@@ -15,6 +16,7 @@ from flowdistill.jobs.forecast import bytes_per_device, draft, lay_out
 from flowdistill.training.memory import step_peak
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
+COMPILED = pathlib.Path(__file__).with_name('compiled.py')
 TOYS = tiny.CONFIGS / 'toys.py'
 N = 64
 BYTES = 4 * N * N
@@ -104,6 +106,28 @@ def test_the_update_lies_in_the_old_state():
   assert step_peak(with_moment, (A, A, A), A).total == plain + BYTES
 
 
+def test_of_what_is_cut_a_piece_is_held():
+  """A column and a row: only what lies between them, and its gradient, is."""
+  parts = 4
+  w = {'down': jax.ShapeDtypeStruct((4 * N, N), jnp.float32)}
+  w['up'] = jax.ShapeDtypeStruct((N, 4 * N), jnp.float32)
+
+  def descend(w, a):
+    def loss(w):
+      return jnp.sum(jnp.tanh(a @ w['up']) @ w['down'])
+
+    return jax.tree.map(jnp.subtract, w, jax.grad(loss)(w)), 0.0
+
+  whole = step_peak(descend, w, A)
+  held = {
+    'down': jax.ShapeDtypeStruct((N, N), jnp.float32),
+    'up': jax.ShapeDtypeStruct((N, N), jnp.float32),
+  }
+  cut = step_peak(descend, w, A, held=held, cuts=[0, 1, None], parts=parts)
+  assert cut.gradients * parts == whole.gradients
+  assert cut.total < whole.total / 2
+
+
 def error(stage, *overrides, source=QUICKSTART):
   """Of the predicted peak, relative to the compiler's own figure."""
   stages = tiny.stages(source, *overrides)
@@ -128,6 +152,17 @@ def test_points_are_within_15_percent(stage):
 
 def test_images_are_within_15_percent():
   assert abs(error('flow')) < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mesh', ['1x8x1', '2x2x2', '4x1x2', '1x2x1'])
+def test_meshes_are_within_15_percent(mesh):
+  count = math.prod(map(int, mesh.split('x')))
+  larger = ('network.width=256', 'network.depth=8', 'train.batch_size=1024')
+  out = hosts.printed(count, COMPILED, 'flow', QUICKSTART, mesh, *larger)
+  row = json.loads(out)
+  predicted, measured = row['plan']['peak'], row['compiler']['peak']
+  assert abs(predicted / measured - 1) < 0.15
 
 
 MEAN_FLOW = 'stages.flow.objective=mean_flow'

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from flowdistill.training.partition import sent
+from flowdistill.training.partition import pieces, sent
 
 B, N, M, PARTS = 8, 16, 64, 4
 X = jax.ShapeDtypeStruct((B, N), jnp.float32)
@@ -136,3 +136,47 @@ def test_a_scan_costs_as_often_as_it_runs():
   assert found == {REDUCED: 6 * 4 * B * N}
   found = cost(deep, X, *stacked, cuts=[1, 2, 1])  # a carry that is cut
   assert found == {GATHERED: 4 * B * N, REDUCED: 6 * 4 * B * N}
+
+
+def held(f, *args, cuts):
+  """Bytes on a device of every value of a program, in its order."""
+  jaxpr = jax.make_jaxpr(f)(*args).jaxpr
+  size = pieces(jaxpr, cuts, PARTS)
+  return [size(v) for eqn in jaxpr.eqns for v in eqn.outvars]
+
+
+def test_of_a_cut_value_a_device_holds_a_piece():
+  """Of what the column makes; what the row makes is whole again."""
+
+  def mlp(x, up, down):
+    return jnp.tanh(x @ up) @ down
+
+  whole = [4 * B * M, 4 * B * M, 4 * B * N]
+  assert held(mlp, X, UP, DOWN, cuts=[None] * 3) == whole
+  cut = [4 * B * M // PARTS, 4 * B * M // PARTS, 4 * B * N]
+  assert held(mlp, X, UP, DOWN, cuts=[None, 1, 0]) == cut
+
+
+def test_a_call_that_is_whole_once_is_whole():
+  """Its variables are the same for both."""
+  inner = jax.jit(jnp.tanh)
+
+  def twice(a, b):
+    return inner(a), inner(b)
+
+  jaxpr = jax.make_jaxpr(twice)(X, X).jaxpr
+  inside = jaxpr.eqns[0].params['jaxpr'].jaxpr.eqns[0].outvars[0]
+  for cuts, part in (([1, 1], PARTS), ([1, None], 1), ([None, None], 1)):
+    assert pieces(jaxpr, cuts, PARTS)(inside) == 4 * B * N // part
+
+
+def test_within_a_loop_too():
+  def run(x, w):
+    return jax.lax.scan(lambda x, w: (jnp.tanh(x) * w, None), x, w)[0]
+
+  stacked = jax.ShapeDtypeStruct((3, B, N), jnp.float32)
+  jaxpr = jax.make_jaxpr(run)(X, stacked).jaxpr
+  body = jaxpr.eqns[0].params['jaxpr'].jaxpr
+  inside = body.eqns[0].outvars[0]
+  assert pieces(jaxpr, [1, 2], PARTS)(inside) == 4 * B * N // PARTS
+  assert pieces(jaxpr, [None, None], PARTS)(inside) == 4 * B * N

@@ -10,12 +10,12 @@ import pytest
 from jobs import hosts
 
 from flowdistill.training.sharding import Layout, abstract_mesh
-from flowdistill.training.traffic import Transfer, traffic
+from flowdistill.training.traffic import Transfer, put_together, traffic
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = ROOT / 'configs' / 'quickstart.py'
-COMPARED = ROOT / 'tests' / 'training' / 'collectives.py'
-ROWS, WIDTH, HIDDEN = 8, 64, 256
+COMPARED = ROOT / 'tests' / 'training' / 'compiled.py'
+ROWS, WIDTH, HIDDEN, LENGTH = 8, 64, 256, 5
 SMALL = 100  # too small to be cut
 
 
@@ -134,6 +134,34 @@ def test_what_a_loop_casts_is_gathered_in_its_new_dtype():
   assert gathered == PAIR // 2
 
 
+def together(f, params, *rest):
+  layout = Layout(abstract_mesh({'data': 1, 'fsdp': 4, 'tensor': 1}, 4))
+  return put_together(f, params, *rest, layout=layout)
+
+
+def test_what_fsdp_cuts_is_whole_for_a_while():
+  """The bias is too small to be cut."""
+  assert together(call, PARAMS, X) == PAIR
+
+
+def test_a_loop_puts_a_slice_together():
+  stacked = shaped(LENGTH, WIDTH, WIDTH)
+
+  def run(w, x):
+    return jax.lax.scan(lambda x, w: (x @ w, None), x, w)[0]
+
+  assert together(run, stacked, X) == 4 * WIDTH * WIDTH
+  loss = jax.grad(lambda w, x: jnp.sum(run(w, x)))
+  assert together(loss, stacked, X) == 4 * WIDTH * WIDTH
+
+
+def test_what_is_cast_is_put_together_in_its_new_dtype():
+  def half(w, x):
+    return x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)
+
+  assert together(half, shaped(WIDTH, WIDTH), X) == 2 * WIDTH * WIDTH
+
+
 @pytest.mark.parametrize(
   ('collective', 'size', 'expected'),
   [
@@ -160,7 +188,7 @@ def compared(mesh, *overrides):
   count = math.prod(map(int, mesh.split('x')))
   out = hosts.printed(count, COMPARED, 'flow', QUICKSTART, mesh, *overrides)
   row = json.loads(out)
-  return row['compiler'], row['ours']
+  return row['compiler']['sent'], row['plan']['sent']
 
 
 TINY = ('network.width=64', 'network.depth=1', 'train.batch_size=64')

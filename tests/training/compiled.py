@@ -1,26 +1,32 @@
-"""What the compiler makes a step send, on simulated devices.
+"""What a compiler makes of a step, and what the plan says of it.
 
   XLA_FLAGS=--xla_force_host_platform_device_count=8 PYTHONPATH=.:tests \
-    python tests/training/collectives.py STAGE CONFIG MESH [KEY=VALUE ...]
+    python tests/training/compiled.py STAGE CONFIG MESH [KEY=VALUE ...]
 
-Prints, for a mesh such as 2x2x2, the bytes of the arrays on a device that each
-collective is about: as the compiler has placed them, and as `traffic` says. The
-CPU's compiler knows no reduce-scatter: it is an all-reduce there.
+compiles for a mesh such as 2x2x2 of simulated devices, and prints the bytes of
+the peak on a device, and those of the arrays there that each collective is
+about. The CPU's compiler knows no reduce-scatter: it is an all-reduce there.
+
+With TOPOLOGY=v5e:2x4 in the environment it compiles for those TPUs, which need
+not be there (but `pip install -e '.[tpu]'`). What loops send is then counted
+once, for a TPU's program does not say how often they run.
 """
 
 import json
 import math
+import os
 import pathlib
 import re
 import sys
 from collections import Counter
 
 import jax
+from jax.experimental import topologies
 from jobs import tiny
 
 from flowdistill import build
-from flowdistill.jobs.assemble import lay_out
-from flowdistill.jobs.forecast import draft, transfers
+from flowdistill.jobs.forecast import bytes_per_device, draft, transfers
+from flowdistill.training.sharding import Layout, make_mesh
 
 BYTES = {'pred': 1, 'bf16': 2, 'f32': 4, 's32': 4, 'u32': 4}
 NAMES = 'all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute'
@@ -59,11 +65,17 @@ def nbytes(array):
   return BYTES[dtype] * math.prod(map(int, filter(None, shape.split(','))))
 
 
-def main(stage, config, mesh, *overrides):
-  sizes = zip(('data', 'fsdp', 'tensor'), mesh.split('x'), strict=True)
-  cut = [f'mesh.{axis}={size}' for axis, size in sizes]
-  made = draft(stage, tiny.stages(config, *overrides, *cut), pathlib.Path())
-  layout = lay_out(made.stage)
+def devices():
+  """Those of a topology that is named, or those that are here."""
+  topology = os.environ.get('TOPOLOGY')
+  if topology is None:
+    return jax.devices()
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+  return topologies.get_topology_desc(topology, 'tpu').devices
+
+
+def compiled(made, layout):
+  """The step, on its mesh."""
   batch, key = made.inputs()
   batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),
@@ -74,11 +86,40 @@ def main(stage, config, mesh, *overrides):
   step = jax.jit(held, donate_argnums=0, out_shardings=out)
   frozen = {role: layout.placed(w) for role, w in made.frozen.items()}
   lowered = step.lower(layout.placed(made.state), frozen, batch, key)
+  return lowered.compile()
+
+
+def peak(program):
+  """Bytes on a device."""
+  found = program.memory_analysis()
+  return (
+    found.argument_size_in_bytes
+    + found.output_size_in_bytes
+    - found.alias_size_in_bytes
+    + found.temp_size_in_bytes
+  )
+
+
+def main(stage, config, mesh, *overrides):
+  sizes = zip(('data', 'fsdp', 'tensor'), mesh.split('x'), strict=True)
+  cut = [f'mesh.{axis}={size}' for axis, size in sizes]
+  made = draft(stage, tiny.stages(config, *overrides, *cut), pathlib.Path())
+  parts = math.prod(map(int, mesh.split('x')))
+  axes, rules = made.stage.mesh.sizes, made.stage.mesh.rules
+  layout = Layout(make_mesh(axes, devices()[:parts]), rules)
+  program = compiled(made, layout)
   ours = Counter()
   for t in transfers(made, layout):
     ours[t.collective] += t.nbytes
-  compiled = placed(lowered.compile().as_text())
-  print(json.dumps({'mesh': mesh, 'compiler': compiled, 'ours': ours}))
+  found = {
+    'compiler': (peak(program), placed(program.as_text())),
+    'plan': (bytes_per_device(made, layout)['peak'], ours),
+  }
+  print(
+    json.dumps(
+      {name: {'peak': p, 'sent': sent} for name, (p, sent) in found.items()}
+    )
+  )
 
 
 if __name__ == '__main__':
