@@ -210,7 +210,7 @@ def run_tests(
     sys.meta_path.insert(0, Swapped(mutant))
   resource.setrlimit(resource.RLIMIT_CPU, (round(limit), round(limit) + 5))
   signal.alarm(round(10 * limit))  # seconds by the clock, if it only waits
-  options = ['-x', '-p', 'no:cacheprovider', '-p', 'no:randomly']
+  options = ['-x', '-n0', '-p', 'no:cacheprovider', '-p', 'no:randomly']
   return pytest.main([*options, *files], plugins=[NoShrinking()])
 
 
