@@ -10,13 +10,18 @@ wait         those, and new ones as they appear, until the stage has ended
 import pathlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from absl import logging
 
 from flowdistill.bind import ConfigError
-from flowdistill.training.checkpoint import completed_steps
+from flowdistill.training.checkpoint import CheckpointError, completed_steps
 
 LAST, ALL, WAIT = 'last', 'all', 'wait'
 POLL, PATIENCE = 5.0, 3600.0  # seconds between two looks, and in all
+REMOVAL = 10.0  # seconds within which a checkpoint that is half gone is gone
+T = TypeVar('T')
 
 
 def check_steps(text: str) -> None:
@@ -91,3 +96,48 @@ def waited(folder: pathlib.Path, end: int, patience: float) -> Iterator[int]:
     seen, since = new[0], time.monotonic()
     yield seen
     since = time.monotonic()
+
+
+def read_each(
+  folder: pathlib.Path, steps: Iterable[int], read: Callable[[int], T]
+) -> Iterator[tuple[int, T]]:
+  """Each step, and what is read of its checkpoint.
+
+  One that a run removes meanwhile is left out, with a line in the log.
+
+  Args:
+    folder: of the checkpoints.
+    steps: those that are there, or appear.
+    read: of a step.
+
+  Raises:
+    FileNotFoundError: if in the end there was none.
+    Exception: what `read` raises of one that stays.
+  """
+  last = None
+  for step in steps:
+    try:
+      found = read(step)
+    except (OSError, ValueError) as error:
+      if not is_removed(folder, step, error):
+        raise
+      logging.warning('step %d is left out: it was removed meanwhile', step)
+      continue
+    last = step
+    yield step, found
+  if last is None:
+    raise FileNotFoundError(f'no checkpoint in {folder} could be read')
+
+
+def is_removed(folder: pathlib.Path, step: int, error: Exception) -> bool:
+  """Whether a checkpoint that could not be read is gone, or soon is.
+
+  The newest is never removed. One that is half gone is read as damaged.
+  """
+  seconds = REMOVAL if isinstance(error, CheckpointError) else 0.0
+  end = time.monotonic() + seconds
+  while step in (there := completed_steps(folder)):
+    if step == there[-1] or time.monotonic() >= end:
+      return False
+    time.sleep(REMOVAL / 100)
+  return True

@@ -1,11 +1,11 @@
 """`--job=evaluate`: measures a trained stage again, or other samplers on it."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
-from flowdistill import origins
+from flowdistill import build, origins
 from flowdistill.bind import ConfigError, Spec
 from flowdistill.evaluators.signature import Row
 from flowdistill.jobs.assemble import (
@@ -20,6 +20,7 @@ from flowdistill.jobs.checkpoints import (
   check_steps,
   chosen,
   is_several,
+  read_each,
 )
 from flowdistill.jobs.record import RESULTS
 from flowdistill.jobs.results import describe, publish, say
@@ -27,6 +28,7 @@ from flowdistill.jobs.sampling import Sampling
 from flowdistill.origins import CHECKPOINTS
 from flowdistill.training import checkpoint
 from flowdistill.training.record import write_json
+from flowdistill.training.state import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,31 +60,44 @@ def run(
 
   Raises:
     ConfigError: if the stage is not trained, or has nothing to measure with.
+    FileNotFoundError: if it waited, and there was no checkpoint.
   """
   name = options.stage or list(stages)[-1]
   folder = origins.stage_folder(workdir, name)
-  assembly = assemble(_swept(stages[name], options), folder, workdir)
-  if not assembly.stage.evaluators:
+  spec = _swept(stages[name], options)
+  if not spec['evaluators']:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
-  rows: list[Row] = []
-  for step in chosen(
+  # Not before there is a checkpoint: earlier stages may not be finished.
+  made = functools.cache(lambda: assemble(spec, folder, workdir))
+  steps = chosen(
     folder / CHECKPOINTS,
     options.steps,
-    assembly.total,
+    length(spec),
     patience=options.patience,
+  )
+  rows: list[Row] = []
+  for step, weights in read_each(
+    folder / CHECKPOINTS, steps, lambda step: read(made(), step)
   ):
-    rows += measure(assembly, step)
+    rows += measure(made(), weights, step)
   if is_several(options.steps):
     write_json(folder / 'evaluations' / RESULTS, rows)
   return rows
 
 
-def measure(assembly: Assembly, step: int) -> list[Row]:
+def length(spec: Spec) -> int:
+  """Of a stage, in steps."""
+  stage = build.bind_stage(spec)
+  return build.total_steps(stage, stage.dataset())
+
+
+def measure(
+  assembly: Assembly, weights: Mapping[str, Params], step: int
+) -> list[Row]:
   """The rows of one checkpoint."""
   target = assembly.folder / 'evaluations' / f'{step:08d}'
-  whole = sampled(assembly, restore(assembly, step))
   rows = []
-  for row in evaluate_stage(assembly, whole, step, target):
+  for row in evaluate_stage(assembly, weights, step, target):
     rows.append(row)
     say(describe(row))
   target.mkdir(parents=True, exist_ok=True)
@@ -91,10 +106,10 @@ def measure(assembly: Assembly, step: int) -> list[Row]:
   return rows
 
 
-def restore(assembly: Assembly, step: int) -> Any:
-  """The state of a checkpoint."""
+def read(assembly: Assembly, step: int) -> dict[str, Params]:
+  """Role -> weights of a checkpoint to draw with."""
   path, abstract = assembly.folder / CHECKPOINTS, abstract_state(assembly)
-  return checkpoint.restore(path, abstract, step)
+  return sampled(assembly, checkpoint.restore(path, abstract, step))
 
 
 def _swept(spec: Spec, options: Options) -> Spec:

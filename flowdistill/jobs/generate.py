@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from flowdistill.jobs.checkpoints import (
   check_steps,
   chosen,
   is_several,
+  read_each,
 )
 from flowdistill.jobs.images import is_images, write_grid, write_images
 from flowdistill.jobs.results import say
@@ -73,6 +74,7 @@ def run(
   Raises:
     ConfigError: if the stage is not trained, or not at that step, or there is
       nothing to write.
+    FileNotFoundError: if it waited, and there was no checkpoint.
   """
   name = options.stage or list(stages)[-1]
   folder = origins.stage_folder(workdir, name)
@@ -90,18 +92,26 @@ def run(
     build.total_steps(stage, source),
     patience=options.patience,
   )
-  x, model = np.zeros(0), None
-  for step in steps:
-    model = (
-      model.at(step)
-      if model
-      else load(folder, weights=options.weights, step=step)
-    )
+  x, read = np.zeros(0), reader(folder, options.weights)
+  for step, model in read_each(folder / CHECKPOINTS, steps, read):
     x = draw(model, options)
     place = out / f'{step:08d}' if is_several(options.steps) else out
     write(x, place, options.forms)
     say(f'{len(x)} samples of step {step} are in {place}')
   return x
+
+
+def reader(folder: pathlib.Path, weights: str) -> Callable[[int], Run]:
+  """Reads the student of a step; all else is read once, and kept."""
+  kept: list[Run] = []
+
+  def read(step: int) -> Run:
+    kept[:] = [
+      kept[0].at(step) if kept else load(folder, weights=weights, step=step)
+    ]
+    return kept[0]
+
+  return read
 
 
 def draw(model: Run, options: Options) -> np.ndarray:

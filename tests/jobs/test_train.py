@@ -277,6 +277,22 @@ def test_jobs_look_at_several_checkpoints(toy, tmp_path):
     evaluate.run(stages, workdir, evaluate.Options(steps='77'))
 
 
+def test_jobs_leave_out_a_checkpoint_that_is_removed(
+  toy, tmp_path, monkeypatch, caplog
+):
+  """Between the moment that it is listed and the moment that it is read."""
+  workdir, _ = toy
+  stages = tiny.stages(tiny.TOY)
+  for job in (evaluate, generate):
+    monkeypatch.setattr(job, 'chosen', lambda *_, **__: iter([1, 2]))
+  rows = evaluate.run(stages, workdir, evaluate.Options(steps='all'))
+  assert {row['step'] for row in rows} == {2}
+  options = generate.Options(steps='all', write='npz', out=str(tmp_path))
+  generate.run(stages, workdir, options)
+  assert [path.name for path in tmp_path.iterdir()] == ['00000002']
+  assert caplog.text.count('step 1 is left out') == 2
+
+
 def test_evaluate_takes_another_sampler(toy):
   workdir, _ = toy
   options = evaluate.Options(model='teacher', sampler='heun', nfe=5)

@@ -36,11 +36,12 @@ def train_here(workdir, source, *overrides):
   return train.run(resolved, workdir, train.Options())
 
 
-def start(workdir, source, *overrides, job='train'):
+def start(workdir, source, *overrides, job='train', options=()):
   """Starts the command in a process of its own."""
   command = [sys.executable, '-m', 'flowdistill.main', '--config', str(source)]
   command += ['--workdir', str(workdir), '--job', job]
   command += [f'--config.{text}' for text in overrides]
+  command += [f'--{text}' for text in options]
   return subprocess.Popen(
     command,
     stdout=subprocess.PIPE,
