@@ -151,7 +151,8 @@ def bytes_per_device(made: Draft, layout: Layout) -> dict[str, int]:
   """Name -> bytes, and `peak`, those of the moment that needs most.
 
   The peak is less than the sum, for gradients come when activations go. Along
-  `fsdp`, a parameter is put together where a layer reads it.
+  `fsdp`, a parameter is put together where a layer reads it; those of frozen
+  networks, which no gradient reads again, are not counted.
   """
   held = layout.held(made.state)
   student = held.roles['student']
