@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from flowdistill.evaluators.canvas import (
@@ -20,6 +21,7 @@ from flowdistill.evaluators.canvas import (
 Rows = Sequence[Mapping[str, Any]]
 MARKERS = ('o', 'D', 's', '^', 'v', 'P')
 FRECHET = 'frechet_'
+HALO = withStroke(linewidth=3, foreground='white')  # no line strikes a number
 APART = 1.15  # ratio of two NFEs whose numbers do not touch
 
 
@@ -90,6 +92,7 @@ def _value(ax: Axes, row: Mapping[str, Any], metric: str, colour: str) -> None:
     fontsize=9,
     color=colour,
     zorder=4,
+    path_effects=[HALO],
   )
 
 
