@@ -1,4 +1,4 @@
-"""The arguments of the configs of SlimFlow."""
+"""The arguments of the configs of SlimFlow, and of those of images."""
 
 import pathlib
 
@@ -67,3 +67,26 @@ def test_sizes_are_those_of_the_slim_network(arg, name, nf, ch_mult):
 def test_arguments_that_mean_nothing_raise(arg, message):
   with pytest.raises(ConfigError, match=message):
     stages('flow', arg)
+
+
+def images(arg):
+  return build.load_stages(f'{FOLDER.parent}/images/folder.py:{arg}')
+
+
+def test_of_pictures_of_your_own():
+  (spec,) = images('folder=F,size=32,channels=1,by_class').values()
+  wanted = {'path': 'F', 'size': 32, 'channels': 1, 'by_class': True}
+  assert {key: spec['dataset'][key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+  ('arg', 'message'),
+  [
+    ('folder=F,size=abc', 'size=abc: it must be a whole number'),
+    ('folder=F,channels', 'channels=: it must be a whole number'),
+    ('foldr=F', "'foldr': did you mean 'folder'"),
+  ],
+)
+def test_arguments_of_pictures_that_mean_nothing_are_refused(arg, message):
+  with pytest.raises(ConfigError, match=message):
+    images(arg)

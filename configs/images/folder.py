@@ -25,8 +25,8 @@ def get_config(arg: str = '') -> ConfigDict:
   dataset = {
     'name': 'folder',
     'path': given.get('folder', 'pictures'),
-    'size': int(given.get('size', 64)),
-    'channels': int(given.get('channels', 3)),
+    'size': whole('size', given.get('size', '64')),
+    'channels': whole('channels', given.get('channels', '3')),
     'by_class': 'by_class' in given,
   }
   network = {'width': 64, 'ch_mult': (1, 2, 2)}
@@ -34,3 +34,12 @@ def get_config(arg: str = '') -> ConfigDict:
     flow.config(dataset, epochs=200, rate=1e-4, decay=0.999, network=network),
     sort_keys=False,
   )
+
+
+def whole(key: str, value: str) -> int:
+  """The number that an argument says."""
+  if not value.isdecimal():
+    raise ConfigError(
+      f'config argument {key}={value}: it must be a whole number, such as 64'
+    )
+  return int(value)
