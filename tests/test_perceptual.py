@@ -86,6 +86,7 @@ def test_an_objective_gets_a_distance_of_its_frozen_weights():
   assert nets.perceptual(7.0, 5.0, 16) == 22.0
 
 
+@pytest.mark.slow
 def test_the_weights_are_an_argument_of_the_compiled_loss(files):
   """Where all are 0, all images are equal, and l1 alone is left."""
   options = ['solver_steps=0', 'resize=16']

@@ -33,6 +33,7 @@ def bench_here(workdir, *overrides, source=tiny.TOY, **options):
   )
 
 
+@pytest.mark.slow
 def test_a_network_without_a_checkpoint_is_audited_with_random_weights(
   tmp_path, capsys
 ):

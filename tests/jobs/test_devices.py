@@ -129,6 +129,7 @@ def test_a_run_goes_on_upon_another_mesh(one, tmp_path):
   assert_as_one(one, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path):
   shutil.copytree(one / 'flow', tmp_path / 'flow')
   options = [text.removeprefix('--config.') for text in COMMAND]

@@ -5,8 +5,8 @@ import pytest
 
 
 def test_a_disturbed_run_ends_the_same_to_the_byte(tmp_path):
-  """The short form: the first host dies, one freezes, one is told to stop."""
-  drill.drill(tmp_path, ['kill', 'freeze', 'terminate'], seed=1, limit=300)
+  """The short form: a host dies, and one freezes."""
+  drill.drill(tmp_path, ['kill', 'freeze'], seed=1, limit=300)
 
 
 @pytest.mark.slow

@@ -101,7 +101,10 @@ def test_bytes_are_those_of_real_arrays_on_eight_devices():
   assert found[2]['parameters'] < found[0]['parameters']
 
 
-@pytest.mark.parametrize('where', [(), ('--workdir=workdir',)])
+@pytest.mark.parametrize(
+  'where',
+  [(), pytest.param(('--workdir=workdir',), marks=pytest.mark.slow)],
+)
 def test_the_command_uses_no_device_and_writes_nothing(
   tmp_path, monkeypatch, where
 ):

@@ -58,8 +58,15 @@ def test_every_config_of_a_folder_builds_at_toy_size(source, tmp_path):
   check.check_stages(stages, tmp_path, named=ONE_STAGE not in stages)
 
 
-@pytest.mark.parametrize('source', [tiny.TOY, QUICKSTART])
-@pytest.mark.parametrize('objective', ['rectified_flow', 'ayf_emd', 'ayf_lmd'])
+@pytest.mark.parametrize(
+  ('objective', 'source'),
+  [
+    *((name, tiny.TOY) for name in ('rectified_flow', 'ayf_emd', 'ayf_lmd')),
+    ('ayf_emd', QUICKSTART),
+    pytest.param('rectified_flow', QUICKSTART, marks=pytest.mark.slow),
+    pytest.param('ayf_lmd', QUICKSTART, marks=pytest.mark.slow),
+  ],
+)
 def test_every_network_takes_two_steps_with_every_objective(
   source, objective, teachers, tmp_path
 ):

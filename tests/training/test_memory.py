@@ -150,6 +150,7 @@ def test_points_are_within_15_percent(stage):
   assert abs(error(stage, source=TOYS)) < 0.15
 
 
+@pytest.mark.slow
 def test_images_are_within_15_percent():
   assert abs(error('flow')) < 0.15
 
