@@ -40,6 +40,6 @@ def whole(key: str, value: str) -> int:
   """The number that an argument says."""
   if not value.isdecimal():
     raise ConfigError(
-      f'config argument {key}={value}: it must be a whole number, such as 64'
+      f'config argument {key}={value}: it must be a whole number'
     )
   return int(value)

@@ -1,4 +1,4 @@
-"""Predicts what a train step sends between devices, from shapes alone.
+"""Predicts what a train step sends, and puts together, from shapes alone.
 
 Counted in bytes of the arrays that a collective is about, along each mesh axis:
 
