@@ -16,15 +16,17 @@ from typing import Any, NoReturn
 import jax
 from absl import app, flags, logging
 
-from flowdistill import build, check, origins
-from flowdistill.bind import ConfigError, suggest
-from flowdistill.config import ONE_STAGE, trained
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.files import ONE_STAGE, trained
+from flowdistill.config.overrides import Override, parse_override
 from flowdistill.jobs import JOBS
-from flowdistill.jobs.failure import Halted
-from flowdistill.jobs.options import check_options, parse_options
-from flowdistill.overrides import Override, parse_override
+from flowdistill.stages import check
+from flowdistill.stages.failure import Halted
+from flowdistill.stages.options import check_options, parse_options
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.watchdog import give_up, on_abort
+from flowdistill.workdir import origins
 
 # What ends in a line: what may go well another time, and what a user changes.
 FAILURES = (Halted, OSError)

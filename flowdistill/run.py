@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, suggest
-from flowdistill.build import Generator
+from flowdistill.build import objects as build
+from flowdistill.build.objects import Generator
+from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.sections import Origin
 from flowdistill.datasets.source import Source
-from flowdistill.origins import Trainee
-from flowdistill.stage import Origin
+from flowdistill.workdir import origins
+from flowdistill.workdir.origins import Trainee
 
 
 @dataclasses.dataclass(frozen=True)

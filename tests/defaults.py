@@ -7,7 +7,7 @@ or draw something else.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flowdistill.bind import options
+from flowdistill.config.bind import options
 
 
 def defaults(table: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:

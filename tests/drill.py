@@ -27,7 +27,7 @@ from collections import Counter
 from jobs import hosts, tiny
 
 from flowdistill.training.checkpoint import completed_steps
-from flowdistill.training.signs import read_sign
+from flowdistill.training.heartbeat import read_sign
 
 CONFIG = pathlib.Path(__file__).parent / 'jobs' / 'drilled.py'
 KEEP = 3  # as in that config

@@ -10,12 +10,14 @@ from flax import nnx
 from jobs import tiny
 
 import flowdistill
-from flowdistill import build, check, origins
-from flowdistill.bind import ConfigError
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
 from flowdistill.convert import lpips
 from flowdistill.networks.lpips import LPIPS
+from flowdistill.stages import check
 from flowdistill.training.checkpoint import by_name
 from flowdistill.training.state import Trained, init_state, make_roles
+from flowdistill.workdir import origins
 
 CONFIG = """
 from ml_collections import ConfigDict

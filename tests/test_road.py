@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
-from flowdistill import build
-from flowdistill.bind import ConfigError
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'slimflow'
 

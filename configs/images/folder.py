@@ -9,8 +9,7 @@ first folder in a name is its class.
 
 from ml_collections import ConfigDict
 
-from flowdistill.bind import ConfigError, suggest
-from flowdistill.config import beside
+from flowdistill.config import ConfigError, beside, suggest
 
 flow = beside(__file__, 'flow')
 KEYS = ('folder', 'size', 'channels', 'by_class')

@@ -10,7 +10,7 @@ https://arxiv.org/abs/2407.12718, and its code. Lengths of stages are ours.
 
 from typing import Any
 
-from flowdistill.bind import ConfigError, suggest
+from flowdistill.config import ConfigError, suggest
 
 Spec = dict[str, Any]
 

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from flowdistill.convert.pickles import read_pickled
-from flowdistill.npz import Choose, read_npz
+from flowdistill.datasets.npz import Choose, read_npz
 
 Arrays = dict[str, np.ndarray]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from flowdistill.datasets.images import to_unit
+from flowdistill.datasets.npz import map_npy, read_npz
 from flowdistill.datasets.split import indices
-from flowdistill.npz import map_npy, read_npz
 
 NAMES = ('x0', 'label')
 AT_ONCE = 2**24  # numbers that are checked at once

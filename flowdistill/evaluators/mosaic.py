@@ -8,13 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flowdistill.evaluators.canvas import (
-  DPI,
-  MUTED,
-  colours,
-  new_figure,
-  save,
-)
+from flowdistill.evaluators.canvas import DPI, MUTED, colours, new_figure, save
 from flowdistill.evaluators.sweep import Cell, places
 
 SMALLEST, LARGEST = 64, 128  # height of an image in the picture, in pixels

@@ -22,19 +22,20 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec
-from flowdistill.build import Model
+from flowdistill.build import objects as build
+from flowdistill.build.objects import Model
+from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.config.sections import Origin
 from flowdistill.datasets.source import Source
 from flowdistill.evaluators.signature import Row
-from flowdistill.jobs.audit import INPUTS, Point, audit, output_dtypes
-from flowdistill.jobs.failure import Halted
-from flowdistill.lineage import check_same_shapes
-from flowdistill.origins import CHECKPOINTS
-from flowdistill.stage import Origin
+from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
+from flowdistill.stages.failure import Halted
+from flowdistill.stages.references import check_same_shapes
 from flowdistill.training import checkpoint
-from flowdistill.training.record import write_json
+from flowdistill.training.files import write_json
 from flowdistill.training.state import Params
+from flowdistill.workdir import origins
+from flowdistill.workdir.origins import CHECKPOINTS
 
 RANDOM = 'random, also where they start at zero'
 COLUMNS = {  # key: (title, format)

@@ -19,19 +19,19 @@ from typing import Any
 
 import jax
 
-from flowdistill import origins
-from flowdistill.bind import ConfigError, Spec, suggest
-from flowdistill.config import trained
-from flowdistill.evaluators.comparison import Method, Point, comparison
+from flowdistill.config.bind import ConfigError, Spec, suggest
+from flowdistill.config.files import trained
 from flowdistill.evaluators.signature import Row
+from flowdistill.figures.comparison import Method, Point, comparison
+from flowdistill.figures.markdown import COUNTS, markdown
 from flowdistill.jobs import train
-from flowdistill.jobs.assemble import Assembly, assemble
-from flowdistill.jobs.cost import forward_passes, size_of
-from flowdistill.jobs.markdown import COUNTS, markdown
-from flowdistill.jobs.record import RESULTS
-from flowdistill.jobs.results import NAMED, SAMPLES, say
+from flowdistill.planning.cost import forward_passes, size_of
+from flowdistill.stages.assembly import Assembly, assemble
 from flowdistill.training import checkpoint
-from flowdistill.training.record import write_json
+from flowdistill.training.files import write_json
+from flowdistill.workdir import origins
+from flowdistill.workdir.record import RESULTS
+from flowdistill.workdir.results import NAMED, SAMPLES, say
 
 DISTANCES = ('frechet_', 'energy_distance')  # how they begin
 Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]

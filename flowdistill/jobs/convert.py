@@ -20,12 +20,13 @@ import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec
-from flowdistill.jobs.conversion import Conversion, convert
-from flowdistill.jobs.results import say
-from flowdistill.stage import Origin
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.config.sections import Origin
+from flowdistill.stages.conversion import Conversion, convert
 from flowdistill.training.checkpoint import by_name
+from flowdistill.workdir import origins
+from flowdistill.workdir.results import say
 
 
 def _save_npz(path: pathlib.Path, arrays: Any) -> None:

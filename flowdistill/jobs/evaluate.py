@@ -5,30 +5,31 @@ import functools
 import pathlib
 from collections.abc import Mapping
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.config.sampling import Sampling
 from flowdistill.evaluators.signature import Row
-from flowdistill.jobs.assemble import (
+from flowdistill.stages.assembly import (
   Assembly,
   abstract_state,
   assemble,
   evaluate_stage,
   sampled,
 )
-from flowdistill.jobs.checkpoints import (
+from flowdistill.training import checkpoint
+from flowdistill.training.files import write_json
+from flowdistill.training.state import Params
+from flowdistill.workdir import origins
+from flowdistill.workdir.origins import CHECKPOINTS
+from flowdistill.workdir.record import RESULTS
+from flowdistill.workdir.results import describe, publish, say
+from flowdistill.workdir.steps import (
   PATIENCE,
   check_steps,
   chosen,
   is_several,
   read_each,
 )
-from flowdistill.jobs.record import RESULTS
-from flowdistill.jobs.results import describe, publish, say
-from flowdistill.jobs.sampling import Sampling
-from flowdistill.origins import CHECKPOINTS
-from flowdistill.training import checkpoint
-from flowdistill.training.record import write_json
-from flowdistill.training.state import Params
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,20 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec, suggest
-from flowdistill.jobs.checkpoints import (
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError, Spec, suggest
+from flowdistill.config.sampling import Sampling
+from flowdistill.figures.images import is_images, write_grid, write_images
+from flowdistill.run import Run, load
+from flowdistill.workdir import origins
+from flowdistill.workdir.origins import CHECKPOINTS
+from flowdistill.workdir.results import say
+from flowdistill.workdir.steps import (
   PATIENCE,
   check_steps,
   chosen,
   is_several,
   read_each,
 )
-from flowdistill.jobs.images import is_images, write_grid, write_images
-from flowdistill.jobs.results import say
-from flowdistill.jobs.sampling import Sampling
-from flowdistill.origins import CHECKPOINTS
-from flowdistill.run import Run, load
 
 FORMS = ('npz', 'png', 'grid')
 

@@ -17,17 +17,18 @@ from typing import Any
 
 import jax
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec
-from flowdistill.check_pairs import check_pair_stage
-from flowdistill.config import TRAIN
-from flowdistill.jobs.hosts import watch
-from flowdistill.jobs.pairing import make_pairs
-from flowdistill.jobs.record import check_unchanged, record
-from flowdistill.jobs.sampling import Sampling
-from flowdistill.origins import CONFIG, PAIRS
-from flowdistill.pair_stage import PairStage
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.config.files import TRAIN
+from flowdistill.config.pair_stage import PairStage
+from flowdistill.config.sampling import Sampling
+from flowdistill.stages.check_pairs import check_pair_stage
+from flowdistill.stages.hosts import watch
+from flowdistill.stages.pairing import make_pairs
 from flowdistill.training.watchdog import Watchdog
+from flowdistill.workdir import origins
+from flowdistill.workdir.origins import CONFIG, PAIRS
+from flowdistill.workdir.record import check_unchanged, record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,12 +19,12 @@ import jax
 import rich
 from rich.table import Table
 
-from flowdistill.bind import ConfigError, Spec, suggest
+from flowdistill.config.bind import ConfigError, Spec, suggest
 from flowdistill.evaluators.signature import Row
-from flowdistill.jobs.estimate import estimate
-from flowdistill.jobs.forecast import draft, forecast
-from flowdistill.jobs.hardware import HARDWARE
-from flowdistill.training.record import write_json
+from flowdistill.planning.estimate import estimate
+from flowdistill.planning.forecast import draft, forecast
+from flowdistill.planning.hardware import HARDWARE
+from flowdistill.training.files import write_json
 
 HERE = -1
 NAMES = {

@@ -4,11 +4,11 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from flowdistill import origins
-from flowdistill.bind import ConfigError, Spec
-from flowdistill.jobs import failure
-from flowdistill.jobs.assemble import assemble
-from flowdistill.jobs.results import say
+from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.stages import failure
+from flowdistill.stages.assembly import assemble
+from flowdistill.workdir import origins
+from flowdistill.workdir.results import say
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from flowdistill import build, origins
-from flowdistill.bind import ConfigError, Spec, located, suggest
-from flowdistill.config import ONE_STAGE, TRAIN
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError, Spec, located, suggest
+from flowdistill.config.files import ONE_STAGE, TRAIN
 from flowdistill.evaluators.signature import Row
-from flowdistill.jobs import failure
-from flowdistill.jobs.assemble import (
+from flowdistill.jobs.pairs import make_stage
+from flowdistill.planning.cost import ideal_seconds
+from flowdistill.stages import failure
+from flowdistill.stages.assembly import (
   Assembly,
   assemble,
   batches,
@@ -26,28 +28,27 @@ from flowdistill.jobs.assemble import (
   lay_out,
   sampled,
 )
-from flowdistill.jobs.cost import ideal_seconds
-from flowdistill.jobs.hosts import watch
-from flowdistill.jobs.pairs import make_stage
-from flowdistill.jobs.record import (
+from flowdistill.stages.hosts import watch
+from flowdistill.training import checkpoint
+from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.files import write_json
+from flowdistill.training.lengths import Length
+from flowdistill.training.log import MetricLog, log_parameters
+from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
+from flowdistill.training.profile import Profile, Waiting
+from flowdistill.training.progress import progress
+from flowdistill.training.state import TrainState
+from flowdistill.training.watchdog import AGAIN, Watchdog
+from flowdistill.workdir import origins
+from flowdistill.workdir.origins import CHECKPOINTS
+from flowdistill.workdir.record import (
   RESULTS,
   check_origins,
   check_unchanged,
   record,
   record_run,
 )
-from flowdistill.jobs.results import describe, flat, publish, say
-from flowdistill.origins import CHECKPOINTS
-from flowdistill.training import checkpoint
-from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.training.lengths import Length
-from flowdistill.training.log import MetricLog, log_parameters
-from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
-from flowdistill.training.profile import Profile, Waiting
-from flowdistill.training.progress import progress
-from flowdistill.training.record import write_json
-from flowdistill.training.state import TrainState
-from flowdistill.training.watchdog import AGAIN, Watchdog
+from flowdistill.workdir.results import describe, flat, publish, say
 
 PROFILE = 'profile'
 

@@ -6,11 +6,7 @@ import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.embeddings import (
-  TimePair,
-  conditioned,
-  make_scalars,
-)
+from flowdistill.networks.embeddings import TimePair, conditioned, make_scalars
 from flowdistill.networks.precision import product_dtype
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack

@@ -18,7 +18,7 @@ from typing import Any, Self
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from flowdistill.training.chatter import Ear, quieten
+from flowdistill.training.orbax_logging import Ear, quieten
 from flowdistill.training.sharding import path_name
 
 ITEM, FIGURE = 'state', 'figure'

@@ -27,7 +27,13 @@ from typing import Any, NoReturn, Self
 
 import jax
 
-from flowdistill.training.signs import Host, Place, Sign, read_sign, write_sign
+from flowdistill.training.heartbeat import (
+  Host,
+  Place,
+  Sign,
+  read_sign,
+  write_sign,
+)
 
 AGAIN = os.EX_TEMPFAIL  # 75: the same command goes on where this one stopped
 FAILED = 1  # it would fail again

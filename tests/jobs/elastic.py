@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from jobs import hosts
 
-from flowdistill import origins
-from flowdistill.jobs.assemble import (
+from flowdistill.stages.assembly import (
   abstract_state,
   assemble,
   batches,
   jit_step,
 )
 from flowdistill.training import checkpoint
+from flowdistill.workdir import origins
 
 
 def restored(workdir, *axes):

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from jobs import tiny
 
-from flowdistill import build
-from flowdistill.bind import ConfigError
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import bench
-from flowdistill.jobs.assemble import assemble, first_state
-from flowdistill.jobs.audit import Point, distance, measure, output_dtypes
-from flowdistill.jobs.failure import Halted
-from flowdistill.jobs.record import record
 from flowdistill.networks import embeddings
+from flowdistill.stages.assembly import assemble, first_state
+from flowdistill.stages.audit import Point, distance, measure, output_dtypes
+from flowdistill.stages.failure import Halted
 from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.workdir.record import record
 
 QUICKSTART = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
 

@@ -8,12 +8,12 @@ from jobs import tiny
 from matplotlib.image import imread
 
 import flowdistill
-from flowdistill import check
-from flowdistill.bind import ConfigError
-from flowdistill.evaluators.comparison import Method, Point
+from flowdistill.config.bind import ConfigError
+from flowdistill.figures.comparison import Method, Point
+from flowdistill.figures.markdown import markdown
 from flowdistill.jobs import compare, evaluate, generate
 from flowdistill.jobs.compare import choose_metric, gather
-from flowdistill.jobs.markdown import markdown
+from flowdistill.stages import check
 from flowdistill.training.checkpoint import completed_steps
 
 CONFIG = """

@@ -10,12 +10,13 @@ from jobs import tiny
 from safetensors.numpy import load_file, save_file
 
 import flowdistill
-from flowdistill import build, check
-from flowdistill.bind import ConfigError
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
 from flowdistill.convert import CONVERTERS
 from flowdistill.jobs import convert, train
-from flowdistill.jobs.conversion import LABEL
-from flowdistill.jobs.options import parse_options
+from flowdistill.stages import check
+from flowdistill.stages.conversion import LABEL
+from flowdistill.stages.options import parse_options
 from flowdistill.training.checkpoint import by_name
 
 NETWORKS = {
@@ -101,7 +102,7 @@ def test_it_can_be_sampled_and_checked(converted):
   *_, to, _ = converted
   run = flowdistill.load(to)
   assert run.sample(2, sampler='euler', nfe=1).shape == (2, 8, 8, 1)
-  spec = flowdistill.origins.load_spec(to)
+  spec = flowdistill.workdir.origins.load_spec(to)
   check.check_stages({'run': spec}, to, named=False)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jobs import tiny
 
-from flowdistill.jobs.assemble import assemble
+from flowdistill.stages.assembly import assemble
 from flowdistill.training.checkpoint import by_name
 
 HALF = (

@@ -9,12 +9,13 @@ import pytest
 from jobs import hosts, tiny
 
 import flowdistill
-from flowdistill import build, check
-from flowdistill.bind import ConfigError
-from flowdistill.config import ONE_STAGE
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.files import ONE_STAGE
 from flowdistill.datasets.shards import read_array
-from flowdistill.jobs import pairing, pairs, train
-from flowdistill.jobs.assemble import assemble, batches
+from flowdistill.jobs import pairs, train
+from flowdistill.stages import check, pairing
+from flowdistill.stages.assembly import assemble, batches
 from flowdistill.training.watchdog import AGAIN, Watchdog
 
 CONFIG = """

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from jobs import tiny
 
-from flowdistill.bind import ConfigError
+from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import plan
-from flowdistill.jobs.assemble import assemble
-from flowdistill.jobs.cost import forward_passes
-from flowdistill.jobs.estimate import seconds
-from flowdistill.jobs.forecast import draft, forecast
-from flowdistill.jobs.hardware import Hardware
-from flowdistill.training.traffic import Transfer
+from flowdistill.planning.cost import forward_passes
+from flowdistill.planning.estimate import seconds
+from flowdistill.planning.forecast import draft, forecast
+from flowdistill.planning.hardware import Hardware
+from flowdistill.planning.traffic import Transfer
+from flowdistill.stages.assembly import assemble
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
 SMALL = ('network.width=64', 'network.depth=1', 'train.batch_size=16')

@@ -9,11 +9,12 @@ import pytest
 from jobs import tiny
 
 import flowdistill
-from flowdistill import check
-from flowdistill.bind import ConfigError
-from flowdistill.config import ONE_STAGE
-from flowdistill.jobs import cost, evaluate, failure, generate, replay, train
-from flowdistill.jobs.assemble import assemble, first_state
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.files import ONE_STAGE
+from flowdistill.jobs import evaluate, generate, replay, train
+from flowdistill.planning import cost
+from flowdistill.stages import check, failure
+from flowdistill.stages.assembly import assemble, first_state
 from flowdistill.training.checkpoint import Checkpoints, completed_steps
 
 QUICKSTART = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'

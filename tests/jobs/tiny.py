@@ -9,11 +9,13 @@ import time
 
 import numpy as np
 
-from flowdistill import build, check, origins
-from flowdistill.config import ONE_STAGE
+from flowdistill.build import objects as build
+from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.overrides import parse_override
 from flowdistill.jobs import train
-from flowdistill.overrides import parse_override
+from flowdistill.stages import check
 from flowdistill.training import checkpoint
+from flowdistill.workdir import origins
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 TOY = f'{CONFIGS / "toys.py"}:runlocal'

@@ -5,10 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from flowdistill.metrics.frechet import frechet_distance, moments
-from flowdistill.networks.digit_classifier import (
-  WEIGHTS,
-  load_digit_classifier,
-)
+from flowdistill.networks.digit_classifier import WEIGHTS, load_digit_classifier
 
 DIGITS = load_digits()
 X0 = (DIGITS.images / 8 - 1).astype(np.float32)[..., None]

@@ -11,7 +11,7 @@ from flax import nnx
 
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.stack import FEW, REMAT, Stack, holding, opened
-from flowdistill.training.cost import flops
+from flowdistill.planning.flops import flops
 
 B, WIDTH = 3, 8
 DEPTHS = pytest.mark.parametrize('depth', [1, 2, FEW, FEW + 1, 7])

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from flowdistill import build
+from flowdistill.build import objects as build
 from flowdistill.flow.guidance import uniform
 from flowdistill.networks import DiT
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Roles
-from flowdistill.training.cost import flops
+from flowdistill.planning.flops import flops
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / 'docs' / 'objectives.md'

@@ -24,8 +24,8 @@ import jax
 from jax.experimental import topologies
 from jobs import tiny
 
-from flowdistill import build
-from flowdistill.jobs.forecast import bytes_per_device, draft, transfers
+from flowdistill.build import objects as build
+from flowdistill.planning.forecast import bytes_per_device, draft, transfers
 from flowdistill.training.sharding import Layout, make_mesh
 
 BYTES = {'pred': 1, 'bf16': 2, 'f32': 4, 's32': 4, 'u32': 4}

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from flowdistill.build import held, make_apply
+from flowdistill.build.objects import held, make_apply
 from flowdistill.flow.guidance import fixed
 from flowdistill.networks import DiT
 from flowdistill.objectives import OBJECTIVES

@@ -12,11 +12,7 @@ import optax
 import pytest
 
 from flowdistill.training.lengths import Length
-from flowdistill.training.optim import (
-  OPTIMISERS,
-  SCHEDULES,
-  make_optimiser,
-)
+from flowdistill.training.optim import OPTIMISERS, SCHEDULES, make_optimiser
 
 RATE = 0.1
 to_steps = functools.partial(Length.to_steps, batch_size=10, dataset_size=100)

@@ -13,7 +13,7 @@ import jax
 import pytest
 
 from flowdistill.training import watchdog
-from flowdistill.training.signs import (
+from flowdistill.training.heartbeat import (
   SIZE,
   Host,
   Sign,

@@ -1,0 +1,305 @@
+"""Config files, arguments and overrides, down to one plain dict per stage.
+
+A config file has `get_config(arg) -> ConfigDict`. Its `stages` are ordered and
+named; every other top-level key is shared by all of them. An override
+`--config.train.steps=100` goes to every stage that knows the key, an override
+`--config.stages.distil.train.steps=100` to that stage alone. What a stage may
+say is given by an annotation (see `bind.py`), so nothing here knows a name.
+"""
+
+import contextlib
+import json
+import pathlib
+import re
+import traceback
+import types
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from flowdistill.config import resolve
+from flowdistill.config.bind import (
+  ConfigError,
+  Rooms,
+  Spec,
+  join,
+  options,
+  suggest,
+)
+from flowdistill.config.overrides import Override, apply_override
+from flowdistill.config.tiny import RUNLOCAL, keep_tiny, make_tiny
+from flowdistill.training.lengths import UNITS
+
+ONE_STAGE, TRAIN = 'run', 'train'
+Kinds = Mapping[str, Any]
+"""Job -> what a stage of it may say."""
+TAKEN = (ONE_STAGE, 'samples', 'hosts')  # a stage's name is that of its folder
+# What Python raises where a config file is wrong.
+MISTAKES = (
+  ArithmeticError,
+  AttributeError,
+  ImportError,
+  LookupError,
+  NameError,
+  SyntaxError,
+  TypeError,
+  ValueError,
+)
+
+
+def load_stages(
+  source: str, overrides: Iterable[Override], kinds: Kinds, rooms: Rooms
+) -> dict[str, Spec]:
+  """Reads 'FILE.py[:arg,arg]' and returns stage name -> resolved dict.
+
+  Raises:
+    ConfigError: if a file, an argument, a key, a value or a name is wrong.
+  """
+  raw, tiny = read_config(source)
+  named = 'stages' in raw
+
+  def resolve_all(stages: Mapping[str, Spec]) -> dict[str, Spec]:
+    where = {name: f'stages.{name}' if named else '' for name in stages}
+    return {
+      name: resolve.resolve(
+        spec, kind_of(spec, kinds, where[name]), where[name], rooms
+      )
+      for name, spec in stages.items()
+    }
+
+  stages = resolve_all(split_stages(raw, kinds))
+  if tiny:
+    stages = {name: make_tiny(spec) for name, spec in stages.items()}
+  for override in overrides:
+    types = {name: kind_of(spec, kinds) for name, spec in stages.items()}
+    changed = apply_override(stages, override, types, rooms, named=named)
+    before, stages = stages, resolve_all(changed)
+    if tiny:
+      stages = {n: keep_tiny(before[n], spec) for n, spec in stages.items()}
+  return stages
+
+
+def trained(stages: Mapping[str, Spec]) -> dict[str, Spec]:
+  """The stages that train a network, in order."""
+  return {name: spec for name, spec in stages.items() if spec['job'] == TRAIN}
+
+
+def kind_of(spec: Any, kinds: Kinds, where: str = '') -> Any:
+  """What a stage may say, by its job.
+
+  Raises:
+    ConfigError: if no stage has such a job.
+  """
+  job = spec.get('job', TRAIN) if isinstance(spec, Mapping) else TRAIN
+  if job not in kinds:
+    raise ConfigError(
+      f'config.{join(where, "job")} = {job!r} does not exist; '
+      f'{suggest(job, kinds)}'
+    )
+  return kinds[job]
+
+
+def read_config(source: str) -> tuple[dict[str, Any], bool]:
+  """The raw config of 'FILE.py[:args]', and whether `runlocal` is asked for.
+
+  Raises:
+    ConfigError: if there is no such file, it is an address, or something goes
+      wrong in it.
+  """
+  if re.match(r'[a-zA-Z][\w+.-]*://', source):
+    raise ConfigError(
+      f'--config={source}: a config is code, and none is run from an address; '
+      'save it as a file, read it, and name that'
+    )
+  file, colon, arg = source.partition('.py:')
+  path = pathlib.Path(f'{file}.py' if colon else source)
+  if not path.is_file():
+    raise ConfigError(
+      f'--config={source}: there is no file {path}{_near_file(path)}'
+    )
+  args = [a for a in arg.split(',') if a]
+  rest = ','.join(a for a in args if a != RUNLOCAL)
+  with _running(path):
+    config = _to_plain(_import(path).get_config(rest))
+  if not isinstance(config, Mapping):
+    raise ConfigError(f'{path}: get_config is {config!r}; return a ConfigDict')
+  return dict(config), RUNLOCAL in args
+
+
+def choose(arg: str, choices: Mapping[str, Any], default: str = '') -> Any:
+  """What a config's argument picks; for use in config files.
+
+  Raises:
+    ConfigError: if `choices` has no such argument.
+  """
+  arg = arg or default
+  if arg not in choices:
+    known = [*(c for c in choices if c), RUNLOCAL]
+    raise ConfigError(f'config argument {arg!r}: {suggest(arg, known)}')
+  return choices[arg]
+
+
+def beside(file: str, name: str) -> Any:
+  """The module NAME.py in the folder of a config, which calls this.
+
+  Files of one folder share what is the same in them:
+  `road = beside(__file__, 'road')`.
+  """
+  return _import(pathlib.Path(file).with_name(f'{name}.py'))
+
+
+def split_stages(
+  raw: Mapping[str, Any], kinds: Kinds
+) -> dict[str, dict[str, Any]]:
+  """Stages in the order in which they run, each with the shared keys.
+
+  Of those that one which trains knows, each other takes what it knows too.
+
+  Raises:
+    ConfigError: if there is none, or a shared key is overruled everywhere.
+  """
+  if 'stages' not in raw:
+    return {ONE_STAGE: dict(raw)}
+  shared = {k: v for k, v in raw.items() if k != 'stages'}
+  stages = raw['stages']
+  if not isinstance(stages, Mapping) or not stages:
+    raise ConfigError(f'config.stages = {stages!r}: name at least one stage')
+  for name in stages:
+    if not re.fullmatch(r'[\w-]+', str(name)) or name in TAKEN:
+      raise ConfigError(
+        f'config.stages has {name!r}: a stage is named with letters, digits, '
+        f'_ and -, and not {", ".join(TAKEN)}'
+      )
+  for key in shared:
+    if all(_overrules(stage, key, shared[key]) for stage in stages.values()):
+      raise ConfigError(
+        f'config.{key} has no effect: every stage has its own {key!r}'
+      )
+  return {
+    name: _merge(_known(shared, stages[name], kinds), stages[name])
+    for name in _ordered(stages)
+  }
+
+
+def differences(old: Spec, new: Spec, where: str = '') -> list[str]:
+  """'config.a.b was 1, is 2', for every key that differs."""
+  if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+    same = _listed(old) == _listed(new)
+    return [] if same else [f'config.{where} was {old!r}, is {new!r}']
+  return [
+    line
+    for key in dict.fromkeys([*old, *new])
+    for line in differences(old.get(key), new.get(key), join(where, key))
+  ]
+
+
+@contextlib.contextmanager
+def _running(path: pathlib.Path) -> Generator[None]:
+  """Turns what goes wrong in a config file into its line and the reason."""
+  try:
+    yield
+  except ConfigError:
+    raise
+  except MISTAKES as error:
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if f.filename == str(path)]
+    if isinstance(error, SyntaxError):
+      lines.append(error.lineno)
+    line = f', line {lines[-1]}' if lines else ''
+    kind = type(error).__name__
+    raise ConfigError(f'{path}{line}: {kind}: {error}') from error
+
+
+def _import(path: pathlib.Path) -> Any:
+  # Not through importlib, which leaves a cache beside the file.
+  module = types.ModuleType(path.stem)
+  module.__file__ = str(path)
+  exec(compile(path.read_text('utf-8'), path, 'exec'), module.__dict__)
+  return module
+
+
+def _near_file(path: pathlib.Path) -> str:
+  folders = {path if path.is_dir() else path.parent, pathlib.Path('configs')}
+  files = sorted(str(p) for folder in folders for p in folder.glob('*.py'))
+  found = [
+    f
+    for f in files
+    if 'def get_config' in pathlib.Path(f).read_text('utf-8', 'replace')
+  ]
+  return f'; {suggest(path, found)}' if found else ''
+
+
+def _to_plain(value: Any) -> Any:
+  """A ConfigDict as dicts whose keys are in the order that was written.
+
+  A ConfigDict sorts the keys of the dicts in it, even of those in one that is
+  told not to sort; its JSON does not.
+  """
+  if isinstance(value, Mapping):
+    return {key: _to_plain(v) for key, v in value.items()}
+  if not isinstance(value, ConfigDict):
+    return value
+  return _as_in(json.loads(value.to_json_best_effort()), value.to_dict())
+
+
+def _as_in(written: Any, value: Any) -> Any:
+  if not isinstance(value, Mapping):
+    return value
+  by_text = {str(key): key for key in value}
+  return {by_text[k]: _as_in(written[k], value[by_text[k]]) for k in written}
+
+
+def _known(shared: Spec, stage: Spec, kinds: Kinds) -> Spec:
+  known = options(kind_of(stage, kinds))
+  foreign = options(kinds[TRAIN]).keys() - known.keys()
+  return {key: value for key, value in shared.items() if key not in foreign}
+
+
+def _ordered(stages: Mapping[str, Any]) -> list[str]:
+  """The order written, but a stage after those that it refers to."""
+  waiting, done = list(stages), []
+  while waiting:
+    ready = [s for s in waiting if not _references(stages[s]) & set(waiting)]
+    if not ready:
+      raise ConfigError(
+        f'config.stages: {waiting} refer to themselves or to each other'
+      )
+    done.append(ready[0])
+    waiting.remove(ready[0])
+  return done
+
+
+def _references(spec: Any) -> set[str]:
+  if isinstance(spec, Mapping):
+    return set().union(*map(_references, spec.values()))
+  marked = isinstance(spec, str) and spec.startswith('stage:')
+  return {spec.removeprefix('stage:')} if marked else set()
+
+
+def _overrules(stage: Spec, key: str, shared: Spec) -> bool:
+  if not isinstance(stage, Mapping) or key not in stage:
+    return False
+  return not isinstance(shared, Mapping) or _replaces(shared, stage[key])
+
+
+def _replaces(old: Mapping[str, Any], new: Any) -> bool:
+  """Whether nothing of `old` is left: options go with the name they are of."""
+  if not isinstance(new, Mapping):
+    return True
+  return 'name' in old and new.get('name', old['name']) != old['name']
+
+
+def _merge(shared: Spec, own: Spec) -> Spec:
+  if not isinstance(shared, Mapping) or _replaces(shared, own):
+    return own
+  dropped = UNITS if set(UNITS) & set(own) else ()
+  kept = {key: value for key, value in shared.items() if key not in dropped}
+  merged = {k: _merge(kept[k], own[k]) for k in own if k in kept}
+  return {**kept, **own, **merged}
+
+
+def _listed(value: Any) -> Any:
+  return (
+    [_listed(v) for v in value] if isinstance(value, list | tuple) else value
+  )

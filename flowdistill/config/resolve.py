@@ -1,0 +1,145 @@
+"""Checks what a config says, and fills in what it leaves unsaid.
+
+What a spec and an annotation are is said in `bind.py`.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flowdistill.config.bind import (
+  REQUIRED,
+  ConfigError,
+  Option,
+  Rooms,
+  Spec,
+  Table,
+  each_of,
+  is_union,
+  join,
+  options,
+  suggest,
+  without_none,
+)
+
+
+def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
+  """Checks a spec and fills in its defaults; the answer is plain data.
+
+  Raises:
+    ConfigError: naming the key `where`, the value, and what would be right.
+  """
+  annotation, optional = without_none(annotation)
+  if spec is None and optional:
+    return None
+  if annotation in rooms:
+    return _resolve_named(spec, rooms[annotation], where, rooms)
+  if hasattr(annotation, 'of'):
+    given = _fields(_parse(spec, annotation, where))
+    return {k: v for k, v in given.items() if v is not None}
+  if dataclasses.is_dataclass(annotation):
+    given = _fields(spec) if dataclasses.is_dataclass(spec) else spec
+    return _resolve_options(given, annotation, where, rooms)
+  each = each_of(annotation)
+  if each is None:
+    return _check_type(spec, annotation, optional, where)
+  _check_mapping(spec, where, 'a dict, name -> value')
+  return {
+    str(key): resolve(value, each, join(where, key), rooms)
+    for key, value in (spec or {}).items()
+  }
+
+
+def _resolve_named(spec: Spec, table: Table, where: str, rooms: Rooms) -> Spec:
+  key = where if isinstance(spec, str) else join(where, 'name')
+  if isinstance(spec, str):
+    spec = {'name': spec}
+  elif callable(spec):
+    spec = {'name': next((k for k, f in table.items() if f is spec), spec)}
+  _check_mapping(
+    spec, where, f'{_one_of(table)}, or a dict with that as a name'
+  )
+  if 'name' not in spec:
+    raise ConfigError(f"config.{where} needs a 'name'; {suggest('', table)}")
+  name = spec['name']
+  if not isinstance(name, str) or name not in table:
+    raise ConfigError(
+      f'config.{key} = {name!r} does not exist; {suggest(name, table)}'
+    )
+  rest = {k: v for k, v in spec.items() if k != 'name'}
+  resolved = _resolve_options(rest, table[name], where, rooms, name)
+  return {'name': name, **resolved}
+
+
+def _resolve_options(
+  spec: Spec, target: Any, where: str, rooms: Rooms, name: str = ''
+) -> Spec:
+  known = options(target)
+  _check_mapping(spec, where, f'a dict with keys from {list(known)}')
+  owner = name or (f'config.{where}' if where else 'a stage')
+  for key in spec:
+    if key not in known:
+      raise ConfigError(
+        f'config.{join(where, key)} = {spec[key]!r}: {owner} takes no '
+        f'{key!r}; {suggest(key, known)}'
+      )
+  return {
+    key: _resolve_option(spec, key, option, join(where, key), rooms)
+    for key, option in known.items()
+  }
+
+
+def _resolve_option(
+  spec: Spec, key: str, option: Option, where: str, rooms: Rooms
+) -> Spec:
+  value = spec.get(key, option.default)
+  if value is not REQUIRED:
+    return resolve(value, option.annotation, where, rooms)
+  known = rooms.get(option.annotation) or options(option.annotation)
+  raise ConfigError(f'config.{where} is missing; {suggest("", known)}')
+
+
+def _fields(value: Any) -> dict[str, Any]:
+  return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
+def _parse(spec: Spec, annotation: Any, where: str) -> Any:
+  if isinstance(spec, annotation):
+    return spec
+  try:
+    return annotation.of(spec)
+  except (ValueError, TypeError) as error:
+    raise ConfigError(f'config.{where}: {error}') from error
+
+
+def _check_mapping(spec: Spec, where: str, wanted: str) -> None:
+  if not isinstance(spec, Mapping):
+    raise ConfigError(_of_another_type(spec, where, wanted))
+
+
+def _check_type(
+  spec: Spec, annotation: Any, optional: bool, where: str
+) -> Spec:
+  parts = typing.get_args(annotation) if is_union(annotation) else [annotation]
+  kinds = tuple(
+    object if a is Any else typing.get_origin(a) or a for a in parts
+  )
+  if type(spec) is int and float in kinds and int not in kinds:
+    return float(spec)
+  if isinstance(spec, list) and tuple in kinds:
+    return tuple(spec)
+  surprising = isinstance(spec, bool) and not {bool, object} & set(kinds)
+  if surprising or not isinstance(spec, kinds):
+    names = [kind.__name__ for kind in kinds] + ['None'] * optional
+    raise ConfigError(_of_another_type(spec, where, ' or '.join(names)))
+  return spec
+
+
+def _one_of(choices: Iterable[str]) -> str:
+  return f'one of {", ".join(map(repr, choices))}'
+
+
+def _of_another_type(spec: Spec, where: str, wanted: str) -> str:
+  kind = 'None' if spec is None else type(spec).__name__
+  return f'config.{where} = {spec!r} is {kind}; it must be {wanted}'

@@ -1,0 +1,60 @@
+"""What is typed as --NAME=VALUE, as a value of the option's type."""
+
+import ast
+from typing import Any
+
+from flowdistill.config.sampling import Spec
+
+WANTED: dict[Any, str] = {
+  str: 'str',
+  int: 'int',
+  float: 'float',
+  int | None: 'int, or none for an adaptive sampler',
+  Spec: "like 'gamma=0.3', with commas between several",
+  str | Spec: "a name, or like 'name=shifted, shift=2'",
+  float | Spec | None: "a number, or like 'scale=2, low=0.2, high=0.8'",
+}
+SPELLED = {'true': True, 'false': False, 'none': None}
+
+
+def read(text: str, kind: Any) -> Any:
+  """The text as a value of a type that is a key of WANTED.
+
+  Raises:
+    ValueError: if it is none.
+  """
+  try:
+    return _read(text, kind)
+  except ValueError as error:
+    raise ValueError(f'it must be {WANTED[kind]}') from error
+
+
+def _read(text: str, kind: Any) -> Any:
+  if kind in (str, int, float):
+    return kind(text)
+  if kind == int | None:
+    return None if text.lower() == 'none' else int(text)
+  if kind == Spec or '=' in text:
+    return _pairs(text)
+  return text if kind == str | Spec else float(text)
+
+
+def _pairs(text: str) -> Spec:
+  """'gamma=0.3, name=shifted', read as Python does the arguments of a call."""
+  try:
+    call = ast.parse(f'f({text})', mode='eval').body
+  except SyntaxError as error:
+    raise ValueError('it is no NAME=VALUE') from error
+  match call:
+    case ast.Call(func=ast.Name(), args=[], keywords=[_, *_] as pairs):
+      found = {str(each.arg): _value(each.value) for each in pairs}
+      if len(found) == len(pairs) and 'None' not in found:
+        return found
+  raise ValueError('it is no NAME=VALUE, or a name stands twice')
+
+
+def _value(node: ast.expr) -> Any:
+  """A name that Python does not know is a string."""
+  if isinstance(node, ast.Name):
+    return SPELLED.get(node.id.lower(), node.id)
+  return ast.literal_eval(node)

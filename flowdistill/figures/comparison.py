@@ -1,0 +1,236 @@
+"""Methods side by side: a metric over the number of evaluations, in a picture.
+
+Every method has a line with its name at the end; the names are moved apart.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from flowdistill.evaluators.canvas import COLOURS, new_figure, save
+from flowdistill.evaluators.curve import log_axes
+from flowdistill.figures.spread import spread
+
+PALETTE = (
+  '#d9480f',
+  '#2b8a3e',
+  '#862e9c',
+  '#0b7285',
+  '#c2255c',
+  '#f08c00',
+  '#5f3dc4',
+  '#74b816',
+  '#a0522d',
+  '#15aabf',
+  '#f783ac',
+  '#868e96',
+  '#212529',
+  '#aba000',
+)
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
+# Inches: of the axes, around them, from one name to the next, of a letter.
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 6.2, 4.2, 0.8, 0.6, 0.2
+PITCH, LETTER, TIE, SPACE = 0.22, 0.085, 0.4, 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """A figure: the median over seeds and its range.
+
+  Attributes:
+    nfe: network evaluations per image.
+    value, low, high: median, least and most.
+    adaptive: whether the sampler found the NFE itself.
+  """
+
+  nfe: float
+  value: float
+  low: float
+  high: float
+  adaptive: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """One way to draw: what was trained, and how it is sampled.
+
+  Attributes:
+    name: as the picture and the table show it.
+    teacher: whether another stage learnt from it.
+    points: by NFE.
+    seeds: how many runs the medians are of.
+    steps: of training, None if unknown.
+    forward_passes: what training cost, None if unknown.
+    parameters: of the network, None if unknown.
+    macs: multiply-accumulate operations of a call for one example.
+  """
+
+  name: str
+  teacher: bool
+  points: tuple[Point, ...]
+  seeds: int = 1
+  steps: int | None = None
+  forward_passes: float | None = None
+  parameters: int | None = None
+  macs: int | None = None
+
+  def best(self) -> Point:
+    """The point with the lowest figure."""
+    return min(self.points, key=lambda point: point.value)
+
+
+Name = tuple[Point, str, str]
+"""The end of a line, what is written beside it, and its colour."""
+
+
+def comparison(
+  path: pathlib.Path, methods: Sequence[Method], *, metric: str
+) -> None:
+  """Draws a PNG: a line per method, with bars from the least seed to the most.
+
+  Teachers are dashed, and their best is a thin horizontal line. The picture
+  ends where the students do, on the right and at the top: what teachers have
+  beyond is in the table alone. Where a student ends earlier, its name says so.
+
+  Args:
+    path: of the PNG.
+    methods: at least one.
+    metric: what it is called in the rows, the less the better.
+  """
+  shown = _within_students(methods)
+  lines = list(zip(shown, _styles(shown), strict=True))
+  last = max(m.points[-1].nfe for m in shown)
+  names = [(m.points[-1], _name(m, last), colour) for m, (colour, _) in lines]
+  names += _teachers_best(methods, last)
+  figure, ax, gap = _page([name for _, name, _ in names])
+  log_axes(ax, {p.nfe for m in shown for p in m.points}, metric)
+  if min(p.low for m in methods for p in m.points) <= 0:
+    ax.set_yscale('linear')
+  for method, (colour, marker) in lines:
+    _line(ax, method, colour, marker)
+  for point, _, _ in names[len(lines) :]:
+    ax.axhline(point.value, color=COLOURS[0], linewidth=0.8, zorder=2)
+  ax.margins(x=0.03, y=0.05)
+  ax.autoscale_view()  # or the places of the names would be of other limits
+  _end_above_students(ax, shown)
+  _write(ax, names, gap)
+  save(figure, path)
+
+
+def spell(value: float) -> str:
+  """Three digits: '0.994', '1.20', '26.2', '131'."""
+  return f'{value:#.3g}'.removesuffix('.')
+
+
+def _name(method: Method, last: float) -> str:
+  """'ayf_emd, 1.15', and where it ends if that is before the last NFE."""
+  end = method.points[-1]
+  where = '' if end.nfe == last else f' at {end.nfe:.4g} NFE'
+  return f'{method.name}, {spell(end.value)}{where}'
+
+
+def _end_above_students(ax: Axes, shown: Sequence[Method]) -> None:
+  """All of the students is in sight, and where the teachers' lines end."""
+  students = [p for m in shown if not m.teacher for p in m.points]
+  if not students or ax.get_yscale() != 'log':
+    return
+  ends = [m.points[-1].high for m in shown]
+  best = [p.low for m in shown for p in m.points]
+  ax.set_ylim(min(best) / 1.1, 1.1 * max([*ends, *(p.high for p in students)]))
+  ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+
+
+def _page(names: Sequence[str]) -> tuple[Figure, Axes, float]:
+  """A figure with room for the names on the right, and its axes.
+
+  The number is from one name to the next, as a share of the axes' height.
+  """
+  height = max(HEIGHT, PITCH * len(names))
+  right = SPACE + LETTER * max(map(len, names))
+  whole = LEFT + WIDTH + right, BOTTOM + height + TOP
+  figure = new_figure(*whole)
+  ax = figure.add_axes(
+    (LEFT / whole[0], BOTTOM / whole[1], WIDTH / whole[0], height / whole[1])
+  )
+  return figure, ax, PITCH / height
+
+
+def _within_students(methods: Sequence[Method]) -> list[Method]:
+  """Without what teachers have at more NFE than any student."""
+  students = [p.nfe for m in methods if not m.teacher for p in m.points]
+  if not students:
+    return list(methods)
+  within = [
+    dataclasses.replace(
+      m, points=tuple(p for p in m.points if p.nfe <= max(students))
+    )
+    for m in methods
+  ]
+  return [method for method in within if method.points]
+
+
+def _styles(methods: Sequence[Method]) -> list[tuple[str, str]]:
+  """(colour, marker) of each; the teachers have one colour."""
+  markers = itertools.cycle(MARKERS)
+  palette = itertools.cycle(PALETTE)
+  return [
+    (COLOURS[0] if method.teacher else next(palette), next(markers))
+    for method in methods
+  ]
+
+
+def _line(ax: Axes, method: Method, colour: str, marker: str) -> None:
+  nfe, value, low, high = np.transpose(
+    [(p.nfe, p.value, p.low, p.high) for p in method.points]
+  )
+  ax.errorbar(
+    nfe,
+    value,
+    yerr=(value - low, high - value),
+    color=colour,
+    linestyle='--' if method.teacher else '-',
+    linewidth=1.8,
+    elinewidth=0.9,
+    capsize=2.5,
+    marker=marker,
+    markersize=6.5,
+    markeredgecolor='white',
+    markeredgewidth=0.8,
+    zorder=3,
+  )
+
+
+def _teachers_best(methods: Sequence[Method], nfe: float) -> list[Name]:
+  """The point, placed at the NFE where the picture ends, and what to write."""
+  found = [p for method in methods if method.teacher for p in method.points]
+  if not found:
+    return []
+  best = min(found, key=lambda point: point.value)
+  text = f"teacher's best, {spell(best.value)} at {best.nfe:.4g} NFE"
+  return [(dataclasses.replace(best, nfe=nfe), text, COLOURS[0])]
+
+
+def _write(ax: Axes, names: Sequence[Name], gap: float) -> None:
+  """Writes names beside the axes, `gap` apart, tied to points at the end."""
+  to_axes = ax.transData + ax.transAxes.inverted()
+  wanted = [to_axes.transform((p.nfe, p.value))[1] for p, _, _ in names]
+  last = max(point.nfe for point, _, _ in names)
+  for (point, name, colour), y in zip(names, spread(wanted, gap), strict=True):
+    width = 0.8 if point.nfe == last else 0.0
+    tie = {'arrowstyle': '-', 'color': colour, 'linewidth': width}
+    ax.annotate(
+      name,
+      (point.nfe, point.value),
+      (1 + TIE / WIDTH, y),
+      textcoords='axes fraction',
+      va='center',
+      fontsize=10,
+      color=colour,
+      arrowprops={**tie, 'shrinkA': 1, 'shrinkB': 5, 'relpos': (0, 0.5)},
+    )

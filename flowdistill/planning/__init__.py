@@ -1,0 +1,1 @@
+"""What a step costs before it runs: work, memory, traffic, time."""

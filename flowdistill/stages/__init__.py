@@ -1,0 +1,1 @@
+"""Stages at work: their kinds, references, checks, and assemblies."""

@@ -1,0 +1,85 @@
+"""Rows of evaluators: on screen, in results.json, in TensorBoard."""
+
+import pathlib
+import re
+import shutil
+from collections.abc import Sequence
+
+import jax
+import rich
+
+from flowdistill.evaluators.signature import Row
+from flowdistill.figures.table import table
+from flowdistill.training.files import write_json
+from flowdistill.workdir.record import RESULTS
+
+SAMPLES = 'samples'
+NAMED = (  # what was measured; the rest of a row are figures
+  'model',
+  'sampler',
+  'nfe',
+  'options',
+  'adaptive',
+  'reference',
+  't',
+  'steps',
+  'samples',
+  'seed',
+  'step',
+)
+
+
+def say(text: str) -> None:
+  """Prints a line, on the first host alone."""
+  if jax.process_index() == 0:
+    print(text, flush=True)
+
+
+def describe(row: Row) -> str:
+  """'student gamma 4 NFE (gamma=0.5): frechet_digits 1.23, ...'."""
+  spelled = {
+    'model': '{}',
+    'sampler': '{}',
+    'nfe': '{:.4g} NFE',
+    't': 't = {:g}',
+    'options': '({})',
+  }
+  head = [form.format(row[k]) for k, form in spelled.items() if k in row]
+  figures = [f'{k} {v:.4g}' for k, v in row.items() if k not in NAMED]
+  return f'{" ".join(head)}: {", ".join(figures)}'
+
+
+def flat(rows: Sequence[Row]) -> dict[str, float]:
+  """'student/gamma_4_gamma_0.5/frechet_digits' -> figure, for TensorBoard.
+
+  An adaptive sampler's NFE is a figure: a name must not change with it.
+  """
+  named: dict[str, float] = {}
+  for row in rows:
+    adaptive = ('nfe',) if 'adaptive' in row else ()
+    for name, value in row.items():
+      if name not in NAMED or name in adaptive:
+        named['/'.join([*_path(row), name])] = float(value)
+  return named
+
+
+def _path(row: Row) -> list[str]:
+  """['student', 'gamma_4_gamma_0.5'], or ['student'] where that is all."""
+  nfe = None if 'adaptive' in row else row.get('nfe')
+  time = f't_{row["t"]}' if 't' in row else None
+  how = [row.get('sampler'), nfe, time, row.get('options')]
+  words = [re.sub(r'[^\w.-]+', '_', f'{w}').strip('_') for w in how if w]
+  return [row['model'], '_'.join(words)] if words else [row['model']]
+
+
+def publish(
+  folder: pathlib.Path, workdir: pathlib.Path, rows: Sequence[Row]
+) -> None:
+  """Copies the last stage's table and pictures to W/, prints the table."""
+  if folder != workdir:
+    write_json(workdir / RESULTS, rows)
+    if (folder / SAMPLES).is_dir():
+      shutil.copytree(folder / SAMPLES, workdir / SAMPLES, dirs_exist_ok=True)
+  if rows:
+    rich.print(table(rows))
+  say(f'results and pictures are in {workdir}')

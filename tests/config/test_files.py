@@ -1,0 +1,323 @@
+"""Files, arguments and overrides, down to one resolved dict per stage."""
+
+import textwrap
+
+import pytest
+
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.files import differences, split_stages
+from flowdistill.config.overrides import parse_override
+from flowdistill.config.tiny import SAMPLES, STEPS
+from flowdistill.main import split_arguments
+
+ONE = {
+  'dataset': 'moons',
+  'network': {'name': 'mlp', 'width': 64},
+  'objective': 'rectified_flow',
+  'train': {'steps': 10},
+}
+TWO = {
+  'dataset': {'name': 'moons', 'size': 64},
+  'network': {'name': 'mlp', 'width': 64},
+  'optim': {'schedule': {'name': 'cosine', 'warmup': {'epochs': 1}}},
+  'train': {'batch_size': 32},
+  'stages': {
+    'flow': {'objective': 'rectified_flow', 'train': {'steps': 10}},
+    'distil': {
+      'frozen': {'teacher': 'stage:flow'},
+      'objective': {'name': 'ayf_emd', 'max_r': 0.5},
+      'train': {'steps': 20},
+      'optim': {'schedule': {'learning_rate': 0.1}},
+      'evaluators': {'energy': 'energy'},
+    },
+  },
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+  """Stages of a config with what is typed after it, as `main` reads them."""
+
+  def read(raw, *typed, arg='', wrap='ConfigDict({}, sort_keys=False)'):
+    made = wrap.format(repr(raw))
+    text = f"""
+    from ml_collections import ConfigDict
+
+    def get_config(arg=''):
+      return {made}
+    """
+    (tmp_path / 'experiment.py').write_text(textwrap.dedent(text))
+    _, rest = split_arguments(typed)
+    overrides = [parse_override(name, value) for name, value in rest]
+    return build.load_stages(f'{tmp_path / "experiment.py"}{arg}', overrides)
+
+  return read
+
+
+def test_a_config_without_stages_is_one(load):
+  (spec,) = load(ONE).values()
+  assert spec['network'] == {
+    'name': 'mlp',
+    'width': 64,
+    'depth': 3,
+    'dropout': 0.0,
+    'max_frequency': 16.0,
+    'dtype': 'float32',
+    'remat': None,
+    'scalars': (),
+  }
+  assert spec['log'] == {'every': {'steps': 50}}
+  assert spec['objective']['times'] == {
+    'name': 'uniform',
+    'low': 0.0,
+    'high': 1.0,
+  }
+
+
+def test_stages_share_the_other_keys_and_add_their_own(load):
+  stages = load(TWO)
+  assert list(stages) == ['flow', 'distil']
+  schedules = [spec['optim']['schedule'] for spec in stages.values()]
+  assert [s['learning_rate'] for s in schedules] == [0.001, 0.1]
+  assert all(s['warmup'] == {'epochs': 1} for s in schedules)
+  assert [s['train']['batch_size'] for s in stages.values()] == [32, 32]
+  assert [s['train']['steps'] for s in stages.values()] == [10, 20]
+  assert [list(s['evaluators']) for s in stages.values()] == [[], ['energy']]
+
+
+def test_another_name_in_a_stage_drops_the_shared_options():
+  shared = {'network': {'name': 'mlp', 'width': 64}}
+  raw = {**shared, 'stages': {'a': {}, 'b': {'network': {'name': 'dit'}}}}
+  stages = split_stages(raw, build.KINDS)
+  assert stages['a']['network'] == {'name': 'mlp', 'width': 64}
+  assert stages['b']['network'] == {'name': 'dit'}
+
+
+def test_shared_options_of_no_name_go_with_the_name_of_a_stage():
+  shared = {'optim': {'schedule': {'warmup': 5}}}
+  own = {'optim': {'schedule': {'name': 'constant', 'learning_rate': 0.1}}}
+  stages = split_stages({**shared, 'stages': {'a': own, 'b': {}}}, build.KINDS)
+  assert stages['a']['optim']['schedule'] == {
+    'name': 'constant',
+    'learning_rate': 0.1,
+    'warmup': 5,
+  }
+  assert stages['b'] == shared
+
+
+def test_another_unit_in_a_stage_drops_the_shared_one():
+  shared = {'train': {'steps': 5, 'batch_size': 3}}
+  raw = {**shared, 'stages': {'a': {}, 'b': {'train': {'epochs': 2}}}}
+  stages = split_stages(raw, build.KINDS)
+  assert stages['a']['train'] == {'steps': 5, 'batch_size': 3}
+  assert stages['b']['train'] == {'epochs': 2, 'batch_size': 3}
+
+
+@pytest.mark.parametrize(
+  'wrap',
+  ['ConfigDict({}, sort_keys=False)', 'ConfigDict({})', '{}', 'dict({})'],
+)
+def test_stages_run_as_written_and_after_those_they_refer_to(load, wrap):
+  stage = {'objective': 'rectified_flow'}
+  stages = {
+    'z': stage,
+    'late': {**stage, 'init_from': 'stage:a'},
+    'm': {**stage, 'init_from': {'source': 'stage:z', 'weights': 'params'}},
+    'a': stage,
+  }
+  raw = {k: v for k, v in ONE.items() if k != 'objective'}
+  made = load({**raw, 'stages': stages}, wrap=wrap)
+  assert list(made) == ['z', 'm', 'a', 'late']
+
+
+@pytest.mark.parametrize(
+  'wrap', ['ConfigDict({}, sort_keys=False)', 'ConfigDict({})', '{}']
+)
+def test_names_keep_the_order_that_was_written(load, wrap):
+  sweep = {'student': [['euler', 1]], 'ema': [['euler', 2]]}
+  evaluators = {
+    'z': {'name': 'energy', 'sweep': sweep},
+    'a': {'name': 'energy'},
+  }
+  (spec,) = load({**ONE, 'evaluators': evaluators}, wrap=wrap).values()
+  assert list(spec['evaluators']) == ['z', 'a']
+  assert list(spec['evaluators']['z']['sweep'].items()) == list(sweep.items())
+
+
+def test_runlocal_is_the_same_at_toy_size(load):
+  made, whole = load(TWO, arg=':runlocal'), load(TWO)
+  assert list(made) == list(whole)
+  for name, spec in made.items():
+    assert spec['network']['width'] < 64
+    assert spec['train']['steps'] == STEPS
+    assert spec['objective'] == whole[name]['objective']
+  assert made['distil']['evaluators']['energy']['samples'] == SAMPLES
+  longer = load(TWO, '--config.train.steps=7', arg=':runlocal')
+  assert [spec['train']['steps'] for spec in longer.values()] == [7, 7]
+
+
+@pytest.mark.parametrize(
+  'dataset',
+  [
+    {'name': 'folder', 'path': '/none/such'},
+    {'name': 'tfds', 'builder': 'none_such'},
+    {'name': 'arrays', 'path': '/none/such.npz'},
+  ],
+)
+def test_runlocal_has_digits_in_place_of_files(load, dataset):
+  given = {**ONE, 'dataset': {**dataset, 'split': 'train'}}
+  (spec,) = load(given, arg=':runlocal').values()
+  assert spec['dataset'] == {'name': 'digits', 'size': 8, 'split': 'train'}
+  named = '--config.dataset.name=folder', '--config.dataset.path=/mine'
+  (spec,) = load(given, *named, arg=':runlocal').values()
+  assert spec['dataset']['path'] == '/mine'
+
+
+# Each with the spelling, where to look, and what is to be there.
+SET = [
+  ('--config.train.steps=7', 'flow.train.steps', 7),
+  ('--config.train.steps=7', 'distil.train.steps', 7),
+  ('--config.train.steps 7', 'distil.train.steps', 7),
+  ('-config.train.steps 7', 'distil.train.steps', 7),
+  ('--config.stages.distil.train.steps=7', 'flow.train.steps', 10),
+  ('--config.stages.distil.train.steps=7', 'distil.train.steps', 7),
+  ('--config.train.epochs=2', 'flow.train.epochs', 2.0),
+  ('--config.train.epochs=2', 'flow.train.steps', None),
+  ('--config.train.epochs=2 --config.train.steps=3', 'flow.train.epochs', None),
+  (
+    '--config.optim.schedule.warmup.images=9',
+    'flow.optim.schedule.warmup',
+    {'images': 9},
+  ),
+  (
+    '--config.optim.schedule.warmup=9',
+    'flow.optim.schedule.warmup',
+    {'steps': 9},
+  ),
+  ('--config.log.every.epochs=1', 'flow.log.every', {'epochs': 1}),
+  (
+    '--config.evaluation.every.epochs=0.5',
+    'distil.evaluation.every',
+    {'epochs': 0.5},
+  ),
+  ('--config.objective.max_r=1', 'distil.objective.max_r', 1.0),
+  ('--config.seed -3', 'flow.seed', -3),
+  ('--config.optim.clip -.5', 'flow.optim.clip', -0.5),
+  ('--config.optim.clip=none', 'flow.optim.clip', None),
+  (
+    '--config.optim.schedule.learning_rate 1e-4',
+    'flow.optim.schedule.learning_rate',
+    1e-4,
+  ),
+  ('--config.dataset.split=train', 'flow.dataset.split', 'train'),
+  ('--config.resume=runs/a=b', 'flow.resume', 'runs/a=b'),
+  ('--config.resume="7"', 'flow.resume', '7'),
+  (
+    '--config.frozen={}',
+    'distil.frozen',
+    {},
+  ),
+  (
+    '--config.stages.distil.frozen.teacher=runs/a',
+    'distil.frozen.teacher',
+    {
+      'source': 'runs/a',
+      'weights': 'ema',
+      'matching': False,
+      'dtype': 'float32',
+    },
+  ),
+  (
+    '--config.stages.distil.frozen.teacher.weights=params',
+    'distil.frozen.teacher',
+    {
+      'source': 'stage:flow',
+      'weights': 'params',
+      'matching': False,
+      'dtype': 'float32',
+    },
+  ),
+  (
+    '--config.stages.distil.frozen.weak=runs/a',
+    'distil.frozen.weak.source',
+    'runs/a',
+  ),
+  ('--config.ema.main.half_life.images=5', 'flow.ema.main.ramp', 0.05),
+  (
+    '--config.evaluators.late.name=energy',
+    'flow.evaluators.late.samples',
+    2000,
+  ),
+  (
+    "--config.evaluators.energy.sweep={'student':[['heun',3]]}",
+    'distil.evaluators.energy.sweep',
+    {'student': [['heun', 3]]},
+  ),
+  (
+    "--config.evaluators.energy.sweep.student=[('heun',3)]",
+    'distil.evaluators.energy.sweep.student',
+    [('heun', 3)],
+  ),
+  (
+    '--config.evaluation.features.name=digits',
+    'flow.evaluation.features.name',
+    'digits',
+  ),
+]
+
+
+@pytest.mark.parametrize(('typed', 'path', 'expected'), SET)
+def test_an_override(load, typed, path, expected):
+  found = load(TWO, *typed.split())
+  for key in path.split('.'):
+    found = found[key]
+  assert found == expected
+  assert type(found) is type(expected)
+
+
+def test_an_override_changes_nothing_else(load):
+  before, after = load(TWO), load(TWO, '--config.stages.distil.seed=5')
+  assert differences(before, after) == ['config.distil.seed was 0, is 5']
+
+
+def test_an_override_of_a_name_takes_the_defaults_of_that_entry(load):
+  whole = '--config.stages.distil.objective'
+  for typed in (f'{whole}.name=ayf_lmd', f'{whole}=ayf_lmd'):
+    objective = load(TWO, typed)['distil']['objective']
+    assert objective['name'] == 'ayf_lmd'
+    assert objective['max_r'] == 0.99
+  made = load(TWO, f'{whole}.name=rectified_flow')['distil']['objective']
+  assert list(made) == list(load(TWO)['flow']['objective'])
+
+
+def test_the_options_of_a_new_name_can_be_set_after_it(load):
+  key = '--config.optim.optimiser'
+  made = load(TWO, f'{key}.name=adamw', f'{key}.weight_decay=0.5')
+  assert made['flow']['optim']['optimiser']['weight_decay'] == 0.5
+  with pytest.raises(ConfigError, match="has no key 'weight_decay'"):
+    load(TWO, f'{key}.weight_decay=0.5', f'{key}.name=adamw')
+
+
+def test_a_name_that_is_the_same_in_all_stages_is_set_in_all(load):
+  made = load(TWO, '--config.optim.schedule.name=constant')
+  for spec in made.values():
+    assert spec['optim']['schedule'] == {
+      'name': 'constant',
+      'learning_rate': 0.001,
+      'warmup': {'steps': 0},
+    }
+
+
+def test_differences():
+  old = {'a': 1, 'b': {'c': [1, (2, 3)], 'd': None}, 'e': {'f': 1}}
+  assert differences(old, old) == []
+  assert differences(old, {**old, 'b': {'c': ((1, [2, 3])), 'd': None}}) == []
+  new = {'a': 1.5, 'b': {'c': [1], 'd': 0}, 'g': 2}
+  assert differences(old, new) == [
+    'config.a was 1, is 1.5',
+    'config.b.c was [1, (2, 3)], is [1]',
+    'config.b.d was None, is 0',
+    "config.e was {'f': 1}, is None",
+    'config.g was None, is 2',
+  ]

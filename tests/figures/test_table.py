@@ -1,0 +1,90 @@
+"""The table on the screen."""
+
+import io
+
+import rich.console
+
+from flowdistill.figures.table import table
+
+TEACHER = {
+  'model': 'teacher',
+  'sampler': 'heun',
+  'nfe': 31,
+  'samples': 3594,
+  'seed': 0,
+  'frechet_digits': 2.256,
+  'accuracy': 0.98765,
+  'memorised': 0.5,
+  'ms_per_image': 1.23456,
+}
+STUDENT = {**TEACHER, 'model': 'student', 'sampler': 'flow_map', 'nfe': 1}
+
+
+def show(rows, width=80):
+  out = io.StringIO()
+  rich.console.Console(file=out, width=width).print(table(rows))
+  return out.getvalue()
+
+
+def test_every_column_fits_a_narrow_screen():
+  text = show([TEACHER, STUDENT])
+  assert '…' not in text
+  assert max(map(len, text.splitlines())) <= 80
+  for word in ('NFE', 'Fréchet', '(digits)', 'memorised', 'flow_map'):
+    assert word in text
+  for value in ('31', '2.26', '98.8%', '50.0%', '1.235'):
+    assert value in text
+  assert '3594' not in text
+
+
+def test_only_the_columns_that_the_rows_have():
+  row = {'model': 'student', 'sampler': 'euler', 'nfe': 4}
+  text = show([{**row, 'energy_distance': 0.01234}])
+  assert '0.0123' in text
+  assert 'Fréchet' not in text
+  assert 'accuracy' not in text
+
+
+def test_a_figure_that_a_row_lacks_is_blank():
+  rows = [{'model': 'a', 'nfe': 1, 'accuracy': 0.25}, {'model': 'a', 'nfe': 2}]
+  lines = show(rows).splitlines()
+  assert '25.0%' in lines[-3]
+  assert lines[-2].replace(' ', '') == '│a│2││'
+
+
+def test_options_stand_below_the_sampler():
+  how = 'gamma=0.5, grid=shifted(shift=2)'
+  lines = show([TEACHER, {**STUDENT, 'options': how}]).splitlines()
+  start = lines.index(next(line for line in lines if 'flow_map' in line))
+  below = ''.join(line.split('│')[2].strip() for line in lines[start + 1 : -1])
+  assert below.replace(' ', '') == how.replace(' ', '')
+  assert max(map(len, lines)) <= 80
+  assert '…' not in ''.join(lines)
+
+
+def test_an_adaptive_sampler_has_a_mean():
+  assert '127.4' in show([{**TEACHER, 'nfe': 127.3812}])
+
+
+def test_figures_of_another_kind_are_a_table_of_their_own():
+  straight = {'model': 'student', 'straightness': 0.25, 'options': 'guidance=2'}
+  error = {'model': 'student', 't': 0.5, 'boundary_error': 0.125}
+  text = show([TEACHER, STUDENT, straight, error, {**error, 't': 1.0}])
+  assert sum(set(line) <= set('┏┳━┓') for line in text.splitlines()) == 3
+  assert max(map(len, text.splitlines())) <= 80
+  for word in ('straightness', '0.2500', 'guidance=2', '0.1250', '0.5'):
+    assert word in text
+
+
+def test_models_are_set_apart():
+  """The line of the header, the bottom, and one between the models."""
+  rules = [
+    line
+    for line in show([TEACHER, TEACHER, STUDENT]).splitlines()
+    if set(line) <= set('├┼┤─')
+  ]
+  assert len(rules) == 1
+
+
+def test_no_rows_are_an_empty_table():
+  assert show([]).strip() == ''

@@ -1,0 +1,131 @@
+"""What a config of an objective may forget, found by shapes alone."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from flowdistill.build import objects as build
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.overrides import parse_override
+from flowdistill.stages import check
+from flowdistill.workdir import origins
+
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
+GUIDED = f'{CONFIGS / "guided_digits.py"}:runlocal'
+DISTIL = 'stages.distil.'
+UNMEASURED = ['evaluators={}', 'evaluation.features=none']
+PLAIN = ['network.scalars=()', *UNMEASURED]
+
+
+def checked(source, *overrides):
+  """Checks a config with 'KEY=VALUE' overrides."""
+  parsed = []
+  for text in overrides:
+    key, _, value = text.partition('=')
+    parsed.append(parse_override(f'config.{key}', value))
+  stages = build.load_stages(source, parsed)
+  check.check_stages(stages, pathlib.Path('nowhere'), named=True)
+
+
+def alone(name, **options):
+  """Overrides to another objective without frozen networks."""
+  typed = [f'objective.{key}={value}' for key, value in options.items()]
+  objective = [f'objective.name={name}', *typed, 'frozen={}']
+  return [
+    DISTIL + text for text in (*objective, 'init_from=stage:flow', *PLAIN)
+  ]
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'message'),
+  [
+    (
+      [DISTIL + text for text in PLAIN],
+      r"distil\.network\.scalars: the objective draws \['guidance'\] for every "
+      r"example.*must have scalars = \['guidance'\]",
+    ),
+    (
+      [DISTIL + 'objective.guidance=none', DISTIL + 'frozen.weak=stage:flow'],
+      r"cond has \['label'\] and no 'guidance', which this network takes",
+    ),
+    (
+      [DISTIL + 'init_from=stage:flow'],
+      r'distil\.init_from: these weights do not fit.*scalars',
+    ),
+    (
+      [DISTIL + 'frozen.teacher.matching=true'],
+      r'distil\.frozen\.teacher\.matching has an effect on init_from alone',
+    ),
+    (
+      [DISTIL + 'init_from.matching=1'],
+      r'init_from: .*matching is True or False',
+    ),
+    (alone('ayf_emd'), r'distil\.objective: .*nets\.teacher.*frozen\.teacher'),
+    (alone('scm', distil='true'), r'distil\.objective: .*frozen\.teacher'),
+    (
+      alone('rectified_flow', coupling='paired'),
+      r'distil\.objective\.coupling.*a coupling of pairs needs batches',
+    ),
+    (
+      alone('rectified_flow', coupling='annealed'),
+      r'distil\.objective\.coupling.*a coupling of pairs needs batches',
+    ),
+    (alone('rcgm', order=-1), r'distil\.objective\.order = -1 must be at'),
+    (
+      alone(
+        'twinflow', kinds="{'e2e': 0, 'mul': 0, 'any': 0, 'adv': 0, 'one': 0}"
+      ),
+      r'distil\.objective\.kinds: the weights of the kinds are all 0',
+    ),
+    (
+      alone('distillation', distance="('lpips',)", solver_steps=1),
+      r'distil\.objective: .*frozen\.perceptual.*a file of LPIPS weights',
+    ),
+    (
+      [
+        DISTIL + "evaluators.few_step.sweep={'student': [['euler', 2, {'grid': "
+        "{'name': 'explicit', 'times': (1.0, 0.2, 0.5)}}]]}"
+      ],
+      r'few_step\.sweep\.student.*must fall from at most 1 to 0',
+    ),
+  ],
+)
+def test_it_says_what_is_missing(overrides, message):
+  with pytest.raises(ConfigError, match=message):
+    checked(GUIDED, *overrides)
+
+
+def test_first_weights_are_always_whole():
+  half = "init_from={'source': 'stage:flow', 'dtype': 'bfloat16'}"
+  with pytest.raises(ConfigError, match='init_from.dtype has an effect on fro'):
+    checked(GUIDED, DISTIL + half)
+  wrong = half.replace('bfloat16', 'half')
+  with pytest.raises(ConfigError, match="init_from: dtype = 'half' must be"):
+    checked(GUIDED, DISTIL + wrong)
+
+
+def test_a_fixed_scale_need_not_be_told():
+  fixed = ['objective.guidance.name=fixed', *PLAIN]
+  checked(GUIDED, *(DISTIL + text for text in fixed))
+
+
+def test_matching_takes_what_has_the_same_name_and_shape():
+  fresh = {'a': np.zeros(2), 'b': np.zeros(3), 'c': np.zeros(1)}
+  given = {'a': np.ones(2), 'b': np.ones(4), 'd': np.ones(1)}
+  assert list(origins.matching(fresh, given)) == ['a']
+  taken = origins.take_matching(fresh, given)
+  assert {name: float(x.sum()) for name, x in taken.items()} == {
+    'a': 2,
+    'b': 0,
+    'c': 0,
+  }
+
+
+def test_weights_of_which_none_matches_are_refused():
+  other = ['network.width=32', 'network.patch=1', 'network.heads=4']
+  with pytest.raises(ConfigError, match='init_from: no array there has'):
+    checked(
+      str(CONFIGS / 'guided_digits.py') + ':runlocal',
+      *(DISTIL + text for text in other),
+    )
