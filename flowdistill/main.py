@@ -11,22 +11,20 @@ import pathlib
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
 
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.config.files import ONE_STAGE, trained
 from flowdistill.config.overrides import Override, parse_override
-from flowdistill.jobs import JOBS
-from flowdistill.stages import check
+from flowdistill.jobs import JOBS, pairs
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.failure import Halted
+from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.stages.options import check_options, parse_options
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.watchdog import give_up, on_abort
-from flowdistill.workdir import origins
 
 # What ends in a line: what may go well another time, and what a user changes.
 FAILURES = (Halted, OSError)
@@ -63,19 +61,22 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
       f'--job={JOB.value} does not exist; {suggest(JOB.value, JOBS)}'
     )
   given = [(n, v) for n, v in rest if not n.startswith('config.')]
-  options = parse_options(JOB.value, given)
+  options = parse_options(JOBS, JOB.value, given)
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
   if not WORKDIR.value and not (JOB.value in SHAPES and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
   workdir = pathlib.Path(WORKDIR.value).expanduser()
-  stages = read_stages(workdir, overrides)
-  check.check_stages(stages, workdir, named=ONE_STAGE not in stages)
-  check_options(options, stages)
+  blueprints = read_blueprints(workdir, overrides)
+  check_stages(blueprints)
+  last = [*(blueprints.trained or blueprints.specs)][-1]
+  if JOB.value == 'pairs':
+    last = pairs.default_stage(blueprints.specs)
+  check_options(options, blueprints, last)
   if DISTRIBUTED.value:
-    meet(max(spec['hosts']['timeout'] for spec in stages.values()))
-  if JOB.value not in ALL_STAGES and not (stages := trained(stages)):
+    meet(max(spec['hosts']['timeout'] for spec in blueprints.specs.values()))
+  if JOB.value not in ALL_STAGES and not blueprints.trained:
     raise ConfigError(f'--job={JOB.value}: no stage of this config trains')
-  JOBS[JOB.value].run(stages, workdir, options)
+  JOBS[JOB.value].run(blueprints, options)
 
 
 def keep_programs() -> None:
@@ -101,24 +102,23 @@ def meet(timeout: float) -> None:
     )
 
 
-def read_stages(
+def read_blueprints(
   workdir: pathlib.Path, overrides: Sequence[Override]
-) -> dict[str, Any]:
+) -> Blueprints:
   """The stages of --config; without it, those that the workdir was made with.
 
   Raises:
     ConfigError: if there is neither.
   """
   if CONFIG_FLAG.value:
-    return build.load_stages(CONFIG_FLAG.value, overrides)
+    specs = load_stages(CONFIG_FLAG.value, overrides)
+    recorded = JOB.value not in ALL_STAGES
+    return Blueprints(specs, workdir, recorded=recorded)
   if JOB.value == 'train':
     raise ConfigError('--config is missing: FILE.py or FILE.py:arg,arg')
   if overrides:
     raise ConfigError(f'{overrides[0]}: without --config nothing is overridden')
-  return {
-    name: origins.load_spec(origins.stage_folder(workdir, name))
-    for name in origins.stage_names(workdir)
-  }
+  return Blueprints.of_run(workdir)
 
 
 def split_arguments(

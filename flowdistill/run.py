@@ -7,18 +7,22 @@ x = run.sample(16, sampler='flow_map', nfe=2, label=3)
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from flowdistill.build import objects as build
-from flowdistill.build.objects import Generator
-from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.config.sections import Origin
-from flowdistill.datasets.source import Source
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import Trainee
+from flowdistill.build.data import Data
+from flowdistill.config.sections import STUDENT
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.trained import (
+  Cond,
+  TrainedStage,
+  conditions,
+  load_stage,
+)
+from flowdistill.workdir import folders
+from flowdistill.workdir.weights import Trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,25 +30,35 @@ class Run:
   """A stage that has been trained, and the networks that it knows.
 
   Attributes:
-    folder: of the stage.
-    source: the real examples.
-    models: role -> network: 'student', and frozen ones such as 'teacher'.
-    weights: which of the student.
+    stage: the networks, on all devices.
   """
 
-  folder: pathlib.Path
-  source: Source
-  models: dict[str, Trainee]
-  weights: str = 'ema'
+  stage: TrainedStage
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder of the stage."""
+    return self.stage.blueprint.folder
+
+  @property
+  def source(self) -> Data:
+    """The real examples, which are opened when they are asked for."""
+    return self.stage.blueprint.data
+
+  @property
+  def models(self) -> Mapping[str, Trained]:
+    """Role -> network: 'student', and frozen ones such as 'teacher'."""
+    return self.stage.models
 
   def sample(
     self,
     n: int,
     *,
-    model: str = 'student',
+    model: str = STUDENT,
     sampler: str = 'flow_map',
     nfe: int | None = 4,
     label: int | Sequence[int] | None = None,
+    cond: Cond | None = None,
     seed: int = 0,
     **options: Any,
   ) -> np.ndarray:
@@ -56,6 +70,8 @@ class Run:
       sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
       nfe: network calls for one example; None for 'rk45', which adapts.
       label: one class for all, or n classes; None goes through all classes.
+      cond: the other conditions: name -> one value for all, or n of them; by
+        default those of the data set's examples.
       seed: of the noise.
       **options: of the sampler, such as gamma; 'grid' and 'guidance'.
 
@@ -65,20 +81,20 @@ class Run:
     Raises:
       ValueError: for an unknown name, or an nfe that the sampler cannot have.
     """
-    cond = conditions(self.source.num_classes, n, label)
-    draw = self._generator(model)
-    build.check_sampler(sampler, nfe, scalars=draw.scalars, **options)
+    generator = self.stage.generator(model)
+    given = conditions(self.stage.blueprint, n, label, cond)
     how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, **options}
-    return draw(n, cond=cond, **how).x
+    return generator(n, cond=given, **how).x
 
   def encode(
     self,
     x0: np.ndarray,
     *,
-    model: str = 'student',
+    model: str = STUDENT,
     sampler: str = 'heun',
     nfe: int | None = 32,
     label: int | Sequence[int] | None = None,
+    cond: Cond | None = None,
     **options: Any,
   ) -> np.ndarray:
     """Goes back from data to noise: `sample` leads from there to x0 again.
@@ -88,7 +104,8 @@ class Run:
       model: a role of this stage, whose u(x_t, t, t) is its velocity.
       sampler: a solver of the ODE, as 'euler', 'heun', 'rk4' or 'rk45'.
       nfe: network calls for one example; None for 'rk45'.
-      label: one class for all, or n classes; None is "no class".
+      label: one class for all, or n classes; None is unconditional.
+      cond: the other conditions; what is not given is unconditional.
       **options: of the sampler, 'grid' and 'guidance'.
 
     Returns:
@@ -98,37 +115,19 @@ class Run:
       ValueError: for an unknown name, a sampler that cannot go back, or an nfe
         that it cannot have.
     """
-    classes = self.source.num_classes
-    label = classes if label is None and classes else label
-    cond = conditions(classes, len(x0), label)
-    draw = self._generator(model)
-    build.check_sampler(
-      sampler, nfe, backwards=True, scalars=draw.scalars, **options
-    )
+    generator = self.stage.generator(model)
+    blueprint = self.stage.blueprint
+    given = conditions(blueprint, len(x0), label, cond, null=True)
     how = {'sampler': sampler, 'nfe': nfe, **options}
-    return draw.encode(x0, cond=cond, **how).x
+    return generator.encode(x0, cond=given, **how).x
 
   def at(self, step: int) -> 'Run':
-    """The same networks, the student's weights of another checkpoint.
+    """The same networks, with the student's weights of another checkpoint.
 
     Raises:
       ConfigError: if there is none of that step.
     """
-    found = load_student(self.folder, self.weights, step)
-    compiled = self.models['student'].model  # programs are kept by it
-    student = dataclasses.replace(found, model=compiled)
-    return dataclasses.replace(self, models={**self.models, 'student': student})
-
-  def _generator(self, model: str) -> Generator:
-    if model not in self.models:
-      raise ConfigError(f'no model {model!r}; {suggest(model, self.models)}')
-    chosen = self.models[model]
-    return build.build_generator(
-      chosen.model,
-      chosen.params,
-      self.source,
-      chosen.stage.evaluation.batch_size,
-    )
+    return Run(self.stage.at(step))
 
 
 def load(
@@ -140,9 +139,11 @@ def load(
 ) -> Run:
   """Loads a run from its workdir, or one stage of it.
 
+  The data that it was trained on need not be there.
+
   Args:
     workdir: what `--workdir` was.
-    stage: its name; by default the last one.
+    stage: its name; by default the last one that trains.
     weights: of the student: 'ema', 'params', or the name of an EMA.
     step: of the student's checkpoint; by default the last.
 
@@ -150,42 +151,6 @@ def load(
     ConfigError: if there is no such run or stage, or it has no checkpoint.
   """
   folder = pathlib.Path(workdir).expanduser()
-  folder = folder / stage if stage else origins.last_stage(folder)
-  spec = origins.load_spec(origins.last_stage(folder))
-  frozen = build.bind_stage(spec).flows
-  student = load_student(folder, weights, step)
-  models = {'student': student} | {
-    role: origins.load_weights(origin, folder.parent)
-    for role, origin in frozen.items()
-  }
-  return Run(folder, student.stage.dataset(), models, weights)
-
-
-def load_student(
-  folder: pathlib.Path, weights: str, step: int | None
-) -> Trainee:
-  """The student of a stage's folder, of the last step or another."""
-  return origins.load_weights(Origin(str(folder), weights), folder, step=step)
-
-
-def conditions(
-  num_classes: int, n: int, label: int | Sequence[int] | None
-) -> dict[str, np.ndarray]:
-  """`cond` of n examples; see `Run.sample` for `label`.
-
-  Raises:
-    ValueError: if a label does not exist, or there are not n of them.
-  """
-  if not num_classes:
-    if label is not None:
-      raise ValueError(f'label = {label}: these examples have no classes')
-    return {}
-  wanted = np.arange(n) % num_classes if label is None else np.asarray(label)
-  if wanted.ndim > 1 or (wanted.ndim == 1 and len(wanted) != n):
-    raise ValueError(f'label has shape {wanted.shape}: one, or n = {n}')
-  if wanted.min() < 0 or wanted.max() > num_classes:
-    raise ValueError(
-      f'label = {label}: classes are 0 to {num_classes - 1}, and '
-      f'{num_classes} is "no class"'
-    )
-  return {'label': np.broadcast_to(wanted, (n,)).astype(np.int32)}
+  folder = folder / stage if stage else folders.last_stage(folder)
+  blueprint = Blueprints({}, folder.parent).at(str(folder))
+  return Run(load_stage(blueprint, weights, step))

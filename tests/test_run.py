@@ -5,13 +5,13 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from flowdistill.workdir.origins import Trainee
 
 from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import Stage
 from flowdistill.run import Run
-from flowdistill.workdir.origins import Trainee
 
 NETWORK = {'name': 'dit', 'width': 16, 'depth': 1, 'heads': 2}
 

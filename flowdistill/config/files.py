@@ -27,13 +27,12 @@ from flowdistill.config.bind import (
   options,
   suggest,
 )
+from flowdistill.config.kinds import TRAIN, Kinds, kind_of
 from flowdistill.config.overrides import Override, apply_override
-from flowdistill.config.tiny import RUNLOCAL, keep_tiny, make_tiny
+from flowdistill.config.tiny import RUNLOCAL, keep_tiny
 from flowdistill.training.lengths import UNITS
 
-ONE_STAGE, TRAIN = 'run', 'train'
-Kinds = Mapping[str, Any]
-"""Job -> what a stage of it may say."""
+ONE_STAGE = 'run'
 TAKEN = (ONE_STAGE, 'samples', 'hosts')  # a stage's name is that of its folder
 # What Python raises where a config file is wrong.
 MISTAKES = (
@@ -63,41 +62,21 @@ def load_stages(
     where = {name: f'stages.{name}' if named else '' for name in stages}
     return {
       name: resolve.resolve(
-        spec, kind_of(spec, kinds, where[name]), where[name], rooms
+        spec, kind_of(spec, kinds, where[name]).section, where[name], rooms
       )
       for name, spec in stages.items()
     }
 
   stages = resolve_all(split_stages(raw, kinds))
   if tiny:
-    stages = {name: make_tiny(spec) for name, spec in stages.items()}
+    stages = {n: kind_of(s, kinds).tiny(s) for n, s in stages.items()}
   for override in overrides:
-    types = {name: kind_of(spec, kinds) for name, spec in stages.items()}
+    types = {n: kind_of(s, kinds).section for n, s in stages.items()}
     changed = apply_override(stages, override, types, rooms, named=named)
     before, stages = stages, resolve_all(changed)
     if tiny:
       stages = {n: keep_tiny(before[n], spec) for n, spec in stages.items()}
   return stages
-
-
-def trained(stages: Mapping[str, Spec]) -> dict[str, Spec]:
-  """The stages that train a network, in order."""
-  return {name: spec for name, spec in stages.items() if spec['job'] == TRAIN}
-
-
-def kind_of(spec: Any, kinds: Kinds, where: str = '') -> Any:
-  """What a stage may say, by its job.
-
-  Raises:
-    ConfigError: if no stage has such a job.
-  """
-  job = spec.get('job', TRAIN) if isinstance(spec, Mapping) else TRAIN
-  if job not in kinds:
-    raise ConfigError(
-      f'config.{join(where, "job")} = {job!r} does not exist; '
-      f'{suggest(job, kinds)}'
-    )
-  return kinds[job]
 
 
 def read_config(source: str) -> tuple[dict[str, Any], bool]:
@@ -251,8 +230,8 @@ def _as_in(written: Any, value: Any) -> Any:
 
 
 def _known(shared: Spec, stage: Spec, kinds: Kinds) -> Spec:
-  known = options(kind_of(stage, kinds))
-  foreign = options(kinds[TRAIN]).keys() - known.keys()
+  known = options(kind_of(stage, kinds).section)
+  foreign = options(kinds[TRAIN].section).keys() - known.keys()
   return {key: value for key, value in shared.items() if key not in foreign}
 
 

@@ -1,20 +1,22 @@
-"""What a config may say of one stage: every key, its type and its default.
+"""The sections of a config: every key, its type and its default.
 
-The markers (`Dataset`, `Network`, ...) stand for 'a name from that room's
-table, with its options'; `build.py` says which table each one is.
+The markers (`Dataset`, `Network`, ...) stand for a name from that room's table,
+with its options; `build/tables.py` says which table each one is.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from flowdistill.objectives.roles import PERCEPTUAL
-from flowdistill.training.ema import Ema
+from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
 from flowdistill.training.rounding import check_kept
 from flowdistill.training.sharding import AXES, RULES, TACTICS
-from flowdistill.training.state import MAIN
+
+STUDENT = 'student'
+"""The role that the keys of the stage itself describe."""
+PIXELS: Any = 'pixels'  # a default by its name, as a config says it
 
 
 class Dataset(Protocol):
@@ -23,12 +25,16 @@ class Dataset(Protocol):
   def __call__(self) -> Any: ...
 
 
-class Network(Protocol):
-  """network(shape, num_classes, rngs=...) -> nnx.Module."""
+class Space(Protocol):
+  """space(shape of a picture) -> encode, decode, shape, scale."""
 
-  def __call__(
-    self, shape: tuple[int, ...], num_classes: int, /, *, rngs: Any
-  ) -> Any: ...
+  def __call__(self, shape: tuple[int, ...], /) -> Any: ...
+
+
+class Network(Protocol):
+  """network(spec, rngs=...) -> nnx.Module."""
+
+  def __call__(self, spec: DataSpec, /, *, rngs: Any) -> Any: ...
 
 
 class Objective(Protocol):
@@ -68,44 +74,47 @@ class Evaluator(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
-  """Where weights come from.
+class Reference:
+  """Which weights of which network, trained elsewhere.
 
   Attributes:
-    source: 'stage:NAME' of this config, or the folder of a run or a stage. Of
-      the role `perceptual` alone, a file.
+    source: 'stage:NAME' of this config, or the folder of a run or a stage, or
+      a file of weights for a role that is read from one (`perceptual`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, or the name of an EMA.
-    matching: of `init_from` alone, to take the arrays that are there with the
-      same name and shape, and leave the others as they are initialised.
-    dtype: of `frozen` alone, what the weights are kept in, 'float32' or
-      'bfloat16': then they take half the bytes, and the large products of the
-      network are made in bfloat16 too.
+    role: of that stage, whose weights are taken.
+    matching: only in `init_from`: takes the arrays that have the name and the
+      shape of one of this network, and initialises the others.
+    dtype: only in `frozen`: dtype of the weights, 'float32' or 'bfloat16',
+      which halves their bytes; the network's large products are in it too.
   """
 
   source: str
   weights: str = 'ema'
+  role: str = STUDENT
   matching: bool = False
   dtype: str = 'float32'
 
   @classmethod
-  def of(cls, value: Any) -> 'Origin':
+  def of(cls, value: Any) -> 'Reference':
     """Reads 'stage:flow', or {'source': 'stage:flow', 'weights': 'ema'}."""
     value = {'source': value} if isinstance(value, str) else value
     known = {f.name for f in dataclasses.fields(cls)}
     if not isinstance(value, Mapping) or not {'source'} <= set(value) <= known:
       raise ValueError(
-        f"{value!r}: say where from, as 'stage:NAME' or a run's folder, or as "
+        f"{value!r} must be 'stage:NAME', the folder of a run, or "
         "{'source': ..., 'weights': 'ema'}"
       )
-    made = cls(**value)
-    names = made.source, made.weights
+    reference = cls(**value)
+    names = reference.source, reference.weights, reference.role
     if not all(isinstance(v, str) and v for v in names):
-      raise ValueError(f'{value!r}: source and weights are strings, not empty')
-    if not isinstance(made.matching, bool):
-      raise ValueError(f'{value!r}: matching is True or False')
-    check_kept(made.dtype)
-    return made
+      raise ValueError(
+        f'{value!r}: source, weights and role must be strings, not empty'
+      )
+    if not isinstance(reference.matching, bool):
+      raise ValueError(f'{value!r}: matching must be True or False')
+    check_kept(reference.dtype)
+    return reference
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -281,56 +290,3 @@ def check_every(every: Length | None) -> None:
   """Raises ValueError for a length of nothing; None is never, and no error."""
   if every is not None and every.to_steps(1, 1) < 1:
     raise ValueError(f'every = {every} must be at least one step')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stage:
-  """One stage of a run.
-
-  Attributes:
-    job: 'train'; there are stages of other jobs, see `pair_stage.py`.
-    seed: of parameters, data order and noise.
-    dataset, network, objective: by name, with their options.
-    optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
-    ema: name -> averages of the student that are kept; `main` is the one that
-      is sampled.
-    frozen: role -> where that network comes from, such as `teacher`;
-      `perceptual` comes from a file of LPIPS weights.
-    init_from: where the student's first weights come from; None is scratch.
-    resume: a stage's folder whose whole state is taken over at the start.
-    pairs: what it learns from in the place of the data set's examples:
-      'stage:NAME', or a folder of pairs; evaluators measure against the data.
-    evaluators: any name -> evaluator by name, with its options.
-  """
-
-  job: str = 'train'
-  dataset: Dataset
-  network: Network
-  objective: Objective
-  train: Train
-  seed: int = 0
-  optim: Optim = Optim()
-  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
-  frozen: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
-  init_from: Origin | None = None
-  resume: str | None = None
-  pairs: str | None = None
-  evaluation: Evaluation = Evaluation()
-  evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
-  checkpoint: Checkpointing = Checkpointing()
-  log: Logging = Logging()
-  mesh: MeshAxes = MeshAxes()
-  hosts: Hosts = Hosts()
-
-  def __post_init__(self) -> None:
-    if self.seed < 0:
-      raise ValueError(f'seed = {self.seed} must be at least 0')
-    if self.ema and MAIN not in self.ema:
-      raise ValueError(
-        f'ema has {list(self.ema)}: one is called {MAIN!r}, and is sampled'
-      )
-
-  @property
-  def flows(self) -> dict[str, Origin]:
-    """The frozen networks that are flows: those that one can draw from."""
-    return {r: origin for r, origin in self.frozen.items() if r != PERCEPTUAL}

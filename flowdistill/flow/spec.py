@@ -34,6 +34,20 @@ class Condition:
     null = np.asarray(self.null, self.dtype)
     return np.broadcast_to(null, (n, *self.shape)).copy()
 
+  def repeat(self, value: Any, n: int) -> np.ndarray:
+    """One value for n examples, or n values, as [n, *shape].
+
+    Raises:
+      ValueError: for a value of another shape.
+    """
+    array = np.asarray(value)
+    if array.shape not in (self.shape, (n, *self.shape)):
+      raise ValueError(
+        f'a condition of shape {list(array.shape)} must have the shape '
+        f'{list(self.shape)}, or {[n, *self.shape]} for n = {n} examples'
+      )
+    return np.broadcast_to(array, (n, *self.shape)).astype(self.dtype)
+
   def abstract(self, n: int) -> jax.ShapeDtypeStruct:
     """An array [n, *shape], abstractly."""
     return jax.ShapeDtypeStruct((n, *self.shape), np.dtype(self.dtype))
@@ -75,6 +89,12 @@ class DataSpec:
   def num_classes(self) -> int:
     """The number of classes, 0 without labels."""
     return int(self.cond[LABEL].null) if LABEL in self.cond else 0
+
+  def each_class(self, index: np.ndarray) -> dict[str, np.ndarray]:
+    """The labels of examples by number: all classes in turn; {} without."""
+    if not self.num_classes:
+      return {}
+    return {LABEL: (index % self.num_classes).astype(np.int32)}
 
   def null(self, cond: Mapping[str, Any]) -> dict[str, Any]:
     """`cond` with null values; what the spec does not know stays as it is."""

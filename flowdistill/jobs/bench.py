@@ -14,28 +14,25 @@ is a W.
 
 import dataclasses
 import math
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 import rich
 from rich.table import Table
 
-from flowdistill.build import objects as build
-from flowdistill.build.objects import Model
-from flowdistill.config.bind import ConfigError, Spec
-from flowdistill.config.sections import Origin
-from flowdistill.datasets.source import Source
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import Reference
 from flowdistill.evaluators.signature import Row
 from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.check import check_same_shapes
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.references import check_same_shapes
-from flowdistill.training import checkpoint
 from flowdistill.training.files import write_json
-from flowdistill.training.state import Params
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CHECKPOINTS
+from flowdistill.training.roles import Params
+from flowdistill.workdir import weights
+from flowdistill.workdir.weights import has_checkpoint
 
 RANDOM = 'random, also where they start at zero'
 COLUMNS = {  # key: (title, format)
@@ -86,9 +83,7 @@ class Options:
       raise ConfigError(f'--seed={self.seed}: it must be at least 0')
 
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> list[Row]:
+def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Prints a table, writes it to W/bench.json, and returns its rows.
 
   The first row also has the dtypes of `outputs` of the configured network.
@@ -97,15 +92,18 @@ def run(
     ConfigError: if the weights of the stage do not fit its config.
     Halted: if a tangent is not within the tolerance.
   """
-  name = options.stage or list(stages)[-1]
-  spec, folder = stages[name], origins.stage_folder(workdir, name)
-  source = build.bind_stage(spec).dataset()
-  models = {dtype: network(spec, source, dtype) for dtype in INPUTS}
-  which, params = load_weights(models['float32'].params, folder, options)
-  point = choose_point(models['float32'], source, options)
+  name = options.stage or list(blueprints.trained)[-1]
+  blueprint, workdir = blueprints[name], blueprints.workdir
+  role = blueprint.learns[0]
+  models = {
+    precision: blueprint.variant(role, dtype=network_dtype(precision))
+    for precision in INPUTS
+  }
+  which, params = load_weights(blueprints, name, options)
+  point = choose_point(blueprint, options)
   rows = audit(models, params, point, options.epsilon)
   rows = [{'stage': name, 'weights': which, **row} for row in rows]
-  dtype = spec['network']['dtype']
+  dtype = blueprint.spec['network']['dtype']
   rows[0]['outputs'] = output_dtypes(models[dtype], params, point)
   if jax.process_index() == 0:
     show(rows, options)
@@ -115,28 +113,29 @@ def run(
   return rows
 
 
-def network(spec: Spec, source: Source, precision: str) -> Model:
-  """The network of a stage as it computes in another precision.
+def network_dtype(precision: str) -> str:
+  """The dtype of a network that computes in some precision.
 
   In float64 it is the one of dtype float32 on inputs that are float64.
   """
-  dtype = 'bfloat16' if precision == 'bfloat16' else 'float32'
-  other = {**spec, 'network': {**spec['network'], 'dtype': dtype}}
-  return build.build_model(build.bind_stage(other), source)
+  return 'bfloat16' if precision == 'bfloat16' else 'float32'
 
 
 def load_weights(
-  wanted: Params, folder: pathlib.Path, options: Options
+  blueprints: Blueprints, stage: str, options: Options
 ) -> tuple[str, Params]:
   """Says which weights these are, and reads them, or draws them by shape.
 
   Raises:
     ConfigError: if there is a checkpoint, and it is of another network.
   """
-  if not checkpoint.completed_steps(folder / CHECKPOINTS):
+  blueprint = blueprints[stage]
+  name = blueprint.learns[0]
+  wanted = blueprint.learners[name].model.params
+  if not has_checkpoint(blueprint.folder):
     return RANDOM, draw_weights(wanted, options.seed)
-  origin = Origin(str(folder), options.weights)
-  trained = origins.load_weights(origin, folder)
+  reference = Reference(str(blueprint.folder), options.weights)
+  trained = weights.load(name, blueprints.weights(name, reference, 'network'))
   check_same_shapes(wanted, trained.params, 'network')
   return f'{options.weights} at step {trained.step}', trained.params
 
@@ -152,13 +151,14 @@ def draw_weights(wanted: Params, seed: int) -> Params:
   return jax.tree.map(draw, wanted)
 
 
-def choose_point(model: Model, source: Source, options: Options) -> Point:
+def choose_point(blueprint: Blueprint, options: Options) -> Point:
   """The first examples at random times; scalar conditions are 1."""
-  batch = source[np.arange(options.batch_size) % len(source)]
-  ones = np.ones(options.batch_size, np.float32)
-  scalars = dict.fromkeys(model.scalars, ones)
-  batch = build.conditions(batch, source.num_classes)
-  return Point.between(batch['x0'], scalars | batch['cond'], options.seed)
+  n, data, sees = options.batch_size, blueprint.data, blueprint.sees
+  batch = sees.batch(data[np.arange(n) % len(data)])
+  x0 = np.asarray(blueprint.space.encode(batch['x0']))
+  (model, *_) = (role.model for role in blueprint.learners.values())
+  scalars = dict.fromkeys(model.scalars, np.ones(n, np.float32))
+  return Point.between(x0, scalars | batch['cond'], options.seed)
 
 
 def show(rows: Sequence[Row], options: Options) -> None:

@@ -19,19 +19,20 @@ from typing import Any
 
 import jax
 
+from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, Spec, suggest
-from flowdistill.config.files import trained
+from flowdistill.config.sections import STUDENT
+from flowdistill.config.stages import TEACHER
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.comparison import Method, Point, comparison
 from flowdistill.figures.markdown import COUNTS, markdown
 from flowdistill.jobs import train
 from flowdistill.planning.cost import forward_passes, size_of
-from flowdistill.stages.assembly import Assembly, assemble
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import checkpoint
 from flowdistill.training.files import write_json
-from flowdistill.workdir import origins
-from flowdistill.workdir.record import RESULTS
-from flowdistill.workdir.results import NAMED, SAMPLES, say
+from flowdistill.workdir.folders import CHECKPOINTS, RESULTS, SAMPLES
+from flowdistill.workdir.results import NAMED, say
 
 DISTANCES = ('frechet_', 'energy_distance')  # how they begin
 Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
@@ -51,31 +52,29 @@ class Options:
   metric: str = ''
 
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> list[Method]:
+def run(blueprints: Blueprints, options: Options) -> list[Method]:
   """Trains what is not finished, then writes the table and the picture.
 
   Raises:
     ConfigError: if no stage has evaluators, or none has measured that figure.
   """
-  if not any(spec['evaluators'] for spec in trained(stages).values()):
+  stages, workdir = blueprints.trained, blueprints.workdir
+  if not any(spec['evaluators'] for spec in stages.values()):
     raise ConfigError('no stage has evaluators: there is nothing to compare')
-  train.run(stages, workdir, train.Options())
-  stages = trained(stages)
+  train.run(blueprints, train.Options())
   if jax.process_index() > 0:
     return []
-  folders = {name: origins.stage_folder(workdir, name) for name in stages}
+  folders = {name: blueprints.folder(name) for name in stages}
   rows = {
     name: json.loads((folder / RESULTS).read_text())
     for name, folder in folders.items()
   }
   steps = {
-    name: checkpoint.completed_steps(folder / origins.CHECKPOINTS)[-1]
+    name: checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
     for name, folder in folders.items()
   }
   costs = {
-    name: cost_of(assemble(spec, folders[name], workdir), steps[name])
+    name: cost_of(blueprints[name], steps[name])
     for name, spec in stages.items()
     if spec['evaluators']
   }
@@ -85,12 +84,11 @@ def run(
   return methods
 
 
-def cost_of(assembly: Assembly, steps: int) -> Cost:
+def cost_of(blueprint: Blueprint, steps: int) -> Cost:
   """Forward passes of training, parameters, and MACs of a call."""
-  student = assembly.models['student']
-  size = size_of(assembly.stage, assembly.source, student)
+  size = size_of(blueprint)
   return {
-    'forward_passes': steps * forward_passes(assembly),
+    'forward_passes': steps * forward_passes(blueprint),
     'parameters': size['parameters'],
     'macs': size['macs'],
   }
@@ -185,13 +183,13 @@ def _points(
 
 def _owner(stage: str, spec: Spec, row: Row) -> str:
   """The stage whose network was measured, '' where it was drawn from none."""
-  roles = {'student': stage, 'teacher': _teacher(spec)}
+  roles = {STUDENT: stage, TEACHER: _teacher(spec)}
   return roles.get(row['model'], '') if 'sampler' in row else ''
 
 
 def _teacher(spec: Spec) -> str:
   """The stage that a stage learns from, or the folder; '' if it has none."""
-  origin = spec['frozen'].get('teacher')
+  origin = spec['frozen'].get(TEACHER)
   if origin is None:
     return ''
   name = origin['source'].removeprefix('stage:')

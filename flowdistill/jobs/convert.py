@@ -13,19 +13,21 @@ and its time.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from flowdistill.build import objects as build
-from flowdistill.config.bind import ConfigError, Spec
-from flowdistill.config.sections import Origin
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.foreign import converter
+from flowdistill.build.weights import weights_in_stage
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import Reference
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert
 from flowdistill.training.checkpoint import by_name
-from flowdistill.workdir import origins
+from flowdistill.workdir import weights
 from flowdistill.workdir.results import say
 
 
@@ -78,39 +80,36 @@ class Options:
       raise ConfigError(f'--to={self.to} is there already; take another name')
 
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> Conversion | None:
+def run(blueprints: Blueprints, options: Options) -> Conversion | None:
   """Writes a checkpoint, or a file.
 
   Raises:
     ConfigError: if there are no rules for the network, or the weights are not
       those of such a one.
   """
-  name = options.stage or list(stages)[-1]
-  spec, to = stages[name], pathlib.Path(options.to).expanduser()
+  blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
+  to = pathlib.Path(options.to).expanduser()
   try:
     if options.from_:
       file = pathlib.Path(options.from_).expanduser()
-      made = convert(spec, file, to)
-      say(f'{made} {to}')
-      return made
-    write(spec, origins.stage_folder(workdir, name), to, options.weights)
+      conversion = convert(blueprint, file, to)
+      say(f'{conversion} {to}')
+      return conversion
+    write(blueprint, to, options.weights)
   except ValueError as error:
     raise ConfigError(f'--job=convert: {error}') from error
   return None
 
 
-def write(
-  spec: Spec, folder: pathlib.Path, to: pathlib.Path, weights: str
-) -> None:
+def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
   """The weights of a trained stage by PyTorch's names."""
-  rules = build.converter(spec['network']['name'])
-  trainee = origins.load_weights(Origin(str(folder), weights), folder)
-  arrays = jax.device_get(by_name(trainee.params))
-  side = build.bind_stage(spec).dataset().shape[0]
+  rules = converter(blueprint.spec['network']['name'])
+  name, folder = blueprint.learns[0], blueprint.folder
+  given = weights_in_stage(Reference(str(folder), which), blueprint)
+  trained = weights.load(name, given)
+  arrays = jax.device_get(by_name(trained.params))
   part = to.with_name(f'{to.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)
-  WRITERS[to.suffix](part, rules.to_torch(arrays, side))
+  WRITERS[to.suffix](part, rules.to_torch(arrays, blueprint.sees.shape[0]))
   part.replace(to)
-  say(f'{weights} at step {trainee.step} of {folder} is in {to}')
+  say(f'{which} at step {trained.step} of {folder} is in {to}')

@@ -2,27 +2,27 @@
 
 import dataclasses
 import functools
-import pathlib
-from collections.abc import Mapping
 
-from flowdistill.build import objects as build
-from flowdistill.config.bind import ConfigError, Spec
+import jax
+
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.bind import ConfigError
 from flowdistill.config.sampling import Sampling
 from flowdistill.evaluators.signature import Row
+from flowdistill.figures.report import publish
 from flowdistill.stages.assembly import (
   Assembly,
   abstract_state,
   assemble,
-  evaluate_stage,
-  sampled,
+  sampling_layout,
 )
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.hooks import measure_stage
 from flowdistill.training import checkpoint
 from flowdistill.training.files import write_json
-from flowdistill.training.state import Params
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CHECKPOINTS
-from flowdistill.workdir.record import RESULTS
-from flowdistill.workdir.results import describe, publish, say
+from flowdistill.training.state import TrainState
+from flowdistill.workdir.folders import CHECKPOINTS, RESULTS
+from flowdistill.workdir.results import describe, say
 from flowdistill.workdir.steps import (
   PATIENCE,
   check_steps,
@@ -54,73 +54,62 @@ class Options(Sampling):
     check_steps(self.steps)
 
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> list[Row]:
+def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Prints rows, and writes those of a step to W/<stage>/evaluations/<step>/.
 
   Raises:
     ConfigError: if the stage is not trained, or has nothing to measure with.
     FileNotFoundError: if it waited, and there was no checkpoint.
   """
-  name = options.stage or list(stages)[-1]
-  folder = origins.stage_folder(workdir, name)
-  spec = _swept(stages[name], options)
-  if not spec['evaluators']:
+  name = options.stage or list(blueprints.trained)[-1]
+  blueprint = swept(blueprints, name, options)
+  folder = blueprint.folder / CHECKPOINTS
+  if not blueprint.stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
   # Not before there is a checkpoint: earlier stages may not be finished.
-  made = functools.cache(lambda: assemble(spec, folder, workdir))
+  layout = sampling_layout(blueprint)
+  made = functools.cache(
+    lambda: assemble(blueprint, blueprints.workdir, layout)
+  )
   steps = chosen(
-    folder / CHECKPOINTS,
-    options.steps,
-    length(spec),
-    patience=options.patience,
+    folder, options.steps, blueprint.total, patience=options.patience
   )
   rows: list[Row] = []
-  for step, weights in read_each(
-    folder / CHECKPOINTS, steps, lambda step: read(made(), step)
-  ):
-    rows += measure(made(), weights, step)
-  if is_several(options.steps):
-    write_json(folder / 'evaluations' / RESULTS, rows)
+  for _, state in read_each(folder, steps, lambda step: read(made(), step)):
+    rows += measure(made(), state)
+  if is_several(options.steps) and jax.process_index() == 0:
+    write_json(blueprint.folder / 'evaluations' / RESULTS, rows)
   return rows
 
 
-def length(spec: Spec) -> int:
-  """Of a stage, in steps."""
-  stage = build.bind_stage(spec)
-  return build.total_steps(stage, stage.dataset())
+def read(assembly: Assembly, step: int) -> TrainState:
+  """The state of a checkpoint."""
+  folder = assembly.blueprint.folder / CHECKPOINTS
+  return checkpoint.restore(folder, abstract_state(assembly), step)
 
 
-def measure(
-  assembly: Assembly, weights: Mapping[str, Params], step: int
-) -> list[Row]:
+def measure(assembly: Assembly, state: TrainState) -> list[Row]:
   """The rows of one checkpoint."""
-  target = assembly.folder / 'evaluations' / f'{step:08d}'
-  rows = []
-  for row in evaluate_stage(assembly, weights, step, target):
-    rows.append(row)
-    say(describe(row))
-  target.mkdir(parents=True, exist_ok=True)
-  write_json(target / RESULTS, rows)
-  publish(target, target, rows)
+  folder = assembly.blueprint.folder / 'evaluations' / f'{int(state.step):08d}'
+  rows = measure_stage(
+    assembly, state, folder, each=lambda row: say(describe(row))
+  )
+  if jax.process_index() == 0:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULTS, rows)
+    publish(folder, folder, rows)
   return rows
 
 
-def read(assembly: Assembly, step: int) -> dict[str, Params]:
-  """Role -> weights of a checkpoint to draw with."""
-  path, abstract = assembly.folder / CHECKPOINTS, abstract_state(assembly)
-  return sampled(assembly, checkpoint.restore(path, abstract, step))
-
-
-def _swept(spec: Spec, options: Options) -> Spec:
-  """The evaluators that have a sweep, on the one entry asked for."""
+def swept(blueprints: Blueprints, name: str, options: Options) -> Blueprint:
+  """The stage, whose evaluators that have a sweep take what is asked for."""
   if not options.model:
-    return spec
+    return blueprints[name]
+  spec = blueprints.specs[name]
   sweep = {options.model: [[options.sampler, options.nfe, options.how()]]}
-  chosen = {
+  evaluators = {
     name: {**evaluator, 'sweep': sweep}
     for name, evaluator in spec['evaluators'].items()
     if 'sweep' in evaluator
   }
-  return {**spec, 'evaluators': chosen}
+  return blueprints[name].rebound({**spec, 'evaluators': evaluators})

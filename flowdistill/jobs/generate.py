@@ -2,17 +2,20 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
-from flowdistill.build import objects as build
-from flowdistill.config.bind import ConfigError, Spec, suggest
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import Sampling
+from flowdistill.config.sections import STUDENT
 from flowdistill.figures.images import is_images, write_grid, write_images
-from flowdistill.run import Run, load
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CHECKPOINTS
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.trained import TrainedStage, conditions, load_stage
+from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.results import say
 from flowdistill.workdir.steps import (
   PATIENCE,
@@ -38,6 +41,8 @@ class Options(Sampling):
     patience: seconds without a new one after which to wait no more.
     samples: how many.
     label: a class for all of them; -1 goes through all classes.
+    cond: an .npz with other conditions, each one for all or one for each; by
+      default they are those of the data set.
     seed: of the noise.
     write: npz, png (a file for each image) and grid (all in one), with commas.
     out: folder of the files; by default W/<stage>/generated. Of several
@@ -45,12 +50,13 @@ class Options(Sampling):
   """
 
   stage: str = ''
-  model: str = 'student'
+  model: str = STUDENT
   weights: str = 'ema'
   steps: str = 'last'
   patience: float = PATIENCE
   samples: int = 64
   label: int = -1
+  cond: str = ''
   seed: int = 0
   write: str = 'npz,png'
   out: str = ''
@@ -66,10 +72,25 @@ class Options(Sampling):
     """What is written."""
     return self.write.split(',')
 
+  @property
+  def given(self) -> dict[str, np.ndarray]:
+    """The conditions of the file.
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> np.ndarray:
+    Raises:
+      ConfigError: if it cannot be read.
+    """
+    if not self.cond:
+      return {}
+    try:
+      with np.load(pathlib.Path(self.cond).expanduser()) as arrays:
+        return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+      raise ConfigError(
+        f'--cond={self.cond} must be an .npz: {error}'
+      ) from error
+
+
+def run(blueprints: Blueprints, options: Options) -> np.ndarray:
   """Writes the samples of each checkpoint; returns the last ones, [n, ...].
 
   Raises:
@@ -77,55 +98,60 @@ def run(
       nothing to write.
     FileNotFoundError: if it waited, and there was no checkpoint.
   """
-  name = options.stage or list(stages)[-1]
-  folder = origins.stage_folder(workdir, name)
+  blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
+  folder, shape = blueprint.folder, blueprint.data.spec.shape
   out = pathlib.Path(options.out) if options.out else folder / 'generated'
-  stage = build.bind_stage(stages[name])
-  source = stage.dataset()
-  if 'npz' not in options.forms and not is_images((1, *source.shape)):
+  if 'npz' not in options.forms and not is_images((1, *shape)):
     raise ConfigError(
-      f'--write={options.write}: examples {list(source.shape)} are no images '
-      'of one or three channels; there is npz'
+      f'--write={options.write}: examples {list(shape)} are no images of one '
+      'or three channels; there is npz'
     )
   steps = chosen(
     folder / CHECKPOINTS,
     options.steps,
-    build.total_steps(stage, source),
+    blueprint.total,
     patience=options.patience,
   )
-  x, read = np.zeros(0), reader(folder, options.weights)
-  for step, model in read_each(folder / CHECKPOINTS, steps, read):
-    x = draw(model, options)
+  x, read = np.zeros(0), reader(blueprint, options)
+  for step, stage in read_each(folder / CHECKPOINTS, steps, read):
+    x = draw(stage, options)
     place = out / f'{step:08d}' if is_several(options.steps) else out
-    write(x, place, options.forms)
+    if jax.process_index() == 0:
+      write(x, place, options.forms)
     say(f'{len(x)} samples of step {step} are in {place}')
   return x
 
 
-def reader(folder: pathlib.Path, weights: str) -> Callable[[int], Run]:
-  """Reads the student of a step; all else is read once, and kept."""
-  kept: list[Run] = []
+def reader(
+  blueprint: Blueprint, options: Options
+) -> Callable[[int], TrainedStage]:
+  """Reads the network of a step; what is frozen is read once."""
+  last: list[TrainedStage] = []
+  roles = [options.model]
 
-  def read(step: int) -> Run:
-    kept[:] = [
-      kept[0].at(step) if kept else load(folder, weights=weights, step=step)
+  def read(step: int) -> TrainedStage:
+    last[:] = [
+      last[0].at(step)
+      if last
+      else load_stage(blueprint, options.weights, step, roles)
     ]
-    return kept[0]
+    return last[0]
 
   return read
 
 
-def draw(model: Run, options: Options) -> np.ndarray:
+def draw(stage: TrainedStage, options: Options) -> np.ndarray:
   """The samples of one checkpoint, [n, ...]."""
-  return model.sample(
+  label = None if options.label < 0 else options.label
+  cond = conditions(stage.blueprint, options.samples, label, options.given)
+  return stage.generator(options.model)(
     options.samples,
-    model=options.model,
     sampler=options.sampler,
     nfe=options.nfe,
-    label=None if options.label < 0 else options.label,
+    cond=cond,
     seed=options.seed,
     **options.how(),
-  )
+  ).x
 
 
 def write(x: np.ndarray, out: pathlib.Path, forms: Sequence[str]) -> None:

@@ -15,20 +15,18 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-
-from flowdistill.build import objects as build
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError, Spec
-from flowdistill.config.files import TRAIN
-from flowdistill.config.pair_stage import PairStage
+from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sampling import Sampling
-from flowdistill.stages.check_pairs import check_pair_stage
+from flowdistill.config.sections import STUDENT
+from flowdistill.config.stages import PairStage
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.check_pairs import check_pairs
 from flowdistill.stages.hosts import watch
-from flowdistill.stages.pairing import make_pairs
-from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CONFIG, PAIRS
-from flowdistill.workdir.record import check_unchanged, record
+from flowdistill.stages.pairing import make_pairs, make_stage_pairs
+from flowdistill.workdir.folders import PAIRS as STORE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Options(Sampling):
   """
 
   stage: str = ''
-  model: str = 'student'
+  model: str = STUDENT
   weights: str = 'ema'
   sampler: str = 'rk45'
   nfe: int | None = None
@@ -63,75 +61,64 @@ class Options(Sampling):
   out: str = ''
 
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> pathlib.Path:
+def run(blueprints: Blueprints, options: Options) -> pathlib.Path:
   """Makes the pairs, and returns the folder of their store.
 
   Raises:
     ConfigError: if the flow is not trained, or the folder has other pairs.
   """
-  name = options.stage or default_stage(stages)
-  folder = origins.stage_folder(workdir, name)
-  with watch(stages, workdir) as dog:
-    if stages[name]['job'] != TRAIN:
+  specs = blueprints.specs
+  name = options.stage or default_stage(specs)
+  with watch(specs, blueprints.workdir) as dog:
+    if specs[name]['job'] == PAIRS:
       if options != Options(stage=options.stage):
         raise ConfigError(
-          f'stage {name!r} says itself how it makes pairs: set its keys, as in '
-          f'--config.stages.{name}.count=1000'
+          f'stage {name!r} has its own keys for how it makes pairs: set those, '
+          f'as in --config.stages.{name}.count=1000'
         )
-      return make_stage(name, stages[name], folder, workdir, dog)
-    spec = build.resolve_stage(described(name, stages[name], options))
-    check_described(spec, stages, workdir)
+      return make_stage_pairs(blueprints, name, dog)
+    spec = resolve_stage(spec_of(name, specs[name], options))
+    blueprint = checked(spec, blueprints)
+    blueprint = dataclasses.replace(blueprint, name=name)
     out = pathlib.Path(options.out).expanduser() if options.out else None
-    return make_pairs(name, spec, out or folder / PAIRS, workdir, dog)
+    return make_pairs(blueprint, out or blueprints.folder(name) / STORE, dog)
 
 
-def default_stage(stages: Mapping[str, Spec]) -> str:
+def default_stage(specs: Mapping[str, Spec]) -> str:
   """The first stage that makes pairs, or else the last of all."""
-  makers = [name for name, spec in stages.items() if spec['job'] != TRAIN]
-  return [*makers, list(stages)[-1]][0]
+  makers = [name for name, spec in specs.items() if spec['job'] == PAIRS]
+  return [*makers, list(specs)[-1]][0]
 
 
-def described(name: str, spec: Spec, options: Options) -> dict[str, Any]:
+def spec_of(name: str, spec: Spec, options: Options) -> dict[str, Any]:
   """A stage that makes pairs as the options say, of the flow of a stage."""
   teacher: Any = {'source': f'stage:{name}', 'weights': options.weights}
-  if options.model != 'student':
+  if options.model in spec['frozen']:
     teacher = spec['frozen'][options.model]
+  else:
+    teacher['role'] = options.model
   given = dataclasses.asdict(options)
   keys = {f.name for f in dataclasses.fields(PairStage)} & given.keys()
   return {
     **{key: given[key] for key in keys},
-    'job': 'pairs',
+    'job': PAIRS,
     'dataset': spec['dataset'],
+    'space': spec['space'],
     'teacher': None if options.direction == 'random' else teacher,
     'options': options.how(),
     'hosts': spec['hosts'],
   }
 
 
-def check_described(
-  spec: Spec, stages: Mapping[str, Spec], workdir: pathlib.Path
-) -> None:
-  """Checks what the options say, and names them in its errors."""
-  last = ''  # no stage of a config is called that
+def checked(spec: Spec, blueprints: Blueprints) -> Blueprint:
+  """The blueprint of what the options say, which are named in its errors."""
+  last = ''  # no stage of a config has this name
+  specs = {**blueprints.specs, last: spec}
+  other = Blueprints(specs, blueprints.workdir, recorded=blueprints.recorded)
   try:
-    check_pair_stage(last, {**stages, last: spec}, workdir, PAIRS)
+    check_pairs(other, last)
+    return other[last]
   except ConfigError as error:
-    text = str(error).replace('config.pairs.', '--', 1)
-    text = text.replace('config.pairs', '--job=pairs', 1)
+    text = str(error).replace(f'config.{other.where(last)}.', '--', 1)
+    text = text.replace(f'config.{other.where(last)}', '--job=pairs', 1)
     raise ConfigError(text) from error
-
-
-def make_stage(
-  name: str,
-  spec: Spec,
-  folder: pathlib.Path,
-  workdir: pathlib.Path,
-  dog: Watchdog,
-) -> pathlib.Path:
-  """Makes the pairs of a stage, in W/<stage>/pairs; finished ones stay."""
-  check_unchanged(spec, folder)
-  if jax.process_index() == 0 and not (folder / CONFIG).is_file():
-    record(folder, spec, {})
-  return make_pairs(name, spec, folder / PAIRS, workdir, dog)

@@ -13,23 +13,24 @@ none of it measured. `--json=FILE` writes the rows as well.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import rich
 from rich.table import Table
 
-from flowdistill.config.bind import ConfigError, Spec, suggest
+from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.evaluators.signature import Row
 from flowdistill.planning.estimate import estimate
-from flowdistill.planning.forecast import draft, forecast
+from flowdistill.planning.forecast import forecast
 from flowdistill.planning.hardware import HARDWARE
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.files import write_json
 
 HERE = -1
 NAMES = {
   'parameters': 'parameters',
-  'ema': 'averages (EMA)',
+  'ema': 'EMA weights',
   'optimiser': 'optimiser',
   'frozen': 'frozen networks',
   'batch': 'batch',
@@ -78,10 +79,8 @@ class Options:
       raise ConfigError(f'--price={self.price}: it must be at least 0')
 
 
-def run(
-  stages: Mapping[str, Spec], workdir: pathlib.Path, options: Options
-) -> list[Row]:
-  """Prints a table for every stage, and returns their rows.
+def run(blueprints: Blueprints, options: Options) -> list[Row]:
+  """Prints a table for every stage that trains, and returns their rows.
 
   Of several hosts, the first prints and writes.
 
@@ -92,10 +91,10 @@ def run(
   devices = options.devices
   if devices == HERE:
     devices = jax.device_count()
-  names = [options.stage] if options.stage else list(stages)
+  names = [options.stage] if options.stage else list(blueprints.trained)
   rows = []
   for name in names:
-    row = forecast(name, draft(name, stages, workdir), devices)
+    row = forecast(blueprints[name], devices)
     rows.append({**row, **priced(row, options)})
   # One host alone is not asked who it is: that would take its devices.
   if jax.distributed.is_initialized() and jax.process_index():

@@ -1,99 +1,91 @@
 """What a training step costs, in operations and in forward passes."""
 
-import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 
-from flowdistill.build import objects as build
-from flowdistill.build.objects import Model
-from flowdistill.build.tracing import batch_shapes
-from flowdistill.config.bind import Spec
-from flowdistill.config.sections import Stage
-from flowdistill.datasets.source import Source
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.models import Model
 from flowdistill.planning.flops import CONVOLUTION, WORK, UnknownLength, flops
 from flowdistill.planning.hardware import peak_of
-from flowdistill.stages.assembly import Assembly
-from flowdistill.training.state import gradients
 
 CONVOLUTIONS = (CONVOLUTION,)
 
 
-def forward_passes(assembly: Assembly) -> float:
-  """Of loss and gradient of one batch, over those of one call of the student.
+def forward_passes(blueprint: Blueprint) -> float:
+  """Of a step, over those of one call of the first network on its batch.
 
   Counted over the matrix products and convolutions of the traced step.
   """
-  stage, source = assembly.stage, assembly.source
-  once = call_flops(stage, source, assembly.models['student'])
-  return step_flops(assembly) / once
+  return step_flops(blueprint) / call_flops(blueprint)
 
 
-def step_flops(assembly: Assembly) -> int:
-  """Floating point operations of loss and gradient of one batch."""
-  stage, source = assembly.stage, assembly.source
-  applies = {role: model.apply for role, model in assembly.models.items()}
-  state = build.abstract_state(stage, source)
-  batch = batch_shapes(stage, source)
+def step_flops(blueprint: Blueprint) -> float:
+  """Floating point operations of the losses and gradients of one batch.
 
-  def step(state, frozen, batch):
-    key = jax.random.key(0)
-    return gradients(assembly.trained, state, frozen, applies, batch, key, key)
+  A role that is updated every n steps counts an n-th.
+  """
+  args = blueprint.state, blueprint.frozen_params, blueprint.batch()
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  works = {
+    name: flops(blueprint.gradients(name), *args, key)
+    for name in blueprint.learns
+  }
+  return sum(
+    work if (every := blueprint.roles[name].every) == 1 else work / every
+    for name, work in works.items()
+  )
 
-  return flops(step, state, assembly.frozen, batch)
 
-
-def ideal_seconds(spec: Spec, assembly: Assembly) -> float | None:
+def ideal_seconds(blueprint: Blueprint) -> float | None:
   """Of a step at the peak of all devices; None where that is not known.
 
-  Over it are those operations that the model needs: what is computed again in
-  the backward pass to spare memory is left out.
+  Its operations are those that the model needs: what is rematerialised to save
+  memory is left out.
   """
   peak = peak_of(jax.devices()[0].device_kind)
   if peak is None:
     return None
-  stage = build.bind_stage(without_remat(spec))
-  student = build.build_model(stage, assembly.source)
-  models = {**assembly.models, 'student': student}
   try:
-    work = step_flops(dataclasses.replace(assembly, models=models))
+    work = step_flops(blueprint.changed(remat=None))
   except UnknownLength:
     return None
   return work / (jax.device_count() * peak)
 
 
-def without_remat(spec: Spec) -> Spec:
-  """A stage whose network, if it can, keeps all that its gradient reads."""
-  if 'remat' not in spec['network']:
-    return spec
-  return {**spec, 'network': {**spec['network'], 'remat': None}}
-
-
-def size_of(stage: Stage, source: Source, model: Model) -> dict[str, int]:
+def size_of(blueprint: Blueprint) -> dict[str, int]:
   """Parameters, and multiply-accumulate operations of a call for one example.
 
-  `macs` are all of them; `macs_of_convolutions` is what papers count of U-Nets,
-  whose tables leave out attention.
+  Of the first network. `macs` are all of them; `macs_of_convolutions` is what
+  papers count of U-Nets, whose tables leave out attention.
   """
-  train = dataclasses.replace(stage.train, batch_size=1)
-  one = dataclasses.replace(stage, train=train)
-  params = jax.tree.leaves(model.params)
+  params = jax.tree.leaves(first(blueprint).params)
+  convolutions = call_flops(blueprint, rows=1, of=CONVOLUTIONS)
   return {
     'parameters': sum(math.prod(x.shape) for x in params),
-    'macs': call_flops(one, source, model) // 2,
-    'macs_of_convolutions': call_flops(one, source, model, CONVOLUTIONS) // 2,
+    'macs': call_flops(blueprint, rows=1) // 2,
+    'macs_of_convolutions': convolutions // 2,
   }
 
 
+def first(blueprint: Blueprint) -> Model:
+  """The network that is trained first."""
+  return next(iter(blueprint.learners.values())).model
+
+
 def call_flops(
-  stage: Stage, source: Source, student: Model, of: tuple[str, ...] = WORK
+  blueprint: Blueprint,
+  *,
+  rows: int | None = None,
+  of: tuple[str, ...] = WORK,
 ) -> int:
-  """Floating point operations of one call of the student on one batch."""
+  """Floating point operations of one call of the first network on a batch."""
+  model = first(blueprint)
 
   def call(params, batch):
     t = jnp.ones(len(batch['x0']))
-    cond = {**batch['cond'], **dict.fromkeys(student.scalars, t)}
-    return student.apply(params, batch['x0'], t, t, cond)
+    cond = {**batch['cond'], **dict.fromkeys(model.scalars, t)}
+    return model.apply(params, batch['x0'], t, t, cond)
 
-  return flops(call, student.params, batch_shapes(stage, source), of=of)
+  return flops(call, model.params, blueprint.batch(rows), of=of)

@@ -1,4 +1,4 @@
-"""A stage with everything that it takes to train or to measure it."""
+"""A blueprint with arrays: what it takes to train a stage or to measure it."""
 
 import dataclasses
 import pathlib
@@ -7,217 +7,238 @@ from typing import Any
 
 import jax
 
-from flowdistill.build import objects as build
-from flowdistill.build.objects import Generator, Model
-from flowdistill.config.sections import Stage
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.models import with_rows
+from flowdistill.build.sampling import Generator
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.evaluators.signature import Row
 from flowdistill.training import checkpoint, sharding
 from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.roles import Params
 from flowdistill.training.sharding import Layout
-from flowdistill.training.state import Params, Trained, TrainState, init_state
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CHECKPOINTS
+from flowdistill.training.state import TrainState, init_state
+from flowdistill.workdir import folders, weights
+from flowdistill.workdir.folders import CHECKPOINTS
+from flowdistill.workdir.pairs import load_pairs, pairs_origin
 from flowdistill.workdir.results import say
 
 
 @dataclasses.dataclass(frozen=True)
 class Assembly:
-  """A stage whose networks, data and frozen weights are there.
+  """A blueprint whose frozen weights and examples are there.
 
   Attributes:
-    stage: what the config says.
-    folder: of the stage.
+    blueprint: the stage, abstractly.
     workdir: of the run, where earlier stages are.
-    source: of the examples.
-    measured: what evaluators measure against.
-    examples: that are learnt from: those, or pairs.
-    models: role -> network, of the student and of every frozen role.
-    frozen: role -> weights.
-    origins: role -> what it was loaded from, for the record; and the pairs.
-    trained: how the student learns.
-    total: steps of the stage.
     layout: of arrays over all devices.
+    frozen: name of a tree -> weights, see `Role.base`.
+    references: role -> what its weights were read from; and the pairs.
+    examples: that are trained on: the data set's, or pairs.
   """
 
-  stage: Stage
-  folder: pathlib.Path
+  blueprint: Blueprint
   workdir: pathlib.Path
-  source: Any
-  measured: Any
-  examples: Any
-  models: Mapping[str, Model]
-  frozen: Mapping[str, Params]
-  origins: Mapping[str, str]
-  trained: Trained
-  total: int
   layout: Layout
+  frozen: Mapping[str, Params]
+  references: Mapping[str, str]
+  examples: Any
 
 
 def assemble(
-  spec: Mapping[str, Any], folder: pathlib.Path, workdir: pathlib.Path
+  blueprint: Blueprint, workdir: pathlib.Path, layout: Layout | None = None
 ) -> Assembly:
-  """Builds a stage and reads the weights that it takes from earlier ones."""
-  stage = build.bind_stage(spec)
-  source, layout = stage.dataset(), lay_out(stage)
+  """Reads what a stage takes from earlier ones; by default onto its mesh."""
+  stage, layout = blueprint.stage, layout or lay_out(blueprint)
   loaded = {
-    role: origins.load_weights(origin, workdir, layout)
-    for role, origin in stage.frozen.items()
+    name: weights.load(name, given, layout)
+    for name, given in blueprint.frozen.items()
   }
-  models = {role: trainee.model for role, trainee in loaded.items()}
-  models['student'] = build.build_model(stage, source)
-  examples, made_of = source, {}
+  origins = {
+    name: loaded[role.base].origin
+    for name, role in blueprint.roles.items()
+    if role.base is not None
+  }
+  examples: Any = blueprint.data
   if stage.pairs is not None:
-    examples = origins.open_pairs(stage.pairs, workdir)
-    made_of['pairs'] = origins.describe_pairs(stage.pairs, workdir)
+    examples = load_pairs(stage.pairs, workdir)
+    origins['pairs'] = pairs_origin(stage.pairs, workdir)
   return Assembly(
-    stage=stage,
-    folder=folder,
+    blueprint=blueprint,
     workdir=workdir,
-    source=source,
-    measured=stage.evaluation.dataset() if stage.evaluation.dataset else source,
-    examples=examples,
-    models=models,
-    frozen={role: trainee.params for role, trainee in loaded.items()},
-    origins={
-      role: origins.describe(stage.frozen[role], trainee)
-      for role, trainee in loaded.items()
-    }
-    | made_of,
-    trained=build.build_trained(stage, source),
-    total=build.total_steps(stage, source),
     layout=layout,
+    frozen={name: trained.params for name, trained in loaded.items()},
+    references=origins,
+    examples=examples,
   )
 
 
-def lay_out(stage: Stage) -> Layout:
+def lay_out(blueprint: Blueprint) -> Layout:
   """The mesh of all devices, and the rules for what lies on it."""
-  return Layout(sharding.make_mesh(stage.mesh.sizes), stage.mesh.rules)
+  mesh = blueprint.stage.mesh
+  return Layout(sharding.make_mesh(mesh.sizes), mesh.rules)
+
+
+def sampling_layout(blueprint: Blueprint) -> Layout:
+  """That layout; where these devices do not make up the mesh, rows alone."""
+  try:
+    return lay_out(blueprint)
+  except ValueError:
+    return Layout(sharding.make_mesh(), blueprint.stage.mesh.rules)
 
 
 def abstract_state(assembly: Assembly) -> TrainState:
-  """The train state by shapes and shardings alone."""
-  state = build.abstract_state(assembly.stage, assembly.source)
-  return assembly.layout.placed(state)
+  """The train state, abstractly, with its shardings."""
+  return assembly.layout.placed(assembly.blueprint.state)
 
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
   """The compiled train step; it takes over the buffers of the state."""
-  stage, layout = assembly.stage, assembly.layout
-  applies = {role: model.apply for role, model in assembly.models.items()}
-  step = build.build_step(stage, assembly.trained, applies)
-  kept = layout.shardings(abstract_state(assembly))
-  out = (kept, layout.everywhere)
-  held = build.held(step, layout.hold)
-  return jax.jit(held, donate_argnums=0, out_shardings=out)
+  layout = assembly.layout
+  shardings = layout.shardings(assembly.blueprint.state)
+  out = (shardings, layout.everywhere)
+  step = with_rows(assembly.blueprint.step(), layout.hold)
+  return jax.jit(step, donate_argnums=0, out_shardings=out)
 
 
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
-  """Global batches from position `start`, on the devices."""
-  stage = assembly.stage
+  """Global batches from position `start`, on the devices.
+
+  Pairs are in the networks' space; a data set's pictures are encoded.
+  """
+  blueprint, stage = assembly.blueprint, assembly.blueprint.stage
+  source = assembly.examples
   raw = make_batches(
-    assembly.examples,
+    source.source if source is blueprint.data else source,
     batch_size=stage.train.batch_size,
     seed=stage.seed,
     start=start,
     process=assembly.layout.share(stage.train.batch_size),
   )
-  for batch in raw:
-    ready = build.conditions(batch, assembly.source.num_classes)
-    yield assembly.layout.batch(ready)
+  for arrays in raw:
+    batch = assembly.layout.batch(blueprint.sees.batch(arrays))
+    if source is blueprint.data:
+      batch['x0'] = blueprint.space.encode(batch['x0'])
+    yield batch
 
 
 def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
   """Restored from 1 this workdir, 2 `resume`, 3 `init_from`, or 4 scratch."""
-  stage, source = assembly.stage, assembly.source
-  layout, abstract = assembly.layout, abstract_state(assembly)
-  born = layout.shardings(abstract)
+  abstract = abstract_state(assembly)
   if saved.latest() is not None:
     return saved.restore(abstract)
-  if stage.resume is not None:
-    folder = origins.last_stage(pathlib.Path(stage.resume).expanduser())
+  if (resume := assembly.blueprint.stage.resume) is not None:
+    folder = folders.last_stage(pathlib.Path(resume).expanduser())
     return checkpoint.restore(folder / CHECKPOINTS, abstract)
+  return fresh_state(assembly)
 
-  def start(params: Params) -> TrainState:
-    return init_state([assembly.trained], {'student': params})
 
-  if stage.init_from is None:
-    scratch = jax.jit(
-      lambda: start(build.init_params(stage, source)),
-      out_shardings=born,
-    )
-    return scratch()
-  loaded = origins.load_weights(stage.init_from, assembly.workdir, layout)
+def fresh_state(assembly: Assembly) -> TrainState:
+  """The state of step 0, with the weights that `init_from` names."""
+  blueprint, layout = assembly.blueprint, assembly.layout
+  given = {
+    name: weights.load(name, blueprint.weights(name), layout).params
+    for name, role in blueprint.learners.items()
+    if role.weights is not None
+  }
+  partial = [n for n in given if blueprint.learners[n].weights.matching]
+  for name in partial:
+    say_matching(blueprint, name, given[name])
 
-  if not stage.init_from.matching:
-    return jax.jit(start, out_shardings=born)(loaded.params)
-  fresh = assembly.models['student'].params
-  taken = len(origins.matching(fresh, loaded.params))
+  def start(given: Mapping[str, Params]) -> TrainState:
+    params = {
+      name: given[name]
+      if name in given and name not in partial
+      else blueprint.init(name)
+      for name in blueprint.learners
+    }
+    params |= {
+      name: weights.take_matching(params[name], given[name]) for name in partial
+    }
+    return init_state(blueprint.learners, params)
+
+  born = layout.shardings(blueprint.state)
+  return jax.jit(start, out_shardings=born)(given)
+
+
+def say_matching(blueprint: Blueprint, name: str, given: Params) -> None:
+  """Says how many arrays of a network start from given weights."""
+  fresh = blueprint.learners[name].model.params
   say(
-    f'{taken} of {len(jax.tree.leaves(fresh))} arrays start from '
-    f'{stage.init_from.source}, the others from scratch'
+    f'{len(weights.matching(fresh, given))} of {len(jax.tree.leaves(fresh))} '
+    f'arrays start from {blueprint.learners[name].weights.source}, the others '
+    'are initialised'
   )
-
-  def complete(params: Params) -> TrainState:
-    fresh = build.init_params(stage, source)
-    return start(origins.take_matching(fresh, params))
-
-  return jax.jit(complete, out_shardings=born)(loaded.params)
 
 
 def sampled(assembly: Assembly, state: TrainState) -> dict[str, Params]:
-  """Role -> whole weights to draw with, on this host; all hosts must ask."""
-  stage = assembly.stage
-  if not stage.evaluators:
+  """Role -> weights to draw with, of the roles that can be drawn from."""
+  blueprint = assembly.blueprint
+  if not blueprint.stage.evaluators:
     return {}
-  params = {role: assembly.frozen[role] for role in stage.flows}
-  params['student'] = state.roles['student'].sampled
-  whole = assembly.layout.gather(params)
-  return jax.tree.map(lambda x: x.addressable_data(0), whole)
+  roles = {name: blueprint.roles[name] for name in blueprint.drawable}
+  return {
+    name: state.roles[name].sampled
+    if role.base is None
+    else assembly.frozen[role.base]
+    for name, role in roles.items()
+  }
 
 
 def evaluate_stage(
   assembly: Assembly,
-  weights: Mapping[str, Params],
+  params: Mapping[str, Params],
   step: int,
   folder: pathlib.Path,
   names: Collection[str] | None = None,
 ) -> Iterator[Row]:
-  """Runs the stage's evaluators; pictures go to `folder`/samples.
+  """Runs the stage's evaluators, on all hosts.
 
   Args:
     assembly: of the stage.
-    weights: as `sampled` returns them.
+    params: as `sampled` returns them.
     step: of the state that they are from.
-    folder: of the pictures.
+    folder: of the pictures, which go to `folder`/samples.
     names: of the evaluators; by default all.
   """
-  stage = assembly.stage
-  chosen = {
-    name: evaluator
+  blueprint = assembly.blueprint
+  stage = blueprint.stage
+  chosen = [
+    evaluator
     for name, evaluator in stage.evaluators.items()
     if names is None or name in names
-  }
+  ]
   if not chosen:
     return
   features = stage.evaluation.features
   features = features() if features is not None else None
-  models = draws(assembly, weights)
-  for evaluator in chosen.values():
-    for row in evaluator(models, assembly.measured, features, folder):
+  models = generators(assembly, params)
+  for evaluator in chosen:
+    for row in evaluator(models, blueprint.measured, features, folder):
       yield {**row, 'step': step}
 
 
-def draws(
-  assembly: Assembly, weights: Mapping[str, Params]
+def generators(
+  assembly: Assembly, params: Mapping[str, Params]
 ) -> dict[str, Generator]:
   """Role -> model(n, sampler=..., nfe=..., cond=..., seed=...)."""
+  blueprint = assembly.blueprint
   return {
-    role: build.build_generator(
-      assembly.models[role],
-      params,
-      assembly.source,
-      assembly.stage.evaluation.batch_size,
-    )
-    for role, params in weights.items()
+    role: generator(blueprint, role, weights, assembly.layout)
+    for role, weights in params.items()
   }
+
+
+def generator(
+  blueprint: Blueprint, role: str, params: Params, layout: Layout
+) -> Generator:
+  """A role with weights, as samples are drawn from it, over a mesh."""
+  model = blueprint.roles[role].model
+  return Generator(
+    apply=model.apply,
+    params=params,
+    spec=blueprint.sees,
+    batch_size=blueprint.stage.evaluation.batch_size,
+    scalars=model.scalars,
+    layout=layout,
+    space=blueprint.space,
+  )

@@ -18,12 +18,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from flowdistill.build import objects as build
-from flowdistill.build.objects import Model
+from flowdistill.build.models import Model, make_apply
 from flowdistill.evaluators.signature import Row
 from flowdistill.flow.transport import interpolate
 from flowdistill.training.replay import Watch, module_kinds, watching
-from flowdistill.training.state import Params
+from flowdistill.training.roles import Params
 
 REFERENCE = 'float64'
 INPUTS = {  # precision of a network -> dtype of its parameters and inputs
@@ -173,7 +172,7 @@ def output_dtypes(
   One that lies in another of the same dtype is left out.
   """
   dtypes = Dtypes()
-  apply = build.make_apply(model.graph, dtypes.role('F'))
+  apply = make_apply(model.graph, dtypes.role('F'))
   with watching(dtypes, module_kinds(model.graph, model.params)):
     jax.eval_shape(apply, params, *point.place, point.cond)
   listed: dict[str, list[str]] = {}

@@ -1,7 +1,6 @@
 """A file of foreign weights as a run: its config, a checkpoint, and a check."""
 
 import dataclasses
-import hashlib
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -11,16 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowdistill.build import objects as build
-from flowdistill.build.objects import Model
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.foreign import digest_of, read_foreign
+from flowdistill.build.tables import resolve_stage
+from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import Spec
-from flowdistill.config.sections import Origin, Stage
+from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.sections import Reference
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.checkpoint import Checkpoints, by_name
 from flowdistill.training.files import write_json
-from flowdistill.training.state import MAIN, Params, TrainState, init_state
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CHECKPOINTS
-from flowdistill.workdir.record import record
+from flowdistill.training.roles import Params
+from flowdistill.training.state import MAIN, TrainState, init_state
+from flowdistill.workdir import weights
+from flowdistill.workdir.folders import CHECKPOINTS
+from flowdistill.workdir.record import write_record
 
 EXAMPLES = 2  # that the check asks for
 LABEL = 'label.'  # what a network without classes must not be told
@@ -34,7 +38,7 @@ class Conversion:
     source: the file.
     sha256: of it.
     arrays: how many were read.
-    averages: whether it had averages too.
+    averages: whether it had EMA weights too.
     ours_alone: the arrays that it has not, and how many there are.
     largest_error: of the velocity at random points: weights read back from the
       checkpoint in float32, against those of the file in float64.
@@ -50,7 +54,7 @@ class Conversion:
   largest_velocity: float
 
   def __str__(self) -> str:
-    averages = ' and their averages' if self.averages else ''
+    averages = ' and their EMA weights' if self.averages else ''
     return (
       f'{self.arrays} arrays{averages} of {self.source} (sha256 '
       f'{self.sha256[:12]}...); the largest error of a check is '
@@ -59,50 +63,60 @@ class Conversion:
     )
 
 
-def convert(spec: Spec, file: pathlib.Path, to: pathlib.Path) -> Conversion:
+def convert(
+  blueprint: Blueprint, file: pathlib.Path, to: pathlib.Path
+) -> Conversion:
   """Writes a run of one stage, at step 0, whose network has the file's weights.
 
-  The folder appears when it is whole.
+  The folder appears when it is complete.
+
+  Args:
+    blueprint: of the stage that says which network it is.
+    file: of foreign weights.
+    to: the folder.
 
   Raises:
     ValueError: if the file cannot be read, or is of another network.
   """
-  spec = build.resolve_stage(neutral(spec))
-  stage = build.bind_stage(spec)
-  source = stage.dataset()
-  model = build.build_model(stage, source)
-  shapes = {name: x.shape for name, x in by_name(model.params).items()}
-  found = build.read_foreign(file, spec['network']['name'], shapes)
-  with file.open('rb') as opened:
-    digest = hashlib.file_digest(opened, 'sha256').hexdigest()
+  (name,) = blueprint.learns[:1]
+  network = blueprint.spec['network']['name']
+  spec, data = resolve_stage(neutral(blueprint.spec)), blueprint.data.record
   part = to.with_name(f'{to.name}.part')
   if part.exists():  # of a conversion that was interrupted
     shutil.rmtree(part)
-  record(part, spec, {'weights': f'{file} of sha256 {digest}'})
-  fresh = build.init_params(stage, source)
-  state = first_state(stage, source, fresh, found)
+  shapes = {
+    key: x.shape
+    for key, x in by_name(blueprint.learners[name].model.params).items()
+  }
+  foreign = read_foreign(file, network, shapes)
+  digest = digest_of(file)
+  write_record(part, spec, {'weights': f'{file} of sha256 {digest}'}, data)
+  run = Blueprints({ONE_STAGE: spec}, part)[ONE_STAGE]
+  fresh = run.init(name)
   with Checkpoints(part / CHECKPOINTS, keep=1) as saved:
-    saved.save(0, state)
-  back = origins.load_weights(Origin(str(part), 'params'), part).params
-  error, size = compare(model, complete(fresh, found['params']), back, source)
-  made = Conversion(
+    saved.save(0, first_state(run, fresh, foreign))
+  reference = Reference(str(part), 'params')
+  back = weights.load(name, weights_in_stage(reference, run)).params
+  error, size = compare(run, complete(fresh, foreign['params']), back)
+  conversion = Conversion(
     str(file),
     digest,
-    len(found['params']),
-    'ema' in found,
-    sorted(shapes.keys() - found['params'].keys()),
+    len(foreign['params']),
+    'ema' in foreign,
+    sorted(shapes.keys() - foreign['params'].keys()),
     error,
     size,
   )
-  write_json(part / 'conversion.json', dataclasses.asdict(made))
+  write_json(part / 'conversion.json', dataclasses.asdict(conversion))
   part.rename(to)
-  return made
+  return conversion
 
 
 def neutral(spec: Spec) -> dict[str, Any]:
   """A stage with this network and nothing that refers to other runs."""
   return {
     'dataset': spec['dataset'],
+    'space': spec['space'],
     'network': spec['network'],
     'ema': {MAIN: spec['ema'].get(MAIN, {'half_life': {'steps': 1}})},
     'evaluation': spec['evaluation'],
@@ -123,39 +137,38 @@ def complete(fresh: Params, found: Mapping[str, np.ndarray]) -> Params:
 
 
 def first_state(
-  stage: Stage, source: Any, fresh: Params, found: Mapping[str, Any]
+  blueprint: Blueprint, fresh: Params, foreign: Mapping[str, Any]
 ) -> TrainState:
   """A train state of step 0 with the weights of a file."""
-  params = complete(fresh, found['params'])
-  trained = build.build_trained(stage, source)
-  state = init_state([trained], {'student': params})
-  if 'ema' not in found:
+  (name,) = blueprint.learns
+  params = complete(fresh, foreign['params'])
+  state = init_state(blueprint.learners, {name: params})
+  if 'ema' not in foreign:
     return state
-  role = state.roles['student']
-  main = complete(fresh, found['ema'])
+  role = state.roles[name]
+  main = complete(fresh, foreign['ema'])
   role = dataclasses.replace(role, emas={**role.emas, MAIN: main})
-  return dataclasses.replace(state, roles={'student': role})
+  return dataclasses.replace(state, roles={name: role})
 
 
 def compare(
-  model: Model, exact: Params, back: Params, source: Any
+  blueprint: Blueprint, exact: Params, back: Params
 ) -> tuple[float, float]:
   """(largest error, largest velocity) at random points; see `Conversion`."""
   with jax.enable_x64(True):
     wide = jax.tree.map(lambda x: x.astype(jnp.float64), exact)
-    wanted = velocity(model, wide, source, np.float64)
-  found = velocity(model, back, source, np.float32)
+    wanted = velocity(blueprint, wide, np.float64)
+  found = velocity(blueprint, back, np.float32)
   return float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
 
 
-def velocity(
-  model: Model, params: Params, source: Any, dtype: Any
-) -> np.ndarray:
-  """u(x_t, t, t) [EXAMPLES, ...] of noise, without a class."""
+def velocity(blueprint: Blueprint, params: Params, dtype: Any) -> np.ndarray:
+  """u(x_t, t, t) [EXAMPLES, ...] of noise, unconditional."""
+  (name,) = blueprint.learns
+  model, sees = blueprint.learners[name].model, blueprint.sees
   rng = np.random.default_rng(0)
-  x = rng.standard_normal((EXAMPLES, *source.shape)).astype(dtype)
+  x = rng.standard_normal((EXAMPLES, *sees.shape)).astype(dtype)
   t = rng.uniform(0.1, 0.9, EXAMPLES).astype(dtype)
   cond: Any = {name: np.ones(EXAMPLES, dtype) for name in model.scalars}
-  if source.num_classes:
-    cond['label'] = np.full(EXAMPLES, source.num_classes, np.int32)
+  cond |= {name: each.full(EXAMPLES) for name, each in sees.cond.items()}
   return np.asarray(jax.jit(model.apply)(params, x, t, t, cond))

@@ -1,12 +1,14 @@
 """What a run leaves when a number is not finite, and running it again."""
 
+import dataclasses
 import json
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
 
-from flowdistill.build import objects as build
+from flowdistill.build.models import Model, make_apply
 from flowdistill.stages.assembly import Assembly, abstract_state
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
@@ -23,7 +25,7 @@ class Halted(RuntimeError):
 
 def report(assembly: Assembly, error: NotFinite) -> Halted:
   """Saves state and batch in W/<stage>/failure, and replays the step."""
-  folder = assembly.folder / FAILURE
+  folder = assembly.blueprint.folder / FAILURE
   with Checkpoints(folder / 'state', keep=1) as saved:
     saved.save(error.step, error.state)
   if jax.process_index() == 0:
@@ -40,24 +42,25 @@ def replay(assembly: Assembly) -> str:
   Raises:
     FileNotFoundError: if no step of this stage has failed.
   """
-  folder = assembly.folder / FAILURE
+  blueprint = assembly.blueprint
+  folder = blueprint.folder / FAILURE
   if not (folder / 'failure.json').is_file():
     raise FileNotFoundError(f'no step has failed here: no {folder}')
   step = json.loads((folder / 'failure.json').read_text())['step']
-  stage = assembly.stage
+  stage = blueprint.stage
   state = checkpoint.restore(folder / 'state', abstract_state(assembly))
   watch = Watch()
-  kinds = set()
-  for model in assembly.models.values():
-    kinds |= module_kinds(model.graph, model.params)
+  roles = {
+    name: dataclasses.replace(role, model=WatchedModel(role.model, watch, name))
+    for name, role in blueprint.roles.items()
+  }
+  kinds = set().union(
+    *(module_kinds(r.model.graph, r.model.params) for r in roles.values())
+  )
   where = first_not_finite(
-    assembly.trained,
+    roles,
     state,
     assembly.frozen,
-    {
-      role: build.make_apply(model.graph, watch.role(role))
-      for role, model in assembly.models.items()
-    },
     _load_batch(folder),
     jax.random.key(stage.seed),
     watch,
@@ -66,6 +69,30 @@ def replay(assembly: Assembly) -> str:
     stage.train.flip,
   )
   return f'step {step}: the first that is not finite is {where}'
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchedModel:
+  """A model whose modules are watched as those of a role."""
+
+  model: Model
+  watch: Watch
+  role: str
+
+  @property
+  def graph(self) -> Any:
+    """Of the network."""
+    return self.model.graph
+
+  @property
+  def params(self) -> Any:
+    """Abstract parameters."""
+    return self.model.params
+
+  def apply(self, *args: Any, **kwargs: Any) -> Any:
+    """As that of the model."""
+    see = self.watch.role(self.role)
+    return make_apply(self.model.graph, see)(*args, **kwargs)
 
 
 def _save_batch(folder: pathlib.Path, error: NotFinite) -> None:

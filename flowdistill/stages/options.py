@@ -1,33 +1,36 @@
 """Options of jobs, `--NAME=VALUE`: read, and checked before any device."""
 
 import keyword
-import pathlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowdistill.build import objects as build
-from flowdistill.build.check_sampling import check_sampling
-from flowdistill.config.bind import ConfigError, Spec, suggest
-from flowdistill.config.files import TRAIN, trained
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling
-from flowdistill.config.sections import Stage
 from flowdistill.config.typed import read
-from flowdistill.jobs import JOBS, pairs
-from flowdistill.stages import references as lineage
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.trained import check_label
+
+Jobs = Mapping[str, Any]
+"""Name of a job -> its module, which has `Options`."""
 
 
-def parse_options(job: str, given: Sequence[tuple[str, str | None]]) -> Any:
+def parse_options(
+  jobs: Jobs, job: str, given: Sequence[tuple[str, str | None]]
+) -> Any:
   """(NAME, VALUE) pairs as the options of a job.
 
   Raises:
     ConfigError: if the job has no such option, or the value is of another type.
   """
-  kind, types = JOBS[job].Options, types_of(job)
+  kind, types = jobs[job].Options, types_of(jobs[job])
   values: dict[str, Any] = {}
   for name, text in given:
     if name not in types:
-      raise ConfigError(f'--{name}: {_why_unknown(name, job)}')
+      raise ConfigError(f'--{name}: {_why_unknown(name, jobs, job)}')
     if text is None:
       raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
     try:
@@ -37,9 +40,9 @@ def parse_options(job: str, given: Sequence[tuple[str, str | None]]) -> Any:
   return kind(**values)
 
 
-def types_of(job: str) -> dict[str, Any]:
+def types_of(job: Any) -> dict[str, Any]:
   """Option of a job -> its type."""
-  hints = typing.get_type_hints(JOBS[job].Options)
+  hints = typing.get_type_hints(job.Options)
   return {name.removesuffix('_'): kind for name, kind in hints.items()}
 
 
@@ -48,51 +51,55 @@ def field_of(option: str) -> str:
   return f'{option}_' if keyword.iskeyword(option) else option
 
 
-def _why_unknown(name: str, job: str) -> str:
-  known = {j: list(types_of(j)) for j in JOBS}
+def _why_unknown(name: str, jobs: Jobs, job: str) -> str:
+  known = {j: list(types_of(module)) for j, module in jobs.items()}
   if '.' in name:
     return f'a key of the config is set as --config.{name}=VALUE'
-  others = [f'--job={j}' for j in JOBS if name in known[j]]
+  others = [f'--job={j}' for j in jobs if name in known[j]]
   if others:
     return f'it is an option of {" and ".join(others)}, not of --job={job}'
   choices = ['config', 'workdir', 'job', *known[job]]
   return f'--job={job} has no such option; {suggest(name, choices)}'
 
 
-def check_options(options: Any, stages: Mapping[str, Spec]) -> None:
+def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   """Checks those that say what to draw from which stage, where a job has them.
+
+  Args:
+    options: of the job.
+    blueprints: of the run.
+    last: the stage that is meant where none is named.
 
   Raises:
     ConfigError: if there is no such stage, role, sampler, number of network
-      calls, average of the weights or class.
+      calls, EMA or class.
   """
   given = vars(options)
   if 'stage' not in given:
     return
-  makes = isinstance(options, pairs.Options)
-  learning = list(trained(stages)) or list(stages)
-  last = pairs.default_stage(stages) if makes else learning[-1]
   name = given['stage'] or last
-  _check_choice('stage', name, stages)
-  if stages[name]['job'] != TRAIN:
+  _check_choice('stage', name, blueprints)
+  if blueprints.specs[name]['job'] != TRAIN:
     return
-  stage = build.bind_stage(stages[name])
+  blueprint = blueprints[name]
   if isinstance(options, Sampling):
-    _check_sampling(given['model'], options, stage, stages)
+    _check_sampling(given['model'], options, blueprint)
   if 'weights' in given:
-    weights = ['ema', 'params', *stage.ema]
+    weights = ['ema', 'params', *blueprint.stage.ema]
     _check_choice('weights', given['weights'], weights)
   if given.get('samples', 1) < 1:
-    raise ConfigError(f'--samples={given["samples"]}: it must be at least 1')
-  _check_label(given.get('label', -1), stage)
+    raise ConfigError(f'--samples={given["samples"]} must be at least 1')
+  if (label := given.get('label', -1)) >= 0:
+    try:
+      check_label(blueprint.sees, label)
+    except ValueError as error:
+      raise ConfigError(f'--{str(error).replace(" = ", "=", 1)}') from error
 
 
-def _check_sampling(
-  role: str, options: Sampling, stage: Stage, stages: Mapping[str, Spec]
-) -> None:
+def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:
   typed = _typed(options)
   if role:
-    _check_choice('model', role, ['student', *stage.flows])
+    _check_choice('model', role, blueprint.drawable)
   elif typed != _typed(Sampling()):
     raise ConfigError(
       f'{typed} has no effect without --model, such as --model=student'
@@ -100,17 +107,17 @@ def _check_sampling(
   for name in vars(Sampling()):
     if name in options.options:
       raise ConfigError(f'--options has {name!r}: that is said by --{name}')
-  source = stage.dataset()
-  model = build.build_model(stage, source)
-  if role in stage.flows:
-    model, _, _ = lineage.origin_state(
-      stage.flows[role],
-      f'frozen.{role}',
-      stages=stages,
-      workdir=pathlib.Path(),  # of a stage that is not in `stages`: none is
-    )
+  if not role:
+    return
+  scalars = blueprint.roles[role].model.scalars
   try:
-    check_sampling(model, source, options.sampler, options.nfe, options.how())
+    plan_sampling(
+      options.sampler,
+      options.nfe,
+      options.how(),
+      spec=blueprint.sees,
+      scalars=scalars,
+    )
   except ValueError as error:
     raise ConfigError(f'{typed}: {error}') from error
 
@@ -136,17 +143,4 @@ def _check_choice(option: str, value: str, choices: Any) -> None:
   if value not in choices:
     raise ConfigError(
       f'--{option}={value} does not exist; {suggest(value, choices)}'
-    )
-
-
-def _check_label(label: int, stage: Stage) -> None:
-  if label < 0:
-    return
-  classes = stage.dataset().num_classes
-  if not classes:
-    raise ConfigError(f'--label={label}: this data set has no classes')
-  if label > classes:
-    raise ConfigError(
-      f'--label={label}: classes are 0 to {classes - 1}, and {classes} is '
-      '"no class"'
     )

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from flowdistill.build import objects as build
-from flowdistill.config import files as config
-from flowdistill.config.bind import ConfigError, Spec, located
-from flowdistill.config.pair_stage import PairStage
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.sampling import Generator
+from flowdistill.config.bind import ConfigError, located
+from flowdistill.config.files import differences
+from flowdistill.config.stages import TEACHER, PairStage
 from flowdistill.datasets.pairs import (
   FORMAT,
   MANIFEST,
@@ -21,15 +22,23 @@ from flowdistill.datasets.pairs import (
   write_manifest,
 )
 from flowdistill.datasets.shards import is_whole, read_array, write_shard
+from flowdistill.flow.spec import LABEL
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import sharding
 from flowdistill.training.files import jsonable
 from flowdistill.training.loop import Stop
 from flowdistill.training.progress import Progress, progress
 from flowdistill.training.sharding import Layout
 from flowdistill.training.watchdog import AGAIN, Watchdog
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import Trainee
+from flowdistill.workdir import weights
+from flowdistill.workdir.folders import CONFIG, PAIRS
+from flowdistill.workdir.record import (
+  check_data,
+  check_unchanged,
+  write_record,
+)
 from flowdistill.workdir.results import say
+from flowdistill.workdir.weights import Trained
 
 Arrays = dict[str, np.ndarray]
 Make = Callable[[int, int], Arrays]
@@ -37,33 +46,43 @@ Make = Callable[[int, int], Arrays]
 POLL = 0.2  # seconds between two looks at what the other hosts have written
 
 
-def make_pairs(
-  name: str,
-  spec: Spec,
-  out: pathlib.Path,
-  workdir: pathlib.Path,
-  dog: Watchdog,
+def make_stage_pairs(
+  blueprints: Blueprints, name: str, dog: Watchdog, extras: Any = None
 ) -> pathlib.Path:
-  """Writes the shards that are not there, and then says it is finished.
+  """Makes the pairs of a stage, in W/<stage>/pairs; finished ones stay."""
+  del extras
+  blueprint = blueprints[name]
+  folder = blueprint.folder
+  check_unchanged(blueprint.spec, folder)
+  check_data(folder, blueprint.data.actual)
+  if jax.process_index() == 0 and not (folder / CONFIG).is_file():
+    write_record(folder, blueprint.spec, {}, blueprint.data.actual)
+  return make_pairs(blueprint, folder / PAIRS, dog)
+
+
+def make_pairs(
+  blueprint: Blueprint, out: pathlib.Path, dog: Watchdog
+) -> pathlib.Path:
+  """Writes the shards that are missing, and then marks the store finished.
 
   Raises:
     ConfigError: if the folder has other pairs.
   """
-  stage = build.bind_pairs(spec)
-  source, layout = stage.dataset(), local_layout(stage.batch_size)
+  name, stage = blueprint.name, blueprint.stage
+  layout = local_layout(stage.batch_size)
   teacher = None
   if stage.teacher is not None:
-    teacher = origins.load_weights(stage.teacher, workdir, layout)
-  made = describe(spec, stage, source, teacher)
-  if begin(out, made) and not missing(stage, out):
+    teacher = weights.load(TEACHER, blueprint.weights(TEACHER), layout)
+  manifest = manifest_of(blueprint, teacher)
+  if begin(out, manifest) and not missing(stage, out):
     say(f'{name}: finished before ({out})')
     return out
   with dog.busy('making pairs'):
-    write_shards(name, stage, out, maker(stage, source, teacher, layout))
+    write_shards(name, stage, out, maker(blueprint, teacher, layout))
     while missing(stage, out):
       time.sleep(POLL)
     if jax.process_index() == 0:
-      cost = finish(stage, out, made)
+      cost = finish(stage, out, manifest)
       say(f'{name}: {stage.count} pairs{cost} are in {out}')
     while not read_manifest(out)['finished']:
       time.sleep(POLL)
@@ -82,29 +101,28 @@ def local_layout(batch_size: int) -> Layout:
   return layout
 
 
-def describe(
-  spec: Spec, stage: PairStage, source: Any, teacher: Trainee | None
+def manifest_of(
+  blueprint: Blueprint, teacher: Trained | None
 ) -> dict[str, Any]:
   """What the pairs are, such that others are told apart."""
+  stage, spec, sees = blueprint.stage, blueprint.spec, blueprint.sees
   drawn = stage.direction != 'from_data'
   keys = ('count', 'shard_size', 'seed', 'direction', 'dataset')
   solver = {key: spec[key] for key in ('sampler', 'nfe', 'options')}
   flow: dict[str, Any] = {}
-  if stage.teacher is not None and teacher is not None:
-    weights = origins.describe(stage.teacher, teacher)
-    flow = {'teacher': f'{weights}, {stage.teacher.weights}', **solver}
+  if teacher is not None:
+    flow = {'teacher': f'{teacher.origin}, {stage.teacher.weights}', **solver}
   return {
-    'shape': list(source.shape),
-    'num_classes': source.num_classes,
+    'spec': sees.to_json(),
     'noise': 'drawn' if drawn else 'stored',
-    'first_noise': first_noise(stage.seed, source.shape) if drawn else None,
+    'first_noise': first_noise(stage.seed, sees.shape) if drawn else None,
     **{key: spec[key] for key in keys},
     **flow,
   }
 
 
-def begin(out: pathlib.Path, made: Mapping[str, Any]) -> bool:
-  """Whether the pairs of a folder are finished; else it is ready for them.
+def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
+  """Whether the pairs of a folder are finished; if not, it is ready for them.
 
   Raises:
     ConfigError: if there are other pairs in it, or other files.
@@ -112,12 +130,12 @@ def begin(out: pathlib.Path, made: Mapping[str, Any]) -> bool:
   out.mkdir(parents=True, exist_ok=True)
   if not (out / MANIFEST).is_file():
     if jax.process_index() == 0:
-      write_manifest(out, {'finished': False, **made})
+      write_manifest(out, {'finished': False, **manifest})
     return False
   old = read_manifest(out)
-  wanted = {'format': FORMAT, 'finished': old['finished'], **made}
+  wanted = {'format': FORMAT, 'finished': old['finished'], **manifest}
   known = {key: old.get(key) for key in wanted}
-  if lines := config.differences(known, jsonable(wanted)):
+  if lines := differences(known, jsonable(wanted)):
     raise ConfigError(
       f'{out} holds other pairs: {"; ".join(lines)}. Take another folder, or '
       'remove it'
@@ -126,56 +144,67 @@ def begin(out: pathlib.Path, made: Mapping[str, Any]) -> bool:
 
 
 def missing(stage: PairStage, out: pathlib.Path) -> list[int]:
-  """The shards that are not whole."""
+  """The numbers of the shards that are not complete."""
   return [k for k in range(len(stage.shards)) if not is_whole(out, k)]
 
 
 def maker(
-  stage: PairStage, source: Any, teacher: Trainee | None, layout: Layout
+  blueprint: Blueprint, teacher: Trained | None, layout: Layout
 ) -> Make:
   """make(first, n): the arrays of the pairs `first` to `first` + n − 1."""
+  stage, sees = blueprint.stage, blueprint.sees
   if teacher is None:
-    return lambda first, n: examples(source, np.arange(first, first + n))
-  draw = build.build_generator(
-    teacher.model,
-    teacher.params,
-    source,
-    stage.batch_size,
-    lambda arrays: jax.device_put(arrays, layout.rows),
+    return lambda first, n: examples(blueprint, numbers(first, n))
+  draw = Generator(
+    apply=teacher.model.apply,
+    params=teacher.params,
+    spec=sees,
+    batch_size=stage.batch_size,
+    scalars=teacher.model.scalars,
+    layout=layout,
   )
   how = {'sampler': stage.sampler, 'nfe': stage.nfe, **stage.options}
 
   def from_noise(first: int, n: int) -> Arrays:
-    cond = labels(source, np.arange(first, first + n))
+    cond = conditions(blueprint, numbers(first, n))
     x0, nfe = draw(n, cond=cond, seed=stage.seed, first=first, **how)
     return {'x0': x0, **cond, 'nfe': nfe}
 
   def from_data(first: int, n: int) -> Arrays:
-    rows = examples(source, np.arange(first, first + n))
-    cond = {key: rows[key] for key in rows if key == 'label'}
+    rows = examples(blueprint, numbers(first, n))
+    cond = {name: rows[name] for name in sees.cond}
     x1, nfe = draw.encode(rows['x0'], cond=cond, **how)
     return {**rows, 'x1': x1, 'nfe': nfe}
 
   return from_noise if stage.direction == 'from_noise' else from_data
 
 
-def labels(source: Any, index: np.ndarray) -> Arrays:
-  """The class of each pair: all of them in turn."""
-  if not source.num_classes:
-    return {}
-  return {'label': (index % source.num_classes).astype(np.int32)}
+def numbers(first: int, n: int) -> np.ndarray:
+  """first, ..., first + n − 1."""
+  return np.arange(first, first + n)
 
 
-def examples(source: Any, index: np.ndarray) -> Arrays:
-  """Images of the data set, which begins again after its last."""
-  rows = source[index % len(source)]
-  return {key: rows[key] for key in ('x0', 'label') if key in rows}
+def conditions(blueprint: Blueprint, index: np.ndarray) -> Arrays:
+  """The conditions of each pair: all classes in turn, else those of the data.
+
+  The data set begins again after its last example.
+  """
+  if set(blueprint.sees.cond) <= {LABEL}:
+    return blueprint.sees.each_class(index)
+  return blueprint.data.conditions(index % len(blueprint.data))
+
+
+def examples(blueprint: Blueprint, index: np.ndarray) -> Arrays:
+  """Examples of the data set as networks see them, over and over."""
+  rows = blueprint.data[index % len(blueprint.data)]
+  x0 = np.asarray(blueprint.space.encode(rows['x0']))
+  return {'x0': x0, **{name: rows[name] for name in blueprint.sees.cond}}
 
 
 def write_shards(
   name: str, stage: PairStage, out: pathlib.Path, make: Make
 ) -> None:
-  """Writes those that are missing and fall to this host."""
+  """Writes the missing shards that fall to this host."""
   process, count = jax.process_index(), jax.process_count()
   todo = [k for k in missing(stage, out) if k % count == process]
   batches = sum(-(-stage.shards[k] // stage.batch_size) for k in todo)
@@ -198,7 +227,7 @@ def make_parts(
 def counted(
   parts: Iterator[Arrays], bar: Progress, stop: Stop, name: str
 ) -> Iterator[Arrays]:
-  """Shows how far it is; where the process is to stop, it stops."""
+  """Shows the progress; exits if the process has been told to stop."""
   for part in parts:
     bar.update(bar.step + 1, loss=None)
     yield part
@@ -207,11 +236,13 @@ def counted(
       sys.exit(AGAIN)
 
 
-def finish(stage: PairStage, out: pathlib.Path, made: Mapping[str, Any]) -> str:
-  """Says that the pairs are there, and what each has cost."""
+def finish(
+  stage: PairStage, out: pathlib.Path, manifest: Mapping[str, Any]
+) -> str:
+  """Marks the store as finished; returns what each pair has cost."""
   nfe = None
   if stage.teacher is not None:
     parts = [read_array(out, k, 'nfe') for k in range(len(stage.shards))]
     nfe = float(np.mean(np.concatenate(parts)))
-  write_manifest(out, {'finished': True, **made, 'mean_nfe': nfe})
+  write_manifest(out, {'finished': True, **manifest, 'mean_nfe': nfe})
   return '' if nfe is None else f', {nfe:.1f} NFE each,'

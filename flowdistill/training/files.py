@@ -1,26 +1,12 @@
-"""What a run leaves about itself: JSON files, and the software it ran with."""
+"""JSON files that are written atomically, and errors that name their file."""
 
 import contextlib
-import importlib.metadata
 import json
 import math
 import os
 import pathlib
-import platform
-import subprocess
 from collections.abc import Generator, Mapping
 from typing import Any
-
-PACKAGES = (
-  'jax',
-  'jaxlib',
-  'flax',
-  'optax',
-  'orbax-checkpoint',
-  'grain',
-  'numpy',
-  'flowdistill',
-)
 
 
 def jsonable(value: Any) -> Any:
@@ -62,51 +48,3 @@ def naming(path: str | os.PathLike[str]) -> Generator[None]:
     if error.filename is None:
       error.filename = os.fspath(path)
     raise
-
-
-def environment() -> dict[str, Any]:
-  """Versions of Python and of the packages that matter, platform, git.
-
-  Returns:
-    `python`, `platform`, `packages` (name -> version, None if not installed)
-    and `git`: None outside of a checkout, else `revision` and whether it is
-    `dirty`. No device is asked.
-  """
-  return {
-    'python': platform.python_version(),
-    'platform': platform.platform(),
-    'packages': {name: _version(name) for name in PACKAGES},
-    'git': _git_state(pathlib.Path(__file__)),
-  }
-
-
-def _version(package: str) -> str | None:
-  try:
-    return importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return None
-
-
-def _git_state(file: pathlib.Path) -> dict[str, Any] | None:
-  """Of the checkout that `file` is tracked in, and not of one around it."""
-  if _git(file.parent, 'ls-files', '--error-unmatch', file.name) is None:
-    return None
-  revision = _git(file.parent, 'rev-parse', 'HEAD')
-  if revision is None:
-    return None
-  changes = _git(file.parent, 'status', '--porcelain', '--untracked-files=no')
-  return {'revision': revision, 'dirty': changes != ''}
-
-
-def _git(folder: pathlib.Path, *arguments: str) -> str | None:
-  """The answer of git, or None where there is no git or it refuses."""
-  try:
-    done = subprocess.run(
-      ['git', '-C', str(folder), *arguments],
-      capture_output=True,
-      text=True,
-      check=True,
-    )
-  except (FileNotFoundError, subprocess.CalledProcessError):
-    return None
-  return done.stdout.strip()

@@ -1,8 +1,7 @@
 """The training loop: steps, metrics a step late, saving, stopping."""
 
-import dataclasses
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -67,24 +66,10 @@ class Stop:
     self.signal = number
 
 
-@dataclasses.dataclass(frozen=True)
-class Hooks:
-  """What happens beside the steps.
-
-  Attributes:
-    every: after every step, with (step, metrics on the device): cheap.
-    log: every `log_every` steps, with (step, scalars).
-    save: every `save_every` steps and when stopped, with (step, state).
-    evaluate: every `evaluate_every` steps (0 for never), with (step, state).
-  """
-
-  every: Callable[[int, Mapping[str, jax.Array]], None]
-  log: Callable[[int, dict[str, float]], None]
-  save: Callable[[int, TrainState], None]
-  evaluate: Callable[[int, TrainState], None]
-  log_every: int
-  save_every: int
-  evaluate_every: int
+Action = tuple[int, Callable[[int, TrainState], None]]
+"""(every, action): action(step, state) after each so many steps; 0 is never."""
+Log = tuple[int, Callable[[int, dict[str, float]], None]]
+"""(every, action): action(step, scalars) of the metrics."""
 
 
 def fit(
@@ -95,7 +80,10 @@ def fit(
   key: jax.Array,
   *,
   total: int,
-  hooks: Hooks,
+  log: Log,
+  actions: Sequence[Action],
+  each: Callable[[int, Mapping[str, jax.Array]], None],
+  save: Callable[[int, TrainState], None],
   stop: Stop,
 ) -> TrainState:
   """Trains from `state.step` to `total`, or until all are asked to stop.
@@ -103,54 +91,53 @@ def fit(
   Metrics are read one step after they were asked for, so the device never
   waits for the host.
 
+  Args:
+    train_step: jitted.
+    state: before the first step; it may be donated.
+    frozen: trees of frozen weights.
+    batches: from the position of the state.
+    key: of the stage; the step is folded in.
+    total: steps of the stage.
+    log: of the metrics.
+    actions: what is done with the state on the way, in order; not at the end.
+    each: after every step, with (step, metrics on the device): cheap.
+    save: saves the state at the end, or when stopped.
+    stop: whether to stop.
+
   Raises:
-    NotFinite: with the state before that step and its batch. A step that is
-      not finite changes nothing, and nor does any step after it.
+    NotFinite: with the state before that step and its batch. After a
+      non-finite step the state is frozen.
   """
   step, previous = int(state.step), None
   while step < total and not stop.asked():
     batch = next(batches)
     state, metrics = train_step(state, frozen, batch, key)
     step += 1
-    _look_back(previous, state, hooks)
+    _look_back(previous, state, log)
     previous = (step, batch, metrics)
-    hooks.every(step, metrics)
-    due = _due(step, total, hooks)
+    each(step, metrics)
+    due = [act for n, act in actions if step < total and n and not step % n]
     if due:
-      _look_back(previous, state, hooks)
+      _look_back(previous, state, log)
       previous = None
-    for hook in due:
-      hook(step, state)
-  _look_back(previous, state, hooks)
-  hooks.save(step, state)
+    for act in due:
+      act(step, state)
+  _look_back(previous, state, log)
+  save(step, state)
   return state
-
-
-def _due(
-  step: int, total: int, hooks: Hooks
-) -> list[Callable[[int, TrainState], None]]:
-  """What is to be done with the state now; the end is the caller's."""
-  schedule = {
-    hooks.save: hooks.save_every,
-    hooks.evaluate: hooks.evaluate_every,
-  }
-  return [
-    hook
-    for hook, every in schedule.items()
-    if step < total and every and step % every == 0
-  ]
 
 
 def _look_back(
   previous: tuple[int, Batch, Mapping[str, jax.Array]] | None,
   state: TrainState,
-  hooks: Hooks,
+  log: Log,
 ) -> None:
+  """Reads the metrics of a step: is it finite, and is it to be logged?"""
   if previous is None:
     return
   step, batch, metrics = previous
   if not bool(metrics['finite']):
     raise NotFinite(state, jax.tree.map(np.asarray, batch), step)
-  if step % hooks.log_every == 0:
-    scalars = {k: float(v) for k, v in metrics.items() if k != 'finite'}
-    hooks.log(step, scalars)
+  every, write = log
+  if step % every == 0:
+    write(step, {k: float(v) for k, v in metrics.items() if k != 'finite'})

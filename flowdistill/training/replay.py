@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flowdistill.training.roles import Rows, learning
 from flowdistill.training.state import (
-  Apply,
-  Trained,
   TrainState,
   all_finite,
   gradients,
+  keys_of,
   prepare,
 )
 
@@ -91,10 +91,9 @@ def module_kinds(graph: Any, params: Any) -> set[type]:
 
 
 def first_not_finite(
-  trained: Trained,
+  roles: Rows,
   state: TrainState,
   frozen: Mapping[str, Any],
-  applies: Mapping[str, Apply],
   batch: Mapping[str, Any],
   key: jax.Array,
   watch: Watch,
@@ -102,32 +101,36 @@ def first_not_finite(
   drop_cond: float,
   flip: bool,
 ) -> str:
-  """Runs a step again and says where it first leaves the finite numbers.
+  """Runs a step again and says what in it is the first that is not finite.
 
   Returns:
-    'the output of student.blocks.1.up', or where every module's output is
-    finite, the loss or the first parameter whose gradient is not.
+    'the output of student.blocks.1.up', or if every module's output is finite,
+    the loss or the first parameter whose gradient is not.
   """
   state = dataclasses.replace(state, finite=jnp.array(True))
   batch, keys = prepare(state, batch, key, drop_cond, flip)
-  with watching(watch, kinds):
-    loss, grads, _ = jax.jit(
-      lambda state, frozen, batch: gradients(
-        trained, state, frozen, applies, batch, *keys
-      )
-    )(state, frozen, batch)
-    jax.block_until_ready(grads)
-  module = watch.first()
-  if module is not None:
-    return f'the output of {module}'
+  broken = ''
+  for number, name in enumerate(learning(roles)):
+    own = keys_of(keys, number)
+    with watching(watch, kinds):
+      loss, grads, _ = jax.jit(
+        lambda *args, name=name, own=own: gradients(name, roles, *args, *own)
+      )(state, frozen, batch)
+      jax.block_until_ready(grads)
+    if (module := watch.first()) is not None:
+      return f'the output of {module}'
+    broken = broken or _first_of(name if number else '', loss, grads)
+  return broken or 'nothing: this time every number is finite'
+
+
+def _first_of(role: str, loss: jax.Array, grads: Any) -> str:
+  """The loss or the first gradient of a role that is not finite, '' if none."""
+  whose = f'of {role}, ' if role else ''
   if not jnp.isfinite(loss):
-    return 'the loss, though the output of every module is finite'
-  return _first_gradient(grads)
-
-
-def _first_gradient(grads: Any) -> str:
+    return f'the loss, {whose}though the output of every module is finite'
   for path, leaf in jax.tree.leaves_with_path(grads):
     if not jnp.all(jnp.isfinite(leaf)):
       name = jax.tree_util.keystr(path, simple=True, separator='.')
-      return f'the gradient of {name.removesuffix(".value")}'
-  return 'nothing: this time every number is finite'
+      prefix = f'{role}.' if role else ''
+      return f'the gradient of {prefix}{name.removesuffix(".value")}'
+  return ''

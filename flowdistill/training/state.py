@@ -1,13 +1,7 @@
-"""The train state and the train step.
-
-Networks enter as an `Apply`: a pure function of parameters and inputs. What an
-objective sees of them are callables with the dropout key closed over: one key
-per step, the same mask for every call of the student, none for the others.
-"""
+"""The train state and the train step."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,19 +9,21 @@ import jax.numpy as jnp
 import optax
 
 from flowdistill.flow.noise import drawn_again
-from flowdistill.flow.transport import velocity_of
-from flowdistill.objectives.roles import PERCEPTUAL, Roles
 from flowdistill.training.ema import init_ema
+from flowdistill.training.roles import (
+  Array,
+  Batch,
+  Learning,
+  Metrics,
+  Params,
+  Role,
+  Rows,
+  learning,
+  make_nets,
+)
 
-Array = jax.Array
-Params = Any
-Batch = Mapping[str, Any]
-Metrics = dict[str, Array]
-Apply = Callable[..., Array]
-"""apply(params, x_t, t, s, cond, key=None) -> [b, ...], average velocity.
-
-Of the role `perceptual` it is apply(params, x, y, resize) -> distances [b]."""
 MAIN = 'main'
+Keys = tuple[Array, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -52,9 +48,9 @@ class TrainState:
 
   Attributes:
     step: steps made, int32.
-    finite: False once a loss or a gradient was not finite; from then on a step
-      changes nothing, so that the loop may look at it a step late.
-    roles: of the networks that learn.
+    finite: False after a step with a non-finite loss or gradient; from then on
+      the state is frozen, so that the loop may notice it a step late.
+    roles: name -> state, of the networks that learn.
   """
 
   step: Array
@@ -62,74 +58,52 @@ class TrainState:
   roles: dict[str, RoleState]
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-  """How one role learns: its loss, its optimiser, its EMAs by name.
-
-  `emas[name](step, ema, params)` is the EMA after the step that comes after
-  `step` others, `dtypes[name]` what it is kept in, float32 if not said.
-  """
-
-  role: str
-  loss: Callable[[Roles, Batch, Array, Array], tuple[Array, Metrics]]
-  tx: optax.GradientTransformation
-  emas: Mapping[str, Callable[[Array, Params, Params], Params]]
-  dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-def init_state(
-  trained: Sequence[Trained], params: Mapping[str, Params]
-) -> TrainState:
+def init_state(roles: Rows, params: Mapping[str, Params]) -> TrainState:
   """The state before the first step; EMAs start as copies of `params`."""
-  roles = {
-    t.role: RoleState(
-      params[t.role],
-      t.tx.init(params[t.role]),
-      {
-        name: init_ema(params[t.role], t.dtypes.get(name, 'float32'))
-        for name in t.emas
-      },
-    )
-    for t in trained
+  states = {
+    name: init_role(learns, params[name])
+    for name, learns in learning(roles).items()
   }
-  return TrainState(jnp.zeros((), jnp.int32), jnp.array(True), roles)
+  return TrainState(jnp.zeros((), jnp.int32), jnp.array(True), states)
+
+
+def init_role(learns: Learning, params: Params) -> RoleState:
+  """The state of one role before its first update."""
+  emas = {
+    name: init_ema(params, learns.dtypes.get(name, 'float32'))
+    for name in learns.emas
+  }
+  return RoleState(params, learns.tx.init(params), emas)
 
 
 def make_train_step(
-  trained: Sequence[Trained],
-  applies: Mapping[str, Apply],
-  *,
-  drop_cond: float = 0.0,
-  flip: bool = False,
+  roles: Rows, *, drop_cond: float = 0.0, flip: bool = False
 ) -> Callable[
   [TrainState, Mapping[str, Params], Batch, Array], tuple[TrainState, Metrics]
 ]:
   """Builds `train_step(state, frozen, batch, key) -> (state, metrics)`.
 
-  It folds the step into `key`, drops conditions, and updates every trained
-  role from the same old state. Where a loss or a gradient is not finite, the
-  state stays as it was and `metrics['finite']` is 0. It is not jitted.
+  It folds the step into `key`, drops conditions, and updates every role that
+  learns from the same old state. If a loss or a gradient is not finite, the
+  state stays as it was and `metrics['finite']` is 0. A role with `every` > 1 is
+  computed at the steps that are a multiple of it; at the others its metrics
+  are 0. It is not jitted.
 
   Args:
-    trained: the roles that learn.
-    applies: role -> apply, of all roles, trained and frozen.
+    roles: name -> row, of all networks.
     drop_cond: share of examples whose `cond` becomes `null`.
-    flip: whether every other image is turned left to right.
+    flip: whether half of the images are mirrored left to right.
   """
 
   def train_step(state, frozen, batch, key):
     batch, keys = prepare(state, batch, key, drop_cond, flip)
-    grads, metrics, finite = {}, {}, state.finite
-    for t in trained:
-      loss, grads[t.role], extra = gradients(
-        t, state, frozen, applies, batch, *keys
-      )
-      finite &= all_finite((loss, grads[t.role]))
-      norm = optax.tree.norm(grads[t.role])
-      own = {'loss': loss, 'grad_norm': norm, **extra}
-      prefix = '' if t.role == 'student' else f'{t.role}/'
-      metrics |= {f'{prefix}{name}': value for name, value in own.items()}
-    new = update_all(trained, state, grads)
+    states, metrics, finite = {}, {}, state.finite
+    for number, name in enumerate(learning(roles)):
+      own = keys_of(keys, number)
+      states[name], more, fine = learn(name, roles, state, frozen, batch, own)
+      metrics |= more
+      finite &= fine
+    new = dataclasses.replace(state, step=state.step + 1, roles=states)
     state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
     state = dataclasses.replace(state, finite=finite)
     return state, metrics | {'finite': finite}
@@ -137,9 +111,44 @@ def make_train_step(
   return train_step
 
 
+def learn(
+  name: str,
+  roles: Rows,
+  state: TrainState,
+  frozen: Mapping[str, Params],
+  batch: Batch,
+  keys: Keys,
+) -> tuple[RoleState, Metrics, Array]:
+  """One role's new state, its metrics, and whether all was finite.
+
+  Between its updates the state is the old one, and nothing is computed.
+  """
+  role = roles[name]
+
+  def step(own: RoleState) -> tuple[RoleState, Metrics, Array]:
+    loss, grads, extra = gradients(name, roles, state, frozen, batch, *keys)
+    figures = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **extra}
+    finite = all_finite((loss, grads))
+    new = update(role, own, grads, state.step // role.every)
+    prefix = role.learns.prefix if role.learns else ''
+    return new, {f'{prefix}{k}': v for k, v in figures.items()}, finite
+
+  old = state.roles[name]
+  if role.every == 1:
+    return step(old)
+  _, metrics, _ = jax.eval_shape(step, old)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+  return jax.lax.cond(
+    (state.step + 1) % role.every == 0,
+    step,
+    lambda own: (own, zeros, jnp.array(True)),
+    old,
+  )
+
+
 def prepare(
   state: TrainState, batch: Batch, key: Array, drop_cond: float, flip: bool
-) -> tuple[Batch, tuple[Array, Array]]:
+) -> tuple[Batch, Keys]:
   """The prelude of a step: its batch, and the objective's and dropout's key."""
   drop, objective, dropout = jax.random.split(
     jax.random.fold_in(key, state.step), 3
@@ -150,74 +159,57 @@ def prepare(
   return drop_conditions(batch, drop, drop_cond), (objective, dropout)
 
 
+def keys_of(keys: Keys, number: int) -> Keys:
+  """The keys of one role: those of the step for the first one."""
+  if not number:
+    return keys
+  objective, dropout = (jax.random.fold_in(key, number) for key in keys)
+  return objective, dropout
+
+
 def gradients(
-  trained: Trained,
+  name: str,
+  roles: Rows,
   state: TrainState,
   frozen: Mapping[str, Params],
-  applies: Mapping[str, Apply],
   batch: Batch,
   key: Array,
   dropout_key: Array,
 ) -> tuple[Array, Params, Metrics]:
-  """Mean loss, its gradient by the role's parameters, and mean metrics."""
+  """Mean loss, its gradient in the role's parameters, and mean metrics."""
+  learns = roles[name].learns
+  if learns is None:
+    raise ValueError(f'the role {name!r} is frozen')
 
   def mean_loss(params):
-    nets = make_roles(trained.role, params, state, frozen, applies, dropout_key)
-    loss, metrics = trained.loss(nets, batch, key, state.step)
+    nets = make_nets(name, params, state, frozen, roles, dropout_key)
+    loss, metrics = learns.loss(nets, batch, key, state.step)
     return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
 
-  params = state.roles[trained.role].params
+  params = state.roles[name].params
   (loss, extra), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
   return loss, grads, extra
 
 
-def make_roles(
-  learning: str,
-  params: Params,
-  state: TrainState,
-  frozen: Mapping[str, Params],
-  applies: Mapping[str, Apply],
-  key: Array,
-) -> Roles:
-  """The callables an objective sees while the role `learning` learns."""
-
-  def average(role, params, key=None):
-    apply = functools.partial(applies[role], params, key=key)
-    return lambda x_t, t, s, cond: apply(x_t, t, s, cond)
-
-  def still(role, params):
-    if role == PERCEPTUAL:
-      return functools.partial(applies[role], params)
-    return velocity_of(average(role, params))
-
-  nets = {role: still(role, p) for role, p in frozen.items()}
-  nets |= {role: average(role, s.params) for role, s in state.roles.items()}
-  nets[learning] = average(learning, params, key)
-  if state.roles['student'].emas:
-    nets['ema'] = average('student', state.roles['student'].sampled)
-  return Roles(nets)
-
-
-def update_all(
-  trained: Sequence[Trained], state: TrainState, grads: Mapping[str, Params]
-) -> TrainState:
-  """The state after a step of every role."""
-  roles = {
-    t.role: update(t, state.roles[t.role], grads[t.role], state.step)
-    for t in trained
-  }
-  return dataclasses.replace(state, step=state.step + 1, roles=roles)
-
-
 def update(
-  trained: Trained, state: RoleState, grads: Params, step: Array
+  role: Role, state: RoleState, grads: Params, step: Array
 ) -> RoleState:
-  """One optimiser step, and every EMA after it."""
-  updates, opt_state = trained.tx.update(grads, state.opt_state, state.params)
+  """One optimiser step, and every EMA after it.
+
+  Args:
+    role: that learns.
+    state: before.
+    grads: of its parameters.
+    step: updates of this role made before.
+  """
+  learns = role.learns
+  if learns is None:
+    return state
+  updates, opt_state = learns.tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   emas = {
-    name: update_ema(step, state.emas[name], params)
-    for name, update_ema in trained.emas.items()
+    name: advance(step, state.emas[name], params)
+    for name, advance in learns.emas.items()
   }
   return RoleState(params, opt_state, emas)
 
@@ -237,7 +229,7 @@ def drop_conditions(batch: Batch, key: Array, rate: float) -> Batch:
 
 
 def draw_noise(batch: Batch) -> Batch:
-  """`x1` in the place of the `noise` that says which it is, if a batch does."""
+  """A batch whose `noise`, the number of a draw, is replaced by `x1`."""
   if 'noise' not in batch:
     return batch
   rest = {name: value for name, value in batch.items() if name != 'noise'}
@@ -245,7 +237,7 @@ def draw_noise(batch: Batch) -> Batch:
 
 
 def flip_images(batch: Batch, key: Array) -> Batch:
-  """Turns half of the examples left to right, all images of one or none."""
+  """Mirrors half of the examples left to right, with all images of each."""
   turned = jax.random.bernoulli(key, shape=batch['x0'].shape[:1])
 
   def turn(x):

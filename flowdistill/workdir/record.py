@@ -1,21 +1,62 @@
-"""What a stage's folder was made with, and what may not change in it."""
+"""config.json: what a stage was made with, and what may not change in it."""
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowdistill.config import files as config
+from flowdistill.build.data import DataRecord
+from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError, Spec
-from flowdistill.training.files import environment, jsonable, write_json
+from flowdistill.config.files import differences
+from flowdistill.training.files import jsonable, write_json
 from flowdistill.training.lengths import UNITS
-from flowdistill.workdir import origins
-from flowdistill.workdir.origins import CONFIG
-
-RESULTS = 'results.json'
-
+from flowdistill.workdir.environment import environment
+from flowdistill.workdir.folders import CONFIG, RESULTS
 
 MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # where it runs
+
+
+def read_record(folder: pathlib.Path) -> dict[str, Any]:
+  """What the config.json of a stage says.
+
+  Raises:
+    ConfigError: if it is none of a stage.
+  """
+  record = json.loads((folder / CONFIG).read_text())
+  if 'config' not in record:
+    raise ConfigError(f'{folder / CONFIG} was not written by this package')
+  return record
+
+
+def load_spec(folder: pathlib.Path) -> Spec:
+  """The resolved config that a stage's folder was made with.
+
+  Raises:
+    ConfigError: if the folder was made by a version that had other keys.
+  """
+  try:
+    return resolve_stage(read_record(folder)['config'])
+  except ConfigError as error:
+    raise ConfigError(f'{folder / CONFIG}: {error}') from error
+
+
+def load_data(folder: pathlib.Path) -> DataRecord | None:
+  """What the folder's stage was trained on; None where that is not recorded."""
+  if not (folder / CONFIG).is_file():
+    return None
+  record = json.loads((folder / CONFIG).read_text()).get('data')
+  return None if record is None else DataRecord.of(record)
+
+
+def known_data(spec: Spec, folder: pathlib.Path) -> DataRecord | None:
+  """The record of a folder, if it is of the data set of this config."""
+  record = load_data(folder)
+  if record is None:
+    return None
+  was = jsonable(read_record(folder)['config'])
+  same = was.get('dataset') == jsonable(spec['dataset'])
+  return record if same else None
 
 
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
@@ -34,10 +75,10 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
       f'{folder} holds a run of the stages {old["stages"]}; take another '
       '--workdir'
     )
-  # Keys that came after it was made have their defaults.
-  old = {**jsonable(origins.load_spec(folder)), **MAY_CHANGE}
+  # Keys that were added after it was made have their defaults.
+  old = {**jsonable(load_spec(folder)), **MAY_CHANGE}
   new = {**jsonable(spec), **MAY_CHANGE}
-  lines = config.differences(old, new)
+  lines = differences(old, new)
   if lines and not _only_longer(old, new):
     raise ConfigError(
       f'{folder} was made with another config: {"; ".join(lines)}. Take '
@@ -54,43 +95,73 @@ def _only_longer(old: Spec, new: Spec) -> bool:
   longer = all((was[u] is None) == (now[u] is None) for u in was) and all(
     now[u] >= was[u] for u in was if was[u] is not None
   )
-  return longer and not config.differences(old, same)
+  return longer and not differences(old, same)
 
 
-def check_origins(folder: pathlib.Path, origins: Mapping[str, str]) -> None:
+def check_references(
+  folder: pathlib.Path, references: Mapping[str, str]
+) -> None:
   """Refuses to go on from weights other than those that it began with.
 
   Raises:
     ConfigError: naming the role, what it was and what it is.
   """
-  path = folder / CONFIG
-  if not path.is_file():
+  if not (folder / CONFIG).is_file():
     return
-  old = json.loads(path.read_text())['origins']
-  lines = config.differences(old, dict(origins), 'frozen')
-  if lines:
+  record = read_record(folder)
+  was = record.get('references', record.get('origins', {}))
+  if lines := differences(was, dict(references), 'frozen'):
     raise ConfigError(
       f'{folder} was trained from other weights: {"; ".join(lines)}. Take '
       'another --workdir, or remove that folder'
     )
 
 
-def record(
-  folder: pathlib.Path, spec: Spec, origins: Mapping[str, str]
+def check_data(folder: pathlib.Path, data: DataRecord) -> None:
+  """Refuses to go on with other classes, or other conditions.
+
+  A class folder that is added, removed or renamed changes what labels mean.
+
+  Raises:
+    ConfigError: with the names that differ.
+  """
+  record = load_data(folder)
+  if record is None or record.spec == data.spec:
+    return
+  was, now = record.spec.classes, data.spec.classes
+  lines = [
+    f'{title} {[name for name in one if name not in other]}'
+    for title, one, other in (('gone are', was, now), ('new are', now, was))
+    if set(one) - set(other)
+  ]
+  if was == now or not lines:
+    lines = [f'the data was {record.spec}, and is {data.spec}']
+  raise ConfigError(
+    f'{folder} was trained on other classes, or other examples: '
+    f'{"; ".join(lines)}. Restore the names, or take another --workdir'
+  )
+
+
+def write_record(
+  folder: pathlib.Path,
+  spec: Spec,
+  references: Mapping[str, str],
+  data: DataRecord,
 ) -> None:
-  """Writes config.json; what was measured on fewer steps is removed."""
+  """Writes config.json; results of a shorter training are removed."""
   folder.mkdir(parents=True, exist_ok=True)
   (folder / RESULTS).unlink(missing_ok=True)
-  made: dict[str, Any] = {
+  record: dict[str, Any] = {
     'config': spec,
-    'origins': origins,
+    'data': data.to_json(),
+    'references': references,
     'environment': environment(),
   }
-  write_json(folder / CONFIG, made)
+  write_json(folder / CONFIG, record)
 
 
-def record_run(workdir: pathlib.Path, stages: list[str]) -> None:
-  """Writes W/config.json, which says which stages a run has."""
+def write_run_record(workdir: pathlib.Path, stages: Sequence[str]) -> None:
+  """Writes W/config.json, which names the stages of a run."""
   workdir.mkdir(parents=True, exist_ok=True)
-  made = {'stages': stages, 'environment': environment()}
-  write_json(workdir / CONFIG, made)
+  record = {'stages': list(stages), 'environment': environment()}
+  write_json(workdir / CONFIG, record)

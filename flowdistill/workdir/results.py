@@ -1,19 +1,12 @@
 """Rows of evaluators: on screen, in results.json, in TensorBoard."""
 
-import pathlib
 import re
-import shutil
 from collections.abc import Sequence
 
 import jax
-import rich
 
 from flowdistill.evaluators.signature import Row
-from flowdistill.figures.table import table
-from flowdistill.training.files import write_json
-from flowdistill.workdir.record import RESULTS
 
-SAMPLES = 'samples'
 NAMED = (  # what was measured; the rest of a row are figures
   'model',
   'sampler',
@@ -70,16 +63,3 @@ def _path(row: Row) -> list[str]:
   how = [row.get('sampler'), nfe, time, row.get('options')]
   words = [re.sub(r'[^\w.-]+', '_', f'{w}').strip('_') for w in how if w]
   return [row['model'], '_'.join(words)] if words else [row['model']]
-
-
-def publish(
-  folder: pathlib.Path, workdir: pathlib.Path, rows: Sequence[Row]
-) -> None:
-  """Copies the last stage's table and pictures to W/, prints the table."""
-  if folder != workdir:
-    write_json(workdir / RESULTS, rows)
-    if (folder / SAMPLES).is_dir():
-      shutil.copytree(folder / SAMPLES, workdir / SAMPLES, dirs_exist_ok=True)
-  if rows:
-    rich.print(table(rows))
-  say(f'results and pictures are in {workdir}')

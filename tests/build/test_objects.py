@@ -1,7 +1,6 @@
 """What a batch becomes before an objective sees it."""
 
 import numpy as np
-
 from flowdistill.build.objects import conditions
 
 

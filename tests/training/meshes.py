@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-
 from flowdistill.build.objects import held, make_apply
+
 from flowdistill.flow.guidance import fixed
 from flowdistill.networks import DiT
 from flowdistill.objectives import OBJECTIVES

@@ -1,0 +1,105 @@
+"""Weights in files of other programs: whose they are, and how they are read."""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from collections.abc import Callable, Sequence
+
+from flax import nnx
+
+from flowdistill.build.models import Model, shape_model
+from flowdistill.config.bind import suggest
+from flowdistill.convert import CONVERTERS, lpips
+from flowdistill.convert.arrays import read_arrays, read_chosen
+from flowdistill.convert.rules import Arrays, Converter, Shapes
+from flowdistill.networks.lpips import LPIPS
+from flowdistill.training.roles import Params
+
+Foreign = dict[str, Arrays]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileNetwork:
+  """A frozen network whose weights are a file's.
+
+  Attributes:
+    make: the network, with any parameters.
+    names: of the arrays in the file, each by one or several.
+    from_torch: the file's arrays and our shapes -> our arrays.
+    title: what the weights are called.
+  """
+
+  make: Callable[[], nnx.Module]
+  names: Sequence[Sequence[str]]
+  from_torch: Callable[[Arrays, Shapes], Arrays]
+  title: str
+
+
+FILES = {
+  'perceptual': FileNetwork(
+    lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.NAMES, lpips.from_torch, 'LPIPS'
+  ),
+}
+"""Role -> the network that it is when its weights are a file."""
+
+
+def path_of(source: str) -> pathlib.Path:
+  """Where a file is that a config names."""
+  return pathlib.Path(source).expanduser()
+
+
+@functools.cache
+def file_model(role: str) -> Model:
+  """The network of a role in `FILES`, abstractly."""
+  return shape_model(FILES[role].make)
+
+
+def read_weights(role: str, source: str) -> Params:
+  """The weights that a file has for a role in `FILES`, as numpy arrays.
+
+  Raises:
+    ValueError: if there is no such file, or an array in it is not right.
+  """
+  flat = {
+    '.'.join(map(str, path)): (path, leaf)
+    for path, leaf in nnx.to_flat_state(file_model(role).params)
+  }
+  shapes = {name: leaf.shape for name, (_, leaf) in flat.items()}
+  network = FILES[role]
+  found = read_arrays(path_of(source), network.names)
+  arrays = network.from_torch(found, shapes)
+  return nnx.from_flat_state(
+    {path: leaf.replace(arrays[name]) for name, (path, leaf) in flat.items()}
+  )
+
+
+def digest_of(file: pathlib.Path) -> str:
+  """The SHA-256 of a file, in hexadecimal digits."""
+  with file.open('rb') as opened:
+    return hashlib.file_digest(opened, 'sha256').hexdigest()
+
+
+def converter(network: str) -> Converter:
+  """The rules between weights of PyTorch and those of a network.
+
+  Raises:
+    ValueError: if there are none.
+  """
+  if network not in CONVERTERS:
+    raise ValueError(
+      f'there are no rules for weights of {network!r}; '
+      f'{suggest(network, CONVERTERS)}'
+    )
+  return CONVERTERS[network]
+
+
+def read_foreign(file: pathlib.Path, network: str, shapes: Shapes) -> Foreign:
+  """What a file of PyTorch has for a network: `params`, and maybe `ema`.
+
+  Raises:
+    ValueError: if it cannot be read, or its arrays are not the expected ones.
+  """
+  rules = converter(network)
+  arrays = read_chosen(file, lambda names: rules.wanted(names, ema=True))
+  return rules.read(arrays, shapes)

@@ -1,0 +1,79 @@
+"""Networks as pure functions, with the shapes of their parameters."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from flowdistill.networks.stack import holding, opened
+from flowdistill.training.roles import AVERAGE, Apply, Params
+
+Make = Callable[[], nnx.Module]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A network, abstractly.
+
+  Attributes:
+    graph: of the network.
+    params: abstract parameters.
+    scalars: names of the scalar conditions [b] that it takes.
+    signature: what its call answers, see `training/roles.py`.
+  """
+
+  graph: Any
+  params: Params
+  scalars: tuple[str, ...] = ()
+  signature: str = AVERAGE
+
+  def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
+    """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""
+    return make_apply(self.graph)(params, *args, **kwargs)
+
+
+def make_apply(graph: Any, watch: Any = None) -> Apply:
+  """The pure function of a network.
+
+  `watch(model)` is called with every merged one, its stacked layers split.
+  """
+
+  def apply(params, *args, **kwargs):
+    model = nnx.merge(graph, params)
+    if watch is not None:
+      watch(opened(model))
+    return model(*args, **kwargs)
+
+  return apply
+
+
+def shape_model(make: Make) -> Model:
+  """The network that `make()` initialises, abstractly (jax.eval_shape)."""
+  module = nnx.eval_shape(make)
+  scalars = getattr(module, 'scalars', None)
+  return Model(
+    *nnx.split(module),
+    scalars.names if scalars else (),
+    getattr(module, 'signature', AVERAGE),
+  )
+
+
+def init_params(make: Make) -> Params:
+  """The parameters of the network that `make()` initialises."""
+  return nnx.split(make())[1]
+
+
+def with_rows(
+  f: Callable[..., Any], hold: Callable[[jax.Array], jax.Array]
+) -> Callable[..., Any]:
+  """f, with `hold` as the sharding constraint of what enters a layer."""
+
+  @functools.wraps(f)
+  def wrapped(*args: Any) -> Any:
+    with holding(hold):
+      return f(*args)
+
+  return wrapped

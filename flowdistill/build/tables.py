@@ -1,0 +1,63 @@
+"""The tables of the rooms, by the annotation that stands for a name in them."""
+
+from typing import Any
+
+from flowdistill.autoencoders import SPACES
+from flowdistill.config import bind
+from flowdistill.config.bind import Spec
+from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
+from flowdistill.config.resolve import resolve
+from flowdistill.config.sections import (
+  Dataset,
+  Evaluator,
+  Features,
+  Network,
+  Objective,
+  Optimiser,
+  Schedule,
+  Space,
+)
+from flowdistill.config.stages import PairStage, TrainStage
+from flowdistill.datasets import DATASETS
+from flowdistill.evaluators import EVALUATORS
+from flowdistill.flow.couplings import (
+  ANNEALINGS,
+  COUPLINGS,
+  Annealing,
+  Coupling,
+)
+from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
+from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
+from flowdistill.flow.weights import WEIGHTS, Weight
+from flowdistill.networks import FEATURES, NETWORKS
+from flowdistill.objectives import OBJECTIVES
+from flowdistill.training.optim import OPTIMISERS, SCHEDULES
+
+ROOMS: bind.Rooms = {
+  Dataset: DATASETS,
+  Space: SPACES,
+  Network: NETWORKS,
+  Objective: OBJECTIVES,
+  TimeLaw: TIMES,
+  PairLaw: TIME_PAIRS,
+  Weight: WEIGHTS,
+  Coupling: COUPLINGS,
+  Annealing: ANNEALINGS,
+  ScaleLaw: GUIDANCE,
+  Optimiser: OPTIMISERS,
+  Schedule: SCHEDULES,
+  Features: FEATURES,
+  Evaluator: EVALUATORS,
+}
+SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage}
+"""Kind of a stage -> what a config may say of it."""
+
+
+def resolve_stage(spec: Spec, where: str = '') -> Spec:
+  """A stage's dict with all its defaults, of the kind that its job says."""
+  return resolve(spec, kind_of(spec, SECTIONS, where), where, ROOMS)
+
+
+def bind_stage(spec: Spec, where: str = '') -> Any:
+  """A resolved dict as a stage whose named entries are bound functions."""
+  return bind.bind(spec, kind_of(spec, SECTIONS, where), where, ROOMS)

@@ -1,0 +1,83 @@
+"""Weights that were trained elsewhere, abstractly: what a reference names."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from flowdistill.build.models import Model
+from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.sections import Reference
+from flowdistill.training.roles import AVERAGE, VELOCITY, Params, Role
+from flowdistill.training.rounding import kept
+from flowdistill.training.state import MAIN, RoleState
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Weights:
+  """A network and weights of it, abstractly.
+
+  Attributes:
+    reference: what the config says.
+    model: the network.
+    params: abstract, of the dtype that the reference asks for.
+    stage: the blueprint of the stage that trained it; None for a file.
+  """
+
+  reference: Reference
+  model: Model
+  params: Params
+  stage: Any = None
+
+
+def weights_of(state: RoleState, reference: Reference) -> tuple[str, Params]:
+  """The name and the weights of a role that a reference asks for.
+
+  Raises:
+    ConfigError: if there are no EMA weights of that name.
+  """
+  name = reference.weights
+  if name == 'params' or (name == 'ema' and not state.emas):
+    return 'params', state.params
+  name = MAIN if name == 'ema' else name
+  if name not in state.emas:
+    choices = ['ema', 'params', *state.emas]
+    raise ConfigError(
+      f'{reference.source} has no weights {name!r}; {suggest(name, choices)}'
+    )
+  return name, state.emas[name]
+
+
+def in_dtype(params: Params, reference: Reference) -> Params:
+  """Abstract weights in the dtype that a reference asks for."""
+  return jax.eval_shape(lambda x: kept(x, reference.dtype), params)
+
+
+def weights_in_stage(reference: Reference, stage: Any) -> Weights:
+  """The weights that a stage will have when it is trained.
+
+  Raises:
+    ConfigError: if it trains no such role, or tracks no such EMA.
+  """
+  role = reference.role
+  if role not in stage.learns:
+    raise ConfigError(
+      f'{reference.source} trains no role {role!r}; '
+      f'{suggest(role, stage.learns)}'
+    )
+  _, params = weights_of(stage.state.roles[role], reference)
+  model = stage.roles[role].model
+  if reference.dtype != Reference.dtype:
+    model = stage.variant(role, dtype=reference.dtype)
+  return Weights(reference, model, in_dtype(params, reference), stage)
+
+
+def frozen_role(weights: Weights, base: str) -> Role:
+  """The row of a frozen network: an average velocity is asked at s = t."""
+  signature = weights.model.signature
+  return Role(
+    model=weights.model,
+    signature=VELOCITY if signature == AVERAGE else signature,
+    weights=weights.reference,
+    base=base,
+  )

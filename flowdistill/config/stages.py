@@ -1,0 +1,208 @@
+"""What a config may say of a stage, by its kind."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from flowdistill.config.sections import (
+  PIXELS,
+  STUDENT,
+  Checkpointing,
+  Dataset,
+  Evaluation,
+  Evaluator,
+  Hosts,
+  Logging,
+  MeshAxes,
+  Network,
+  Objective,
+  Optim,
+  Reference,
+  Space,
+  Train,
+)
+from flowdistill.flow.noise import SEEDS
+from flowdistill.training.ema import Ema
+from flowdistill.training.state import MAIN
+
+TEACHER = 'teacher'
+DIRECTIONS = ('from_noise', 'from_data', 'random')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+  """A network that is trained in a stage.
+
+  Attributes:
+    network, objective: by name, with their options.
+    optim: see there.
+    ema: name -> EMA weights that are tracked; `main` is the one that is
+      sampled.
+    init_from: source of the first weights; None is a fresh initialisation.
+    every: steps from one update to the next.
+  """
+
+  network: Network
+  objective: Objective
+  optim: Optim = Optim()
+  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
+  init_from: Reference | None = None
+  every: int = 1
+
+  def __post_init__(self) -> None:
+    check_ema(self.ema)
+    if self.every < 1:
+      raise ValueError(f'every = {self.every} must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainStage:
+  """A stage that trains networks.
+
+  Attributes:
+    job: its kind, 'train'.
+    seed: of parameters, data order and noise.
+    dataset, network, objective: by name, with their options.
+    space: between pictures and what networks see, by name.
+    optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
+    ema: name -> EMA weights of the student; `main` is sampled.
+    frozen: role -> the weights of a frozen network, such as `teacher`;
+      `perceptual` comes from a file of LPIPS weights.
+    roles: name -> another network that is trained beside the student.
+    init_from: source of the student's first weights; None is a fresh
+      initialisation.
+    resume: a stage's folder whose whole state is taken over at the start.
+    pairs: 'stage:NAME' or a folder of pairs, which are trained on in place of
+      the data set's examples; evaluators measure against the data set.
+    evaluators: any name -> evaluator by name, with its options.
+  """
+
+  job: str = 'train'
+  dataset: Dataset
+  space: Space = PIXELS
+  network: Network
+  objective: Objective
+  train: Train
+  seed: int = 0
+  optim: Optim = Optim()
+  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
+  frozen: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
+  roles: Mapping[str, Learner] = dataclasses.field(default_factory=dict)
+  init_from: Reference | None = None
+  resume: str | None = None
+  pairs: str | None = None
+  evaluation: Evaluation = Evaluation()
+  evaluators: Mapping[str, Evaluator] = dataclasses.field(default_factory=dict)
+  checkpoint: Checkpointing = Checkpointing()
+  log: Logging = Logging()
+  mesh: MeshAxes = MeshAxes()
+  hosts: Hosts = Hosts()
+
+  def __post_init__(self) -> None:
+    if self.seed < 0:
+      raise ValueError(f'seed = {self.seed} must be at least 0')
+    check_ema(self.ema)
+    for name in self.roles:
+      if name == STUDENT or name in self.frozen:
+        raise ValueError(
+          f'roles has {name!r}: it must be another name than that of the '
+          'student and of frozen networks'
+        )
+
+  @property
+  def learners(self) -> dict[str, Learner]:
+    """The networks that are trained, the student first."""
+    student = Learner(
+      network=self.network,
+      objective=self.objective,
+      optim=self.optim,
+      ema=self.ema,
+      init_from=self.init_from,
+    )
+    return {STUDENT: student, **self.roles}
+
+  def key_of(self, role: str) -> str:
+    """The key that says where a frozen role's weights come from."""
+    return f'frozen.{role}'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairStage:
+  """A stage that pairs data with noise, for the stages that learn from them.
+
+  Attributes:
+    job: its kind, 'pairs'.
+    dataset: of the examples that are paired, and of their conditions.
+    space: between pictures and what networks see, by name.
+    teacher: whose flow pairs them; a random pairing has none.
+    direction: 'from_noise', noise and what the flow makes of it; 'from_data',
+      images and the noise that the flow goes back to; 'random', images and any
+      noise.
+    count: how many pairs.
+    seed: of the noise, in [0, 2³²).
+    sampler: by name.
+    nfe: network calls for a pair; None for a sampler that chooses its steps.
+    options: of the sampler, `grid` and `guidance`.
+    batch_size: of the network's calls, over all devices of a host.
+    shard_size: pairs in a file: what is lost if it is interrupted.
+    hosts: see there.
+  """
+
+  job: str = 'pairs'
+  dataset: Dataset
+  space: Space = PIXELS
+  teacher: Reference | None = None
+  direction: str = 'from_noise'
+  count: int = 50_000
+  seed: int = 0
+  sampler: str = 'rk45'
+  nfe: int | None = None
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  batch_size: int = 512
+  shard_size: int = 4096
+  hosts: Hosts = Hosts()
+
+  def __post_init__(self) -> None:
+    for name in ('count', 'batch_size', 'shard_size'):
+      if getattr(self, name) < 1:
+        raise ValueError(f'{name} = {getattr(self, name)} must be at least 1')
+    if not 0 <= self.seed < SEEDS:
+      raise ValueError(f'seed = {self.seed} must lie in [0, 2**32)')
+    if self.direction not in DIRECTIONS:
+      choices = ', '.join(DIRECTIONS)
+      raise ValueError(f'direction = {self.direction!r} must be of {choices}')
+    if (self.teacher is None) != (self.direction == 'random'):
+      raise ValueError(
+        "teacher: a flow pairs 'from_noise' and 'from_data', and none does "
+        f'at random; direction = {self.direction!r}, and teacher = '
+        f'{self.teacher and self.teacher.source!r}'
+      )
+
+  @property
+  def learners(self) -> dict[str, Learner]:
+    """The networks that are trained: none."""
+    return {}
+
+  @property
+  def frozen(self) -> dict[str, Reference]:
+    """The teacher, if there is one."""
+    return {} if self.teacher is None else {TEACHER: self.teacher}
+
+  def key_of(self, role: str) -> str:
+    """The key that says where a frozen role's weights come from."""
+    return role
+
+  @property
+  def shards(self) -> list[int]:
+    """How many pairs each shard has."""
+    starts = range(0, self.count, self.shard_size)
+    return [min(self.shard_size, self.count - start) for start in starts]
+
+
+def check_ema(emas: Mapping[str, Any]) -> None:
+  """Raises ValueError unless one of several EMAs is `main`."""
+  if emas and MAIN not in emas:
+    raise ValueError(
+      f'ema = {list(emas)} must have one that is called {MAIN!r}, which is '
+      'sampled'
+    )

@@ -1,0 +1,172 @@
+"""The blueprints of a run's stages, and of the stages that they refer to."""
+
+import contextlib
+import itertools
+import json
+import pathlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any
+
+from flowdistill.build.blueprint import Blueprint, make_blueprint
+from flowdistill.build.data import Data
+from flowdistill.build.foreign import FILES, file_model
+from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
+from flowdistill.config.bind import ConfigError, Spec, suggest
+from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.kinds import trained
+from flowdistill.config.sections import Reference
+from flowdistill.training.files import jsonable
+from flowdistill.workdir import folders, record
+from flowdistill.workdir.folders import STAGE
+from flowdistill.workdir.weights import has_checkpoint
+
+
+class Blueprints(Mapping[str, Blueprint]):
+  """Name of a stage -> its blueprint, which is made when it is asked for.
+
+  Args:
+    specs: name -> resolved config.
+    workdir: of the run.
+    recorded: whether what a run has recorded of its data is believed, so that
+      the data need not be there; not when it is trained on.
+    home: the folder of the only stage, of one that another run refers to.
+  """
+
+  def __init__(
+    self,
+    specs: Mapping[str, Spec],
+    workdir: pathlib.Path,
+    *,
+    recorded: bool = True,
+    home: pathlib.Path | None = None,
+  ):
+    self.specs, self.workdir = dict(specs), workdir
+    self.recorded, self.home = recorded, home
+    self._made: dict[str, Blueprint] = {}
+    self._elsewhere: dict[pathlib.Path, Blueprint] = {}
+    self._data: dict[str, Data] = {}
+
+  @classmethod
+  def of_run(cls, workdir: pathlib.Path) -> 'Blueprints':
+    """Those of the stages that have begun in a workdir.
+
+    Raises:
+      ConfigError: if there is no run.
+    """
+    names = folders.stage_names(workdir)
+    specs = {
+      name: record.load_spec(folders.stage_folder(workdir, name))
+      for name in names
+    }
+    return cls(specs, workdir)
+
+  def __getitem__(self, name: str) -> Blueprint:
+    if name not in self._made:
+      self._made[name] = self._make(name)
+    return self._made[name]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self.specs)
+
+  def __len__(self) -> int:
+    return len(self.specs)
+
+  def where(self, name: str) -> str:
+    """The key of a stage in the config."""
+    alone = self.home is not None or ONE_STAGE in self.specs
+    return '' if alone else f'stages.{name}'
+
+  def folder(self, name: str) -> pathlib.Path:
+    """The folder of a stage."""
+    return self.home or folders.stage_folder(self.workdir, name)
+
+  @property
+  def trained(self) -> dict[str, Spec]:
+    """The stages that train networks, in order."""
+    return trained(self.specs)
+
+  def before(self, name: str) -> dict[str, Spec]:
+    """The stages before one, in order."""
+    return dict(itertools.takewhile(lambda s: s[0] != name, self.specs.items()))
+
+  def stage_of(self, source: str, key: str, before: str = '') -> Blueprint:
+    """The stage that 'stage:NAME' or a folder names.
+
+    Args:
+      source: of a reference.
+      key: of the config, for errors.
+      before: the stage that refers to it; '' for none of this run.
+
+    Raises:
+      ConfigError: if it is no earlier stage, or no folder of a trained stage.
+    """
+    earlier = {f'{STAGE}{n}': n for n in trained(self.before(before))}
+    if source in earlier:
+      return self[earlier[source]]
+    unknown = source.startswith(STAGE) and self.home is None
+    if unknown or (source in self.specs and not pathlib.Path(source).exists()):
+      raise ConfigError(
+        f'config.{key} = {source!r} must be an earlier stage that trains; '
+        f'{suggest(source, earlier)}'
+      )
+    with naming(key):
+      return self.at(source)
+
+  def at(self, source: str) -> Blueprint:
+    """The last stage that trains in a folder.
+
+    Raises:
+      ConfigError: if there is none, or it has no checkpoint.
+    """
+    folder = folders.source_folder(source, self.workdir)
+    folder = folders.last_stage(folder)
+    if not has_checkpoint(folder):
+      raise ConfigError(f'{folder} has no complete checkpoint')
+    place = folder.resolve()
+    if place not in self._elsewhere:
+      specs = {folder.name: record.load_spec(folder)}
+      others = Blueprints(specs, folder.parent, home=folder)
+      self._elsewhere[place] = others[folder.name]
+    return self._elsewhere[place]
+
+  def weights(
+    self, role: str, reference: Reference, key: str, before: str = ''
+  ) -> Weights:
+    """What a reference names, abstractly; see `stage_of`.
+
+    Raises:
+      ConfigError: if it does not exist.
+    """
+    if role in FILES:
+      model = file_model(role)
+      return Weights(reference, model, in_dtype(model.params, reference))
+    stage = self.stage_of(reference.source, key, before)
+    with naming(key):
+      return weights_in_stage(reference, stage)
+
+  def _make(self, name: str) -> Blueprint:
+    spec, folder = self.specs[name], self.folder(name)
+
+    def open_data(dataset: Spec, open_source: Callable[[], Any]) -> Data:
+      text = json.dumps(jsonable(dataset), sort_keys=True)
+      if text not in self._data:
+        wanted = {**spec, 'dataset': dataset}
+        known = record.known_data(wanted, folder) if self.recorded else None
+        self._data[text] = Data(open_source, known)
+      return self._data[text]
+
+    def refer(role: str, reference: Reference, key: str) -> Weights:
+      return self.weights(role, reference, key, name)
+
+    return make_blueprint(
+      name, spec, self.where(name), folder, open_data, refer
+    )
+
+
+@contextlib.contextmanager
+def naming(key: str) -> Generator[None]:
+  """Puts the key in front of an error about what it refers to."""
+  try:
+    yield
+  except ValueError as error:
+    raise ConfigError(f'config.{key}: {error}') from error

@@ -1,0 +1,83 @@
+"""Traces the losses of a stage, and notes which networks get which inputs."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.objectives.roles import Roles
+from flowdistill.training.roles import make_nets
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+  """What an objective does with its networks.
+
+  Attributes:
+    roles: that it calls.
+    read: arrays of the batch that it reads.
+    added: conditions that it adds to those of the batch, by the role that
+      learns.
+  """
+
+  roles: set[str] = dataclasses.field(default_factory=set)
+  read: set[str] = dataclasses.field(default_factory=set)
+  added: set[str] = dataclasses.field(default_factory=set)
+
+
+def trace(blueprint: Blueprint, name: str) -> Trace:
+  """Runs a role's objective abstractly.
+
+  Raises:
+    MissingRole: if it asks for a role that is not filled.
+    ValueError: for an option out of range.
+  """
+  trace = Trace()
+  state, frozen = blueprint.state, blueprint.frozen_params
+  objective = blueprint.stage.learners[name].objective
+
+  def loss(state, frozen, batch):
+    key = jax.random.key(0)
+    params = state.roles[name].params
+    nets = make_nets(name, params, state, frozen, blueprint.roles, key)
+    watched = WatchedRoles(nets, trace, name, set(batch['cond']))
+    return objective(watched, batch, key, state.step)
+
+  args = state, frozen, blueprint.batch()
+  trace.read.update(arrays_read(jax.make_jaxpr(loss)(*args), args))
+  return trace
+
+
+def arrays_read(program: Any, args: Any) -> Iterator[str]:
+  """The arrays of a batch, the last argument, that a program reads."""
+  jaxpr = program.jaxpr
+  used = {id(v) for step in jaxpr.eqns for v in step.invars}
+  paths = [path for path, _ in jax.tree.leaves_with_path(args)]
+  for path, v in zip(paths, jaxpr.invars, strict=True):
+    if path[0].idx == len(args) - 1 and id(v) in used:
+      yield path[1].key
+
+
+class WatchedRoles(Roles):
+  """Roles that note which of them are called, and with which conditions."""
+
+  def __init__(self, nets: Roles, trace: Trace, learns: str, known: set[str]):
+    super().__init__(nets)
+    self.__dict__.update(trace=trace, learns=learns, known=known)
+
+  def __getattr__(self, role: str) -> Any:
+    network = super().__getattr__(role)
+    watch = self.__dict__
+    watch['trace'].roles.add(role)
+    if role != watch['learns']:
+      return network
+
+    def watched(*inputs: Any) -> Any:
+      conds = [i for i in inputs if isinstance(i, dict)]
+      for cond in conds:
+        watch['trace'].added.update(set(cond) - watch['known'])
+      return network(*inputs)
+
+    return watched

@@ -1,0 +1,178 @@
+"""Trains a stage from where it stands to its end, and measures it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+
+import jax
+
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.bind import located
+from flowdistill.evaluators.signature import Row
+from flowdistill.stages import failure
+from flowdistill.stages.assembly import (
+  Assembly,
+  assemble,
+  batches,
+  first_state,
+  jit_step,
+  lay_out,
+)
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.hooks import (
+  Hooks,
+  known_figures,
+  measure_stage,
+  open_checkpoints,
+)
+from flowdistill.training import checkpoint
+from flowdistill.training.files import write_json
+from flowdistill.training.log import MetricLog, log_parameters
+from flowdistill.training.loop import NotFinite, Stop, fit
+from flowdistill.training.profile import Profile, Waiting
+from flowdistill.training.progress import progress
+from flowdistill.training.state import TrainState
+from flowdistill.training.watchdog import AGAIN, Watchdog
+from flowdistill.workdir.folders import CHECKPOINTS, RESULTS
+from flowdistill.workdir.record import (
+  check_data,
+  check_references,
+  check_unchanged,
+  write_record,
+)
+from flowdistill.workdir.results import describe, say
+
+PROFILE = 'profile'
+
+
+def prepare(blueprint: Blueprint) -> None:
+  """What can be refused before the first stage of a run begins.
+
+  Raises:
+    ConfigError: for a folder of another config or of other data, or a mesh or
+      a batch that does not divide over the devices, with the numbers that do.
+  """
+  check_unchanged(blueprint.spec, blueprint.folder)
+  check_data(blueprint.folder, blueprint.data.actual)
+  with located(blueprint.key('mesh')):
+    layout = lay_out(blueprint)
+  with located(blueprint.key('train.batch_size')):
+    layout.check_batch_size(blueprint.stage.train.batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+  """What is looked at while a stage trains.
+
+  Attributes:
+    profiled: steps that are traced into W/<stage>/profile.
+    ideal: seconds of a step at the peak of the devices; None where unknown.
+  """
+
+  profiled: int = 0
+  ideal: Callable[[Blueprint], float | None] = lambda blueprint: None
+
+
+def train(
+  blueprints: Blueprints, name: str, dog: Watchdog, extras: Extras
+) -> list[Row]:
+  """Trains one stage to its end, measures it, and writes results.json."""
+  blueprint = blueprints[name]
+  assembly, folder = assemble(blueprint, blueprints.workdir), blueprint.folder
+  check_references(folder, assembly.references)
+  steps = checkpoint.completed_steps(folder / CHECKPOINTS)
+  done = bool(steps) and steps[-1] >= blueprint.total
+  if done and (folder / RESULTS).is_file():
+    say(f'{name}: finished before, at step {steps[-1]} ({folder})')
+    return json.loads((folder / RESULTS).read_text())
+  seconds = None
+  if jax.process_index() == 0:
+    data = blueprint.data.actual
+    write_record(folder, blueprint.spec, assembly.references, data)
+    seconds = extras.ideal(blueprint)
+  alone = jax.process_count() == 1
+  with Stop(None if alone else assembly.layout.any) as stop:
+    state = train_to_end(assembly, stop, dog, extras.profiled, seconds)
+  if stop.agreed:
+    say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
+    sys.exit(AGAIN)
+  with dog.busy('measuring'):
+    return measure(assembly, state)
+
+
+def train_to_end(
+  assembly: Assembly,
+  stop: Stop,
+  dog: Watchdog,
+  profiled: int = 0,
+  ideal: float | None = None,
+) -> TrainState:
+  """Restores or starts the state, and trains it to the stage's last step."""
+  blueprint = assembly.blueprint
+  folder, stage, name = blueprint.folder, blueprint.stage, blueprint.name
+  first = jax.process_index() == 0
+  with contextlib.ExitStack() as stack:
+    figures = known_figures(blueprint)
+    saved = stack.enter_context(open_checkpoints(blueprint, figures))
+    state = first_state(assembly, saved)
+    start = int(state.step)
+    for role, own in state.roles.items():
+      log_parameters(f'{name}: {role}', own.params)
+    if start:
+      say(f'{name}: continues at step {start} of {blueprint.total}')
+    log = None
+    if first:
+      log = stack.enter_context(MetricLog(folder, resume_step=start))
+    bar = stack.enter_context(
+      progress(
+        blueprint.total,
+        start,
+        name,
+        batch_size=stage.train.batch_size,
+        stream=None if first else stack.enter_context(open(os.devnull, 'w')),
+        ideal=ideal,
+      )
+    )
+    feed = Waiting(batches(assembly, start))
+    trace = stack.enter_context(Profile(folder / PROFILE, profiled, start))
+
+    def each(step: int, metrics: Mapping[str, jax.Array]) -> None:
+      dog.at(dog.place[0], step)
+      bar.update(step, loss=metrics['loss'], waited=feed.seconds)
+      trace.at(step, metrics)
+
+    hooks = Hooks(assembly, saved, figures, log, dog)
+    try:
+      return fit(
+        jit_step(assembly),
+        state,
+        assembly.frozen,
+        feed,
+        jax.random.key(stage.seed),
+        total=blueprint.total,
+        log=(blueprint.to_steps(stage.log.every), hooks.write),
+        actions=hooks.actions,
+        each=each,
+        save=hooks.save,
+        stop=stop,
+      )
+    except NotFinite as error:
+      saved.wait()
+      raise failure.report(assembly, error) from error
+
+
+def measure(assembly: Assembly, state: TrainState) -> list[Row]:
+  """The rows of a stage's evaluators, which are written to results.json."""
+  name, folder = assembly.blueprint.name, assembly.blueprint.folder
+  rows = measure_stage(
+    assembly,
+    state,
+    folder,
+    each=lambda row: say(f'{name}: {describe(row)}'),
+  )
+  if jax.process_index() == 0:
+    write_json(folder / RESULTS, rows)
+  return rows

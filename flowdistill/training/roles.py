@@ -1,0 +1,127 @@
+"""The networks of a training step, one row each, and how objectives see them.
+
+What an objective is given are callables with the parameters and the dropout key
+closed over: one key per step for the network that learns, the same mask for
+each of its calls, and none for the others.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+from flowdistill.flow.transport import velocity_of
+from flowdistill.objectives.roles import Roles
+
+Array = jax.Array
+Params = Any
+Batch = Mapping[str, Any]
+Metrics = dict[str, Array]
+Apply = Callable[..., Array]
+"""apply(params, x_t, t, s, cond, key=None) -> [b, ...] of a network whose
+signature is 'average'; of another, apply(params, *inputs, key=None)."""
+AVERAGE, VELOCITY = 'average', 'velocity'
+DRAWABLE = (AVERAGE, VELOCITY)  # signatures of networks that can be sampled
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+  """How a role learns: its loss, its optimiser, its EMAs by name.
+
+  Attributes:
+    loss: an objective with its options bound.
+    tx: the optimiser.
+    emas: `emas[name](step, ema, params)` is the EMA after the update that
+      comes after `step` others of this role.
+    dtypes: of the EMAs; float32 if not given.
+    ema_role: under which role objectives are given its EMA `main`.
+    prefix: of its metrics.
+  """
+
+  loss: Callable[[Roles, Batch, Array, Array], tuple[Array, Metrics]]
+  tx: optax.GradientTransformation
+  emas: Mapping[str, Callable[[Array, Params, Params], Params]]
+  dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  ema_role: str = 'ema'
+  prefix: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+  """One network.
+
+  Attributes:
+    model: the network, abstractly: `apply`, `params`, `scalars`.
+    signature: what objectives call: 'average' is u(x_t, t, s, cond),
+      'velocity' v(x_t, t, cond); 'distance', 'logits' and 'features' are the
+      network's own inputs and answers.
+    weights: the reference that they come from; None is a fresh initialisation.
+    learns: None for a network that is frozen.
+    every: steps from one update to the next; the first is step `every`.
+    base: the entry of the frozen trees that its parameters are, or that they
+      adapt.
+  """
+
+  model: Any
+  signature: str = AVERAGE
+  weights: Any = None
+  learns: Learning | None = None
+  every: int = 1
+  base: str | None = None
+
+  @property
+  def is_drawable(self) -> bool:
+    """Whether samples can be drawn from it."""
+    return self.signature in DRAWABLE
+
+  def view(self, params: Params, key: Array | None = None) -> Any:
+    """What an objective calls."""
+    apply = functools.partial(self.model.apply, params, key=key)
+    if self.signature == AVERAGE:
+      return lambda x_t, t, s, cond: apply(x_t, t, s, cond)
+    if self.signature == VELOCITY:
+      return velocity_of(lambda x_t, t, s, cond: apply(x_t, t, s, cond))
+    return apply if key is not None else functools.partial(apply.func, params)
+
+
+Rows = Mapping[str, Role]
+"""Name of a role -> its row, the one that is sampled by default first."""
+
+
+def learning(roles: Rows) -> dict[str, Learning]:
+  """The roles that learn, in order."""
+  return {n: role.learns for n, role in roles.items() if role.learns}
+
+
+def make_nets(
+  learns: str,
+  params: Params,
+  state: Any,
+  frozen: Mapping[str, Params],
+  roles: Rows,
+  key: Array,
+) -> Roles:
+  """The callables that an objective is given while the role `learns` does.
+
+  Args:
+    learns: name of the role.
+    params: its parameters, which the gradient is of.
+    state: the `TrainState`, with the parameters of all roles that learn.
+    frozen: name of a tree -> weights, see `Role.base`.
+    roles: all of them.
+    key: for dropout in that role.
+  """
+  nets: dict[str, Any] = {}
+  for name, role in roles.items():
+    if role.learns is None:
+      nets[name] = role.view(frozen[role.base or name])
+      continue
+    own = state.roles[name]
+    nets[name] = role.view(own.params)
+    if own.emas:
+      nets[role.learns.ema_role] = role.view(own.sampled)
+  nets[learns] = roles[learns].view(params, key)
+  return Roles(nets)

@@ -1,0 +1,115 @@
+"""Weights from the disk, of a checkpoint or a file, and what they were."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+
+from flowdistill.build.foreign import digest_of, path_of, read_weights
+from flowdistill.build.models import Model
+from flowdistill.build.weights import Weights, weights_of
+from flowdistill.config.bind import ConfigError
+from flowdistill.training import checkpoint
+from flowdistill.training.checkpoint import by_name
+from flowdistill.training.roles import Params
+from flowdistill.training.rounding import kept
+from flowdistill.training.sharding import Layout
+from flowdistill.training.state import RoleState
+from flowdistill.workdir.folders import CHECKPOINTS
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+  """A network with its weights.
+
+  Attributes:
+    model: the network.
+    params: its weights.
+    origin: what they were read from, such that others are told apart.
+    step: of the checkpoint, 0 for a file.
+  """
+
+  model: Model
+  params: Params
+  origin: str
+  step: int = 0
+
+
+def load(
+  role: str,
+  weights: Weights,
+  layout: Layout | None = None,
+  step: int | None = None,
+) -> Trained:
+  """Reads the weights that a reference names, and nothing else.
+
+  Args:
+    role: that they are for.
+    weights: abstract.
+    layout: of the arrays; without one they lie on the first device.
+    step: of the checkpoint, by default the last.
+
+  Raises:
+    ConfigError: if there are none.
+  """
+  if weights.stage is None:
+    return _load_file(role, weights, layout)
+  return _load_checkpoint(weights, layout, step)
+
+
+def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
+  source, dtype = weights.reference.source, weights.reference.dtype
+  params = read_weights(role, source)
+  place = layout.shardings(params) if layout else None
+  params = kept(jax.device_put(params, place), dtype)
+  origin = f'{source} of sha256 {digest_of(path_of(source))}'
+  return Trained(weights.model, params, origin)
+
+
+def _load_checkpoint(
+  weights: Weights, layout: Layout | None, step: int | None
+) -> Trained:
+  reference = weights.reference
+  folder = weights.stage.folder / CHECKPOINTS
+  name, wanted = weights_of(
+    weights.stage.state.roles[reference.role], reference
+  )
+  wanted = layout.placed(wanted) if layout else wanted
+  state = RoleState(wanted, {}, {})
+  if name != 'params':
+    state = RoleState({}, {}, {name: wanted})
+  try:
+    found = checkpoint.restore(
+      folder, {'roles': {reference.role: state}}, step, partial=True
+    )
+  except FileNotFoundError as error:
+    raise ConfigError(f'{reference.source}: {error}') from error
+  if step is None:
+    step = checkpoint.completed_steps(folder)[-1]
+  state = found['roles'][reference.role]
+  params = state.params if name == 'params' else state.emas[name]
+  origin = f'{reference.source} at step {step}'
+  return Trained(weights.model, kept(params, reference.dtype), origin, step)
+
+
+def matching(fresh: Params, given: Params) -> dict[str, Any]:
+  """The arrays of `given` that `fresh` has too, by name, of the same shape."""
+  ours, theirs = by_name(fresh), by_name(given)
+  return {
+    name: array
+    for name, array in theirs.items()
+    if name in ours and ours[name].shape == array.shape
+  }
+
+
+def take_matching(fresh: Params, given: Params) -> Params:
+  """`fresh`, with the arrays of `given` that match in their places."""
+  taken = matching(fresh, given)
+  leaves = [taken.get(name, leaf) for name, leaf in by_name(fresh).items()]
+  return jax.tree.unflatten(jax.tree.structure(fresh), leaves)
+
+
+def has_checkpoint(folder: pathlib.Path) -> bool:
+  """Whether a stage's folder has a complete checkpoint."""
+  return bool(checkpoint.completed_steps(folder / CHECKPOINTS))
