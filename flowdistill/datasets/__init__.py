@@ -1,9 +1,9 @@
 """Data sets, functions `f(*, split, ...) -> source`, and their batches.
 
-A source has a `spec` (see `flow/spec.py`), and either random access or a stream
-(see `source.py`): `Source` is a table in memory, `Pictures` and `Rows` read
-files when indexed. `pipeline.make_batches` turns one into batches whose order
-is a function of (seed, position) alone.
+A source has a `spec` (see `flow/spec.py`), and either random access (see
+`source.py`) or an order of its own (see `stream.py`). `Source` is a table in
+memory, `Pictures` and `Rows` read files when indexed. `pipeline.make_batches`
+turns a source into batches whose order is a function of (seed, position) alone.
 """
 
 from flowdistill.datasets.arrays import arrays

@@ -15,13 +15,8 @@ from collections.abc import Callable, Iterator
 import grain
 import numpy as np
 
-from flowdistill.datasets.source import (
-  Batch,
-  RandomAccess,
-  Stream,
-  check_arrays,
-  length_of,
-)
+from flowdistill.datasets.source import Batch, RandomAccess, check_arrays
+from flowdistill.datasets.stream import Stream, length_of
 
 # Two at a time: while the last pictures of a batch are decoded and the batch is
 # assembled, the other cores begin with the next one.

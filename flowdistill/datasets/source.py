@@ -1,8 +1,8 @@
-"""Where examples come from: random access, a stream, or a table in memory."""
+"""Sources with random access, and the one that is a table in memory."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,31 +24,6 @@ class RandomAccess(Protocol):
   def __len__(self) -> int: ...
   def __getitem__(self, index: Any, /) -> Batch: ...
   def conditions(self, index: Any, /) -> Batch: ...
-
-
-@runtime_checkable
-class Stream(Protocol):
-  """Examples in an order of its own, such as that of shards.
-
-  `num_samples` is the length of an epoch, None if unknown. `batches` is
-  endless; of each batch of `batch_size` examples it yields the
-  `batch_size` / P of process p, where process = (p, P), and it begins with
-  global batch `start`. It is a function of its arguments: a run resumes at the
-  same example on the same number of processes.
-  """
-
-  @property
-  def spec(self) -> DataSpec: ...
-  @property
-  def num_samples(self) -> int | None: ...
-  def batches(
-    self, batch_size: int, /, *, seed: int, start: int, process: tuple[int, int]
-  ) -> Iterator[Batch]: ...
-
-
-def length_of(source: RandomAccess | Stream) -> int | None:
-  """The number of examples in an epoch, None if unknown."""
-  return source.num_samples if isinstance(source, Stream) else len(source)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

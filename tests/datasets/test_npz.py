@@ -1,4 +1,4 @@
-"""NumPy's files: read as they are, and nothing in them is run."""
+"""NumPy's files: read as they are; no code in them is run."""
 
 import pathlib
 import zipfile

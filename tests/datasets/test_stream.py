@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.source import Source, Stream, length_of
+from flowdistill.datasets.source import Source
+from flowdistill.datasets.stream import Stream, length_of
 from flowdistill.flow.spec import DataSpec
 
 SPEC = DataSpec.labelled((1,), 4)
