@@ -241,8 +241,8 @@ RANGES = {
   'ema.main.ramp=0': 'ramp is 0.0; it is above 0, or None',
   'objective.times.low=-1': 'low = -1.0 must lie in [0, 1)',
   'objective.times.high=2': 'high = 2.0 must lie in (0.0, 1]',
-  'dataset.noise=-1': 'noise = -1.0, it must be at least 0',
-  'dataset.split=tarin': "split = 'tarin', it must be one of ('all',",
+  'dataset.noise=-1': 'noise = -1.0 must be at least 0',
+  'dataset.split=tarin': "split = 'tarin' must be one of 'all', 'train'",
   'evaluators.energy.samples=1': 'samples = 1, it must be at least 2',
 }
 LENGTHS = {

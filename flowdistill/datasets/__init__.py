@@ -1,8 +1,9 @@
-"""Data sets, functions `f(*, split, ...) -> Source`, and the batches of one.
+"""Data sets, functions `f(*, split, ...) -> source`, and their batches.
 
-A Source is a table of examples in memory; `Pictures` and the `Rows` of a file
-are read when they are asked for. `pipeline.make_batches` turns it into batches
-whose order is a function of (seed, position) alone.
+A source has a `spec` (see `flow/spec.py`), and either random access (see
+`source.py`) or an order of its own (see `stream.py`). `Source` is a table in
+memory, `Pictures` and `Rows` read files when indexed. `pipeline.make_batches`
+turns a source into batches whose order is a function of (seed, position) alone.
 """
 
 from flowdistill.datasets.arrays import arrays

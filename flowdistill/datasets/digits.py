@@ -1,9 +1,9 @@
 """1 797 handwritten digits of 8 x 8 pixels, shipped with scikit-learn.
 
-They can be made larger, by cubic interpolation between the pixels.
+They can be enlarged, by bicubic interpolation.
 
 Source: Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits" (1998),
-https://archive.ics.uci.edu/dataset/80; the test part of it.
+https://archive.ics.uci.edu/dataset/80, its test set.
 """
 
 import numpy as np
@@ -11,34 +11,37 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from flowdistill.datasets.source import Source
-from flowdistill.datasets.split import indices
+from flowdistill.datasets.split import split_indices
+from flowdistill.flow.spec import DataSpec
 
 SIZE = 8
+NAMES = tuple('0123456789')
 BICUBIC = Image.Resampling.BICUBIC
 
 
 def digits(*, size: int = SIZE, split: str = 'all') -> Source:
-  """Digits [size, size, 1] in [-1, 1], -1 is paper and 1 is ink; ten classes.
+  """Digits [size, size, 1], from -1 (paper) to 1 (ink), in ten classes.
 
   Args:
-    size: of the square, a multiple of 8.
+    size: side of the square in pixels, a multiple of 8.
     split: 'all', 'train' or 'validation' (see `split.py`).
 
   Raises:
     ValueError: if an option is out of range.
   """
   if size < SIZE or size % SIZE:
-    raise ValueError(f'size = {size} must be 8 or a multiple of it')
+    raise ValueError(f'size = {size} must be a positive multiple of 8')
   pixels, target = load_digits(return_X_y=True)
   x0 = np.asarray(pixels / 8 - 1, np.float32).reshape(-1, SIZE, SIZE)
   label = np.asarray(target, np.int32)
   arrays = {'x0': enlarge(x0, size)[..., None], 'label': label}
-  source = Source((size, size, 1), 10, arrays)
-  return source.take(indices(len(source), split))
+  spec = DataSpec.labelled((size, size, 1), len(NAMES), NAMES)
+  source = Source(spec, arrays)
+  return source.take(split_indices(len(source), split))
 
 
 def enlarge(x0: np.ndarray, size: int) -> np.ndarray:
-  """[n, 8, 8] -> [n, size, size], what overshoots is clipped to [-1, 1]."""
+  """[n, 8, 8] -> [n, size, size], clipped to [-1, 1]."""
   if size == SIZE:
     return x0
   images = (Image.fromarray(x).resize((size, size), BICUBIC) for x in x0)

@@ -1,6 +1,6 @@
 """Which features of a TFDS data set are the picture and its class.
 
-A feature of a feature has a key with /, as `attributes/Male` of `celeb_a`.
+A nested feature has a key with /, such as `attributes/Male` of `celeb_a`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,61 +10,62 @@ import numpy as np
 
 Feature = Any  # of tensorflow_datasets, which is imported where it is used
 Parse = Callable[[bytes], tuple[Any, ...]]
-DEPTHS = (np.uint8, np.uint16)  # of pixels; others are numbers, no pictures
+DEPTHS = (np.uint8, np.uint16)  # dtypes of pixels; others are not pictures
+FLAGS = ('False', 'True')
 
 
 def leaves(tree: Feature, at: str = '') -> dict[str, Feature]:
-  """Every feature that is none of other features, by its key."""
+  """Every feature that has no features inside it, by its key."""
   from tensorflow_datasets import features
 
-  found = {}
+  flat = {}
   for name, feature in tree.items():
-    below = isinstance(feature, features.FeaturesDict)
-    found |= leaves(feature, f'{at}{name}/') if below else {at + name: feature}
-  return found
+    nests = isinstance(feature, features.FeaturesDict)
+    flat |= leaves(feature, f'{at}{name}/') if nests else {at + name: feature}
+  return flat
 
 
-def image_key(found: Mapping[str, Feature], image: str | None) -> str:
-  """The key of the pictures: `image`, or that of the only ones.
+def image_key(features: Mapping[str, Feature], image: str | None) -> str:
+  """The key of the picture: `image`, or that of the only picture.
 
   Raises:
-    ValueError: if there are none, or several, or `image` is none.
+    ValueError: if there is none or several, or `image` is not a picture.
   """
-  keys = [key for key, feature in found.items() if is_image(feature)]
+  keys = [key for key, feature in features.items() if is_image(feature)]
   if image in keys:
     return image
   if image is None and len(keys) == 1:
     return keys[0]
-  raise ValueError(f'image = {image!r} must be {one_of(keys, found)}')
+  raise ValueError(f'image = {image!r} must be {one_of(keys, features)}')
 
 
-def label_key(found: Mapping[str, Feature], label: str | None) -> str:
-  """The key of the classes: `label`, or that of the only ones.
+def label_key(features: Mapping[str, Feature], label: str | None) -> str:
+  """The key of the label: `label`, or that of the only one that is no flag.
 
   Raises:
-    ValueError: if there are none, or several, or `label` is none.
+    ValueError: if there is none or several, or `label` is not a label.
   """
-  keys = [key for key, feature in found.items() if class_count(feature)]
-  many = [key for key in keys if not is_flag(found[key])]
+  keys = [key for key, feature in features.items() if class_names(feature)]
+  many = [key for key in keys if not is_flag(features[key])]
   if label in keys:
     return label
   if label is None and len(many) == 1:
     return many[0]
   raise ValueError(
-    f'label = {label!r} must be {one_of(keys, found)}; without classes it is '
-    'by_class = False'
+    f'label = {label!r} must be {one_of(keys, features)}; by_class = False '
+    'ignores labels'
   )
 
 
-def one_of(keys: Sequence[str], found: Iterable[str]) -> str:
-  """'one of a, b', or that there are none."""
+def one_of(keys: Sequence[str], every: Iterable[str]) -> str:
+  """'one of a, b', or that there is none among all keys."""
   if keys:
     return f'one of {", ".join(sorted(keys))}'
-  return f'the key of one, and there is none among {", ".join(sorted(found))}'
+  return f'the key of one, and there is none among {", ".join(sorted(every))}'
 
 
 def is_image(feature: Feature) -> bool:
-  """Whether a feature is a picture; a map of labels is none."""
+  """Whether a feature is a picture; a map of labels is not."""
   from tensorflow_datasets import features
 
   picture = isinstance(feature, features.Image)
@@ -73,30 +74,30 @@ def is_image(feature: Feature) -> bool:
 
 
 def is_flag(feature: Feature) -> bool:
-  """Whether a feature is true or false."""
+  """Whether a feature is a boolean scalar."""
   return getattr(feature, 'shape', None) == () and feature.np_dtype == np.bool_
 
 
-def class_count(feature: Feature) -> int:
-  """How many classes a feature tells apart; 0 if it is none of classes."""
+def class_names(feature: Feature) -> tuple[str, ...]:
+  """The names of a feature's classes, in label order; empty if it has none."""
   from tensorflow_datasets import features
 
   if isinstance(feature, features.ClassLabel):
-    return feature.num_classes or 0
-  return 2 if is_flag(feature) else 0
+    return tuple(feature.names) if feature.num_classes else ()
+  return FLAGS if is_flag(feature) else ()
 
 
 def make_parse(
-  found: Mapping[str, Feature], image: str | None, label: str | None
+  every: Mapping[str, Feature], image: str | None, label: str | None
 ) -> Parse:
-  """parse(record) -> (the picture's file, its class), of those that are asked.
+  """parse(record) -> (the picture's file, its label), without a None.
 
-  The other features of a record stay what they are, bytes.
+  The other features of a record are not parsed.
   """
   from tensorflow_datasets import decode, features
 
   keys = [key for key in (image, label) if key is not None]
-  wanted = features.FeaturesDict(nested({key: found[key] for key in keys}))
+  wanted = features.FeaturesDict(nested({key: every[key] for key in keys}))
   skip = {} if image is None else nested({image: decode.SkipDecoding()})
 
   def parse(record: bytes) -> tuple[Any, ...]:
@@ -108,19 +109,19 @@ def make_parse(
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
   """{'a/b': 1} -> {'a': {'b': 1}}."""
-  found: dict[str, Any] = {}
+  tree: dict[str, Any] = {}
   for key, value in flat.items():
     *above, last = key.split('/')
-    at = found
+    at = tree
     for name in above:
       at = at.setdefault(name, {})
     at[last] = value
-  return found
+  return tree
 
 
 def leaf(example: Mapping[str, Any], key: str) -> Any:
   """{'a': {'b': 1}} at 'a/b' -> 1."""
-  found: Any = example
+  value: Any = example
   for name in key.split('/'):
-    found = found[name]
-  return found
+    value = value[name]
+  return value

@@ -1,12 +1,14 @@
-"""Pictures of a folder or an archive, read when they are asked for."""
+"""Pictures of a folder or an archive, read when they are indexed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from flowdistill.datasets.files import Files, open_files
 from flowdistill.datasets.pictures import Pictures
-from flowdistill.datasets.split import chosen
+from flowdistill.datasets.split import split_places
+from flowdistill.flow.spec import LABEL, DataSpec
 
 
 def folder(
@@ -21,20 +23,20 @@ def folder(
   held_out: str | None = None,
   max_broken: float = 0.01,
 ) -> Pictures:
-  """Pictures of a folder, with all below it, or of a .zip or .tar.
+  """Pictures at any depth below a folder, or of a .zip or .tar.
 
   Args:
-    path: of it.
-    size: of the square that is made of a picture, in pixels.
-    channels: 3 for colours, 1 for grey.
+    path: of the folder or archive.
+    size: side of the square that every picture becomes, in pixels.
+    channels: 3 for RGB, 1 for grey.
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
-    by_class: whether the first folder in a name is its class; classes are
-      numbered in the order of their names.
-    split: 'all', 'train' or 'validation'; by a hash of the name.
+    by_class: whether the first folder in a file's name is its class; labels
+      are in the order of the class names.
+    split: 'all', 'train' or 'validation', by a hash of the file's name.
     validation: share of the pictures that are held out, in [0, 1].
-    held_out: a file with the names of the validation pictures, one a line, in
-      place of the hash.
-    max_broken: share of files that may be broken before it is an error.
+    held_out: a file with the names of the held-out pictures, one per line,
+      which replaces the hash.
+    max_broken: largest share of unreadable files; above it, reading fails.
 
   Raises:
     ValueError: if there is no picture, or an option is out of range.
@@ -42,44 +44,44 @@ def folder(
   if not path:
     raise ValueError("path = '' must name a folder, a .zip or a .tar")
   files = open_files(path)
-  places = chosen(files.names, split, validation=validation, held_out=held_out)
-  labels, classes = classes_of(files.names) if by_class else (None, 0)
-  return Pictures(
-    Named(
-      files,
-      [files.names[place] for place in places],
-      None if labels is None else labels[places],
-    ),
-    classes,
-    size=size,
-    channels=channels,
-    resize=resize,
-    max_broken=max_broken,
+  places = split_places(
+    files.names, split, validation=validation, held_out=held_out
   )
+  labels, classes = labels_of(files.names) if by_class else (None, [])
+  named = Named(
+    files,
+    [files.names[place] for place in places],
+    None if labels is None else labels[places],
+  )
+  spec = DataSpec.labelled((size, size, channels), len(classes), classes)
+  return Pictures(named, spec, resize=resize, max_broken=max_broken)
 
 
-def classes_of(names: Sequence[str]) -> tuple[np.ndarray, int]:
-  """(labels int32 [n], number of classes) of all pictures.
+def labels_of(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+  """(labels int32 [n], class names) of all pictures.
 
   Raises:
-    ValueError: if a picture lies in no folder.
+    ValueError: if a picture is not in a folder.
   """
   for name in names:
     if '/' not in name:
-      raise ValueError(f'by_class = True, and {name!r} is in no folder')
+      raise ValueError(
+        f'by_class = True must be False, as {name!r} is not in a folder of its '
+        'class'
+      )
   folders = [name.split('/')[0] for name in names]
-  number = {name: k for k, name in enumerate(sorted(set(folders)))}
-  labels = [number[folder] for folder in folders]
-  return np.asarray(labels, np.int32), len(number)
+  label = {name: k for k, name in enumerate(sorted(set(folders)))}
+  labels = [label[folder] for folder in folders]
+  return np.asarray(labels, np.int32), [*label]
 
 
 class Named:
   """Some of the files, in the order of their names (see `Encoded`).
 
   Args:
-    files: where the bytes come from.
-    names: of these, in order.
-    labels: int32 [n], None for none.
+    files: of the folder or archive.
+    names: of those that are used, in order.
+    labels: int32 [n], None without classes.
   """
 
   def __init__(
@@ -91,10 +93,13 @@ class Named:
     return len(self.names)
 
   def name(self, place: int) -> str:
-    """Of a file, with / between folders."""
+    """The name of a file, with / between folders."""
     return self.names[place]
 
-  def read(self, place: int) -> tuple[bytes, int]:
-    """What is in a file, and its class; 0 without classes."""
-    label = 0 if self.labels is None else int(self.labels[place])
-    return self.files.read(self.names[place]), label
+  def read(self, place: int) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a file, and its label if there are classes."""
+    return self.files.read(self.names[place]), self.conditions(place)
+
+  def conditions(self, places: Any) -> dict[str, Any]:
+    """The labels of the files at `places`, if there are classes."""
+    return {} if self.labels is None else {LABEL: self.labels[places]}

@@ -1,8 +1,7 @@
-"""From the bytes of a picture to an array, in steps that have names.
+"""Decodes the bytes of a picture, and resizes it to a square.
 
-Decoding gives upright RGB or grey: the orientation of EXIF is applied, a
-palette looked up, what is transparent laid on white. A resize rule then makes a
-square of it.
+Decoding gives upright RGB or grey: the EXIF orientation is applied, a palette
+is looked up, transparent pixels are composited on white.
 """
 
 import io
@@ -15,8 +14,8 @@ import PIL.ImageOps
 
 Image = PIL.Image.Image
 Resize = Callable[[Image, int], Image]
-LARGEST = 2**27  # pixels; more is no picture, but an attack, or a mistake
-BROKEN = (  # what Pillow raises for files that are not what they say
+LARGEST = 2**27  # pixels; more is an attack or a mistake
+BROKEN = (  # what Pillow raises for damaged files
   OSError,
   SyntaxError,
   EOFError,
@@ -31,7 +30,7 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   """The picture in a file's bytes, uint8 [size, size, channels].
 
   Raises:
-    ValueError: if it cannot be read, is cut off, or has more than `LARGEST`
+    ValueError: if it cannot be read, is truncated, or has more than `LARGEST`
       pixels.
   """
   try:
@@ -40,27 +39,21 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
       PIL.ImageOps.exif_transpose(image, in_place=True)
       square = resize(opaque(image, channels), size)
   except PIL.UnidentifiedImageError as error:
-    raise ValueError('it is no picture') from error
+    raise ValueError('it is not a picture') from error
   except BROKEN as error:
     raise ValueError(str(error) or type(error).__name__) from error
   return np.asarray(square, np.uint8).reshape(size, size, channels)
 
 
 def check_pixels(image: Image) -> None:
-  """Refuses a picture that is too large, before its pixels are made."""
+  """Refuses a picture that is too large, before it is decoded."""
   width, height = image.size
   if width * height > LARGEST:
-    raise ValueError(
-      f'{width} x {height} pixels are more than the {LARGEST:,} of the largest '
-      'picture that is read'
-    )
+    raise ValueError(f'its {width} x {height} pixels are more than {LARGEST:,}')
 
 
 def opaque(image: Image, channels: int) -> Image:
-  """RGB or grey, on white where it was transparent.
-
-  Grey of 16 bits keeps its upper eight.
-  """
+  """RGB or grey, composited on white; 16-bit grey keeps its upper 8 bits."""
   if image.mode.startswith('I;16'):
     wide = np.asarray(image).astype(np.uint16)
     image = PIL.Image.fromarray((wide >> 8).astype(np.uint8))
@@ -73,15 +66,15 @@ def opaque(image: Image, channels: int) -> Image:
 
 
 def centre_crop(image: Image, size: int) -> Image:
-  """The shorter side becomes `size`, and the middle of the longer one stays."""
+  """Scales the shorter side to `size`, and crops the longer to its centre."""
   return PIL.ImageOps.fit(image, (size, size), BICUBIC)
 
 
 def adm(image: Image, size: int) -> Image:
-  """As ImageNet is cut: halved by means while twice too large, then bicubic.
+  """The centre crop of ADM: box halving while twice too large, then bicubic.
 
   Source: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis"
-  (2021), https://arxiv.org/abs/2105.05233, and the code of it.
+  (2021), https://arxiv.org/abs/2105.05233, and its code.
   """
   while min(image.size) >= 2 * size:
     width, height = image.size
@@ -94,12 +87,12 @@ def adm(image: Image, size: int) -> Image:
 
 
 def stretch(image: Image, size: int) -> Image:
-  """The whole picture, whatever its shape was."""
+  """Scales the whole picture to a square, whatever its aspect ratio."""
   return image.resize((size, size), BICUBIC)
 
 
 def cut(image: Image, size: int) -> Image:
-  """The middle at its own scale; what is smaller is enlarged first."""
+  """Crops the centre without scaling; a smaller picture is enlarged first."""
   if min(image.size) < size:
     return centre_crop(image, size)
   left, top = ((side - size) // 2 for side in image.size)

@@ -1,9 +1,10 @@
 """Pairs of data and noise on disk, by index, as reflow reads them.
 
-A store is a folder of shards (see `shards.py`) with `x0`, with classes `label`,
-and `x1` where noise cannot be drawn again. Elsewhere its number is enough, and
-a batch has `noise`, uint32 [b, 2]: seed and index (see `flow/noise.py`).
-manifest.json says what it holds, who made it, and whether it is finished.
+A store is a folder of shards (see `shards.py`) with `x0`, the conditions of its
+spec, and `x1` where the noise cannot be drawn again. Where it can, its number
+is enough, and a batch has `noise`, uint32 [b, 2]: seed and index (see
+`flow/noise.py`). manifest.json records the spec, how the pairs were generated,
+and whether they are finished.
 """
 
 import functools
@@ -15,54 +16,61 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from flowdistill.datasets.shards import Rows, read_shard, write_whole
+from flowdistill.datasets.shards import Arrays, read_shard, write_whole
+from flowdistill.datasets.source import check_arrays
 from flowdistill.flow.noise import drawn_again
+from flowdistill.flow.spec import DataSpec
 
 MANIFEST = 'manifest.json'
-FORMAT = 'flowdistill pairs 1'
-BATCH = ('x0', 'x1', 'label')  # what of a shard goes into a batch
+FORMAT = 'flowdistill pairs 2'
+FIRST_FORMAT = 'flowdistill pairs 1'  # has shape and num_classes for a spec
 
 
 class Pairs:
-  """Pairs by index; rows are read from disk when they are asked for.
+  """Pairs by index, with random access; rows are read when indexed.
 
   Args:
-    shape: of an example.
-    num_classes: 0 if there are no labels.
+    spec: of an example.
     sizes: of the parts, in order.
-    read: part -> its arrays, `x0` and `x1` float32 [m, *shape] or `noise`
-      uint32 [m, 2], and `label` int32 [m].
+    load: part -> its arrays: `x0` and `x1` float32 [m, *shape], or `noise`
+      uint32 [m, 2] in place of `x1`, and the conditions of the spec.
   """
 
   def __init__(
-    self,
-    shape: tuple[int, ...],
-    num_classes: int,
-    sizes: Sequence[int],
-    read: Callable[[int], Rows],
+    self, spec: DataSpec, sizes: Sequence[int], load: Callable[[int], Arrays]
   ):
-    self.shape, self.num_classes = shape, num_classes
+    self.spec = spec
     self.ends = np.cumsum(sizes)
     self.starts = self.ends - sizes
-    self._read = functools.cache(read)
+    self._load = functools.cache(load)
 
   def __len__(self) -> int:
     return int(self.ends[-1])
 
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     """One pair for an int, a batch of them for an array of ints [b]."""
+    return self._gather(index)
+
+  def conditions(self, index: Any) -> dict[str, np.ndarray]:
+    """The conditions of the pairs `index` [b]."""
+    return self._gather(index, [*self.spec.cond])
+
+  def _gather(
+    self, index: Any, names: Sequence[str] | None = None
+  ) -> dict[str, np.ndarray]:
     index = np.asarray(index)
     flat = index.reshape(-1)
     parts = np.searchsorted(self.ends, flat, side='right')
-    found: dict[str, np.ndarray] = {}
-    for part in np.unique(parts):
-      here = parts == part
-      for name, array in self._read(int(part)).items():
+    batch: dict[str, np.ndarray] = {}
+    for part in np.unique(parts).tolist():
+      here, arrays = parts == part, self._load(part)
+      for name in arrays if names is None else names:
+        array = arrays[name]
         rows = np.empty((len(flat), *array.shape[1:]), array.dtype)
-        found.setdefault(name, rows)[here] = array[
+        batch.setdefault(name, rows)[here] = array[
           flat[here] - self.starts[part]
         ]
-    return {k: a.reshape(index.shape + a.shape[1:]) for k, a in found.items()}
+    return {k: a.reshape(index.shape + a.shape[1:]) for k, a in batch.items()}
 
 
 def open_store(folder: pathlib.Path) -> Pairs:
@@ -70,73 +78,79 @@ def open_store(folder: pathlib.Path) -> Pairs:
 
   Raises:
     ValueError: if it is not finished; when a shard is first read, if a file is
-      missing or damaged.
+      missing, damaged, or does not match the spec.
   """
-  made = read_manifest(folder)
-  if not made['finished']:
+  manifest = read_manifest(folder)
+  if not manifest['finished']:
     raise ValueError(
-      f'the pairs in {folder} are not finished: make them again, and what is '
-      'there already stays'
+      f'the pairs in {folder} are not finished: generate them again, which '
+      'keeps the finished shards'
     )
-  count, size = made['count'], made['shard_size']
-  starts = range(0, count, size)
-  sizes = [min(size, count - start) for start in starts]
+  spec, size = DataSpec.of(manifest['spec']), manifest['shard_size']
+  starts = range(0, manifest['count'], size)
+  sizes = [min(size, manifest['count'] - start) for start in starts]
+  names = ('x0', 'x1', *spec.cond)
 
-  def read(part: int) -> Rows:
+  def load(part: int) -> Arrays:
     rows = read_shard(folder, part)
-    kept = {name: rows[name] for name in BATCH if name in rows}
-    if made['noise'] == 'drawn':
-      check_noise(made)
-      kept['noise'] = numbers(made['seed'], starts[part], sizes[part])
-    return kept
+    check_arrays(spec, rows, sizes[part], f'{folder}, shard {part}')
+    arrays = {name: rows[name] for name in names if name in rows}
+    if manifest['noise'] == 'drawn':
+      check_noise(manifest)
+      arrays['noise'] = numbers(manifest['seed'], starts[part], sizes[part])
+    return arrays
 
-  return Pairs(tuple(made['shape']), made['num_classes'], sizes, read)
+  return Pairs(spec, sizes, load)
 
 
 def numbers(seed: int, start: int, size: int) -> np.ndarray:
-  """(seed, index) of the noise from number `start` on, uint32 [size, 2]."""
+  """(seed, index) of the noise from index `start` on, uint32 [size, 2]."""
   index = np.arange(start, start + size, dtype=np.uint32)
   return np.stack([np.full(size, seed, np.uint32), index], axis=1)
 
 
 def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
-  """What a store says of itself.
+  """The manifest of a store; one of the first format is converted.
 
   Raises:
-    ValueError: if there is no manifest, or it is none of ours.
+    ValueError: if there is no manifest, or it has another format.
   """
   path = folder / MANIFEST
   if not path.is_file():
     raise ValueError(
-      f'{folder} is no store of pairs: there is no {MANIFEST} in it'
+      f'{folder} is not a store of pairs: there is no {MANIFEST} in it'
     )
-  made = json.loads(path.read_text())
-  if made.get('format') != FORMAT:
+  manifest = json.loads(path.read_text())
+  if manifest.get('format') == FIRST_FORMAT:
+    shape, classes = manifest.pop('shape'), manifest.pop('num_classes')
+    spec = DataSpec.labelled(shape, classes).to_json()
+    manifest |= {'format': FORMAT, 'spec': json.loads(json.dumps(spec))}
+  if manifest.get('format') != FORMAT:
     raise ValueError(
-      f'{path} has the format {made.get("format")!r}, and this is {FORMAT!r}'
+      f'{path} has the format {manifest.get("format")!r}; it must be {FORMAT!r}'
     )
-  return made
+  return manifest
 
 
-def write_manifest(folder: pathlib.Path, made: Mapping[str, Any]) -> None:
-  """Says what a store holds, or is to hold."""
-  text = json.dumps({'format': FORMAT, **made}, indent=2)
+def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
+  """Writes what a store holds, or is going to hold; the format is added."""
+  text = json.dumps({'format': FORMAT, **manifest}, indent=2)
   write_whole(folder / MANIFEST, f'{text}\n'.encode())
 
 
 def first_noise(seed: int, shape: tuple[int, ...]) -> list[float]:
-  """The first numbers of the noise 0 of a seed, to know it again by."""
-  return np.ravel(drawn_again(jnp.asarray(numbers(seed, 0, 1)), shape))[
-    :4
-  ].tolist()
+  """The first numbers of noise 0 of a seed, which identify its generator."""
+  noise = drawn_again(jnp.asarray(numbers(seed, 0, 1)), shape)
+  return np.ravel(noise)[:4].tolist()
 
 
-def check_noise(made: Mapping[str, Any]) -> None:
-  """Raises ValueError if noise is drawn otherwise than in a manifest."""
-  now = first_noise(made['seed'], tuple(made['shape']))
-  if not np.allclose(now, made['first_noise'], atol=1e-5):
+def check_noise(manifest: Mapping[str, Any]) -> None:
+  """Raises ValueError if noise differs from that of the manifest."""
+  shape = tuple(manifest['spec']['shape'])
+  now = first_noise(manifest['seed'], shape)
+  if not np.allclose(now, manifest['first_noise'], atol=1e-5):
     raise ValueError(
-      f'these pairs begin with the noise {made["first_noise"]}, and here its '
-      f'seed gives {now}: they were made with another random number generator '
-      '(jax_default_prng_impl, jax_threefry_partitionable)'
+      f'the noise of these pairs begins with {manifest["first_noise"]}, and '
+      f'here its seed gives {now}: they were generated with another random '
+      'number generator (jax_default_prng_impl, jax_threefry_partitionable)'
     )

@@ -1,78 +1,64 @@
-"""Pictures that are decoded by all cores when they are asked for."""
+"""Pictures that all cores decode when they are indexed."""
 
 import concurrent.futures
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
 
 from flowdistill.datasets.images import MODES, RESIZES, decode, to_unit
+from flowdistill.flow.spec import DataSpec
 
-# One more than cores, as one waits for a file or for the interpreter.
+# One more than cores, as one waits for a file or for the interpreter lock.
 THREADS = (os.cpu_count() or 1) + 1
 
 
 class Encoded(Protocol):
   """The files of n pictures, by place in 0 ... n − 1, from any thread.
 
-  `labels` are int32 [n], None without classes; `name(place)` is for messages.
-  `read(place)` is (the bytes of the file, its class), with any class if there
-  are none; it raises ValueError or OSError where there is nothing to be read.
+  `read(place)` returns the bytes of a file and the conditions of its picture,
+  by name; it raises ValueError or OSError if it cannot be read.
+  `conditions(places)` returns the conditions only, [b, ...]; `name(place)` is
+  for messages.
   """
-
-  @property
-  def labels(self) -> np.ndarray | None: ...
 
   def __len__(self) -> int: ...
   def name(self, place: int, /) -> str: ...
-  def read(self, place: int, /) -> tuple[bytes, int]: ...
+  def read(self, place: int, /) -> tuple[bytes, Mapping[str, Any]]: ...
+  def conditions(self, places: np.ndarray, /) -> dict[str, np.ndarray]: ...
 
 
 class Pictures:
-  """Examples by index, as a `Source` has them.
+  """Pictures by index, with random access.
 
-  A file that cannot be read is named in the log once, and the next one that can
-  takes its place, so that the order of the others stays what it was.
+  A file that cannot be read is named in the log once, and the next readable one
+  takes its place, so that the order of the others does not change.
 
   Args:
     encoded: the files.
-    num_classes: 0 without labels.
-    size: of the square that is made of a picture, in pixels.
-    channels: 3 for colours, 1 for grey.
+    spec: of a decoded picture, [size, size, channels].
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
-    max_broken: share of broken files among all, in [0, 1].
+    max_broken: largest share of unreadable files, in [0, 1].
 
   Raises:
     ValueError: if an option is out of range.
   """
 
   def __init__(
-    self,
-    encoded: Encoded,
-    num_classes: int,
-    *,
-    size: int,
-    channels: int,
-    resize: str,
-    max_broken: float,
+    self, encoded: Encoded, spec: DataSpec, *, resize: str, max_broken: float
   ):
+    size, _, channels = spec.shape
     check(size, channels, resize, max_broken)
-    self.encoded, self.num_classes = encoded, num_classes
-    self.shape, self.max_broken = (size, size, channels), max_broken
+    self.encoded, self.spec, self.max_broken = encoded, spec, max_broken
     self.broken: dict[str, str] = {}
     self._decode = functools.partial(
       decode, size=size, channels=channels, resize=RESIZES[resize]
     )
     self._lock = threading.Lock()
-
-  @property
-  def labels(self) -> np.ndarray | None:
-    """int32 [n], None without classes."""
-    return self.encoded.labels
 
   def __len__(self) -> int:
     return len(self.encoded)
@@ -81,30 +67,36 @@ class Pictures:
     """One example for an int, a batch of them for an array of ints [b]."""
     index = np.asarray(index)
     flat = index.reshape(-1).tolist()
-    pixels = np.empty((len(flat), *self.shape), np.uint8)
-    labels = np.empty(len(flat), np.int32)
+    pixels = np.empty((len(flat), *self.spec.shape), np.uint8)
+    conditions = {k: c.full(len(flat)) for k, c in self.spec.cond.items()}
     rows = iter(range(len(flat)))
 
     def fill() -> None:
-      for row in rows:  # of all threads: each takes the next when it is free
-        pixels[row], labels[row] = self._at(flat[row])
+      for row in rows:  # shared by all threads: a free one takes the next row
+        pixels[row], values = self._at(flat[row])
+        for name, array in conditions.items():
+          array[row] = values[name]
 
-    together(fill)
-    x0 = to_unit(pixels).reshape(*index.shape, *self.shape)
-    if not self.num_classes:
-      return {'x0': x0}
-    label = labels.reshape(index.shape)[()]  # a number for one example
-    return {'x0': x0, 'label': label}
+    run_in_every_thread(fill)
+    arrays = {'x0': to_unit(pixels), **conditions}
+    # [()] turns the label of one example into a scalar.
+    return {
+      k: a.reshape(index.shape + a.shape[1:])[()] for k, a in arrays.items()
+    }
 
-  def _at(self, index: int) -> tuple[np.ndarray, int]:
-    """The picture of an index, or the next that can be read, and its class."""
+  def conditions(self, index: Any) -> dict[str, np.ndarray]:
+    """The conditions of the pictures `index` [b], readable or not."""
+    return self.encoded.conditions(np.asarray(index))
+
+  def _at(self, index: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """The first readable picture from an index on, and its conditions."""
     for place in range(index, index + len(self)):
       place %= len(self)
       name = self.encoded.name(place)
       if name not in self.broken:
         try:
-          data, label = self.encoded.read(place)
-          return self._decode(data), label
+          data, conditions = self.encoded.read(place)
+          return self._decode(data), conditions
         except (ValueError, OSError) as error:
           self._note(name, str(error))
     raise ValueError(f'none of the {len(self)} pictures can be read')
@@ -125,7 +117,7 @@ class Pictures:
 
 
 def check(size: int, channels: int, resize: str, max_broken: float) -> None:
-  """Refuses what cannot be made of a picture."""
+  """Raises ValueError for an option that is out of range."""
   if size < 1:
     raise ValueError(f'size = {size} must be at least 1')
   if channels not in MODES:
@@ -137,8 +129,8 @@ def check(size: int, channels: int, resize: str, max_broken: float) -> None:
     raise ValueError(f'max_broken = {max_broken} must lie in [0, 1]')
 
 
-def together(work: Callable[[], None]) -> None:
-  """Runs the same in every thread; raises what one of them raises."""
+def run_in_every_thread(work: Callable[[], None]) -> None:
+  """Runs the same function in all threads at once; raises their first error."""
   for running in [workers().submit(work) for _ in range(THREADS)]:
     running.result()
 

@@ -1,8 +1,9 @@
-"""Arrays in shards: files of so many rows, checksummed, whole or not there.
+"""Arrays in shards: files of a fixed number of rows, checksummed and atomic.
 
 FOLDER/00000.x0.npy holds the first rows of the array `x0`, and so on;
-FOLDER/00000.sha256 says what its files must be, as `sha256sum --check` reads
-it. It is written last: a shard without it is written again, to the same bytes.
+FOLDER/00000.sha256 holds the checksums of its files, as `sha256sum --check`
+reads them. It is written last: a shard without it is incomplete, and is written
+again, to the same bytes.
 """
 
 import hashlib
@@ -14,25 +15,25 @@ from typing import Any
 
 import numpy as np
 
-Rows = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
 
 
 class ArrayFile:
-  """A .npy file that is written row by row; it has its name once it is whole.
+  """An .npy file that is written row by row, and renamed when complete.
 
   Args:
-    path: of the file.
+    path: of the complete file.
     shape: of the whole array.
-    dtype: of it.
+    dtype: of the array.
   """
 
   def __init__(self, path: pathlib.Path, shape: tuple[int, ...], dtype: Any):
     self.path, self.digest = path, hashlib.sha256()
     self.file = part_of(path).open('wb')
     header = io.BytesIO()
-    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(
-      header, {'descr': described, 'fortran_order': False, 'shape': shape}
+      header, {'descr': descr, 'fortran_order': False, 'shape': shape}
     )
     self._write(header.getvalue())
 
@@ -41,7 +42,7 @@ class ArrayFile:
     self._write(rows.tobytes())
 
   def close(self) -> str:
-    """Gives the file its name; returns its line in the list of checksums."""
+    """Renames the complete file; returns its line in the checksum file."""
     finish(self.file, self.path)
     return f'{self.digest.hexdigest()}  {self.path.name}\n'
 
@@ -51,9 +52,9 @@ class ArrayFile:
 
 
 def write_shard(
-  folder: pathlib.Path, number: int, size: int, parts: Iterable[Rows]
+  folder: pathlib.Path, number: int, size: int, parts: Iterable[Arrays]
 ) -> None:
-  """Writes a shard of `size` rows, which come in parts, in constant memory."""
+  """Writes a shard of `size` rows, given in parts, in constant memory."""
   files: dict[str, ArrayFile] = {}
   for part in parts:
     for name, rows in part.items():
@@ -62,30 +63,30 @@ def write_shard(
         files[name] = ArrayFile(path, (size, *rows.shape[1:]), rows.dtype)
       files[name].write(rows)
   lines = [file.close() for file in files.values()]
-  write_whole(list_of(folder, number), ''.join(lines).encode())
+  write_whole(checksums_of(folder, number), ''.join(lines).encode())
 
 
-def list_of(folder: pathlib.Path, number: int) -> pathlib.Path:
-  """The file with the checksums of a shard; it is whole if this is there."""
+def checksums_of(folder: pathlib.Path, number: int) -> pathlib.Path:
+  """The checksum file of a shard; it exists once the shard is complete."""
   return folder / f'{number:05d}.sha256'
 
 
 def is_whole(folder: pathlib.Path, number: int) -> bool:
-  """Whether a shard is there with all its files."""
-  return list_of(folder, number).is_file()
+  """Whether a shard is complete."""
+  return checksums_of(folder, number).is_file()
 
 
-def read_shard(folder: pathlib.Path, number: int) -> Rows:
-  """The arrays of a shard, name -> [m, ...], which stay on disk.
+def read_shard(folder: pathlib.Path, number: int) -> Arrays:
+  """The arrays of a shard, name -> [m, ...], memory-mapped.
 
   Raises:
-    ValueError: naming a file that is missing, or is not what was written.
+    ValueError: naming a file that is missing or damaged.
   """
   arrays = {}
-  listed = list_of(folder, number)
-  if not listed.is_file():
-    raise ValueError(f'{listed} is missing: the shard is not whole')
-  for line in listed.read_text().splitlines():
+  checksums = checksums_of(folder, number)
+  if not checksums.is_file():
+    raise ValueError(f'{checksums} is missing: the shard is incomplete')
+  for line in checksums.read_text().splitlines():
     digest, _, name = line.partition('  ')
     path = folder / pathlib.PurePath(name).name
     check_file(path, digest)
@@ -95,38 +96,39 @@ def read_shard(folder: pathlib.Path, number: int) -> Rows:
 
 
 def read_array(folder: pathlib.Path, number: int, name: str) -> np.ndarray:
-  """An array of a shard, which stays on disk, without a check."""
+  """An array of a shard, memory-mapped, without verifying its checksum."""
   path = folder / f'{number:05d}.{name}.npy'
   return np.load(path, mmap_mode='r', allow_pickle=False)
 
 
 def check_file(path: pathlib.Path, digest: str) -> None:
-  """Raises ValueError unless a file has this SHA-256."""
+  """Raises ValueError unless a file has the given SHA-256."""
   if not path.is_file():
     raise ValueError(f'{path} is missing')
   with path.open('rb') as file:
-    found = hashlib.file_digest(file, 'sha256').hexdigest()
-  if found != digest:
+    actual = hashlib.file_digest(file, 'sha256').hexdigest()
+  if actual != digest:
     raise ValueError(
-      f'{path} is damaged: its sha256 is {found[:12]}..., not that in '
-      f'{path.name.split(".")[0]}.sha256; remove both, and make the pairs again'
+      f'{path} is damaged: its sha256 {actual[:12]}... is not the one in '
+      f'{path.name.split(".")[0]}.sha256; remove both, and generate the pairs '
+      'again'
     )
 
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:
-  """Writes a file that is whole as soon as it has its name."""
+  """Writes a file atomically: it has its name once it is complete."""
   with part_of(path).open('wb') as file:
     file.write(data)
     finish(file, path)
 
 
 def part_of(path: pathlib.Path) -> pathlib.Path:
-  """Where a file is as long as it is not whole."""
+  """The path of a file while it is incomplete."""
   return path.with_name(f'{path.name}.part')
 
 
 def finish(file: Any, path: pathlib.Path) -> None:
-  """Closes what was written, safe against a loss of power, and names it."""
+  """Syncs and closes an incomplete file, and renames it to `path`."""
   file.flush()
   os.fsync(file.fileno())
   file.close()

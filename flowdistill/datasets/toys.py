@@ -1,14 +1,15 @@
 """Points in the plane: two moons, eight Gaussians, a checkerboard.
 
 Each is centred and scaled by constants of the distribution, not of the sample:
-the mean is 0 and the variance 1, averaged over the two axes. Option `size`
-counts the points before the split, which come from a seed that is fixed.
+the mean is 0 and the variance 1, averaged over the two axes. Option `size` is
+the number of points before the split, which are drawn from a fixed seed.
 """
 
 import numpy as np
 
 from flowdistill.datasets.source import Source
-from flowdistill.datasets.split import indices
+from flowdistill.datasets.split import split_indices
+from flowdistill.flow.spec import DataSpec
 
 SEED = 0
 
@@ -16,14 +17,14 @@ SEED = 0
 def moons(
   *, split: str = 'all', size: int = 10_000, noise: float = 0.05
 ) -> Source:
-  """Two interleaved half circles of radius 1 before they are scaled.
+  """Two interleaved half circles, of radius 1 before scaling.
 
-  The lower is the upper, (cos a, sin a), turned half round the point (½, ¼).
+  The lower is the upper, (cos a, sin a), rotated by 180° about (½, ¼).
 
   Args:
     split: 'all', 'train' or 'validation' (see `split.py`).
     size: number of points, at least 1.
-    noise: standard deviation across the curve, in radii, at least 0.
+    noise: standard deviation about the curve, in radii, at least 0.
   """
   rng = _generator(size, noise)
   angle = rng.uniform(0, np.pi, size)
@@ -38,7 +39,7 @@ def moons(
 def gaussians(
   *, split: str = 'all', size: int = 10_000, noise: float = 0.1
 ) -> Source:
-  """Eight Gaussians, evenly spaced on a circle of radius 1 before scaling.
+  """Eight Gaussians, evenly spaced on a circle, of radius 1 before scaling.
 
   Args:
     split: 'all', 'train' or 'validation' (see `split.py`).
@@ -53,7 +54,7 @@ def gaussians(
 
 
 def checkerboard(*, split: str = 'all', size: int = 10_000) -> Source:
-  """Uniform on the eight dark squares of a board of 4 x 4.
+  """Uniform on the eight dark squares of a 4 x 4 board.
 
   Args:
     split: 'all', 'train' or 'validation' (see `split.py`).
@@ -69,12 +70,12 @@ def checkerboard(*, split: str = 'all', size: int = 10_000) -> Source:
 
 def _generator(size: int, noise: float = 0.0) -> np.random.Generator:
   if size < 1:
-    raise ValueError(f'size = {size}, it must be at least 1')
+    raise ValueError(f'size = {size} must be at least 1')
   if noise < 0:
-    raise ValueError(f'noise = {noise}, it must be at least 0')
+    raise ValueError(f'noise = {noise} must be at least 0')
   return np.random.default_rng(SEED)
 
 
 def _points(x: np.ndarray, variance: float, split: str) -> Source:
   x0 = (x / np.sqrt(variance)).astype(np.float32)
-  return Source((2,), 0, {'x0': x0[indices(len(x0), split)]})
+  return Source(DataSpec((2,)), {'x0': x0[split_indices(len(x0), split)]})

@@ -1,11 +1,11 @@
-"""Images per second from a folder, beside a plain PyTorch DataLoader.
+"""Images per second from a folder, compared with a plain PyTorch DataLoader.
 
   python tests/datasets/speed.py --pictures 2000 --size 64
 
 writes JPEGs of 178 x 218 (the size of CelebA's), crops of scikit-learn's sample
-photographs, and reads all of them by each, in turns. Both decode, crop and
-scale with Pillow, and hand out float32 batches of 128. Between two turns
-nothing is read, so that what was read ahead is on nobody's account. Needs the
+photographs, and reads all of them with each, in alternating turns. Both decode,
+crop and scale with Pillow, and yield float32 batches of 128. Between two turns
+nothing is read, so that no turn pays for the read-ahead of another. Needs the
 extra `torch`.
 """
 

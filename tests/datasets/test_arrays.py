@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flowdistill.datasets.arrays import arrays
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.pipeline import make_batches
+from flowdistill.flow.spec import DataSpec
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (30, 4, 6, 3), np.uint8)
@@ -45,13 +46,13 @@ def npy(path, x0, label=None):
 )
 def test_the_rows_are_those_of_the_file(tmp_path, write, x0, expected):
   source = arrays(**write(tmp_path, x0=x0, label=LABEL.astype(np.uint8)))
-  assert (source.shape, source.num_classes) == (expected.shape[1:], 4)
+  assert source.spec == DataSpec.labelled(expected.shape[1:], 4)
   assert len(source) == 30
   batch = source[np.arange(30)]
   assert batch['x0'].dtype == np.float32
   np.testing.assert_array_equal(batch['x0'], expected)
   np.testing.assert_array_equal(batch['label'], LABEL)
-  assert batch['label'].dtype == source.labels.dtype == np.int32
+  assert batch['label'].dtype == np.int32
   assert type(batch['x0']) is np.ndarray
   one = source[7]
   np.testing.assert_array_equal(one['x0'], expected[7])
@@ -61,7 +62,7 @@ def test_the_rows_are_those_of_the_file(tmp_path, write, x0, expected):
 @pytest.mark.parametrize('write', [npz, npy])
 def test_without_labels_there_are_no_classes(tmp_path, write):
   source = arrays(**write(tmp_path, x0=BYTES))
-  assert (source.num_classes, source.labels) == (0, None)
+  assert source.spec.cond == source.conditions(np.arange(3)) == {}
   assert set(source[np.arange(3)]) == {'x0'}
 
 
@@ -84,7 +85,8 @@ def test_a_split_has_the_rows_of_its_places(tmp_path, index, held):
   batch = source[index]
   np.testing.assert_array_equal(batch['x0'], to_unit(BYTES[places[index]]))
   np.testing.assert_array_equal(batch['label'], LABEL[places[index]])
-  np.testing.assert_array_equal(source.labels, LABEL[places])
+  (label,) = source.conditions(index).values()
+  np.testing.assert_array_equal(label, LABEL[places[index]])
 
 
 def test_the_hash_shares_out_the_rows(tmp_path):
@@ -102,7 +104,7 @@ def test_classes_are_counted_before_the_split(tmp_path):
   path.write_text('3\n')  # the only one of class 3 among the first four
   given_ = npz(tmp_path, x0=BYTES[:4], label=LABEL[:4])
   train = arrays(split='train', held_out=str(path), **given_)
-  assert train.num_classes == 4
+  assert train.spec.num_classes == 4
 
 
 def test_a_file_that_changes_is_read_again(tmp_path):
@@ -123,23 +125,35 @@ NAN[29, 0, 0] = np.nan
 ABOVE = FLOATS.copy()
 ABOVE[29, 0, 0] = 1.01
 WRONG = {
-  'integers': ({'x0': BYTES.astype(int)}, r'x0 is int64 \[30, 4, 6, 3\], not'),
-  'bools': ({'x0': BYTES > 9}, 'x0 is bool .* not uint8 or float'),
-  'one axis': ({'x0': BYTES[:, 0, 0, 0]}, r'x0 is uint8 \[30\], it must be'),
-  'five axes': ({'x0': BYTES[None]}, r'\[1, 30, 4, 6, 3\], it must be \[n, h'),
+  'integers': (
+    {'x0': BYTES.astype(int)},
+    r'x0 = int64 \[30, 4, 6, 3\] must be u',
+  ),
+  'bools': ({'x0': BYTES > 9}, 'x0 = bool .* must be uint8 or float'),
+  'one axis': ({'x0': BYTES[:, 0, 0, 0]}, r'x0 = uint8 \[30\] must be'),
+  'five axes': ({'x0': BYTES[None]}, r'\[1, 30, 4, 6, 3\] must be \[n, h'),
   'nothing': ({'x0': BYTES[:0]}, r'\[0, 4, 6, 3\].*not empty'),
-  'nan': ({'x0': NAN}, 'x0 has numbers that are not finite'),
-  'infinite': ({'x0': POINTS * np.inf}, 'x0 has numbers that are not finite'),
-  'range': ({'x0': ABOVE}, r'and 1.01; pictures of floats lie in \[-1, 1\]'),
-  'length': ({'x0': BYTES, 'label': LABEL[1:]}, r'label is int64 \[29\], .*30'),
-  'real': ({'x0': BYTES, 'label': LABEL / 2}, 'label is float64 .* integers'),
+  'nan': ({'x0': NAN}, 'x0 must be finite everywhere'),
+  'infinite': ({'x0': POINTS * np.inf}, 'x0 must be finite everywhere'),
+  'range': (
+    {'x0': ABOVE},
+    r'to 1.01; pictures of floats must lie in \[-1, 1\]',
+  ),
+  'length': (
+    {'x0': BYTES, 'label': LABEL[1:]},
+    r'label = int64 \[29\] must be .*30',
+  ),
+  'real': (
+    {'x0': BYTES, 'label': LABEL / 2},
+    'label = float64 .* must be integers',
+  ),
   'negative': (
     {'x0': BYTES, 'label': LABEL - 1},
-    'label has -1 and 2',
+    'label has values from -1 to 2; it must count from 0',
   ),
   'table': (
     {'x0': BYTES, 'label': LABEL[:, None]},
-    r'int64 \[30, 1\], it',
+    r'int64 \[30, 1\] must',
   ),
 }
 
@@ -167,11 +181,11 @@ def test_wrong_files_are_named(tmp_path):
   (tmp_path / 'text.npz').write_text('none')
   (tmp_path / 'a.csv').write_text('1,2')
   for name, message in {
-    'o.npy': 'is no .npy file: .*bject',
-    'o.npz': 'is no .npz file: .*bject',
-    'y.npz': 'has no array x0 in it',
-    'cut.npy': 'is no .npy file',
-    'text.npz': 'is no .npz file',
+    'o.npy': 'is not an .npy file: .*bject',
+    'o.npz': 'is not an .npz file: .*bject',
+    'y.npz': 'must have an array x0 in it',
+    'cut.npy': 'is not an .npy file',
+    'text.npz': 'is not an .npz file',
     'a.csv': 'must end in .npz or .npy',
     'gone.npy': 'does not exist',
   }.items():
@@ -184,8 +198,8 @@ def test_wrong_options_are_named(tmp_path):
   for options, message in [
     ({'path': ''}, "path = '' must name an .npz or .npy file"),
     ({'label': str(tmp_path / 'no')}, 'label = .*no. does not exist'),
-    ({'label': given_['path']}, 'label = .* is for an .npy'),
-    ({'split': 'test'}, "split = 'test', it must be one of"),
+    ({'label': given_['path']}, 'label = .* must be None for an .npz'),
+    ({'split': 'test'}, "split = 'test' must be one of"),
     ({'split': 'validation', 'validation': 0.0}, 'of 30 examples is empty'),
   ]:
     with pytest.raises(ValueError, match=message):

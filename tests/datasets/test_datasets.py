@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from flowdistill.datasets import DATASETS
+from flowdistill.flow.spec import DataSpec
 
 FROM_FILES = ('folder', 'tfds', 'arrays')
 BUILT_IN = [name for name in DATASETS if name not in FROM_FILES]
@@ -20,30 +21,28 @@ def points(name, **options):
 def test_larger_digits_are_the_same_ones():
   """Their means over squares are the digits, but for what is interpolated."""
   small, large = (DATASETS['digits'](size=size) for size in (8, 32))
-  assert large.shape == (32, 32, 1)
+  assert large.spec.shape == (32, 32, 1)
   x0 = large.arrays['x0']
   assert x0.dtype == np.float32
   assert -1 <= x0.min() <= x0.max() <= 1
   means = x0.reshape(-1, 8, 4, 8, 4).mean((2, 4))
   error = means - small.arrays['x0'][..., 0]
   assert np.abs(error).mean() < 0.1
-  np.testing.assert_array_equal(large.labels, small.labels)
+  np.testing.assert_array_equal(large.arrays['label'], small.arrays['label'])
 
 
 @pytest.mark.parametrize('size', [0, 4, 12])
 def test_digits_of_other_sizes_are_refused(size):
-  with pytest.raises(ValueError, match=f'size = {size} must be 8 or a multip'):
+  with pytest.raises(
+    ValueError, match=f'size = {size} must be a positive multip'
+  ):
     DATASETS['digits'](size=size)
 
 
 def test_digits_are_all_of_scikit_learns():
   source = DATASETS['digits']()
   x0, label = source.arrays['x0'], source.arrays['label']
-  assert (source.shape, source.num_classes, len(source)) == (
-    (8, 8, 1),
-    10,
-    1797,
-  )
+  assert source.spec == DataSpec.labelled((8, 8, 1), 10, '0123456789')
   assert (x0.shape, x0.dtype) == ((1797, 8, 8, 1), np.float32)
   assert (label.shape, label.dtype) == ((1797,), np.int32)
   assert (x0.min(), x0.max()) == (-1, 1)
@@ -55,7 +54,7 @@ def test_digits_are_all_of_scikit_learns():
 def test_toys_are_points_of_unit_variance(name):
   source = DATASETS[name]()
   x0 = source.arrays['x0']
-  assert (source.shape, source.num_classes, len(source)) == ((2,), 0, 10_000)
+  assert (source.spec, len(source)) == (DataSpec((2,)), 10_000)
   assert set(source.arrays) == {'x0'}
   assert x0.dtype == np.float32
   assert np.abs(x0.mean(axis=0)).max() < 0.03

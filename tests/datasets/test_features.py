@@ -5,7 +5,7 @@ import pytest
 from tensorflow_datasets import features
 
 from flowdistill.datasets.features import (
-  class_count,
+  class_names,
   image_key,
   label_key,
   leaf,
@@ -35,8 +35,14 @@ def test_nested_and_leaf_are_inverse():
 
 def test_how_many_classes_there_are():
   kinds = [IMAGE, CLASSES, FLAG, NUMBER, features.Text()]
-  assert [class_count(kind) for kind in kinds] == [0, 7, 2, 0, 0]
-  assert class_count(features.Tensor(shape=(3,), dtype=np.bool_)) == 0
+  assert [len(class_names(kind)) for kind in kinds] == [0, 7, 2, 0, 0]
+  assert class_names(features.Tensor(shape=(3,), dtype=np.bool_)) == ()
+
+
+def test_classes_have_the_names_of_tfds():
+  named = features.ClassLabel(names=['cat', 'dog'])
+  assert class_names(named) == ('cat', 'dog')
+  assert class_names(CLASSES) == tuple('0123456')
 
 
 def test_the_only_one_is_found():
@@ -56,7 +62,7 @@ def test_the_only_one_is_found():
     (image_key, {'a': NUMBER}, None, 'image = None .* none among a$'),
     (label_key, {'a': CLASSES, 'b': CLASSES}, None, 'label = None.* of a, b;'),
     (label_key, {'a': FLAG, 'b': IMAGE}, None, 'label = None .* one of a;'),
-    (label_key, {'b': IMAGE}, None, 'none among b; without .*by_class = False'),
+    (label_key, {'b': IMAGE}, None, 'none among b; by_class = False ignores'),
     (label_key, {'a': CLASSES, 'b': IMAGE}, 'b', "label = 'b' .* one of a;"),
   ],
 )

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import pathlib
+import shutil
 import struct
 import tarfile
 import tracemalloc
@@ -17,6 +18,7 @@ from flowdistill.datasets import files
 from flowdistill.datasets.folder import folder
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.pipeline import make_batches
+from flowdistill.flow.spec import DataSpec
 
 SIZE = 4
 
@@ -65,7 +67,7 @@ def test_every_picture_is_found_in_the_order_of_names(pictures):
   assert source.encoded.names == sorted(source.encoded.names)
   assert sorted(map(number, source.encoded.names)) == list(range(12))
   assert 'b/deep/05.PNG' in source.encoded.names
-  assert (source.shape, source.num_classes) == ((SIZE, SIZE, 3), 0)
+  assert source.spec == DataSpec((SIZE, SIZE, 3))
   batch = source[np.arange(12)]
   assert set(batch) == {'x0'}
   for name, x in zip(source.encoded.names, batch['x0'], strict=True):
@@ -75,7 +77,7 @@ def test_every_picture_is_found_in_the_order_of_names(pictures):
 
 def test_in_grey(pictures):
   source = opened(pictures, channels=1)
-  assert source.shape == (SIZE, SIZE, 1)
+  assert source.spec.shape == (SIZE, SIZE, 1)
   for name, x in zip(
     source.encoded.names, source[np.arange(12)]['x0'], strict=True
   ):
@@ -85,29 +87,35 @@ def test_in_grey(pictures):
 
 def test_classes_are_the_first_folders(pictures):
   source = opened(pictures, by_class=True)
-  assert source.num_classes == 2
+  assert source.spec == DataSpec.labelled((SIZE, SIZE, 3), 2, 'ab')
   batch = source[np.arange(12)]
-  np.testing.assert_array_equal(batch['label'], source.labels)
+  label = source.conditions(np.arange(12))['label']
+  np.testing.assert_array_equal(batch['label'], label)
   assert batch['label'].dtype == np.int32
-  for name, label in zip(source.encoded.names, source.labels, strict=True):
+  for name, label in zip(source.encoded.names, batch['label'], strict=True):
     assert label == number(name) % 2
   write(pictures / 'loose.png', 3)
-  with pytest.raises(ValueError, match="and 'loose.png' is in no folder"):
+  with pytest.raises(ValueError, match="as 'loose.png' is not in a folder"):
     opened(pictures, by_class=True)
+
+
+def archived(folder, path):
+  """Writes all files of a folder to a .zip or .tar."""
+  files = [p for p in folder.rglob('*') if p.is_file()]
+  if path.suffix == '.zip':
+    with zipfile.ZipFile(path, 'w') as archive:
+      for file in files:
+        archive.write(file, file.relative_to(folder))
+  else:
+    with tarfile.open(path, 'w') as archive:
+      for file in files:
+        archive.add(file, file.relative_to(folder).as_posix())
+  return path
 
 
 @pytest.mark.parametrize('kind', ['zip', 'tar'])
 def test_an_archive_is_its_folder(pictures, tmp_path, kind):
-  path = tmp_path / f'all.{kind}'
-  files = [p for p in pictures.rglob('*') if p.is_file()]
-  if kind == 'zip':
-    with zipfile.ZipFile(path, 'w') as archive:
-      for file in files:
-        archive.write(file, file.relative_to(pictures))
-  else:
-    with tarfile.open(path, 'w') as archive:
-      for file in files:
-        archive.add(file, file.relative_to(pictures).as_posix())
+  path = archived(pictures, tmp_path / f'all.{kind}')
   before = set(tmp_path.rglob('*'))
   one, other = opened(pictures, by_class=True), opened(path, by_class=True)
   assert one.encoded.names == other.encoded.names
@@ -242,7 +250,64 @@ def test_classes_are_the_same_in_every_split(pictures):
   held = opened(
     pictures, by_class=True, split='validation', held_out=str(listed)
   )
-  assert (held.num_classes, held.labels.tolist()) == (2, [1])
+  assert held.spec.classes == ('a', 'b')
+  assert held.conditions(np.arange(1))['label'].tolist() == [1]
+
+
+@pytest.fixture
+def walks(monkeypatch):
+  """What is walked through or opened as an archive, in order."""
+  seen = []
+  for module, name in (
+    (os, 'walk'),
+    (zipfile, 'ZipFile'),
+    (tarfile, 'open'),
+  ):
+    whole = getattr(module, name)
+
+    def counted(path, *args, whole=whole, **options):
+      seen.append(path)
+      return whole(path, *args, **options)
+
+    monkeypatch.setattr(module, name, counted)
+  return seen
+
+
+@pytest.mark.parametrize('kind', ['folder', 'zip', 'tar'])
+def test_all_splits_and_reads_of_a_path_list_it_once(
+  pictures, tmp_path, kind, walks
+):
+  path = pictures
+  if kind != 'folder':
+    path = archived(pictures, tmp_path / f'all.{kind}')
+  walks.clear()
+  train, held = (
+    opened(path, split=split, validation=0.4, by_class=True)
+    for split in ('train', 'validation')
+  )
+  for source in (train, held, train):
+    source[np.arange(len(source))]
+    source.conditions(np.arange(len(source)))
+  assert walks == [path]
+
+
+def test_a_folder_that_changes_is_listed_again(pictures, walks):
+  assert len(opened(pictures)) == 12
+  (pictures / 'b/deep/05.PNG').unlink()
+  os.utime(pictures / 'b/deep', ns=(0, 0))  # though it was in the same instant
+  assert len(opened(pictures)) == 11
+  assert walks == [pictures, pictures]
+  shutil.rmtree(pictures / 'b')
+  assert len(opened(pictures)) == 6
+
+
+@pytest.mark.parametrize('kind', ['zip', 'tar'])
+def test_an_archive_that_changes_is_listed_again(pictures, tmp_path, kind):
+  path = archived(pictures, tmp_path / f'all.{kind}')
+  assert len(opened(path)) == 12
+  shutil.rmtree(pictures / 'b')
+  archived(pictures, path)
+  assert len(opened(path)) == 6
 
 
 BREAK = {
@@ -315,7 +380,7 @@ def test_batches_of_pictures(pictures):
     ({'channels': 4}, 'channels = 4 must be 1 or 3'),
     ({'resize': 'box'}, "resize = 'box' must be one of centre_crop, adm"),
     ({'max_broken': 2}, r'max_broken = 2 must lie in \[0, 1\]'),
-    ({'split': 'test'}, "split = 'test', it must be one of"),
+    ({'split': 'test'}, "split = 'test' must be one of"),
     ({'split': 'validation', 'validation': 0.0}, 'of 12 examples is empty'),
   ],
 )

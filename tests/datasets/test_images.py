@@ -146,13 +146,13 @@ JPEG = encoded(picture(np.kron(COLOURS, np.ones((20, 20, 1)))), 'JPEG')
 @pytest.mark.parametrize(
   ('data', 'message'),
   [
-    (b'', 'it is no picture'),
-    (b'This is no picture.\n', 'it is no picture'),
+    (b'', 'it is not a picture'),
+    (b'This is no picture.\n', 'it is not a picture'),
     (JPEG[: len(JPEG) // 2], 'truncated'),
     (JPEG[:40], '.'),
     (encoded(picture(COLOURS))[:-30], '.'),
-    (bomb(30_000), 'exceeds limit|are more than the 134,217,728'),
-    (bomb(12_000), '12000 x 12000 pixels are more than the 134,217,728'),
+    (bomb(30_000), 'exceeds limit|are more than 134,217,728'),
+    (bomb(12_000), '12000 x 12000 pixels are more than 134,217,728'),
   ],
 )
 @pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')

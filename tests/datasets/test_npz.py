@@ -1,4 +1,4 @@
-"""NumPy's files: read as they are, and nothing in them is run."""
+"""NumPy's files: read as they are; no code in them is run."""
 
 import pathlib
 import zipfile
@@ -40,9 +40,9 @@ def test_a_pickle_is_not_run(tmp_path):
   inside = np.array([Touches(tmp_path / 'harm')], object)
   np.savez(tmp_path / 'x.npz', x=inside)
   np.save(tmp_path / 'x.npy', inside)
-  with pytest.raises(ValueError, match='x.npz is no .npz file'):
+  with pytest.raises(ValueError, match='x.npz is not an .npz file'):
     read_npz(tmp_path / 'x.npz', lambda names: names)
-  with pytest.raises(ValueError, match='x.npy is no .npy file'):
+  with pytest.raises(ValueError, match='x.npy is not an .npy file'):
     map_npy(tmp_path / 'x.npy')
   assert not (tmp_path / 'harm').exists()
 
@@ -54,9 +54,9 @@ def test_a_file_that_is_cut_short(tmp_path, length):
   (tmp_path / 'x.npy').write_bytes(whole[:length])
   with zipfile.ZipFile(tmp_path / 'x.npz', 'w') as archive:
     archive.writestr('x.npy', whole[:length])
-  with pytest.raises(ValueError, match='x.npy is no .npy file'):
+  with pytest.raises(ValueError, match='x.npy is not an .npy file'):
     map_npy(tmp_path / 'x.npy')
-  with pytest.raises(ValueError, match='x.npz is no .npz file'):
+  with pytest.raises(ValueError, match='x.npz is not an .npz file'):
     read_npz(tmp_path / 'x.npz', lambda names: names)
-  with pytest.raises(ValueError, match='there.npy is no .npy file'):
+  with pytest.raises(ValueError, match='there.npy is not an .npy file'):
     map_npy(tmp_path / 'not_there.npy')

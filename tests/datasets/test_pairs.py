@@ -10,18 +10,20 @@ from flowdistill.datasets.pairs import (
   first_noise,
   numbers,
   open_store,
+  read_manifest,
   write_manifest,
 )
 from flowdistill.datasets.shards import write_shard
 from flowdistill.datasets.slimflow import is_slimflow, open_slimflow
+from flowdistill.flow.spec import Condition, DataSpec
 
 RNG = np.random.default_rng(0)
 X0, X1 = RNG.normal(size=(2, 7, 2, 3, 1)).astype(np.float32)
 LABEL = np.arange(7, dtype=np.int32) % 3
+SPEC = DataSpec.labelled((2, 3, 1), 3, ['a', 'b', 'c'])
 MADE = {
   'finished': True,
-  'shape': [2, 3, 1],
-  'num_classes': 3,
+  'spec': SPEC.to_json(),
   'count': 7,
   'shard_size': 3,
   'seed': 5,
@@ -30,14 +32,16 @@ MADE = {
 }
 
 
-def store(folder, **changed):
-  """Three shards, of 3, 3 and 1 pairs."""
+def store(folder, extra=None, **changed):
+  """Three shards, of 3, 3 and 1 pairs; `extra` is an array `text`."""
   made = {**MADE, **changed}
   for k in range(3):
     rows = slice(3 * k, min(3 * k + 3, 7))
     arrays = {'x0': X0[rows], 'label': LABEL[rows], 'nfe': LABEL[rows]}
     if made['noise'] == 'stored':
       arrays['x1'] = X1[rows]
+    if extra is not None:
+      arrays['text'] = extra[rows]
     write_shard(folder, k, len(arrays['x0']), [arrays])
   write_manifest(folder, made)
   return folder
@@ -62,7 +66,7 @@ def slimflow(root, *, labels='integers', **changed):
 
 def test_noise_is_named_where_it_can_be_drawn_again(tmp_path):
   pairs = open_store(store(tmp_path))
-  assert (len(pairs), pairs.shape, pairs.num_classes) == (7, (2, 3, 1), 3)
+  assert (len(pairs), pairs.spec) == (7, SPEC)
   batch = pairs[np.array([6, 0, 4, 2])]
   assert sorted(batch) == ['label', 'noise', 'x0']
   np.testing.assert_array_equal(batch['x0'], X0[[6, 0, 4, 2]])
@@ -103,6 +107,41 @@ def test_one_that_is_not_finished_or_not_ours_is_refused(tmp_path):
     open_store(tmp_path)
 
 
+def test_a_manifest_of_the_first_format_is_read(tmp_path):
+  store(tmp_path)
+  path = tmp_path / 'manifest.json'
+  manifest = json.loads(path.read_text())
+  del manifest['spec']
+  first = {'shape': [2, 3, 1], 'num_classes': 3}
+  path.write_text(
+    json.dumps({**manifest, **first, 'format': 'flowdistill pairs 1'})
+  )
+  pairs = open_store(tmp_path)
+  assert pairs.spec == DataSpec.labelled((2, 3, 1), 3)
+  np.testing.assert_array_equal(pairs[5]['noise'], [5, 5])
+  assert read_manifest(tmp_path).keys() == {*manifest, 'spec'}
+
+
+def test_conditions_are_those_of_the_spec(tmp_path):
+  text = RNG.normal(size=(7, 4, 2)).astype(np.float32)
+  spec = DataSpec((2, 3, 1), {'text': Condition((4, 2))})
+  pairs = open_store(store(tmp_path, spec=spec.to_json(), extra=text))
+  assert pairs.spec == spec
+  index = np.array([6, 0, 4])
+  assert sorted(pairs[index]) == ['noise', 'text', 'x0']
+  cond = pairs.conditions(index)
+  assert cond.keys() == {'text'}
+  np.testing.assert_array_equal(cond['text'], text[index])
+  assert pairs.conditions(3)['text'].shape == (4, 2)
+
+
+def test_shards_that_do_not_match_the_spec_are_refused(tmp_path):
+  spec = DataSpec((2, 3, 1), {'text': Condition((4, 2))})
+  pairs = open_store(store(tmp_path, spec=spec.to_json()))
+  with pytest.raises(ValueError, match=r'shard 1: text is missing; it must be'):
+    pairs[4]
+
+
 def test_numbers_go_on_from_their_start():
   np.testing.assert_array_equal(numbers(3, 10, 2), [[3, 10], [3, 11]])
 
@@ -115,8 +154,8 @@ def test_folders_of_slimflow(tmp_path, label, classes):
   root = slimflow(tmp_path, labels=label)
   assert is_slimflow(root)
   pairs = open_slimflow(root)
-  assert (len(pairs), pairs.shape) == (7, (2, 3, 1))
-  assert pairs.num_classes == classes
+  assert pairs.spec == DataSpec.labelled((2, 3, 1), classes)
+  assert len(pairs) == 7
   batch = pairs[np.array([6, 0, 4])]
   np.testing.assert_array_equal(batch['x0'], X0[[6, 0, 4]])
   np.testing.assert_array_equal(batch['x1'], X1[[6, 0, 4]])
@@ -128,10 +167,13 @@ def test_folders_of_slimflow(tmp_path, label, classes):
 @pytest.mark.parametrize(
   ('changed', 'message'),
   [
-    ({'z1': X0[:2].transpose(0, 3, 1, 2)}, r'z1\.npy is \[2, 2, 3, 1\], z0'),
-    ({'z0': X0.astype(np.float64)}, r'z0\.npy is float64'),
+    (
+      {'z1': X0[:2].transpose(0, 3, 1, 2)},
+      r'have the shape of z1\.npy, \[2, 2, 3, 1\]',
+    ),
+    ({'z0': X0.astype(np.float64)}, r'z0\.npy = float64'),
     ({'z0': X0[:, 0]}, r'must be float32 \[n, c, h, w\]'),
-    ({'label': LABEL[:1]}, r'label\.npy has 1 rows, not'),
+    ({'label': LABEL[:1]}, r'label\.npy has 1 rows and must'),
     ({'z0': np.array([{}], dtype=object)}, r'z0\.npy cannot be read'),
   ],
 )
@@ -144,7 +186,7 @@ def test_folders_that_are_wrong_name_the_file(tmp_path, changed, message):
 def test_labels_are_in_all_folders_or_in_none(tmp_path):
   root = slimflow(tmp_path)
   (root / '2' / 'label.npy').unlink()
-  with pytest.raises(ValueError, match='others none'):
+  with pytest.raises(ValueError, match='in all of its folders or in none'):
     open_slimflow(root)
 
 

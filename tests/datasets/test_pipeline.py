@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.datasets.source import Source
+from flowdistill.flow.spec import DataSpec
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def numbers(n):
   """A source whose example i is the number i."""
-  return Source((1,), 0, {'x0': np.arange(n, dtype=np.float32)[:, None]})
+  return Source(DataSpec((1,)), {'x0': np.arange(n, dtype=np.float32)[:, None]})
 
 
 def read(count, n=10, **options):
@@ -153,11 +154,11 @@ def test_the_order_never_changes():
     ({'process': (2, 2)}, r'process = \(2, 2\).*0 <= p < P'),
     (
       {'batch_size': 10, 'process': (0, 4)},
-      'batch_size = 10 does not divide over 4 processes; 8 or 12 would',
+      'batch_size = 10 must be a multiple of 4, .* such as 8 or 12',
     ),
     (
       {'batch_size': 3, 'process': (0, 4)},
-      'batch_size = 3 does not divide over 4 processes; 4 would',
+      'batch_size = 3 must be a multiple of 4, .* such as 4',
     ),
   ],
 )
