@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.source import length_of
+from flowdistill.datasets.stream import length_of
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
 
