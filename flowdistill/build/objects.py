@@ -18,6 +18,7 @@ from flowdistill.config.pair_stage import PairStage
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import (
   Dataset,
+  EmaKind,
   Evaluator,
   Features,
   Network,
@@ -52,7 +53,7 @@ from flowdistill.samplers.draw import Draw
 from flowdistill.samplers.generator import TOLD, Generator
 from flowdistill.samplers.guided import Guidance, interval
 from flowdistill.samplers.plan import Grid, make_plan
-from flowdistill.training import ema
+from flowdistill.training.ema import EMAS
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES, make_optimiser
 from flowdistill.training.state import (
@@ -77,6 +78,7 @@ ROOMS: bind.Rooms = {
   ScaleLaw: GUIDANCE,
   Optimiser: OPTIMISERS,
   Schedule: SCHEDULES,
+  EmaKind: EMAS,
   Features: FEATURES,
   Evaluator: EVALUATORS,
 }
@@ -231,8 +233,11 @@ def build_trained(stage: Stage, source: Source) -> Trained:
   size, batch_size = len(source), stage.train.batch_size
   accumulate = stage.optim.accumulate
 
+  def to_steps(length: Length) -> int:
+    return length.to_steps(batch_size, size)
+
   def to_updates(length: Length) -> int:
-    return -(-length.to_steps(batch_size, size) // accumulate)
+    return -(-to_steps(length) // accumulate)
 
   schedule = stage.optim.schedule(to_updates(stage.train.length), to_updates)
   tx = make_optimiser(
@@ -240,17 +245,10 @@ def build_trained(stage: Stage, source: Source) -> Trained:
     clip=stage.optim.clip,
     accumulate=accumulate,
   )
-  emas = {
-    name: functools.partial(
-      ema.advance,
-      half_life=spec.half_life.to_steps(batch_size, size),
-      ramp=spec.ramp,
-      until=spec.until and spec.until.to_steps(batch_size, size),
-      warm=spec.warm(total_steps(stage, source)),
-    )
-    for name, spec in stage.ema.items()
-  }
-  dtypes = {name: spec.dtype for name, spec in stage.ema.items()}
+  total = total_steps(stage, source)
+  made = {name: kind(total, to_steps) for name, kind in stage.ema.items()}
+  emas = {name: ema.advance for name, ema in made.items()}
+  dtypes = {name: ema.dtype for name, ema in made.items()}
   return Trained('student', stage.objective, tx, emas, dtypes)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flowdistill.objectives.roles import PERCEPTUAL
-from flowdistill.training.ema import Ema
+from flowdistill.training.ema import Ema, named
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
-from flowdistill.training.rounding import check_kept
+from flowdistill.training.rounding import check_dtype
 from flowdistill.training.sharding import AXES, RULES, TACTICS
 from flowdistill.training.state import MAIN
 
@@ -51,6 +51,16 @@ class Schedule(Protocol):
   def __call__(
     self, total_steps: int, to_steps: Callable[[Length], int], /
   ) -> Any: ...
+
+
+class EmaKind(Protocol):
+  """ema(total_steps, to_steps) -> Ema. `named` adds a name that is missing."""
+
+  named = staticmethod(named)
+
+  def __call__(
+    self, total_steps: int, to_steps: Callable[[Length], int], /
+  ) -> Ema: ...
 
 
 class Features(Protocol):
@@ -104,7 +114,7 @@ class Origin:
       raise ValueError(f'{value!r}: source and weights are strings, not empty')
     if not isinstance(made.matching, bool):
       raise ValueError(f'{value!r}: matching is True or False')
-    check_kept(made.dtype)
+    check_dtype(made.dtype)
     return made
 
 
@@ -292,8 +302,8 @@ class Stage:
     seed: of parameters, data order and noise.
     dataset, network, objective: by name, with their options.
     optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
-    ema: name -> averages of the student that are kept; `main` is the one that
-      is sampled.
+    ema: name -> EMA of the student's parameters, by its kind, with options;
+      `main` is the one that is sampled.
     frozen: role -> where that network comes from, such as `teacher`;
       `perceptual` comes from a file of LPIPS weights.
     init_from: where the student's first weights come from; None is scratch.
@@ -310,7 +320,7 @@ class Stage:
   train: Train
   seed: int = 0
   optim: Optim = Optim()
-  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
+  ema: Mapping[str, EmaKind] = dataclasses.field(default_factory=dict)
   frozen: Mapping[str, Origin] = dataclasses.field(default_factory=dict)
   init_from: Origin | None = None
   resume: str | None = None

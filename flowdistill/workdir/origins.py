@@ -16,7 +16,7 @@ from flowdistill.config.files import ONE_STAGE, TRAIN
 from flowdistill.config.sections import Origin
 from flowdistill.datasets.pairs import MANIFEST, Pairs
 from flowdistill.training import checkpoint
-from flowdistill.training.rounding import kept
+from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import MAIN, Params, RoleState, TrainState
 
@@ -51,7 +51,7 @@ def abstract_weights(state: TrainState, origin: Origin) -> Params:
 
 def kept_shapes(weights: Params, origin: Origin) -> Params:
   """Weights by shapes, of the dtype that an origin asks for."""
-  return jax.eval_shape(lambda x: kept(x, origin.dtype), weights)
+  return jax.eval_shape(lambda x: cast(x, origin.dtype), weights)
 
 
 def network_of(spec: Spec, origin: Origin) -> Spec:
@@ -217,7 +217,7 @@ def load_weights(
   if build.is_file(origin.source):
     params = build.read_perceptual(origin.source)
     where = layout.shardings(params) if layout else None
-    params = kept(jax.device_put(params, where), origin.dtype)
+    params = cast(jax.device_put(params, where), origin.dtype)
     return Trainee(build.build_perceptual(), params, None, 0)
   folder = folder_of(origin, workdir)
   stage = build.bind_stage(network_of(load_spec(folder), origin))
@@ -237,5 +237,5 @@ def load_weights(
     step = checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
   role = found['roles']['student']
   params = role.params if name == 'params' else role.emas[name]
-  params = kept(params, origin.dtype)
+  params = cast(params, origin.dtype)
   return Trainee(build.build_model(stage, source), params, stage, step)
