@@ -1,4 +1,4 @@
-"""What a run leaves about itself: JSON files, and the software it ran with."""
+"""The JSON files of a run, and the versions of the software it ran with."""
 
 import contextlib
 import importlib.metadata
@@ -24,11 +24,11 @@ PACKAGES = (
 
 
 def jsonable(value: Any) -> Any:
-  """Replaces what JSON has no word for, in a tree of dicts and lists.
+  """Replaces values that JSON cannot represent, in a tree of dicts and lists.
 
-  NaN and the infinities become the strings 'nan', 'inf' and '-inf': they stay
-  visible, and Python's `float` reads them back. Scalars of numpy and JAX become
-  numbers, paths become strings.
+  NaN and the infinities become the strings 'nan', 'inf' and '-inf', which
+  Python's `float` reads back. Scalars of NumPy and JAX become numbers, paths
+  become strings.
   """
   if isinstance(value, Mapping):
     return {str(k): jsonable(v) for k, v in value.items()}
@@ -44,7 +44,7 @@ def jsonable(value: Any) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-  """Writes `jsonable(value)`, atomically: a reader sees all of it or none."""
+  """Writes `jsonable(value)` atomically: a reader sees all of it or nothing."""
   path = pathlib.Path(path)
   text = json.dumps(jsonable(value), indent=2, allow_nan=False)
   temporary = path.with_name(f'{path.name}.tmp')
@@ -55,7 +55,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Generator[None]:
-  """Names the file in an OSError that does not: 'No space left on device'."""
+  """Adds the file to an OSError without one, as 'No space left on device'."""
   try:
     yield
   except OSError as error:
@@ -70,7 +70,7 @@ def environment() -> dict[str, Any]:
   Returns:
     `python`, `platform`, `packages` (name -> version, None if not installed)
     and `git`: None outside of a checkout, else `revision` and whether it is
-    `dirty`. No device is asked.
+    `dirty`. No device is touched.
   """
   return {
     'python': platform.python_version(),
@@ -88,7 +88,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_state(file: pathlib.Path) -> dict[str, Any] | None:
-  """Of the checkout that `file` is tracked in, and not of one around it."""
+  """Of the checkout that tracks `file`, not of one that merely contains it."""
   if _git(file.parent, 'ls-files', '--error-unmatch', file.name) is None:
     return None
   revision = _git(file.parent, 'rev-parse', 'HEAD')
@@ -99,7 +99,7 @@ def _git_state(file: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:
-  """The answer of git, or None where there is no git or it refuses."""
+  """The output of git, None if git is not installed or fails."""
   try:
     done = subprocess.run(
       ['git', '-C', str(folder), *arguments],
