@@ -27,7 +27,7 @@ from collections import Counter
 from jobs import hosts, tiny
 
 from flowdistill.training.checkpoint import completed_steps
-from flowdistill.training.heartbeat import read_sign
+from flowdistill.training.heartbeat import read_heartbeat
 
 CONFIG = pathlib.Path(__file__).parent / 'jobs' / 'drilled.py'
 KEEP = 3  # as in that config
@@ -159,7 +159,7 @@ class Run:
   def starting(self, _=0):
     """Whether all hosts have given a sign of life."""
     paths = [self.workdir / 'hosts' / f'{i}.json' for i in range(2)]
-    signs = [read_sign(path) for path in paths]
+    signs = [read_heartbeat(path) for path in paths]
     return all(sign and sign.pulse > self.started for sign in signs)
 
   def training(self, ahead):

@@ -224,10 +224,10 @@ RANGES = {
   'network.width=7': 'width = 7 must be even',
   'network.depth=-1': 'depth = -1 must be at least 1',
   'network.max_frequency=0': 'max_frequency = 0.0 must be above 0',
-  'optim.schedule.learning_rate=-1': 'learning_rate is -1.0; it is above 0',
-  'optim.schedule.final=2': 'final is 2.0; it is a share of the rate, in [0',
-  'optim.optimiser.b1=1': 'b1 is 1.0; it is in [0, 1)',
-  'optim.clip=0': 'clip is 0.0; it is a norm above 0, or None',
+  'optim.schedule.learning_rate=-1': 'learning_rate = -1.0 must be above 0',
+  'optim.schedule.final=2': 'final = 2.0 must lie in [0, 1], a share of the',
+  'optim.optimiser.b1=1': 'b1 = 1.0 must lie in [0, 1)',
+  'optim.clip=0': 'clip = 0.0 must be above 0, or None',
   'optim.accumulate=0': 'accumulate = 0 must be at least 1',
   'train.batch_size=0': 'batch_size = 0 must be at least 1',
   'train.drop_cond=2': 'drop_cond = 2.0 must lie in [0, 1]',
@@ -237,8 +237,8 @@ RANGES = {
   'checkpoint.keep=0': 'keep = 0 must be at least 1',
   'evaluation.every=0': 'every = 0 steps must be at least one step',
   'evaluation.batch_size=0': 'batch_size = 0 must be at least 1',
-  'ema.main.half_life=0': 'half_life is 0 steps; it is above 0',
-  'ema.main.ramp=0': 'ramp is 0.0; it is above 0, or None',
+  'ema.main.half_life=0': 'half_life = 0 steps must be above 0',
+  'ema.main.ramp=0': 'ramp = 0.0 must be above 0, or None',
   'objective.times.low=-1': 'low = -1.0 must lie in [0, 1)',
   'objective.times.high=2': 'high = 2.0 must lie in (0.0, 1]',
   'dataset.noise=-1': 'noise = -1.0 must be at least 0',
@@ -250,22 +250,25 @@ LENGTHS = {
     'config.train: 0 steps: a stage takes at least one step'
   ),
   '--config.ema.main.half_life=-1': (
-    'config.ema.main.half_life: a length is finite and at least 0, got -1 steps'
+    'config.ema.main.half_life: a length must be finite and at least 0, got -1 '
+    'steps'
   ),
   '--config.log.every=none': (
-    'config.log.every: a length is an integer (steps) or a dict with one of '
-    'the keys steps, images, epochs, got None'
+    'config.log.every: a length must be an integer (steps) or a dict with one '
+    'of the keys steps, images, epochs, got None'
   ),
   "--config.optim.schedule.warmup={'steps': 1, 'epochs': 1}": (
-    'config.optim.schedule.warmup: a length is a dict with exactly one of the '
-    "keys steps, images, epochs, got {'steps': 1, 'epochs': 1}"
+    'config.optim.schedule.warmup: a length must be a dict with exactly one of '
+    "the keys steps, images, epochs, got {'steps': 1, 'epochs': 1}"
   ),
   "--config.train={'steps': 5, 'epochs': 2}": (
-    'config.train: a length has exactly one of steps, images, epochs, got '
+    'config.train: a length must have exactly one of steps, images, epochs, '
+    'got '
     "{'steps': 5, 'epochs': 2.0}"
   ),
   '--config.train.steps=none': (
-    'config.train: a length has exactly one of steps, images, epochs, got none'
+    'config.train: a length must have exactly one of steps, images, epochs, got '
+    'none'
   ),
 }
 EFFECTS = {
@@ -577,7 +580,8 @@ IN_FILE = {
   "del raw['objective']": 'config.objective is missing; the choices are',
   "del raw['train']": 'config.train is missing; the choices are',
   "raw['train']['epochs'] = 2": (
-    'config.train: a length has exactly one of steps, images, epochs, got '
+    'config.train: a length must have exactly one of steps, images, epochs, '
+    'got '
     "{'steps': 10, 'epochs': 2.0}"
   ),
   "raw['train']['batch_size'] = '8'": (

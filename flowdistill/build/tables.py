@@ -9,6 +9,7 @@ from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import (
   Dataset,
+  EmaKind,
   Evaluator,
   Features,
   Network,
@@ -31,6 +32,7 @@ from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.objectives import OBJECTIVES
+from flowdistill.training.ema import EMAS
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES
 
 ROOMS: bind.Rooms = {
@@ -46,6 +48,7 @@ ROOMS: bind.Rooms = {
   ScaleLaw: GUIDANCE,
   Optimiser: OPTIMISERS,
   Schedule: SCHEDULES,
+  EmaKind: EMAS,
   Features: FEATURES,
   Evaluator: EVALUATORS,
 }

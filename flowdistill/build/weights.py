@@ -9,7 +9,7 @@ from flowdistill.build.models import Model
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
 from flowdistill.training.roles import AVERAGE, VELOCITY, Params, Role
-from flowdistill.training.rounding import kept
+from flowdistill.training.rounding import cast
 from flowdistill.training.state import MAIN, RoleState
 
 
@@ -50,7 +50,7 @@ def weights_of(state: RoleState, reference: Reference) -> tuple[str, Params]:
 
 def in_dtype(params: Params, reference: Reference) -> Params:
   """Abstract weights in the dtype that a reference asks for."""
-  return jax.eval_shape(lambda x: kept(x, reference.dtype), params)
+  return jax.eval_shape(lambda x: cast(x, reference.dtype), params)
 
 
 def weights_in_stage(reference: Reference, stage: Any) -> Weights:

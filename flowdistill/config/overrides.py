@@ -6,7 +6,7 @@ so a key that is not there is wrong, and the message can name the nearest.
 
 import ast
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flowdistill.config import bind
@@ -83,7 +83,9 @@ def apply_override(
   if not having:
     raise _no_key([m for m in missing.values() if m], path, override)
   _check_same({name: stages[name] for name in having}, path, override)
-  changed = {n: _set(stages[n], path, override.value) for n in having}
+  changed = {
+    n: _set(stages[n], types[n], path, override.value, rooms) for n in having
+  }
   return {**stages, **changed}
 
 
@@ -123,17 +125,25 @@ def _keys(
 ) -> tuple[dict[str, Any], Any]:
   """Key -> annotation under a resolved spec; and that of any other key."""
   annotation, _ = bind.without_none(annotation)
-  target = annotation
-  if annotation in rooms:
-    target = spec and rooms[annotation][spec['name']]
   if annotation in rooms or dataclasses.is_dataclass(annotation):
-    known = bind.options(target) if target else {}
-    name = {'name': str} if annotation in rooms else {}
-    return name | {k: o.annotation for k, o in known.items()}, None
+    known = {'name': str} if annotation in rooms else {}
+    for target in _targets(spec, annotation, rooms):
+      known |= {k: o.annotation for k, o in bind.options(target).items()}
+    return known, None
   if not isinstance(spec, Mapping):
     return {}, None
   each = bind.each_of(annotation) or Any
   return dict.fromkeys(spec, each), each
+
+
+def _targets(spec: Spec, annotation: Any, rooms: Rooms) -> Iterable[Any]:
+  """What has the keys: all entries of a table whose names may be missing."""
+  if annotation not in rooms:
+    return [annotation]
+  table = rooms[annotation]
+  if hasattr(annotation, 'named'):
+    return table.values()
+  return [table[spec['name']]] if spec else []
 
 
 def _no_key(
@@ -179,14 +189,29 @@ def _values(spec: Spec, path: Path) -> Iterator[Any]:
   yield spec
 
 
-def _set(spec: Spec, path: Path, value: Any) -> Spec:
-  key, rest, spec = path[0], path[1:], spec or {}
-  if rest:
-    return {**spec, key: _set(spec.get(key), rest, value)}
+def _set(
+  spec: Spec, annotation: Any, path: Path, value: Any, rooms: Rooms
+) -> Spec:
+  key, rest = path[0], path[1:]
   if key == 'name':
     return {'name': value}
+  spec = _taking(key, spec or {}, annotation, rooms)
+  if rest:
+    known, other = _keys(spec, annotation, rooms)
+    below = known.get(key, other)
+    return {**spec, key: _set(spec.get(key), below, rest, value, rooms)}
   dropped = UNITS if key in UNITS else ()
   return {**{k: v for k, v in spec.items() if k not in dropped}, key: value}
+
+
+def _taking(key: str, spec: Spec, annotation: Any, rooms: Rooms) -> Spec:
+  """The spec, or where its name may be missing, one of an entry with a key."""
+  if not spec or key in spec or not hasattr(annotation, 'named'):
+    return spec
+  known = next(
+    o for f in rooms[annotation].values() if key in (o := bind.options(f))
+  )
+  return {k: v for k, v in spec.items() if k in known}
 
 
 def _literal(value: str) -> Any:

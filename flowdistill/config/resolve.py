@@ -34,6 +34,8 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
   if spec is None and optional:
     return None
   if annotation in rooms:
+    if isinstance(spec, Mapping) and hasattr(annotation, 'named'):
+      spec = annotation.named(spec)
     return _resolve_named(spec, rooms[annotation], where, rooms)
   if hasattr(annotation, 'of'):
     given = _fields(_parse(spec, annotation, where))

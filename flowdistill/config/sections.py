@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from flowdistill.flow.spec import DataSpec
+from flowdistill.training.ema import Ema, named
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
-from flowdistill.training.rounding import check_kept
+from flowdistill.training.rounding import check_dtype
 from flowdistill.training.sharding import AXES, RULES, TACTICS
 
 STUDENT = 'student'
@@ -57,6 +58,16 @@ class Schedule(Protocol):
   def __call__(
     self, total_steps: int, to_steps: Callable[[Length], int], /
   ) -> Any: ...
+
+
+class EmaKind(Protocol):
+  """ema(total_steps, to_steps) -> Ema. `named` adds a name that is missing."""
+
+  named = staticmethod(named)
+
+  def __call__(
+    self, total_steps: int, to_steps: Callable[[Length], int], /
+  ) -> Ema: ...
 
 
 class Features(Protocol):
@@ -113,7 +124,7 @@ class Reference:
       )
     if not isinstance(reference.matching, bool):
       raise ValueError(f'{value!r}: matching must be True or False')
-    check_kept(reference.dtype)
+    check_dtype(reference.dtype)
     return reference
 
 

@@ -9,6 +9,7 @@ from flowdistill.config.sections import (
   STUDENT,
   Checkpointing,
   Dataset,
+  EmaKind,
   Evaluation,
   Evaluator,
   Hosts,
@@ -22,7 +23,6 @@ from flowdistill.config.sections import (
   Train,
 )
 from flowdistill.flow.noise import SEEDS
-from flowdistill.training.ema import Ema
 from flowdistill.training.state import MAIN
 
 TEACHER = 'teacher'
@@ -45,7 +45,7 @@ class Learner:
   network: Network
   objective: Objective
   optim: Optim = Optim()
-  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
+  ema: Mapping[str, EmaKind] = dataclasses.field(default_factory=dict)
   init_from: Reference | None = None
   every: int = 1
 
@@ -85,7 +85,7 @@ class TrainStage:
   train: Train
   seed: int = 0
   optim: Optim = Optim()
-  ema: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
+  ema: Mapping[str, EmaKind] = dataclasses.field(default_factory=dict)
   frozen: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
   roles: Mapping[str, Learner] = dataclasses.field(default_factory=dict)
   init_from: Reference | None = None

@@ -1,78 +1,86 @@
 """Checkpoints of a run. Nothing else imports Orbax.
 
-A tree is stored as a flat dict, path -> array: so it can be compared with what
-a config asks for before anything is read, and it does not matter of which
-classes (nnx.State, optax's tuples, dataclasses) the tree is made. Every leaf is
-an array of at least one element, and no typed random key.
+A tree is stored as a flat dict, path -> array. So a checkpoint can be compared
+with the arrays of a config before any is read, and the classes of the tree's
+nodes (nnx.State, optax's tuples, dataclasses) do not matter. Every leaf is an
+array of at least one element, but not a typed random key.
 
 Orbax writes a checkpoint under a temporary name and renames it when it is
-complete: a folder with a plain number is complete, whatever is killed when.
+complete. A folder whose name is a number is therefore complete, at whatever
+moment a process is killed.
 """
 
+import dataclasses
+import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from flowdistill.training.orbax_logging import Ear, quieten
+from flowdistill.training.orbax_logging import ErrorListener, reduce_logging
 from flowdistill.training.sharding import path_name
 
-ITEM, FIGURE = 'state', 'figure'
+ITEM = 'state'
 POLL = 0.5  # seconds
 Path = str | os.PathLike[str]
 
 
 class CheckpointError(ValueError):
-  """A checkpoint is damaged, or is none of this config."""
+  """A checkpoint is damaged, or has other arrays than this config."""
 
 
 class Checkpoints:
   """Saves the checkpoints of a run into a folder, by step.
 
-  One process (of each host) may write to a folder at a time: on opening, what a
-  killed save has left there is removed. To read only, use the functions of this
-  module.
+  Only one process (of each host) may write to a folder at a time: opening it
+  removes what a killed save has left there. To read only, use the functions of
+  this module.
 
   Args:
-    folder: it is made if need be.
-    keep: how many of the newest stay, at least 1. An older one is removed when
-      the newer one is complete.
-    every: of steps that are a multiple of it the checkpoint stays; 0 for none.
-    best: whether the one with the lowest `figure` stays.
+    folder: created if it does not exist.
+    keep: how many of the newest are kept, at least 1. An older one is removed
+      when the newer one is complete.
+    every: checkpoints of multiples of so many steps are kept; 0 disables it.
+    best: step -> figure, the lower the better. Among the checkpoints with a
+      figure, the best is kept. The caller may add figures at any time, on all
+      hosts alike; each save looks at those that are there. None disables it.
 
   Raises:
     ValueError: if `keep` is below 1.
   """
 
   def __init__(
-    self, folder: Path, *, keep: int, every: int = 0, best: bool = False
+    self,
+    folder: Path,
+    *,
+    keep: int,
+    every: int = 0,
+    best: Mapping[int, float] | None = None,
   ):
     if keep < 1:
-      raise ValueError(f'keep is {keep}; it is at least 1')
-    quieten()
+      raise ValueError(f'keep = {keep} must be at least 1')
+    reduce_logging()
     self.folder = pathlib.Path(folder).absolute()
     self._pending: ocp.AsyncResponse[bool] | None = None
-    self._ear, self._saving = Ear(), 0
+    self._listener, self._saving = ErrorListener(), 0
     self._checkpointer = ocp.training.Checkpointer(
       str(self.folder),
       preservation_policy=_policy(keep, every, best),
       cleanup_tmp_directories=True,
     )
 
-  def save(self, step: int, tree: Any, figure: float | None = None) -> None:
+  def save(self, step: int, tree: Any) -> None:
     """Starts to save and returns; the arrays may be donated at once.
 
-    `figure` says how good it is, the less the better.
-
-    It waits for the save before, if that is not done. A step that has a
-    checkpoint is left as it is, for the state is a function of the step.
+    It first waits until the previous save is complete. If the step has a
+    checkpoint it is left as it is, for the state is a function of the step.
 
     Raises:
-      OSError: if this save or the one before has failed, for example because
+      OSError: if this save or the previous one has failed, for example because
         the disk is full. The folder must then be opened anew.
     """
     self.wait()
@@ -80,11 +88,7 @@ class Checkpoints:
       self._saving = step
       try:
         self._pending = self._checkpointer.save_async(
-          step,
-          by_name(tree),
-          checkpointable_name=ITEM,
-          force=True,
-          metrics=None if figure is None else {FIGURE: figure},
+          step, by_name(tree), checkpointable_name=ITEM, force=True
         )
       except OSError as error:
         raise self._failed(error) from error
@@ -100,7 +104,7 @@ class Checkpoints:
       except (OSError, ValueError) as error:  # TimeoutError is an OSError
         late = isinstance(error, TimeoutError)
         waits = late and time.monotonic() - begun > POLL / 2
-        if cause := self._ear.error or (None if waits else error):
+        if cause := self._listener.error or (None if waits else error):
           raise self._failed(cause) from cause
 
   def _failed(self, cause: BaseException) -> BaseException:
@@ -109,7 +113,7 @@ class Checkpoints:
     path = self.folder / str(self._saving)
     return OSError(
       f'the checkpoint {path} could not be saved: {_first_line(cause)}. '
-      'Those before it are untouched'
+      'Earlier ones are untouched'
     )
 
   def steps(self) -> list[int]:
@@ -125,15 +129,15 @@ class Checkpoints:
     return restore(self.folder, abstract, step)
 
   def close(self) -> None:
-    """Waits for the last save and lets go of the folder."""
+    """Waits for the last save and releases the folder."""
     try:
       self.wait()
     finally:
-      self._let_go()
+      self._release()
 
-  def _let_go(self) -> None:
-    self._ear.close()
-    if self._ear.error is None:  # else it would wait for the other hosts
+  def _release(self) -> None:
+    self._listener.close()
+    if self._listener.error is None:  # else it would wait for the other hosts
       self._checkpointer.close()
 
   def __enter__(self) -> Self:
@@ -143,25 +147,39 @@ class Checkpoints:
     alone = jax.process_count() == 1
     if kind is None or alone:
       self.close()
-    else:  # the other hosts may not come to save
-      self._ear.close()
+    else:  # the other hosts may never reach this save
+      self._listener.close()
 
 
-def _policy(keep: int, every: int, best: bool) -> Any:
-  """What stays: each of these."""
+@dataclasses.dataclass(frozen=True)
+class Best:
+  """Orbax's PreservationPolicy for the checkpoint with the lowest figure."""
+
+  figures: Mapping[int, float]
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> Sequence[bool]:
+    """Whether each checkpoint, which has a `step`, is the best."""
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    known = {s: f for s in steps if not math.isnan(f := self._figure(s))}
+    lowest = min(known, key=known.__getitem__, default=None)
+    return [step == lowest for step in steps]
+
+  def _figure(self, step: int) -> float:
+    return self.figures.get(step, math.nan)
+
+
+def _policy(keep: int, every: int, best: Mapping[int, float] | None) -> Any:
+  """Keeps what any of the parts keeps."""
   policies = ocp.training.preservation_policies
-  chosen: list[Any] = [policies.LatestN(keep)]
+  parts: list[Any] = [policies.LatestN(keep)]
   if every:
-    chosen.append(policies.EveryNSteps(every))
-  if best:
-    lowest = policies.BestN(
-      get_metric_fn=lambda figures: figures[FIGURE],
-      reverse=True,
-      n=1,
-      keep_checkpoints_without_metrics=False,
-    )
-    chosen.append(lowest)
-  return policies.AnyPreservationPolicy(chosen)
+    parts.append(policies.EveryNSteps(every))
+  if best is not None:
+    parts.append(Best(best))
+  return policies.AnyPreservationPolicy(parts)
 
 
 def completed_steps(folder: Path) -> list[int]:
@@ -169,7 +187,7 @@ def completed_steps(folder: Path) -> list[int]:
 
   A folder that does not exist has none. Nothing is written.
   """
-  quieten()
+  reduce_logging()
   found = ocp.path.step.standard_name_format().find_all(os.fspath(folder))
   return sorted(checkpoint.step for checkpoint in found)
 
@@ -186,11 +204,11 @@ def restore(
   Args:
     folder: of the checkpoints.
     abstract: the tree with `jax.ShapeDtypeStruct`s for arrays, as
-      `jax.eval_shape` makes it. Arrays get the shardings of it; one without
-      goes to the first device of this host.
-    step: which one; by default the last.
-    partial: whether the checkpoint may have arrays that `abstract` has not,
-      such as an optimiser's.
+      `jax.eval_shape` returns it. Arrays get its shardings; one without a
+      sharding goes to the first device of this host.
+    step: of the checkpoint; by default the last.
+    partial: whether the checkpoint may have arrays that `abstract` does not
+      have, such as an optimiser's.
 
   Returns:
     the tree with arrays.
@@ -206,7 +224,7 @@ def restore(
   with _Reading(path):
     stored = ocp.metadata(str(path), checkpointable_name=ITEM).metadata
     if stored is None:
-      raise ValueError('its list of arrays is damaged')
+      raise ValueError('the list of its arrays is damaged')
   _compare(path, wanted, stored, partial)
   context = ocp.Context()
   context.pytree.loading.partial_load = partial
@@ -218,9 +236,9 @@ def restore(
 
 
 class _Reading:
-  """Names the checkpoint in whatever goes wrong while it is read.
+  """Names the checkpoint in any error that is raised while it is read.
 
-  Truncated files end in errors of many classes, down to a bare Exception.
+  Truncated files raise errors of many classes, even a bare Exception.
   """
 
   def __init__(self, path: pathlib.Path):
@@ -233,8 +251,8 @@ class _Reading:
     if isinstance(error, Exception):
       raise CheckpointError(
         f'the checkpoint {self.path} cannot be read, a file in it is damaged '
-        f'or missing: remove that folder to go on from the checkpoint before. '
-        f'({type(error).__name__}: {_first_line(error)})'
+        'or missing: remove that folder to resume from the checkpoint before '
+        f'it. ({type(error).__name__}: {_first_line(error)})'
       ) from error
 
 
@@ -279,7 +297,7 @@ def _compare(
 ) -> None:
   extra = () if partial else (name for name in stored if name not in wanted)
   for name in (*wanted, *extra):
-    here, there = _describe(wanted.get(name)), _describe(stored.get(name))
+    here, there = _signature(wanted.get(name)), _signature(stored.get(name))
     if here != there:
       raise CheckpointError(
         f'the checkpoint {path} does not fit this config. The first array that '
@@ -287,7 +305,7 @@ def _compare(
       )
 
 
-def _describe(array: Any) -> str:
+def _signature(array: Any) -> str:
   if array is None:
     return 'missing'
   return f'{array.dtype}[{", ".join(map(str, array.shape))}]'

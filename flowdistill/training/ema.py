@@ -1,24 +1,18 @@
-"""Exponential moving averages of parameters.
+"""Exponential moving averages (EMAs) of parameters, as entries of a table.
 
-  ema ← p + d (ema − p),  d = 0.5 ** (1 / min(half_life, ramp · step))
+  ema ← p + d (ema − p)
 
-The half-life is constant, but early in training no longer than a share `ramp`
-of what was trained so far, so that an average forgets its random start.
+A kind of EMA says what the decay d of each update is. It is a function of
+(total_steps, to_steps) and options, as a schedule is, and returns an `Ema`.
+Both count updates of the role whose parameters are averaged.
 
-Source: Karras et al., "Elucidating the Design Space of Diffusion-Based
-Generative Models" (2022), https://arxiv.org/abs/2206.00364, appendix F.2: a
-half-life of half a million images; the ramp of 0.05 is that of its code.
-
-Or a constant d, that a recursion κ warms up to from 0:
-
-  κ ← κ + (1 − κ) (d − κ) / 2
-
-Source: the code of Cheng et al., "TwinFlow" (2025),
-https://arxiv.org/abs/2512.05150, where it is that of the targets' teacher.
+Nothing here makes an array, so that a config can be checked before any device
+is touched.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,79 +20,176 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowdistill.training.lengths import Length
-from flowdistill.training.rounding import KEPT, by_chance, check_kept
+from flowdistill.training.optim import ToSteps
+from flowdistill.training.rounding import (
+  DTYPES,
+  check_dtype,
+  round_stochastically,
+)
 
 Array = jax.Array
-HALF_LIFE, RAMP = Length(images=500_000), 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Ema:
-  """One average of the parameters.
+  """One EMA of the parameters of a role.
 
-  Args:
-    half_life: after as long, half of the distance to a constant is left.
-    ramp: the largest half-life as a share of what was trained so far, above 0;
-      None for no ramp.
-    until: from there on the average stands still: an early, weaker copy of the
-      network, as autoguidance asks for. None for never.
-    decay: d per step in [0, 1), with its warm-up, in place of a half-life and a
-      ramp; None for these.
-    dtype: what it is kept in, 'float32' or 'bfloat16'; the latter is half as
-      large, and is rounded by chance (see `rounding.py`).
+  Attributes:
+    decay: number of updates made before -> d of this update, in [0, 1).
+    until: the EMA weights are frozen once so many updates are made; None
+      disables it.
+    dtype: of the EMA weights, a name in `DTYPES`; bfloat16 ones are rounded
+      stochastically.
 
   Raises:
-    ValueError: if a value is out of range, or without effect.
+    ValueError: if there is no such dtype.
   """
 
-  half_life: Length = HALF_LIFE
-  ramp: float | None = RAMP
-  until: Length | None = None
-  decay: float | None = None
+  decay: Callable[[Array], Array]
+  until: int | None = None
   dtype: str = 'float32'
 
   def __post_init__(self) -> None:
-    check_kept(self.dtype)
-    if self.half_life.to_steps(1, 1) < 1:
-      raise ValueError(f'half_life is {self.half_life}; it is above 0')
-    if self.ramp is not None and not 0 < self.ramp < float('inf'):
-      raise ValueError(f'ramp is {self.ramp}; it is above 0, or None')
-    if self.decay is None:
-      return
-    if not 0 <= self.decay < 1:
-      raise ValueError(f'decay = {self.decay} must lie in [0, 1)')
-    if (self.half_life, self.ramp) != (HALF_LIFE, RAMP):
-      raise ValueError(
-        f'decay = {self.decay} must be None beside a half_life or a ramp of '
-        'your own: it takes their place'
-      )
+    check_dtype(self.dtype)
 
-  def warm(self, steps: int) -> np.ndarray | None:
-    """The first decays of a run of so many steps, None with a half-life."""
-    return None if self.decay is None else warm_decays(self.decay, steps)
+  def init(self, params: Any) -> Any:
+    """The EMA weights before the first update, a copy of `params`."""
+    return init_ema(params, self.dtype)
+
+  def advance(self, step: Array, ema: Any, params: Any) -> Any:
+    """The EMA weights after an update.
+
+    Args:
+      step: updates of the role that were made before this one.
+      ema: the EMA weights so far.
+      params: after this update.
+    """
+    key = jax.random.fold_in(jax.random.key(0), step)
+    new = update(ema, params, self.decay(step), key)
+    if self.until is None:
+      return new
+    going = step < self.until
+    return jax.tree.map(lambda a, b: jnp.where(going, a, b), new, ema)
+
+
+def half_life(
+  total_steps: int,
+  to_steps: ToSteps,
+  *,
+  half_life: Length = Length(images=500_000),
+  ramp: float | None = 0.05,
+  until: Length | None = None,
+  dtype: str = 'float32',
+) -> Ema:
+  """d = 0.5 ** (1 / min(half_life, ramp · step)).
+
+  The half-life is constant, but early in training at most a share `ramp` of the
+  updates made so far, so that the EMA forgets the random initialisation.
+
+  Source: Karras et al., "Elucidating the Design Space of Diffusion-Based
+  Generative Models" (2022), https://arxiv.org/abs/2206.00364, appendix F.2: a
+  half-life of half a million images; the ramp of 0.05 is that of its code.
+
+  Args:
+    total_steps: updates of the whole run.
+    to_steps: turns a length into updates.
+    half_life: the time in which the distance to constant parameters halves.
+    ramp: the largest half-life as a share of the updates made so far, above 0;
+      None disables it.
+    until: when the EMA weights are frozen, which leaves an early, weaker copy
+      of the network, as autoguidance needs it; None disables it.
+    dtype: of the EMA weights, 'float32' or 'bfloat16'. The latter takes half
+      the memory and is rounded stochastically (see `rounding.py`).
+
+  Raises:
+    ValueError: if a value is out of range.
+  """
+  del total_steps
+  if half_life.to_steps(1, 1) < 1:
+    raise ValueError(f'half_life = {half_life} must be above 0')
+  if ramp is not None and not 0 < ramp < float('inf'):
+    raise ValueError(f'ramp = {ramp} must be above 0, or None')
+  decays = functools.partial(halving, half_life=to_steps(half_life), ramp=ramp)
+  return Ema(decays, until and to_steps(until), dtype)
 
 
 def decay(
-  step: Array | int, half_life_steps: float, ramp: float | None
-) -> Array:
-  """d, the share of the old average that is kept, float32 in [0, 1).
+  total_steps: int,
+  to_steps: ToSteps,
+  *,
+  decay: float = 0.999,
+  until: Length | None = None,
+  dtype: str = 'float32',
+) -> Ema:
+  """A constant d, to which a recursion κ warms up from 0.
+
+    κ ← κ + (1 − κ) (d − κ) / 2
+
+  Source: the code of Cheng et al., "TwinFlow" (2025),
+  https://arxiv.org/abs/2512.05150, which so averages the teacher of its
+  targets.
 
   Args:
-    step: updates made before this one: 0 at the first.
-    half_life_steps: 0 means no average at all, d = 0.
-    ramp: None for none; with one, d = 0 at the first update.
+    total_steps: updates of the whole run.
+    to_steps: turns a length into updates.
+    decay: d of an update, in [0, 1).
+    until: see `half_life`.
+    dtype: see `half_life`.
+
+  Raises:
+    ValueError: if a value is out of range.
   """
-  half_life = jnp.asarray(half_life_steps, jnp.float32)
+  if not 0 <= decay < 1:
+    raise ValueError(f'decay = {decay} must lie in [0, 1)')
+  table = warm_decays(decay, total_steps)
+  decays = functools.partial(looked_up, table=table)
+  return Ema(decays, until and to_steps(until), dtype)
+
+
+EMAS = {'half_life': half_life, 'decay': decay}
+RECORDED = {'half_life', 'ramp', 'until', 'decay', 'dtype'}
+
+
+def named(spec: Mapping[str, Any]) -> dict[str, Any]:
+  """The spec of an EMA with its kind, which a config may leave out.
+
+  It is the kind that one of the options is called after, or else the first. A
+  run that was recorded before there were kinds has the options of both: those
+  of a half-life have no effect if `decay` is not None.
+  """
+  if 'name' in spec:
+    return dict(spec)
+  unused = {'half_life', 'ramp'} if set(spec) == RECORDED else set()
+  if spec.get('decay') is None:
+    unused = {'decay'}
+  spec = {key: value for key, value in spec.items() if key not in unused}
+  return {'name': next((k for k in EMAS if k in spec), 'half_life'), **spec}
+
+
+def halving(step: Array | int, half_life: float, ramp: float | None) -> Array:
+  """d that halves the distance in `half_life` updates, float32 in [0, 1).
+
+  Args:
+    step: updates made before this one.
+    half_life: in updates; 0 disables averaging, d = 0.
+    ramp: None disables it; otherwise d = 0 at the first update.
+  """
+  steps = jnp.asarray(half_life, jnp.float32)
   if ramp is not None:
-    half_life = jnp.minimum(half_life, ramp * jnp.asarray(step, jnp.float32))
-  return 0.5 ** (1 / jnp.maximum(half_life, 1e-8))
+    steps = jnp.minimum(steps, ramp * jnp.asarray(step, jnp.float32))
+  return 0.5 ** (1 / jnp.maximum(steps, 1e-8))
+
+
+def looked_up(step: Array, table: np.ndarray) -> Array:
+  """d of an update; the last entry of the table also holds after it."""
+  return jnp.asarray(table)[jnp.minimum(step, len(table) - 1)]
 
 
 @functools.cache
 def warm_decays(decay: float, steps: int) -> np.ndarray:
-  """κ_0 = 0, κ_1, ... float32, for as many steps, or until κ is d.
+  """κ_0 = 0, κ_1, ... float32, of `steps` updates, or until κ reaches d.
 
-  The recursion has no closed form, and κ no place in a checkpoint: so it is a
+  The recursion has no closed form, and a checkpoint does not store κ, hence a
   table. It ends after some 30 / (1 − d) steps, 120 kB for d = 0.999.
   """
   k, warm = 0.0, [0.0]
@@ -112,38 +203,7 @@ def warm_decays(decay: float, steps: int) -> np.ndarray:
 
 def init_ema(params: Any, dtype: str = 'float32') -> Any:
   """A copy of a tree of parameters, in buffers of its own."""
-  return jax.tree.map(lambda p: jnp.array(p, KEPT[dtype]), params)
-
-
-def advance(
-  step: Array,
-  ema: Any,
-  params: Any,
-  *,
-  half_life: float,
-  ramp: float | None,
-  until: int | None,
-  warm: np.ndarray | None = None,
-) -> Any:
-  """The average after the step that comes after `step` others.
-
-  Args:
-    step: updates made before this one.
-    ema: the average so far.
-    params: after this step.
-    half_life: in steps, see `decay`.
-    ramp: see `decay`.
-    until: from this step on `ema` stays as it is, to the byte.
-    warm: the decays of the first steps, of which the last holds for all that
-      follow, in place of a half-life; see `warm_decays`.
-  """
-  d = decay(step, half_life, ramp)
-  if warm is not None:
-    d = jnp.asarray(warm)[jnp.minimum(step, len(warm) - 1)]
-  new = update(ema, params, d, jax.random.fold_in(jax.random.key(0), step))
-  if until is None:
-    return new
-  return jax.tree.map(lambda a, b: jnp.where(step < until, a, b), new, ema)
+  return jax.tree.map(lambda p: jnp.array(p, DTYPES[dtype]), params)
 
 
 def update(
@@ -151,24 +211,25 @@ def update(
 ) -> Any:
   """p + d (ema − p): exactly the parameters at d = 0, and at a fixed point.
 
-  With a key, an average in bfloat16 is rounded by chance, not to the nearest.
+  With a key, bfloat16 EMA weights are rounded stochastically, otherwise to the
+  nearest.
   """
   leaves, tree = jax.tree.flatten(ema)
   keys = [None] * len(leaves)
   if key is not None:
     keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
   new = [
-    _moved(e, p, decay, own)
+    _update_leaf(e, p, decay, own)
     for e, p, own in zip(leaves, jax.tree.leaves(params), keys, strict=True)
   ]
   return jax.tree.unflatten(tree, new)
 
 
-def _moved(
+def _update_leaf(
   e: Array, p: Array, decay: Array | float, key: Array | None
 ) -> Array:
   wide = e.astype(jnp.promote_types(e.dtype, jnp.float32))
   new = p + decay * (wide - p)
   if key is None or e.dtype != jnp.bfloat16:
     return new.astype(e.dtype)
-  return by_chance(new, key)
+  return round_stochastically(new, key)

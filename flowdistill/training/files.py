@@ -10,11 +10,11 @@ from typing import Any
 
 
 def jsonable(value: Any) -> Any:
-  """Replaces what JSON has no word for, in a tree of dicts and lists.
+  """Replaces values that JSON cannot represent, in a tree of dicts and lists.
 
-  NaN and the infinities become the strings 'nan', 'inf' and '-inf': they stay
-  visible, and Python's `float` reads them back. Scalars of numpy and JAX become
-  numbers, paths become strings.
+  NaN and the infinities become the strings 'nan', 'inf' and '-inf', which
+  Python's `float` reads back. Scalars of NumPy and JAX become numbers, paths
+  become strings.
   """
   if isinstance(value, Mapping):
     return {str(k): jsonable(v) for k, v in value.items()}
@@ -30,7 +30,7 @@ def jsonable(value: Any) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-  """Writes `jsonable(value)`, atomically: a reader sees all of it or none."""
+  """Writes `jsonable(value)` atomically: a reader sees all of it or nothing."""
   path = pathlib.Path(path)
   text = json.dumps(jsonable(value), indent=2, allow_nan=False)
   temporary = path.with_name(f'{path.name}.tmp')
@@ -41,7 +41,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Generator[None]:
-  """Names the file in an OSError that does not: 'No space left on device'."""
+  """Adds the file to an OSError without one, as 'No space left on device'."""
   try:
     yield
   except OSError as error:

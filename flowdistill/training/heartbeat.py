@@ -1,4 +1,4 @@
-"""Signs of life: what a host says of itself, and what another makes of it."""
+"""Heartbeats: the state that a host reports, and how another host judges it."""
 
 import contextlib
 import dataclasses
@@ -8,20 +8,20 @@ import pathlib
 
 Place = tuple[int, int]
 """(stage, step), both ascending."""
-SIZE = 2048  # bytes of a sign in its file
+SIZE = 2048  # bytes of a heartbeat's file
 
 
 @dataclasses.dataclass(frozen=True)
-class Sign:
-  """What a host says.
+class Heartbeat:
+  """What a host reports.
 
   Attributes:
     pulse: any value that changes.
-    stage: where its training is.
-    step: where it is in that.
-    busy: what it does besides training, '' for nothing.
-    done: whether it has left in peace.
-    failed: why it has left otherwise, '' if it says nothing of that.
+    stage: the stage that it trains.
+    step: of that stage.
+    busy: what it does instead of training, '' if it trains.
+    done: whether it has ended in order.
+    failed: why it has failed, '' if it has not, or did not report it.
   """
 
   pulse: float = 0.0
@@ -36,13 +36,13 @@ class Sign:
     return self.stage, self.step
 
 
-def write_sign(path: pathlib.Path, sign: Sign) -> None:
-  """Writes over the sign before, which needs no room: a disk may be full.
+def write_heartbeat(path: pathlib.Path, heartbeat: Heartbeat) -> None:
+  """Overwrites the previous heartbeat in place, which works on a full disk.
 
   Raises:
-    OSError: if that does not help.
+    OSError: if the file cannot be written.
   """
-  short = dataclasses.replace(sign, failed=sign.failed[:200])
+  short = dataclasses.replace(heartbeat, failed=heartbeat.failed[:200])
   text = json.dumps(dataclasses.asdict(short)).encode().ljust(SIZE)
   file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
   try:
@@ -51,55 +51,55 @@ def write_sign(path: pathlib.Path, sign: Sign) -> None:
     os.close(file)
 
 
-def read_sign(path: pathlib.Path) -> Sign | None:
-  """None where there is none that can be read, or only half of one."""
+def read_heartbeat(path: pathlib.Path) -> Heartbeat | None:
+  """None if there is no file, or it cannot be read or is incomplete."""
   with contextlib.suppress(OSError, ValueError, TypeError):
-    return Sign(**json.loads(path.read_bytes()))
+    return Heartbeat(**json.loads(path.read_bytes()))
   return None
 
 
 @dataclasses.dataclass
 class Host:
-  """What is known of another host, and since when by our clock in seconds.
+  """What is known of another host. Times are seconds of our clock.
 
   Attributes:
     alive: when its pulse last changed.
-    moved: when it last went on, or took up something else.
-    sign: its last; at first what an earlier run has left.
-    here: whether it has given one since we watch.
+    moved: when its step, or what it is busy with, last changed.
+    heartbeat: its last; at first the one that an earlier run has left.
+    here: whether it has sent one since we began to watch.
   """
 
   alive: float
   moved: float
-  sign: Sign = Sign()
+  heartbeat: Heartbeat = Heartbeat()
   here: bool = False
 
-  def read(self, sign: Sign, now: float) -> None:
-    """Takes in what it says now."""
-    before, self.sign = self.sign, sign
-    if sign.pulse != before.pulse:
+  def update(self, heartbeat: Heartbeat, now: float) -> None:
+    """Notes what it reports now."""
+    before, self.heartbeat = self.heartbeat, heartbeat
+    if heartbeat.pulse != before.pulse:
       self.alive, self.here = now, True
-    if (sign.place, sign.busy) != (before.place, before.busy):
+    if (heartbeat.place, heartbeat.busy) != (before.place, before.busy):
       self.moved = now
 
   @property
   def done(self) -> bool:
-    return self.here and self.sign.done
+    return self.here and self.heartbeat.done
 
   @property
   def failed(self) -> str:
-    return self.sign.failed if self.here else ''
+    return self.heartbeat.failed if self.here else ''
 
   def fault(self, ours: Place, since: float, now: float, timeout: float) -> str:
-    """Why we wait for it, '' if we do not, or not long enough.
+    """Why it keeps us waiting; '' if it does not, or not for long enough.
 
     Args:
-      ours: where we are.
-      since: when we came there.
+      ours: the place where we are.
+      since: when we arrived there.
       now: the time.
       timeout: seconds.
     """
-    where = f'it was at step {self.sign.step}'
+    where = f'it was at step {self.heartbeat.step}'
     if self.done:
       return ''
     if self.failed:
@@ -107,7 +107,8 @@ class Host:
     if now - self.alive > timeout:
       return f'has given no sign of life for {timeout:g} s; {where}'
     lives = now - self.alive < timeout / 2
-    late = self.sign.place < ours and now - max(self.moved, since) > timeout
-    if lives and late and not self.sign.busy:
-      return f'lives, but hangs: {where} for {timeout:g} s'
+    behind = self.heartbeat.place < ours
+    late = behind and now - max(self.moved, since) > timeout
+    if lives and late and not self.heartbeat.busy:
+      return f'is alive, but hangs: {where} for {timeout:g} s'
     return ''

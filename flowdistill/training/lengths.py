@@ -11,16 +11,17 @@ UNITS = ('steps', 'images', 'epochs')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Length:
-  """How long, or how often: exactly one of the three is set.
+  """A duration or an interval: exactly one of the three units is set.
 
   Args:
     steps: updates of the parameters.
     images: examples seen, over all hosts.
-    epochs: passes over the data, with a fraction if need be.
+    epochs: passes over the data, which may be a fraction.
 
   Raises:
     ValueError: if not exactly one is set, or it is negative or not finite.
-    TypeError: if `steps` or `images` is not an integer, or `epochs` no number.
+    TypeError: if `steps` or `images` is not an integer, or `epochs` is not a
+      number.
   """
 
   steps: int | None = None
@@ -31,19 +32,20 @@ class Length:
     given = {u: v for u in UNITS if (v := getattr(self, u)) is not None}
     if len(given) != 1:
       raise ValueError(
-        f'a length has exactly one of {", ".join(UNITS)}, got {given or "none"}'
+        f'a length must have exactly one of {", ".join(UNITS)}, got '
+        f'{given or "none"}'
       )
     ((unit, value),) = given.items()
     kinds = (int, float) if unit == 'epochs' else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds):
       kind = 'a number' if unit == 'epochs' else 'an integer'
-      raise TypeError(f'a length in {unit} is {kind}, got {value!r}')
+      raise TypeError(f'a length in {unit} must be {kind}, got {value!r}')
     if not (math.isfinite(value) and value >= 0):
-      raise ValueError(f'a length is finite and at least 0, got {self}')
+      raise ValueError(f'a length must be finite and at least 0, got {self}')
 
   @classmethod
   def of(cls, value: Any) -> Self:
-    """Reads a config's spelling: 500, or a dict like {'epochs': 2.5}.
+    """The length that a config spells as 500 or as {'epochs': 2.5}.
 
     Raises:
       ValueError: if the dict has not exactly one key, or an unknown one.
@@ -55,21 +57,21 @@ class Length:
       return cls(steps=value)
     if not isinstance(value, Mapping):
       raise TypeError(
-        'a length is an integer (steps) or a dict with one of the keys '
+        'a length must be an integer (steps) or a dict with one of the keys '
         f'{", ".join(UNITS)}, got {value!r}'
       )
     if len(value) != 1 or not set(value) <= set(UNITS):
       raise ValueError(
-        f'a length is a dict with exactly one of the keys {", ".join(UNITS)}, '
-        f'got {dict(value)}'
+        'a length must be a dict with exactly one of the keys '
+        f'{", ".join(UNITS)}, got {dict(value)}'
       )
     return cls(**value)
 
   def to_steps(self, batch_size: int, dataset_size: int) -> int:
     """The length in steps of `batch_size` examples (over all hosts).
 
-    It rounds up, so that only 0 is 0 steps. Epochs count as the decimal number
-    that was written: 1.1 epochs of 1000 examples are 1100.
+    It is rounded up, so that only 0 is 0 steps. Epochs are read as the decimal
+    number that was written: 1.1 epochs of 1000 examples are 1100 examples.
     """
     if self.steps is not None:
       return self.steps

@@ -1,11 +1,11 @@
-"""The scalars of a run, in JSON lines and TensorBoard events, and its log."""
+"""The metrics of a run, as JSON lines and TensorBoard events, and its log."""
 
 import json
 import os
 import pathlib
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import tensorboardX
@@ -24,15 +24,15 @@ PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.
 class MetricLog:
   """Writes scalars to `metrics.jsonl` and TensorBoard events in a folder.
 
-  Of several hosts, one has a log. On opening, what an earlier run wrote after
-  `resume_step` is taken out of both, for these steps will be made again.
+  Of several hosts, only one has a log. Opening it removes from both what an
+  earlier run wrote after `resume_step`, for these steps will be repeated.
 
   Args:
-    folder: of the stage; it is made if need be.
-    resume_step: steps that were restored, 0 for none.
+    folder: of the stage, created if it does not exist.
+    resume_step: steps that were restored, 0 if there are none.
 
   Raises:
-    ValueError: if a line that was written in full is not JSON.
+    ValueError: if a complete line is not JSON.
   """
 
   def __init__(self, folder: str | os.PathLike[str], *, resume_step: int):
@@ -50,15 +50,15 @@ class MetricLog:
     Args:
       step: steps made so far.
       images: examples seen so far, over all hosts.
-      scalars: name -> number or array of one. One that is not finite is written
-        as 'nan', 'inf' or '-inf' (see `jsonable`).
+      scalars: name -> number or array of one element. A non-finite one is
+        written as 'nan', 'inf' or '-inf' (see `jsonable`).
 
     Raises:
-      OSError: naming what cannot be written, for example on a full disk.
+      OSError: naming the file that cannot be written, such as on a full disk.
       ValueError: if a scalar is called `step` or `images`.
     """
     if taken := {'step', 'images'} & set(scalars):
-      raise ValueError(f'a scalar may not be called {sorted(taken)}')
+      raise ValueError(f'a scalar must not be called {sorted(taken)}')
     values = {name: float(value) for name, value in scalars.items()}
     row = jsonable({'step': step, 'images': images, **values})
     with naming(self.lines.name):
@@ -70,6 +70,7 @@ class MetricLog:
       self.events.flush()
 
   def close(self) -> None:
+    """Closes both files."""
     self.lines.close()
     self.events.close()
 
@@ -80,32 +81,53 @@ class MetricLog:
     self.close()
 
 
+def logged(folder: str | os.PathLike[str], name: str) -> dict[int, float]:
+  """Step -> value of one scalar in the metrics of a stage.
+
+  Args:
+    folder: of the stage; one without metrics has no values.
+    name: of the scalar.
+
+  Raises:
+    ValueError: if a complete line is not JSON.
+  """
+  path = pathlib.Path(folder) / METRICS
+  if not path.is_file():
+    return {}
+  rows = [row for _, row in _rows(path)]
+  return {row['step']: float(row[name]) for row in rows if name in row}
+
+
 def cut_back(path: pathlib.Path, step: int) -> None:
   """Keeps the lines of a metrics file up to `step`, atomically.
 
-  A last line without its end, as a killed run leaves it, is dropped.
-
   Raises:
-    ValueError: if another line is not JSON.
+    ValueError: if a complete line is not JSON.
   """
   temporary = path.with_name(f'{path.name}.tmp')
-  with (
-    path.open(encoding='utf-8') as old,
-    temporary.open('w', encoding='utf-8') as new,
-  ):
-    for number, line in enumerate(old, start=1):
-      if line.endswith('\n') and _step_of(line, path, number) <= step:
-        new.write(line)
+  with temporary.open('w', encoding='utf-8') as new:
+    new.writelines(line for line, row in _rows(path) if row['step'] <= step)
   os.replace(temporary, path)
+
+
+def _rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
+  """The lines of a metrics file, and what they say.
+
+  A last line without a newline, as a killed run leaves it, is skipped.
+  """
+  with path.open(encoding='utf-8') as file:
+    for number, line in enumerate(file, start=1):
+      if line.endswith('\n'):
+        yield line, _row(line, path, number)
 
 
 def open_events(
   folder: pathlib.Path, resume_step: int
 ) -> tensorboardX.RecordWriter:
-  """A new file of TensorBoard events, which takes back those after a step.
+  """A new file of TensorBoard events, which revokes those after a step.
 
-  tensorboardX's SummaryWriter would write in the background, where `flush` does
-  not reach, and overwrite a file that it made in the same second.
+  tensorboardX's SummaryWriter writes in the background, where `flush` has no
+  effect, and would overwrite a file that it created in the same second.
   """
   host = socket.gethostname()
   name = f'events.out.tfevents.{time.time():.3f}.{host}.{os.getpid()}'
@@ -122,12 +144,13 @@ def write_event(events: tensorboardX.RecordWriter, **fields: Any) -> None:
   events.write(event.SerializeToString())
 
 
-def _step_of(line: str, path: pathlib.Path, number: int) -> int:
+def _row(line: str, path: pathlib.Path, number: int) -> dict[str, Any]:
   try:
-    return json.loads(line)['step']
+    row = json.loads(line)
+    return {**row, 'step': int(row['step'])}
   except (json.JSONDecodeError, KeyError, TypeError) as error:
     raise ValueError(
-      f'{path}, line {number} is no line of metrics: {line[:80]!r}'
+      f'{path}, line {number} is not a row of metrics: {line[:80]!r}'
     ) from error
 
 
@@ -136,7 +159,7 @@ def log_parameters(name: str, params: nnx.State) -> None:
 
   Args:
     name: of the network.
-    params: arrays or `jax.ShapeDtypeStruct`s; they are not read.
+    params: arrays or `jax.ShapeDtypeStruct`s; no array is read.
   """
   table = parameter_overview.get_parameter_overview(
     nnx.to_pure_dict(params), include_stats=False

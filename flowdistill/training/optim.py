@@ -1,8 +1,8 @@
 """Optimisers and schedules of the learning rate, as entries of two tables.
 
 A schedule is a function of the number of updates made so far. With gradient
-accumulation an update takes several micro-steps, so `total_steps` and whatever
-`to_steps` answers must then be numbers of updates.
+accumulation an update takes several micro-steps: `total_steps` and the results
+of `to_steps` must then count updates.
 
 Nothing here makes an array, so that a config can be checked before any device
 is touched.
@@ -24,14 +24,14 @@ def constant(
   learning_rate: float = 1e-3,
   warmup: Length = Length(steps=0),
 ) -> optax.Schedule:
-  """The same rate throughout, after a linear warm-up from 0.
+  """A constant rate, after a linear warm-up from 0.
 
   Args:
     total_steps: updates of the whole run.
     to_steps: turns a length into updates.
     learning_rate: above 0.
-    warmup: of the rate, which is 0 at the first update. A run that is cut
-      shorter than it never reaches the top.
+    warmup: of the rate, which is 0 at the first update. A run that is shorter
+      than the warm-up never reaches `learning_rate`.
 
   Raises:
     ValueError: if a value is out of range.
@@ -51,21 +51,21 @@ def cosine(
   warmup: Length = Length(steps=0),
   final: float = 0.0,
 ) -> optax.Schedule:
-  """A linear warm-up from 0, then half a cosine down to the end of the run.
+  """A linear warm-up from 0, then a cosine decay to the end of the run.
 
   Args:
     total_steps: updates of the whole run.
     to_steps: turns a length into updates.
-    learning_rate: at the top, above 0.
-    warmup: of the rate, which is 0 at the first update. A run that is cut
-      shorter than it never reaches the top.
-    final: what is left of the rate at `total_steps`, in [0, 1].
+    learning_rate: the highest rate, above 0.
+    warmup: of the rate, which is 0 at the first update. A run that is shorter
+      than the warm-up never reaches `learning_rate`.
+    final: the rate at `total_steps` as a share of the highest, in [0, 1].
 
   Raises:
     ValueError: if a value is out of range.
   """
   if not 0 <= final <= 1:
-    raise ValueError(f'final is {final}; it is a share of the rate, in [0, 1]')
+    raise ValueError(f'final = {final} must lie in [0, 1], a share of the rate')
   _check_rate(learning_rate)
   rise = to_steps(warmup)
   fall = optax.cosine_decay_schedule(
@@ -97,14 +97,14 @@ def adamw(
   eps: float = 1e-8,
   weight_decay: float = 0.01,
 ) -> optax.GradientTransformation:
-  """Adam, and every parameter shrinks by rate times `weight_decay` a step.
+  """Adam; each step also shrinks the parameters by rate times `weight_decay`.
 
   Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2017),
   https://arxiv.org/abs/1711.05101.
   """
   _check_moments(b1, b2, eps)
   if not weight_decay >= 0:
-    raise ValueError(f'weight_decay is {weight_decay}; it is at least 0')
+    raise ValueError(f'weight_decay = {weight_decay} must be at least 0')
   return optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
@@ -115,7 +115,7 @@ def radam(
   b2: float = 0.999,
   eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-  """Adam whose first steps are corrected for the variance of their rate.
+  """Adam that rectifies the variance of its adaptive rate in the first steps.
 
   Source: Liu et al., "On the Variance of the Adaptive Learning Rate and
   Beyond" (2019), https://arxiv.org/abs/1908.03265.
@@ -137,19 +137,20 @@ def make_optimiser(
 
   Args:
     inner: the optimiser.
-    clip: largest global norm of a gradient; None leaves it as it is.
+    clip: largest global norm of a gradient; None disables it.
     accumulate: micro-steps whose mean gradient makes one update. The mean is
-      what is clipped, and `inner` (its schedule too) counts updates.
+      clipped, and `inner`, with its schedule, counts updates.
 
   Raises:
-    ValueError: if `clip` is not above 0 or `accumulate` not a whole number.
+    ValueError: if `clip` is not above 0, or `accumulate` not an integer of at
+      least 1.
   """
   if clip is not None and not clip > 0:
-    raise ValueError(f'clip is {clip}; it is a norm above 0, or None')
+    raise ValueError(f'clip = {clip} must be above 0, or None')
   if isinstance(accumulate, bool) or not isinstance(accumulate, int):
-    raise ValueError(f'accumulate is {accumulate!r}; it is an integer')
+    raise ValueError(f'accumulate = {accumulate!r} must be an integer')
   if accumulate < 1:
-    raise ValueError(f'accumulate is {accumulate}; it is at least 1')
+    raise ValueError(f'accumulate = {accumulate} must be at least 1')
   if clip is not None:
     inner = optax.chain(optax.clip_by_global_norm(clip), inner)
   if accumulate == 1:
@@ -159,7 +160,7 @@ def make_optimiser(
 
 def _check_rate(learning_rate: float) -> None:
   if not 0 < learning_rate < float('inf'):
-    raise ValueError(f'learning_rate is {learning_rate}; it is above 0')
+    raise ValueError(f'learning_rate = {learning_rate} must be above 0')
 
 
 def _after_warmup(
@@ -174,6 +175,6 @@ def _after_warmup(
 def _check_moments(b1: float, b2: float, eps: float) -> None:
   for name, value in {'b1': b1, 'b2': b2}.items():
     if not 0 <= value < 1:
-      raise ValueError(f'{name} is {value}; it is in [0, 1)')
+      raise ValueError(f'{name} = {value} must lie in [0, 1)')
   if not eps > 0:
-    raise ValueError(f'eps is {eps}; it is above 0')
+    raise ValueError(f'eps = {eps} must be above 0')

@@ -1,6 +1,7 @@
-"""What Orbax logs: less of it, and what it tells nobody else.
+"""Orbax's log: less of it, and the errors that it reports nowhere else.
 
-It logs to absl's logger, as we do, so its level cannot tell us apart.
+Orbax logs to absl's logger, as this package does, so that the two cannot have
+different levels: a filter goes by the file that a record comes from.
 """
 
 import logging
@@ -9,11 +10,11 @@ import pathlib
 from absl import logging as absl_logging
 
 
-def quieten() -> None:
-  """Drops what Orbax logs below a warning, and its tracebacks.
+def reduce_logging() -> None:
+  """Drops Orbax's records below a warning, and its tracebacks.
 
-  Of the tasks that fail with a checkpoint it asks for one; asyncio, which
-  nobody else here uses, logs the others, at a moment of its choice.
+  Of the tasks that fail with a checkpoint, Orbax awaits one. asyncio, which
+  nothing else here uses, would log the others at some later time.
   """
   absl_logging.get_absl_logger().addFilter(_shorten)
   logging.getLogger('asyncio').setLevel(logging.CRITICAL)
@@ -22,7 +23,7 @@ def quieten() -> None:
 def _shorten(record: logging.LogRecord) -> bool:
   if not _is_of_orbax(record):
     return True
-  record.exc_info = None  # whoever asks for the result gets it
+  record.exc_info = None  # it is raised where the result is asked for
   return record.levelno >= logging.WARNING
 
 
@@ -30,25 +31,27 @@ def _is_of_orbax(record: logging.LogRecord) -> bool:
   return 'orbax' in pathlib.Path(record.pathname).parts
 
 
-class Ear:
-  """Hears of the first error in a thread of Orbax.
+class ErrorListener:
+  """Notes the first error that a thread of Orbax logs.
 
-  Of several hosts, one whose save fails still waits for the others, which wait
-  for it: until then only its log knows.
+  Of several hosts, one whose save fails goes on waiting for the others, which
+  wait for it. Until then the error is in its log only.
 
   Attributes:
-    error: that was logged, None for none.
+    error: the one that was logged, None if there was none.
   """
 
   def __init__(self) -> None:
     self.error: BaseException | None = None
     logger = absl_logging.get_absl_logger()
-    logger.filters.insert(0, self.hear)
+    logger.filters.insert(0, self.note)
 
-  def hear(self, record: logging.LogRecord) -> bool:
+  def note(self, record: logging.LogRecord) -> bool:
+    """A filter of the logger, which lets every record pass."""
     if _is_of_orbax(record) and record.exc_info and not self.error:
       self.error = record.exc_info[1]
     return True
 
   def close(self) -> None:
-    absl_logging.get_absl_logger().removeFilter(self.hear)
+    """Stops listening."""
+    absl_logging.get_absl_logger().removeFilter(self.note)

@@ -1,4 +1,4 @@
-"""A trace of a few steps, and how long the loop waits for data."""
+"""A profile of a few steps, and the time that the loop waits for data."""
 
 import pathlib
 import time
@@ -7,16 +7,16 @@ from typing import Any, Self
 
 import jax
 
-SKIP = 2  # steps, so that no compilation is in the trace
+SKIP = 2  # steps, so that the trace contains no compilation
 
 
 class Profile:
   """Traces some steps, for TensorBoard's profiler or Perfetto.
 
   Args:
-    folder: for the trace; it is made if need be.
-    steps: how many, 0 for none.
-    start: steps of the stage that were done before.
+    folder: of the trace, created if it does not exist.
+    steps: number of steps to trace; 0 disables it.
+    start: steps of the stage that an earlier run has made.
   """
 
   def __init__(self, folder: pathlib.Path, steps: int, start: int):
@@ -31,7 +31,7 @@ class Profile:
     self._stop()
 
   def at(self, step: int, done: Any) -> None:
-    """Says that `step` steps were asked for; `done` is there when they are."""
+    """Reports that `step` steps are dispatched; `done` is a result of them."""
     if step == self.first:
       jax.block_until_ready(done)
       jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
@@ -47,10 +47,10 @@ class Profile:
 
 
 class Waiting:
-  """Hands batches on, and counts the seconds until they are there.
+  """Passes batches on, and counts the seconds that each one takes.
 
-  The loop runs ahead of the devices, so it is the most that these can have
-  waited for data.
+  The loop runs ahead of the devices, so the sum is an upper bound of the time
+  for which these waited for data.
   """
 
   def __init__(self, batches: Iterator[Any]):

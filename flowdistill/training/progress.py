@@ -1,4 +1,4 @@
-"""A progress bar per stage; where there is no terminal, a line now and then."""
+"""A progress bar per stage; without a terminal, a line every ten seconds."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ import tqdm
 class Progress:
   """Shows loss, speed and time left. Use `progress` to make one.
 
-  Speeds are means since the first update, which comes after compilation.
+  Speeds are averages since the first update, which follows compilation.
   """
 
   def __init__(
@@ -52,13 +52,13 @@ class Progress:
       self.bar.close()
 
   def update(self, step: int, *, loss: Any, waited: float = 0.0) -> None:
-    """Tells that `step` steps are done.
+    """Reports that `step` steps are done.
 
     Args:
       step: of the stage, counted from 1.
-      loss: a float or an array of one; it is only read when it is shown, so an
-        array is not waited for at every step.
-      waited: seconds that were spent on waiting for data so far.
+      loss: a float, or an array of one element. It is read only when it is
+        shown, so that not every step waits for an array.
+      waited: seconds that were spent waiting for data so far.
     """
     now = time.monotonic()
     self.first = self.first or (now, step, waited)
@@ -105,18 +105,18 @@ def progress(
   stream: TextIO | None = None,
   ideal: float | None = None,
 ) -> Progress:
-  """A context manager that shows how far a stage is.
+  """A context manager that shows the progress of a stage.
 
   Args:
     total: steps of the stage.
-    start: steps that were done before, in an earlier run.
+    start: steps that an earlier run has made.
     label: name of the stage.
     batch_size: images per step, over all hosts.
-    interval: seconds between two showings; by default 0.2 on a terminal, 10
-      elsewhere.
+    interval: seconds between two updates of the display; by default 0.2 on a
+      terminal, 10 elsewhere.
     stream: by default `sys.stdout`.
-    ideal: seconds of a step at the peak of all devices, None where it is not
-      known. Its share of the real ones is the model FLOPs utilisation (MFU).
+    ideal: seconds of a step at the peak of all devices, None if unknown. Its
+      share of the measured seconds is the model FLOPs utilisation (MFU).
   """
   out: TextIO = sys.stdout if stream is None else stream
   if interval is None:

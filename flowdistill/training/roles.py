@@ -15,6 +15,7 @@ import optax
 
 from flowdistill.flow.transport import velocity_of
 from flowdistill.objectives.roles import Roles
+from flowdistill.training.ema import Ema
 
 Array = jax.Array
 Params = Any
@@ -34,17 +35,14 @@ class Learning:
   Attributes:
     loss: an objective with its options bound.
     tx: the optimiser.
-    emas: `emas[name](step, ema, params)` is the EMA after the update that
-      comes after `step` others of this role.
-    dtypes: of the EMAs; float32 if not given.
+    emas: name -> how these EMA weights are tracked.
     ema_role: under which role objectives are given its EMA `main`.
     prefix: of its metrics.
   """
 
   loss: Callable[[Roles, Batch, Array, Array], tuple[Array, Metrics]]
   tx: optax.GradientTransformation
-  emas: Mapping[str, Callable[[Array, Params, Params], Params]]
-  dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  emas: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
   ema_role: str = 'ema'
   prefix: str = ''
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 
 from flowdistill.flow.noise import drawn_again
-from flowdistill.training.ema import init_ema
 from flowdistill.training.roles import (
   Array,
   Batch,
@@ -69,10 +68,7 @@ def init_state(roles: Rows, params: Mapping[str, Params]) -> TrainState:
 
 def init_role(learns: Learning, params: Params) -> RoleState:
   """The state of one role before its first update."""
-  emas = {
-    name: init_ema(params, learns.dtypes.get(name, 'float32'))
-    for name in learns.emas
-  }
+  emas = {name: ema.init(params) for name, ema in learns.emas.items()}
   return RoleState(params, learns.tx.init(params), emas)
 
 
@@ -208,8 +204,8 @@ def update(
   updates, opt_state = learns.tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   emas = {
-    name: advance(step, state.emas[name], params)
-    for name, advance in learns.emas.items()
+    name: ema.advance(step, state.emas[name], params)
+    for name, ema in learns.emas.items()
   }
   return RoleState(params, opt_state, emas)
 

@@ -1,16 +1,18 @@
-"""Which of several hosts is missing? Each gives signs of life in a folder.
+"""Names the host that is missing, by heartbeats in a shared folder.
 
-A thread of every host writes HOST.json about once a second: a pulse, where its
-training is, and what keeps it busy. It reads those of the others. Where a host
-waits for another (a collective has no end and no name), one of these holds:
+About once a second, a thread of every host writes its heartbeat to HOST.json (a
+pulse, the stage and step, and what else keeps it busy) and reads those of the
+others. A collective waits for a lost host for ever and does not name it. When a
+host waits for another, one of these holds:
 
-- the other has failed, and says so: it is named at once;
-- it gives no pulse: it died, or is frozen, or its machine is gone;
-- it gives one, but is behind, and neither of us moves: it hangs.
+- the other has failed and reports it: it is named at once;
+- it has no pulse: it died, is frozen, or its machine is gone;
+- it has a pulse but is behind, and neither host makes progress: it hangs.
 
-After `timeout` seconds of that the host says so and exits. The folder is in the
-workdir, which all hosts share; no other service is asked. JAX aborts a process
-as soon as it loses the first host, and names nobody: we make it wait.
+After `timeout` seconds of the latter two, the waiting host names it and exits.
+The folder is in the workdir, which all hosts share; no other service is needed.
+JAX aborts a process as soon as it loses the first host, and names no host: the
+abort is delayed until the watchdog has.
 """
 
 import contextlib
@@ -28,30 +30,30 @@ from typing import Any, NoReturn, Self
 import jax
 
 from flowdistill.training.heartbeat import (
+  Heartbeat,
   Host,
   Place,
-  Sign,
-  read_sign,
-  write_sign,
+  read_heartbeat,
+  write_heartbeat,
 )
 
-AGAIN = os.EX_TEMPFAIL  # 75: the same command goes on where this one stopped
-FAILED = 1  # it would fail again
-# What JAX raises where a collective fails, because a host has died.
+AGAIN = os.EX_TEMPFAIL  # 75: the same command resumes where this one stopped
+FAILED = 1  # the same command would fail again
+# What JAX raises when a collective fails because a host has died.
 LOST = (jax.errors.JaxRuntimeError, RuntimeError, ValueError)
 
 
 def give_up(message: str, code: int = AGAIN) -> NoReturn:
-  """Ends this process at once: its main thread waits in a collective."""
+  """Ends this process at once, for its main thread waits in a collective."""
   print(f'error: {message}', file=sys.stderr, flush=True)
   os._exit(code)
 
 
 @contextlib.contextmanager
 def on_abort(act: Callable[[], Any]) -> Generator[None]:
-  """While it is open, a thread that aborts the process calls `act` first.
+  """While it is open, a thread that aborts the process first calls `act`.
 
-  A handler in Python would be called by the main thread alone, and too late.
+  A Python signal handler would run in the main thread only, and too late.
   """
   libc = ctypes.CDLL(None)
   libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
@@ -69,12 +71,12 @@ class Watchdog:
   """Watches the other hosts while it is open.
 
   Args:
-    folder: that all hosts share; it is made if need be.
-    process: which host this is, from 0.
-    count: how many there are.
+    folder: shared by all hosts, created if it does not exist.
+    process: index of this host, from 0.
+    count: number of hosts.
     timeout: seconds, above 0.
-    interval: seconds between two signs of life.
-    bark: what to do with (message, exit code), once.
+    interval: seconds between two heartbeats.
+    on_missing: called once, with (message, exit code).
   """
 
   def __init__(
@@ -85,28 +87,29 @@ class Watchdog:
     timeout: float,
     *,
     interval: float = 1.0,
-    bark: Callable[[str, int], Any] = give_up,
+    on_missing: Callable[[str, int], Any] = give_up,
   ):
     self.folder, self.process, self.timeout = folder, process, timeout
-    self.interval, self.bark = min(interval, timeout / 4), bark
+    self.interval = min(interval, timeout / 4)
+    self.on_missing = on_missing
     now = time.monotonic()
     self.hosts = {p: Host(now, now) for p in range(count) if p != process}
     self.place: Place = (0, 0)
     self._since, self._busy = now, ''
-    self._trouble = ''  # why we could give no sign
+    self._trouble = ''  # why no heartbeat could be written
     self._end = threading.Event()
     self._thread = threading.Thread(target=self._run, daemon=True)
     self._open = contextlib.ExitStack()
 
   def at(self, stage: int, step: int) -> None:
-    """Says that this host has begun a step; 0 is to get ready, and compile."""
+    """Reports that this host has begun a step; 0 stands for compilation."""
     self._since = time.monotonic()
     self.place = (stage, step)
     self._busy = '' if step else 'starting'
 
   @contextlib.contextmanager
   def busy(self, what: str) -> Generator[None]:
-    """While it is open the others wait for this host as long as it lives."""
+    """While it is open, the others wait for this host as long as it lives."""
     self._busy = what
     try:
       yield
@@ -114,11 +117,11 @@ class Watchdog:
       self._since, self._busy = time.monotonic(), ''
 
   def missing(self) -> tuple[str, int] | None:
-    """('process 2 ...', exit code): which host we wait for in vain."""
+    """('process 2 ...', exit code) of the first host with a fault."""
     now = time.monotonic()
     for process, host in self.hosts.items():
-      if sign := read_sign(self._file(process)):
-        host.read(sign, now)
+      if heartbeat := read_heartbeat(self._file(process)):
+        host.update(heartbeat, now)
       if why := host.fault(self.place, self._since, now, self.timeout):
         step = self.place[1]
         text = f'process {process} did not arrive at step {step}: it {why}'
@@ -129,7 +132,8 @@ class Watchdog:
     if self.hosts:
       self.folder.mkdir(parents=True, exist_ok=True)
       for process, host in self.hosts.items():
-        host.sign = read_sign(self._file(process)) or Sign()
+        last = read_heartbeat(self._file(process))
+        host.heartbeat = last or Heartbeat()
       self._write()
       self._thread.start()
       wait = functools.partial(time.sleep, self._patience)
@@ -139,50 +143,50 @@ class Watchdog:
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
     if not self.hosts:
       return
-    if type(error) in LOST:  # our own errors are subclasses
+    if type(error) in LOST:  # exactly: our own errors are subclasses
       self._end.wait(self._patience)
     self._end.set()
     self._thread.join()
     self._open.close()
     why = f'{kind.__name__}: {error}' if isinstance(error, Exception) else ''
-    peace = error is None or isinstance(error, SystemExit)
-    self._try_to_write(done=peace, failed=why)
+    done = error is None or isinstance(error, SystemExit)
+    self._try_to_write(done=done, failed=why)
 
   @property
   def _patience(self) -> float:
-    """Seconds within which who is gone is named, and this process ends."""
+    """Seconds after which a lost host is named and this process has ended."""
     return self.timeout + 4 * self.interval
 
   def _run(self) -> None:
     while not self._end.wait(self.interval):
       self._try_to_write()
       if missing := self.missing():
-        if self.process == 0:  # with it goes the coordinator of the others
+        if self.process == 0:  # it is the coordinator: the others exit first
           time.sleep(3 * self.interval)
-        self.bark(*missing)
+        self.on_missing(*missing)
         return
 
   def _file(self, process: int) -> pathlib.Path:
     return self.folder / f'{process}.json'
 
   def _write(self, **more: Any) -> None:
-    """Gives a sign of life."""
+    """Writes our heartbeat."""
     stage, step = self.place
-    sign = Sign(time.time(), stage, step, busy=self._busy, **more)
-    write_sign(self._file(self.process), sign)
+    heartbeat = Heartbeat(time.time(), stage, step, busy=self._busy, **more)
+    write_heartbeat(self._file(self.process), heartbeat)
 
   def _try_to_write(self, **more: Any) -> None:
-    """The watch goes on where no sign can be given; that is said once."""
+    """Goes on watching if the heartbeat cannot be written, with one warning."""
     try:
       self._write(**more)
       self._trouble = ''
     except OSError as error:
       if not self._trouble:
-        print(f'warning: no sign of life: {error}', file=sys.stderr, flush=True)
+        print(f'warning: no heartbeat: {error}', file=sys.stderr, flush=True)
       self._trouble = str(error)
 
   def _after(self) -> str:
-    """What the message of a lost host ends with."""
-    ours = f' (and this one could give none: {self._trouble})'
-    again = 'Training goes on from the last checkpoint when it is started again'
+    """The end of the message that names a lost host."""
+    ours = f' (and this process could give none: {self._trouble})'
+    again = 'Training resumes from the last checkpoint when it is started again'
     return f'{ours if self._trouble else ""}. {again}'

@@ -13,7 +13,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import by_name
 from flowdistill.training.roles import Params
-from flowdistill.training.rounding import kept
+from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import RoleState
 from flowdistill.workdir.folders import CHECKPOINTS
@@ -62,7 +62,7 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
   source, dtype = weights.reference.source, weights.reference.dtype
   params = read_weights(role, source)
   place = layout.shardings(params) if layout else None
-  params = kept(jax.device_put(params, place), dtype)
+  params = cast(jax.device_put(params, place), dtype)
   origin = f'{source} of sha256 {digest_of(path_of(source))}'
   return Trained(weights.model, params, origin)
 
@@ -90,7 +90,7 @@ def _load_checkpoint(
   state = found['roles'][reference.role]
   params = state.params if name == 'params' else state.emas[name]
   origin = f'{reference.source} at step {step}'
-  return Trained(weights.model, kept(params, reference.dtype), origin, step)
+  return Trained(weights.model, cast(params, reference.dtype), origin, step)
 
 
 def matching(fresh: Params, given: Params) -> dict[str, Any]:

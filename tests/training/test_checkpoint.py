@@ -17,14 +17,15 @@ import optax
 import pytest
 from absl import logging
 from flax import nnx
+from orbax.checkpoint import v1 as ocp
 
 from flowdistill.training.checkpoint import (
   CheckpointError,
   Checkpoints,
   completed_steps,
-  quieten,
   restore,
 )
+from flowdistill.training.orbax_logging import reduce_logging
 
 
 @jax.tree_util.register_dataclass
@@ -134,24 +135,41 @@ def test_the_last_ones_are_kept(tmp_path):
     assert checkpoints.latest() == 100
     checkpoints.save(101, {'x': jnp.float32(101)})
   assert completed_steps(tmp_path) == [101]
-  with pytest.raises(ValueError, match='keep is 0; it is at least 1'):
+  with pytest.raises(ValueError, match='keep = 0 must be at least 1'):
     Checkpoints(tmp_path, keep=0)
 
 
-def test_the_best_and_every_fourth_stay_too(tmp_path):
-  figures = {1: 5.0, 2: 1.0, 3: 3.0, 4: 9.0, 5: 1.5, 6: None, 7: 8.0}
+NAN = float('nan')
 
-  def left(steps):
-    with Checkpoints(tmp_path, keep=1, every=4, best=True) as checkpoints:
+
+def test_the_best_and_every_fourth_stay_too(tmp_path):
+  """A figure is known after its step is saved, or never; others are read."""
+  later = {1: 5.0, 2: 1.0, 3: 3.0, 4: NAN, 5: 1.5, 7: 8.0, 9: 0.5, 10: 0.7}
+  measured = {}
+
+  def left(*steps):
+    best = dict(measured)  # as another process reads it
+    with Checkpoints(tmp_path, keep=1, every=4, best=best) as checkpoints:
       for step in steps:
-        checkpoints.save(step, {'x': jnp.float32(step)}, figures[step])
+        checkpoints.save(step, {'x': jnp.float32(step)})
+        best.update({s: f for s, f in later.items() if s == step})
+    measured.update(best)
     return completed_steps(tmp_path)
 
-  assert left([1, 2, 3]) == [2, 3]
-  assert left([4, 5]) == [2, 4, 5]  # also after it was opened anew
-  assert left([6, 7]) == [2, 4, 7]
-  figures[9] = 0.5
-  assert left([9]) == [4, 9]
+  assert left(1, 2) == [1, 2]
+  assert left(3) == [2, 3]
+  assert left(4, 5) == [2, 4, 5]
+  assert left(6, 7) == [2, 4, 7]
+  assert left(9) == [2, 4, 9]  # its figure came after
+  assert left(10) == [4, 9, 10]
+  assert left(11) == [4, 9, 11]
+
+
+def test_without_figures_only_the_last_are_kept(tmp_path):
+  with Checkpoints(tmp_path, keep=2, best={}) as checkpoints:
+    for step in range(1, 5):
+      checkpoints.save(step, {'x': jnp.float32(step)})
+  assert completed_steps(tmp_path) == [3, 4]
 
 
 def test_a_step_is_saved_once(copied):
@@ -208,43 +226,54 @@ class Waits:
     raise TimeoutError
 
 
+def patch_save(monkeypatch, save):
+  """Makes Orbax save with another function."""
+  monkeypatch.setattr(
+    ocp.training.Checkpointer, 'save_async', lambda *_, **__: save()
+  )
+
+
 @pytest.mark.parametrize(
   ('error', 'kind', 'message'),
   [
-    (OSError('full\nand more'), OSError, '/7 could not be saved: full. Those'),
+    (OSError('full\nand more'), OSError, '/7 could not be saved: full. Earl'),
     # Another host is lost, and is to be named.
     (jax.errors.JaxRuntimeError('gone'), jax.errors.JaxRuntimeError, '^gone$'),
   ],
 )
 def test_a_save_that_failed_does_not_wait_for_the_other_hosts(
-  error, kind, message, tmp_path
+  error, kind, message, tmp_path, monkeypatch
 ):
-  """Orbax has only said so in its log."""
+  """Orbax has only logged the error."""
+
+  def fail():
+    record = logging.get_absl_logger().makeRecord(
+      *('absl', 40, '/of/orbax/future.py', 1, 'failed', ()),
+      exc_info=(kind, error, None),
+    )
+    logging.get_absl_logger().handle(record)
+    return Waits()
+
+  patch_save(monkeypatch, fail)
   with pytest.raises(kind, match=message):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
-      checkpoints._pending, checkpoints._saving = Waits(), 7
-      record = logging.get_absl_logger().makeRecord(
-        *('absl', 40, '/of/orbax/future.py', 1, 'failed', ()),
-        exc_info=(kind, error, None),
-      )
-      logging.get_absl_logger().handle(record)
+      checkpoints.save(7, {'x': jnp.ones(1)})
       started = time.monotonic()
       checkpoints.wait()
   assert time.monotonic() - started < 2
 
 
 def test_a_save_that_cannot_begin_names_the_checkpoint(tmp_path, monkeypatch):
-  with pytest.raises(OSError, match='/3 could not be saved: full. Those'):
+  def refuse():
+    raise OSError('full')
+
+  patch_save(monkeypatch, refuse)
+  with pytest.raises(OSError, match='/3 could not be saved: full. Earlier'):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
-
-      def refuse(*_, **__):
-        raise OSError('full')
-
-      monkeypatch.setattr(checkpoints._checkpointer, 'save_async', refuse)
       checkpoints.save(3, {'x': jnp.ones(1)})
 
 
-def test_a_slow_save_is_waited_for(tmp_path):
+def test_a_slow_save_is_waited_for(tmp_path, monkeypatch):
   class Slow(Waits):
     left = 3
 
@@ -252,54 +281,71 @@ def test_a_slow_save_is_waited_for(tmp_path):
       self.left -= 1
       return True if not self.left else super().result(timeout)
 
+  slow = Slow()
+  patch_save(monkeypatch, lambda: slow)
   with Checkpoints(tmp_path, keep=1) as checkpoints:
-    checkpoints._pending = slow = Slow()
+    checkpoints.save(1, {'x': jnp.ones(1)})
     checkpoints.wait()
-  assert not slow.left
+    assert not slow.left
 
 
-KILLED_WHILE_SAVING = """
-import os, signal, sys, time
+BYTES = 2**25
+TEMPORARY = '.orbax-checkpoint-tmp'
+# Saves until it has seen a save under way, and is then killed.
+KILLED_WHILE_SAVING = f"""
+import os, pathlib, signal, sys, time
 import jax, numpy as np
 from flowdistill.training.checkpoint import Checkpoints
 
-def make(seed):
-  bits = np.random.default_rng(seed).bytes(2**25)  # does not compress
-  return {'x': jax.device_put(np.frombuffer(bits, np.uint32))}
-
-folder, share = sys.argv[1], float(sys.argv[2])
+folder, share = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 with Checkpoints(folder, keep=1) as checkpoints:
-  before = time.monotonic()
-  checkpoints.save(1, make(1))
-  checkpoints.wait()
-  duration = time.monotonic() - before
-  checkpoints.save(2, make(2))
-  time.sleep(share * duration)
-  os.kill(os.getpid(), signal.SIGKILL)
+  for step in range(1, 100):
+    bits = np.random.default_rng(step).bytes({BYTES})  # does not compress
+    state = {{'x': jax.device_put(np.frombuffer(bits, np.uint32))}}
+    temporary = folder / f'{{step}}{TEMPORARY}'
+    began = time.monotonic()
+    checkpoints.save(step, state)
+    while step > 1 and not (folder / str(step)).exists():
+      if temporary.exists():
+        time.sleep(share * duration)
+        if temporary.exists():
+          os.kill(os.getpid(), signal.SIGKILL)
+    checkpoints.wait()
+    duration = time.monotonic() - began
+    share = 0.9 * share
 """
+
+
+def kill_while_saving(folder, share):
+  """The last complete step, None if the save ended just before the kill."""
+  done = subprocess.run(
+    [sys.executable, '-c', KILLED_WHILE_SAVING, str(folder), str(share)],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    timeout=120,
+  )
+  assert done.returncode == -signal.SIGKILL
+  latest = max(completed_steps(folder))
+  half = folder / f'{latest + 1}{TEMPORARY}'
+  return latest if half.exists() else None
 
 
 @pytest.mark.parametrize('share', [0.0, 0.5])
 def test_sigkill_during_a_save(tmp_path, share):
   """`share` is how far into the save the process is killed."""
-  arguments = [KILLED_WHILE_SAVING, str(tmp_path), str(share)]
-  done = subprocess.run(
-    [sys.executable, '-c', *arguments],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
-  )
-  assert done.returncode == -signal.SIGKILL
-  latest = max(completed_steps(tmp_path))
-  left = {path.name for path in tmp_path.iterdir()}
-  if share == 0:
-    assert left == {'1', '2.orbax-checkpoint-tmp'} and latest == 1
-  wanted = {'x': jax.ShapeDtypeStruct((2**23,), jnp.uint32)}
-  with Checkpoints(tmp_path, keep=2) as checkpoints:
+  tries = (tmp_path / str(k) for k in range(10))
+  found = ((f, kill_while_saving(f, share)) for f in tries)
+  folder, latest = next((f, step) for f, step in found if step is not None)
+  left = {path.name for path in folder.iterdir()}
+  assert left == {str(latest), f'{latest + 1}{TEMPORARY}'}
+  wanted = {'x': jax.ShapeDtypeStruct((BYTES // 4,), jnp.uint32)}
+  with Checkpoints(folder, keep=2) as checkpoints:
     assert checkpoints.latest() == latest
-    bits = np.random.default_rng(latest).bytes(2**25)
+    bits = np.random.default_rng(latest).bytes(BYTES)
     assert np.asarray(checkpoints.restore(wanted)['x']).tobytes() == bits
-    checkpoints.save(2, {'x': jnp.zeros(2**23, jnp.uint32)})
-    checkpoints.save(3, {'x': jnp.zeros(2**23, jnp.uint32)})
-  assert {path.name for path in tmp_path.iterdir()} == {'2', '3'}
+    for step in (latest + 1, latest + 2):
+      checkpoints.save(step, {'x': jnp.zeros(BYTES // 4, jnp.uint32)})
+  names = {path.name for path in folder.iterdir()}
+  assert names == {str(latest + 1), str(latest + 2)}
 
 
 def test_leftovers_are_ignored_by_readers_and_removed_by_the_writer(copied):
@@ -395,7 +441,7 @@ def test_what_is_not_there(saved, tmp_path):
 
 
 def test_orbax_is_quiet_and_we_are_not(tmp_path, caplog):
-  quieten()
+  reduce_logging()
   caplog.set_level('INFO', logger='absl')
   with Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(1, {'x': jnp.ones(2)})

@@ -1,4 +1,6 @@
-"""Averages: their half-life, their ramp, and buffers of their own."""
+"""EMAs: their decays, buffers of their own, and how a config spells them."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +9,22 @@ import pytest
 from flax import nnx
 
 from flowdistill.training import ema
-from flowdistill.training.ema import Ema
+from flowdistill.training.ema import EMAS, Ema, named, warm_decays
 from flowdistill.training.lengths import Length
+
+to_steps = functools.partial(Length.to_steps, batch_size=1, dataset_size=1)
+
+
+def make(name, total=1000, **options):
+  """An EMA of a run of so many updates, one example in each."""
+  return EMAS[name](total, to_steps, **options)
 
 
 @pytest.mark.parametrize('half_life', [1, 7, 100])
 def test_a_half_life_halves_the_distance_to_a_constant(half_life):
   average, target = {'w': jnp.array([3.0, -5.0])}, {'w': jnp.array([1.0, 1.0])}
   for step in range(half_life):
-    d = ema.decay(step, half_life, None)
+    d = ema.halving(step, half_life, None)
     average = ema.update(average, target, d)
   np.testing.assert_allclose(average['w'], [2.0, -2.0], rtol=1e-5)
 
@@ -27,20 +36,20 @@ def test_the_ramp_caps_the_half_life(step, half_life):
   batch, ramp = 128, 0.05
   capped = max(min(half_life * batch, step * batch * ramp), 1e-8)
   expected = 0.5 ** (batch / capped)
-  actual = ema.decay(jnp.uint32(step), half_life, ramp)
+  actual = ema.halving(jnp.uint32(step), half_life, ramp)
   np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-30)
 
 
 def test_a_ramp_starts_at_the_first_parameters_it_sees():
   params = {'w': jax.random.normal(jax.random.key(0), (100,))}
   average = {'w': jnp.full((100,), 1e6)}
-  average = ema.update(average, params, ema.decay(0, 500, 0.05))
+  average = ema.update(average, params, ema.halving(0, 500, 0.05))
   np.testing.assert_array_equal(average['w'], params['w'])
 
 
 def test_no_half_life_is_no_average():
-  assert ema.decay(1000, 0, None) == 0
-  assert ema.decay(1000, 0, 0.05) == 0
+  assert ema.halving(1000, 0, None) == 0
+  assert ema.halving(1000, 0, 0.05) == 0
 
 
 def test_an_average_of_a_constant_is_that_constant():
@@ -69,7 +78,7 @@ def test_averages_are_float32():
   average = ema.init_ema(params)
   assert average['w'].dtype == jnp.float32
   small = {'w': jnp.full((4,), 1.5 + 2**-7, jnp.bfloat16)}
-  average = ema.update(average, small, ema.decay(0, 1000, None))
+  average = ema.update(average, small, ema.halving(0, 1000, None))
   assert average['w'].dtype == jnp.float32
   assert 1.5 < average['w'][0] < 1.5 + 2**-8
 
@@ -98,13 +107,12 @@ def test_an_average_in_bfloat16_goes_where_that_in_float32_goes():
 
 
 def test_every_array_and_every_step_have_a_chance_of_their_own():
-  options = {'half_life': 500, 'ramp': None, 'until': None}
-  start = ema.init_ema({n: jnp.ones(99) for n in 'ab'}, 'bfloat16')
+  slow = Ema(lambda step: jnp.float32(0.999), dtype='bfloat16')
+  start = slow.init({n: jnp.ones(99) for n in 'ab'})
   target = {n: jnp.full(99, 2.0) for n in 'ab'}
-  first, second = (
-    ema.advance(jnp.int32(k), start, target, **options) for k in (1, 2)
+  first, second, again = (
+    slow.advance(jnp.int32(k), start, target) for k in (1, 2, 1)
   )
-  again = ema.advance(jnp.int32(1), start, target, **options)
   jax.tree.map(np.testing.assert_array_equal, first, again)
   assert np.any(np.asarray(first['a'] != first['b']))
   assert np.any(np.asarray(first['a'] != second['a']))
@@ -121,69 +129,112 @@ def kappas(decay, n):
 
 @pytest.mark.parametrize('decay', [0.9, 0.99, 0.999])
 def test_a_decay_warms_up_from_zero(decay):
-  table = Ema(decay=decay).warm(10**6)
+  table = warm_decays(decay, 10**6)
   n = len(table)
   assert 10 < n * (1 - decay) < 40  # and not the million that was asked for
   np.testing.assert_allclose(table, kappas(decay, n), rtol=1e-6)
   np.testing.assert_allclose(table[-1], decay, atol=1e-7)
-  short = Ema(decay=decay).warm(7)
-  np.testing.assert_array_equal(short, table[:7])
+  np.testing.assert_array_equal(warm_decays(decay, 7), table[:7])
   assert table.dtype == np.float32
+  assert warm_decays(0.0, 100).tolist() == [0.0]
 
 
-def test_an_average_goes_by_the_table_and_then_by_its_last():
-  warm = Ema(decay=0.9).warm(3)
+def test_a_decay_follows_the_recursion_and_stays_at_its_last_value():
+  average = make('decay', 3, decay=0.9)
   first, second, last = kappas(0.9, 3)
   assert (first, second) == (0.0, 0.45)
   params = {'w': jnp.array([1.0, -2.0])}
   for step, d in ((0, first), (1, second), (2, last), (3, last), (999, last)):
-    average = ema.advance(
-      jnp.int32(step),
-      {'w': jnp.array([3.0, 5.0])},
-      params,
-      half_life=1e9,
-      ramp=None,
-      until=None,
-      warm=warm,
-    )
+    before = {'w': jnp.array([3.0, 5.0])}
+    after = average.advance(jnp.int32(step), before, params)
     expected = [d * 3 + (1 - d) * 1, d * 5 - (1 - d) * 2]
-    np.testing.assert_allclose(average['w'], expected, rtol=1e-6)
+    np.testing.assert_allclose(after['w'], expected, rtol=1e-6)
 
 
-def test_a_decay_stands_still_from_until_on_too():
+def test_a_half_life_is_that_of_its_length_with_its_ramp():
+  average = make('half_life', half_life=Length(images=30), ramp=0.5)
+  for step in (1, 40, 59, 60, 61, 1000):
+    expected = 0.5 ** (1 / min(30, 0.5 * step))
+    np.testing.assert_allclose(average.decay(step), expected, rtol=1e-6)
+
+
+HALF = {'half_life': Length(steps=3), 'ramp': None}
+
+
+@pytest.mark.parametrize(
+  ('name', 'options'), [('half_life', HALF), ('decay', {'decay': 0.5})]
+)
+def test_an_ema_is_frozen_from_until_on(name, options):
   average, p = {'w': jnp.array([0.3])}, {'w': jnp.array([0.7])}
-  options = {'half_life': 3, 'ramp': None, 'warm': Ema(decay=0.5).warm(9)}
-  after = ema.advance(jnp.int32(5), average, p, until=5, **options)
-  np.testing.assert_array_equal(after['w'], average['w'])
-  before = ema.advance(jnp.int32(4), average, p, until=5, **options)
-  assert before['w'] > average['w']
+  early = make(name, until=Length(steps=5), **options)
+  d = {'half_life': 0.5 ** (1 / 3), 'decay': kappas(0.5, 5)[4]}[name]
+  before = early.advance(jnp.int32(4), average, p)
+  np.testing.assert_allclose(before['w'], 0.7 - 0.4 * d, rtol=1e-6)
+  for step in (5, 6, 1000):
+    after = early.advance(jnp.int32(step), average, p)
+    np.testing.assert_array_equal(after['w'], average['w'])
 
 
-def test_a_half_life_has_no_table():
-  assert Ema().warm(100) is None
-  assert Ema(decay=0.0).warm(100).tolist() == [0.0]
+@pytest.mark.parametrize('name', sorted(EMAS))
+def test_the_dtype_is_that_of_the_weights(name):
+  params = {'w': jnp.ones(3)}
+  for dtype in ('float32', 'bfloat16'):
+    average = make(name, dtype=dtype)
+    start = average.init(params)
+    end = average.advance(jnp.int32(9), start, params)
+    assert start['w'].dtype == end['w'].dtype == jnp.dtype(dtype)
 
 
-def test_options():
-  with pytest.raises(ValueError, match="dtype = 'int8' must be one of 'float"):
-    Ema(dtype='int8')
-  assert Ema().ramp == 0.05
-  assert Ema(half_life=Length(steps=3), ramp=None).ramp is None
-  for ramp in (0.0, -1.0, float('nan'), float('inf')):
-    with pytest.raises(ValueError, match=f'ramp is {ramp}; it is above 0'):
-      Ema(ramp=ramp)
-  for decay in (-0.1, 1.0, float('nan')):
-    with pytest.raises(ValueError, match=f'decay = {decay} must lie in'):
-      Ema(decay=decay)
-  for other in ({'ramp': None}, {'half_life': Length(steps=3)}):
-    with pytest.raises(ValueError, match='decay = 0.9 must be None beside'):
-      Ema(decay=0.9, **other)
+@pytest.mark.parametrize(
+  ('name', 'options', 'message'),
+  [
+    ('half_life', {'half_life': Length(steps=0)}, '= 0 steps must be above 0'),
+    *(
+      ('half_life', {'ramp': ramp}, f'ramp = {ramp} must be above 0, or None')
+      for ramp in (0.0, -1.0, float('nan'), float('inf'))
+    ),
+    *(
+      ('decay', {'decay': d}, rf'decay = {d} must lie in \[0, 1\)')
+      for d in (-0.1, 1.0, float('nan'))
+    ),
+    *((n, {'dtype': 'int8'}, "dtype = 'int8' must be one of") for n in EMAS),
+  ],
+)
+def test_values_out_of_range(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    make(name, **options)
 
 
-def test_an_average_stands_still_from_until_on():
-  average, p = {'w': jnp.array([0.3])}, {'w': jnp.array([0.7])}
-  options = {'half_life': 3, 'ramp': None, 'until': 5}
-  before = ema.advance(jnp.int32(4), average, p, **options)
-  np.testing.assert_allclose(before['w'], 0.7 - 0.4 * 0.5 ** (1 / 3), rtol=1e-6)
-  after = ema.advance(jnp.int32(5), average, p, **options)
-  np.testing.assert_array_equal(after['w'], average['w'])
+DEFAULTS = {'half_life': {'images': 500_000}, 'ramp': 0.05}
+COMMON = {'until': None, 'dtype': 'float32'}
+
+
+@pytest.mark.parametrize(
+  ('spec', 'expected'),
+  [
+    ({}, {'name': 'half_life'}),
+    ({'dtype': 'bfloat16'}, {'name': 'half_life', 'dtype': 'bfloat16'}),
+    ({'ramp': None}, {'name': 'half_life', 'ramp': None}),
+    ({'half_life': 5}, {'name': 'half_life', 'half_life': 5}),
+    ({'until': 5, 'decay': 0.9}, {'name': 'decay', 'until': 5, 'decay': 0.9}),
+    ({'decay': None}, {'name': 'half_life'}),
+    ({'name': 'decay', 'until': 5}, {'name': 'decay', 'until': 5}),
+    # As a run was recorded before kinds had names.
+    (
+      {**DEFAULTS, 'ramp': None, **COMMON, 'decay': None},
+      {'name': 'half_life', **DEFAULTS, 'ramp': None, **COMMON},
+    ),
+    (
+      {**DEFAULTS, **COMMON, 'decay': 0.9},
+      {'name': 'decay', 'decay': 0.9, **COMMON},
+    ),
+  ],
+)
+def test_the_kind_follows_from_the_options(spec, expected):
+  assert named(spec) == expected
+
+
+def test_options_of_two_kinds_are_not_dropped():
+  """So that the resolver refuses them."""
+  spec = {'half_life': 5, 'decay': 0.9}
+  assert named(spec).items() >= spec.items()

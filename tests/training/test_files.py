@@ -1,4 +1,4 @@
-"""JSON files, and the record of the software."""
+"""JSON files, and the versions of the software."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowdistill.training import files as record
+from flowdistill.training import files
 from flowdistill.training.files import environment, jsonable, write_json
 
 
@@ -46,7 +46,7 @@ def test_environment():
   assert json.loads(json.dumps(found)) == jsonable(found)
   assert found['python'] == platform.python_version()
   assert found['packages']['jax'] == jax.__version__
-  assert set(found['packages']) == set(record.PACKAGES)
+  assert set(found['packages']) == set(files.PACKAGES)
 
 
 def git(folder, *arguments):
@@ -57,10 +57,10 @@ def git(folder, *arguments):
 
 
 def test_git_knows_the_revision_and_whether_it_is_dirty(tmp_path, monkeypatch):
-  file = tmp_path / 'package' / 'record.py'
+  file = tmp_path / 'package' / 'files.py'
   file.parent.mkdir()
   file.write_text('1')
-  monkeypatch.setattr(record, '__file__', str(file))
+  monkeypatch.setattr(files, '__file__', str(file))
   assert environment()['git'] is None  # not in a checkout
   git(tmp_path, 'init')
   assert environment()['git'] is None  # not tracked: someone else's checkout

@@ -11,7 +11,12 @@ from flax import nnx
 from tensorboardX.proto import event_pb2
 
 from flowdistill.networks.mlp import MLP
-from flowdistill.training.log import METRICS, MetricLog, log_parameters
+from flowdistill.training.log import (
+  METRICS,
+  MetricLog,
+  log_parameters,
+  logged,
+)
 
 
 def rows(folder):
@@ -65,9 +70,11 @@ def test_a_resumed_log_forgets_what_comes_again(tmp_path, tail):
 def test_a_damaged_line_is_told_and_nothing_is_cut(tmp_path):
   text = '{"step": 1}\n{"st\n{"step": 3}\n'
   (tmp_path / METRICS).write_text(text)
-  with pytest.raises(ValueError, match=r'metrics.jsonl, line 2 is no line'):
+  with pytest.raises(ValueError, match=r'metrics.jsonl, line 2 is not a row'):
     MetricLog(tmp_path, resume_step=3)
   assert (tmp_path / METRICS).read_text() == text
+  with pytest.raises(ValueError, match='line 2 is not a row'):
+    logged(tmp_path, 'loss')
 
 
 def test_what_is_not_finite_stays_visible_and_valid(tmp_path):
@@ -86,7 +93,23 @@ def test_a_scalar_cannot_replace_the_step(tmp_path):
       log.write(1, 1, {'step': 2.0})
 
 
-def test_parameters_are_listed_from_shapes_alone(caplog):
+@pytest.mark.parametrize('tail', ['', '{"step": 9, "fid": 0.', '{"step": 9}'])
+def test_the_values_of_one_scalar_are_read_back(tmp_path, tail):
+  """Also from a file whose last line was truncated by a kill."""
+  assert logged(tmp_path / 'none', 'fid') == {}
+  with MetricLog(tmp_path, resume_step=0) as log:
+    for step in range(1, 5):
+      log.write(step, step, {'loss': step})
+    log.write(2, 2, {'fid': 0.5})
+    log.write(4, 4, {'fid': jnp.inf, 'kid': 1.0})
+  with (tmp_path / METRICS).open('a') as file:
+    file.write(tail)
+  assert logged(tmp_path, 'fid') == {2: 0.5, 4: jnp.inf}
+  assert logged(tmp_path, 'loss') == {1: 1, 2: 2, 3: 3, 4: 4}
+  assert logged(tmp_path, 'none') == {}
+
+
+def test_parameters_are_listed_abstractly(caplog):
   caplog.set_level('INFO', logger='absl')
   model = nnx.eval_shape(lambda: MLP((2,), 3, width=8, rngs=nnx.Rngs(0)))
   state = nnx.state(model)
@@ -100,7 +123,7 @@ def test_parameters_are_listed_from_shapes_alone(caplog):
 
 def test_no_tensorflow():
   modules = ['lengths', 'optim', 'ema', 'checkpoint', 'sharding']
-  modules += ['log', 'progress', 'record']
+  modules += ['log', 'progress', 'files']
   code = f"""
 import importlib, sys
 for name in {modules}:

@@ -2,6 +2,7 @@
 
 import signal
 
+import numpy as np
 import pytest
 
 from flowdistill.training.loop import Stop
@@ -28,15 +29,20 @@ def test_handlers_are_given_back():
 @pytest.mark.parametrize('when', [0, 1, 4])
 def test_hosts_stop_together_whoever_is_told(told, when):
   """The votes of a step are known two steps later, on all hosts alike."""
-  said = []
-  hosts = [Stop(said.append), Stop(said.append)]
+  said, votes = [], []
+
+  def vote(answer):
+    """An array whose value is there when all hosts have voted."""
+    said.append(answer)
+    return votes[-1]
+
+  hosts = [Stop(vote), Stop(vote)]
   for step in range(when + 3):
     if step == when:
       hosts[told].signal = signal.SIGTERM
+    votes.append(np.zeros((), bool))
     asked = [host.asked() for host in hosts]
-    votes, said[:] = said[-2:], []
-    for host in hosts:
-      host._last = any(votes)
+    votes[-1][...] = any(said[-2:])
     assert asked == [step > when] * 2
     assert [host.agreed for host in hosts] == asked
     if step > when:

@@ -1,4 +1,4 @@
-"""Rounding by chance: to a neighbour, right in the mean, the same for a key."""
+"""Stochastic rounding: to a neighbour, right in expectation, by its key."""
 
 import re
 
@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowdistill.training.rounding import by_chance, check_kept, kept
+from flowdistill.training.rounding import (
+  cast,
+  check_dtype,
+  round_stochastically,
+)
 
 FINITE = st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False)
 
 
 def draws(x, n=4096):
   wide = jnp.full(n, x, jnp.float32)
-  return np.asarray(by_chance(wide, jax.random.key(0)), np.float64)
+  return np.asarray(round_stochastically(wide, jax.random.key(0)), np.float64)
 
 
 def neighbours(x):
@@ -44,7 +48,9 @@ def test_what_needs_no_rounding_stays(x):
 
 def test_it_is_a_function_of_its_key():
   x = jax.random.normal(jax.random.key(1), (1000,))
-  first, again, other = (by_chance(x, jax.random.key(k)) for k in (0, 0, 1))
+  first, again, other = (
+    round_stochastically(x, jax.random.key(k)) for k in (0, 0, 1)
+  )
   np.testing.assert_array_equal(first, again)
   assert np.any(np.asarray(first) != np.asarray(other))
   assert first.dtype == jnp.bfloat16
@@ -52,13 +58,13 @@ def test_it_is_a_function_of_its_key():
 
 def test_only_floating_point_arrays_are_cast():
   tree = {'w': jnp.ones(3), 'n': jnp.arange(3)}
-  half = kept(tree, 'bfloat16')
+  half = cast(tree, 'bfloat16')
   assert half['w'].dtype == jnp.bfloat16
   assert half['n'].dtype == tree['n'].dtype
-  assert kept(half, 'float32')['w'].dtype == jnp.float32
+  assert cast(half, 'float32')['w'].dtype == jnp.float32
 
 
 def test_a_dtype_that_is_not_kept_is_named():
   message = "dtype = 'float16' must be one of 'float32', 'bfloat16'"
   with pytest.raises(ValueError, match=f'^{re.escape(message)}$'):
-    check_kept('float16')
+    check_dtype('float16')

@@ -1,4 +1,4 @@
-"""Hosts that die, hang, are busy or leave, and what is said of them."""
+"""Hosts that die, hang, are busy or end, and what is reported of them."""
 
 import dataclasses
 import functools
@@ -15,10 +15,10 @@ import pytest
 from flowdistill.training import watchdog
 from flowdistill.training.heartbeat import (
   SIZE,
+  Heartbeat,
   Host,
-  Sign,
-  read_sign,
-  write_sign,
+  read_heartbeat,
+  write_heartbeat,
 )
 from flowdistill.training.watchdog import AGAIN, FAILED, Watchdog, give_up
 
@@ -26,11 +26,11 @@ TIMEOUT = 0.6
 
 
 def pair(folder):
-  """Two hosts that note whom they miss; the exit codes are in `CODES`."""
-  barks, CODES[:] = ([], []), []
+  """Two hosts, and whom each one misses; the exit codes are in `CODES`."""
+  missed, CODES[:] = ([], []), []
 
-  def bark(process, message, code):
-    barks[process].append(message)
+  def note(process, message, code):
+    missed[process].append(message)
     CODES.append(code)
 
   dogs = [
@@ -40,92 +40,91 @@ def pair(folder):
       2,
       TIMEOUT,
       interval=0.02,
-      bark=functools.partial(bark, p),
+      on_missing=functools.partial(note, p),
     )
     for p in range(2)
   ]
-  return dogs, barks
+  return dogs, missed
 
 
 CODES = []
 
 
-def wait_for(barks, seconds):
+def wait_for(missed, seconds):
   end = time.monotonic() + seconds
-  while time.monotonic() < end and not barks:
+  while time.monotonic() < end and not missed:
     time.sleep(0.01)
-  return barks
+  return missed
 
 
 def test_hosts_that_train_miss_nobody(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one, two:
     for step in range(20):
       one.at(0, step)
       two.at(0, step)
       time.sleep(2 * TIMEOUT / 20)
-  assert barks == ([], [])
+  assert missed == ([], [])
 
 
 def test_a_host_that_dies_is_named_with_the_step(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, _), missed = pair(tmp_path)
   with one:
     one.at(0, 8)
-    with two:
-      two.at(0, 7)
-      time.sleep(0.2)
-      two._end.set()  # its thread stops, as when it is killed or frozen
-      started = time.monotonic()
-      (message,) = wait_for(barks[0], 5)
-      assert TIMEOUT / 2 < time.monotonic() - started < TIMEOUT + 1
+    for pulse in range(1, 11):
+      write_heartbeat(tmp_path / '1.json', Heartbeat(pulse, step=7))
+      time.sleep(0.02)
+    assert missed[0] == []
+    started = time.monotonic()
+    (message,) = wait_for(missed[0], 5)
+    assert TIMEOUT / 2 < time.monotonic() - started < TIMEOUT + 1
   assert message.startswith(
     'process 1 did not arrive at step 8: it has given no sign of life for '
     '0.6 s; it was at step 7'
   )
-  assert barks[1] == []
 
 
 def test_a_host_that_was_never_there_is_named(tmp_path):
-  (one, _), barks = pair(tmp_path)
+  (one, _), missed = pair(tmp_path)
   with one:
     one.at(0, 3)
-    assert 'process 1 did not arrive at step 3' in wait_for(barks[0], 5)[0]
+    assert 'process 1 did not arrive at step 3' in wait_for(missed[0], 5)[0]
 
 
 def test_a_host_that_hangs_is_named_by_the_others_alone(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one, two:
     one.at(0, 41)
     two.at(0, 40)
-    (message,) = wait_for(barks[0], 5)
-  assert 'process 1 did not arrive at step 41: it lives, but hangs' in message
-  assert barks[1] == []
+    (message,) = wait_for(missed[0], 5)
+  assert 'process 1 did not arrive at step 41: it is alive, but h' in message
+  assert missed[1] == []
 
 
 def test_a_host_that_is_late_but_moves_is_waited_for(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one, two:
     one.at(0, 100)
     for step in range(30):
       two.at(0, step)
       time.sleep(2 * TIMEOUT / 30)
-    assert barks == ([], [])
+    assert missed == ([], [])
 
 
 def test_a_busy_host_is_waited_for_and_no_longer_when_it_is_done(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one, two:
     one.at(0, 2)
     two.at(0, 1)
     with two.busy('measuring'):
       time.sleep(2 * TIMEOUT)
-      assert barks == ([], [])
-    assert 'hangs' in wait_for(barks[0], 5)[0]
+      assert missed == ([], [])
+    assert 'hangs' in wait_for(missed[0], 5)[0]
 
 
 def test_a_host_that_waited_for_us_does_not_hang(tmp_path):
   """It was at its step all the time that we compiled, and then we are fast."""
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one, two:
     two.at(0, 1)
     one.at(0, 0)
@@ -135,43 +134,43 @@ def test_a_host_that_waited_for_us_does_not_hang(tmp_path):
       time.sleep(0.05)
     two.at(0, 8)
     time.sleep(0.1)
-  assert barks == ([], [])
+  assert missed == ([], [])
 
 
 def test_a_host_that_compiles_is_waited_for(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one, two:
     two.at(0, 0)
     one.at(0, 1)
     time.sleep(2 * TIMEOUT)
-    assert barks == ([], [])
+    assert missed == ([], [])
     two.at(0, 1)
     one.at(0, 2)
-    assert 'hangs' in wait_for(barks[0], 5)[0]
+    assert 'hangs' in wait_for(missed[0], 5)[0]
 
 
 def test_a_host_that_leaves_in_peace_is_not_missed(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one:
     with two:
       two.at(0, 5)
     one.at(0, 6)
     time.sleep(2 * TIMEOUT)
-  assert barks == ([], [])
-  assert read_sign(tmp_path / '1.json').done
+  assert missed == ([], [])
+  assert read_heartbeat(tmp_path / '1.json').done
 
 
 def test_a_host_that_is_told_to_stop_leaves_in_peace(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one:
     with pytest.raises(SystemExit), two:
       sys.exit(AGAIN)
     time.sleep(2 * TIMEOUT)
-  assert barks == ([], [])
+  assert missed == ([], [])
 
 
 def test_a_host_that_fails_is_named_at_once_with_what_it_said(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one:
     one.at(0, 5)
     with pytest.raises(OSError, match='No space'), two:
@@ -179,7 +178,7 @@ def test_a_host_that_fails_is_named_at_once_with_what_it_said(tmp_path):
       time.sleep(0.1)
       started = time.monotonic()
       raise OSError('No space left on device')
-    assert wait_for(barks[0], 5) == [
+    assert wait_for(missed[0], 5) == [
       'process 1 did not arrive at step 5: it failed, it was at step 4: '
       'OSError: No space left on device'
     ]
@@ -188,49 +187,49 @@ def test_a_host_that_fails_is_named_at_once_with_what_it_said(tmp_path):
 
 
 def test_a_host_that_is_interrupted_is_missed(tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with one:
     with pytest.raises(KeyboardInterrupt), two:
       raise KeyboardInterrupt
-    assert 'no sign of life' in wait_for(barks[0], 5)[0]
+    assert 'no sign of life' in wait_for(missed[0], 5)[0]
   assert CODES == [AGAIN]
 
 
 @pytest.mark.parametrize('kind', [jax.errors.JaxRuntimeError, ValueError])
 def test_a_failed_collective_waits_until_the_host_is_named(kind, tmp_path):
-  (one, _), barks = pair(tmp_path)
+  (one, _), missed = pair(tmp_path)
   with pytest.raises(kind), one:
     raise kind('gloo: connection closed by peer')
-  assert len(barks[0]) == 1
+  assert len(missed[0]) == 1
 
 
 @pytest.mark.parametrize('said', [{'done': False}, {}, {'failed': 'before'}])
 def test_what_an_earlier_run_left_is_no_sign_of_life(said, tmp_path):
-  (one, two), barks = pair(tmp_path)
+  (one, two), missed = pair(tmp_path)
   with two:
     two.at(0, 9)
-  left = read_sign(tmp_path / '1.json')
-  write_sign(tmp_path / '1.json', dataclasses.replace(left, **said))
+  left = read_heartbeat(tmp_path / '1.json')
+  write_heartbeat(tmp_path / '1.json', dataclasses.replace(left, **said))
   with one:
-    assert 'no sign of life' in wait_for(barks[0], 5)[0]
+    assert 'no sign of life' in wait_for(missed[0], 5)[0]
 
 
-def test_half_a_sign_is_no_news(tmp_path):
+def test_half_a_heartbeat_is_ignored(tmp_path):
   path = tmp_path / '1.json'
-  write_sign(path, Sign(1.0, busy='measuring'))
+  write_heartbeat(path, Heartbeat(1.0, busy='measuring'))
   assert path.stat().st_size == SIZE
-  assert read_sign(path) == Sign(1.0, busy='measuring')
+  assert read_heartbeat(path) == Heartbeat(1.0, busy='measuring')
   for damaged in (b'', path.read_bytes()[:20], b'{"pulse": 1, "odd": 2}'):
     path.write_bytes(damaged)
-    assert read_sign(path) is None
-  (one, _), barks = pair(tmp_path)
+    assert read_heartbeat(path) is None
+  (one, _), missed = pair(tmp_path)
   with one:
-    assert wait_for(barks[0], 5)
+    assert wait_for(missed[0], 5)
 
 
-def test_signs_go_on_where_the_disk_is_full(tmp_path):
-  """They are written over; a file that has to grow is refused."""
-  (one, two), barks = pair(tmp_path)
+def test_heartbeats_go_on_when_the_disk_is_full(tmp_path):
+  """They are overwritten in place; a file that has to grow is refused."""
+  (one, two), missed = pair(tmp_path)
   limits = resource.getrlimit(resource.RLIMIT_FSIZE)
   with one, two:
     try:
@@ -240,23 +239,23 @@ def test_signs_go_on_where_the_disk_is_full(tmp_path):
       time.sleep(2 * TIMEOUT)
     finally:
       resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-  assert barks == ([], [])
+  assert missed == ([], [])
 
 
-def test_a_host_that_can_give_no_sign_says_so_once_and_watches(
+def test_a_host_that_cannot_write_its_heartbeat_warns_once_and_watches(
   tmp_path, monkeypatch, capsys
 ):
-  (one, _), barks = pair(tmp_path)
+  (one, _), missed = pair(tmp_path)
 
   def refused(*_):
     raise OSError('no quota')
 
   with one:
-    monkeypatch.setattr(watchdog, 'write_sign', refused)
-    (message,) = wait_for(barks[0], 5)
+    monkeypatch.setattr(watchdog, 'write_heartbeat', refused)
+    (message,) = wait_for(missed[0], 5)
   assert 'sign of life for 0.6 s' in message
-  assert '(and this one could give none: no quota)' in message
-  assert capsys.readouterr().err == 'warning: no sign of life: no quota\n'
+  assert '(and this process could give none: no quota)' in message
+  assert capsys.readouterr().err == 'warning: no heartbeat: no quota\n'
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
@@ -271,7 +270,7 @@ import contextlib, os, pathlib, sys, threading, time
 from flowdistill.training.watchdog import Watchdog
 
 folder, lives = pathlib.Path(sys.argv[1]), sys.argv[2] == 'lives'
-first = Watchdog(folder, 0, 2, 99.0, interval=0.02, bark=print)
+first = Watchdog(folder, 0, 2, 99.0, interval=0.02, on_missing=print)
 with first if lives else contextlib.nullcontext():
   with Watchdog(folder, 1, 2, 0.5, interval=0.02) as dog:
     dog.at(0, 3)
@@ -303,7 +302,7 @@ def test_an_abort_waits_until_a_host_is_named(other, code, said, tmp_path):
 
 @pytest.mark.parametrize('ours', [(0, 5), (0, 4)])
 def test_nobody_waits_for_a_host_that_is_not_behind(ours):
-  host = Host(alive=10.0, moved=0.0, sign=Sign(step=5))
+  host = Host(alive=10.0, moved=0.0, heartbeat=Heartbeat(step=5))
   assert host.fault(ours, 0.0, 10.5, 1.0) == ''
 
 
