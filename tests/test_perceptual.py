@@ -1,6 +1,7 @@
 """LPIPS from a file in the config to a callable of the compiled step."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -10,14 +11,15 @@ from flax import nnx
 from jobs import tiny
 
 import flowdistill
-from flowdistill.build import objects as build
+from flowdistill.build.foreign import file_model, read_weights
 from flowdistill.config.bind import ConfigError
 from flowdistill.convert import lpips
 from flowdistill.networks.lpips import LPIPS
-from flowdistill.stages import check
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.checkpoint import by_name
-from flowdistill.training.state import Trained, init_state, make_roles
-from flowdistill.workdir import origins
+from flowdistill.training.roles import Learning, Role, make_nets
+from flowdistill.training.state import init_state
+from flowdistill.workdir import weights
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -67,10 +69,10 @@ def files(tmp_path_factory):
 
 
 def test_a_file_becomes_the_parameters_of_the_network(files):
-  params = build.read_perceptual(str(files / 'vgg.npz'))
+  params = read_weights('perceptual', str(files / 'vgg.npz'))
   arrays = np.load(files / 'vgg.npz')
   found = by_name(params)
-  assert set(found) == set(by_name(build.build_perceptual().params))
+  assert set(found) == set(by_name(file_model('perceptual').params))
   kernel = arrays['features.28.weight'].transpose(2, 3, 1, 0)
   np.testing.assert_array_equal(found['convs.12.kernel'], kernel)
 
@@ -79,12 +81,15 @@ def test_an_objective_gets_a_distance_of_its_frozen_weights():
   def apply(params, x, y, resize):
     return params * (x - y) + resize
 
-  trained = Trained('student', lambda *_: None, optax.sgd(0.1), {})
-  state = init_state([trained], {'student': np.ones(2)})
-  applies = {'student': apply, 'perceptual': apply}
-  nets = make_roles(
-    'student', np.ones(2), state, {'perceptual': 3.0}, applies, None
-  )
+  model = types.SimpleNamespace(apply=apply)
+  learns = Learning(lambda *_: None, optax.sgd(0.1))
+  roles = {
+    'student': Role(model, learns=learns),
+    'perceptual': Role(model, 'distance', base='perceptual'),
+  }
+  state = init_state(roles, {'student': np.ones(2)})
+  frozen, key = {'perceptual': 3.0}, jax.random.key(0)
+  nets = make_nets('student', np.ones(2), state, frozen, roles, key)
   assert nets.perceptual(7.0, 5.0, 16) == 22.0
 
 
@@ -94,22 +99,22 @@ def test_the_weights_are_an_argument_of_the_compiled_loss(files):
   options = ['solver_steps=0', 'resize=16']
   options = [f'stages.distil.objective.{option}' for option in options]
   spec = tiny.stages(files / 'config.py', *options)['distil']
-  stage = build.bind_stage(spec)
-  assert set(stage.flows) == {'teacher'}
-  source = stage.dataset()
-  loaded = origins.load_weights(stage.frozen['perceptual'], files)
-  model = build.build_model(stage, source)
-  applies = {'student': model.apply, 'perceptual': loaded.model.apply}
-  trained, key = build.build_trained(stage, source), jax.random.key(0)
-  state = init_state([trained], {'student': build.init_params(stage, source)})
-  batch = build.conditions(source[:1], source.num_classes)
+  specs = tiny.stages(files / 'config.py')
+  blueprint = Blueprints({**specs, 'distil': spec}, files)['distil']
+  assert blueprint.drawable == ['student', 'teacher']
+  given = blueprint.weights('perceptual')
+  loaded, key = weights.load('perceptual', given), jax.random.key(0)
+  params = {'student': blueprint.init('student')}
+  state = init_state(blueprint.learners, params)
+  roles = {n: r for n, r in blueprint.roles.items() if n != 'teacher'}
+  batch = blueprint.sees.batch(blueprint.data[:1])
   batch['x1'] = np.ones((1, 8, 8, 1), np.float32)
 
   @jax.jit
   def loss(state, frozen):
     params = state.roles['student'].params
-    nets = make_roles('student', params, state, frozen, applies, key)
-    return stage.objective(nets, batch, key, state.step)[0]
+    nets = make_nets('student', params, state, frozen, roles, key)
+    return blueprint.stage.objective(nets, batch, key, state.step)[0]
 
   found = loss(state, {'perceptual': loaded.params})
   dead = jax.tree.map(np.zeros_like, loaded.params)
@@ -124,7 +129,7 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
   rows = (tmp_path / 'distil' / 'metrics.jsonl').read_text().splitlines()
   assert np.isfinite(json.loads(rows[-1])['loss'])
   made = json.loads((tmp_path / 'distil' / 'config.json').read_text())
-  assert made['origins']['perceptual'].startswith(str(files / 'vgg.npz'))
+  assert made['references']['perceptual'].startswith(str(files / 'vgg.npz'))
   run = flowdistill.load(tmp_path)
   weights = jax.tree.leaves(run.models['perceptual'].params)
   assert sum(w.size for w in weights) == 14_714_688 + 1_472
@@ -186,5 +191,5 @@ def test_what_is_wrong_is_said_before_training(
   expected = f'config.stages.distil.{message.replace("HERE", here)}'
   with pytest.raises(ConfigError) as error:
     stages = tiny.stages(files / 'config.py', override)
-    check.check_stages(stages, tmp_path, named=True)
+    tiny.check_here(stages, tmp_path)
   assert str(error.value).startswith(expected)

@@ -4,14 +4,14 @@ import pathlib
 
 import pytest
 
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
+from flowdistill.stages.kinds import load_stages
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'slimflow'
 
 
 def stages(name, arg):
-  return build.load_stages(f'{FOLDER / name}.py:{arg}')
+  return load_stages(f'{FOLDER / name}.py:{arg}')
 
 
 def test_all_names_the_way_and_what_is_learnt_from_what():
@@ -70,7 +70,7 @@ def test_arguments_that_mean_nothing_raise(arg, message):
 
 
 def images(arg):
-  return build.load_stages(f'{FOLDER.parent}/images/folder.py:{arg}')
+  return load_stages(f'{FOLDER.parent}/images/folder.py:{arg}')
 
 
 def test_of_pictures_of_your_own():

@@ -5,13 +5,14 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from flowdistill.workdir.origins import Trainee
+from jobs import tiny
 
-from flowdistill.build import objects as build
+from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Stage
 from flowdistill.run import Run
+from flowdistill.stages.assembly import sampling_layout
+from flowdistill.stages.trained import TrainedStage
+from flowdistill.workdir.weights import Trained
 
 NETWORK = {'name': 'dit', 'width': 16, 'depth': 1, 'heads': 2}
 
@@ -25,20 +26,20 @@ def make_run(dataset='digits', network=NETWORK) -> Run:
     'train': {'steps': 1},
     'evaluation': {'batch_size': 4},
   }
-  stage = build.bind_stage(resolve(spec, Stage, '', build.ROOMS))
-  source = stage.dataset()
+  here = pathlib.Path('nowhere')
+  blueprint = tiny.blueprint(resolve_stage(spec), here, here)
 
   @jax.jit
   def start():
-    params = build.init_params(stage, source)
+    params = blueprint.init('student')
     keys = iter(jax.random.split(jax.random.key(0), 99))
     return jax.tree.map(
       lambda p: p + 0.05 * jax.random.normal(next(keys), p.shape), params
     )
 
-  model = build.build_model(stage, source)
-  student = Trainee(model, start(), stage, 0)
-  return Run(pathlib.Path(), source, {'student': student})
+  student = Trained(blueprint.roles['student'].model, start(), 'random')
+  layout = sampling_layout(blueprint)
+  return Run(TrainedStage(blueprint, layout, {'student': student}))
 
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 
 from flowdistill.build.data import Data
-from flowdistill.build.learning import build_learning
+from flowdistill.build.learning import build_learning, salt_of
 from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
@@ -197,8 +197,7 @@ class Blueprint:
     return dataclasses.replace(self, spec=spec, stage=stage)
 
   def _make(self, name: str, network: Network) -> Callable[[], nnx.Module]:
-    number = list(self.stage.learners).index(name)
-    return maker(network, self.sees, self.stage.seed, number)
+    return maker(network, self.sees, self.stage.seed, salt_of(name))
 
 
 def make_blueprint(
@@ -254,7 +253,7 @@ def learner_role(
   learner = stage.learners[name]
   number = list(stage.learners).index(name)
   at = join(where, f'roles.{name}') if number else where
-  model = shape_model(maker(learner.network, sees, stage.seed, number))
+  model = shape_model(maker(learner.network, sees, stage.seed, salt_of(name)))
   return Role(
     model=model,
     signature=model.signature,
@@ -265,14 +264,14 @@ def learner_role(
 
 
 def maker(
-  network: Network, sees: DataSpec, seed: int, number: int
+  network: Network, sees: DataSpec, seed: int, salt: int
 ) -> Callable[[], nnx.Module]:
-  """Makes the network number `number` of a stage, a function of its seed."""
+  """Makes a network whose parameters are a function of seed and salt."""
 
   def make() -> nnx.Module:
-    if not number:
+    if not salt:
       return network(sees, rngs=nnx.Rngs(seed))
-    key = jax.random.fold_in(jax.random.key(seed), number)
+    key = jax.random.fold_in(jax.random.key(seed), salt)
     return network(sees, rngs=nnx.Rngs(key))
 
   return make

@@ -1,5 +1,7 @@
 """How a network learns: its objective, optimiser and EMAs."""
 
+import zlib
+
 from flowdistill.build.data import Data
 from flowdistill.config.bind import join, located
 from flowdistill.config.sections import STUDENT, Train
@@ -45,4 +47,10 @@ def build_learning(
     emas=emas,
     ema_role='ema' if is_student else f'{name}_ema',
     prefix='' if is_student else f'{name}/',
+    salt=salt_of(name),
   )
+
+
+def salt_of(name: str) -> int:
+  """What tells the random keys of roles apart; 0 for the student."""
+  return 0 if name == STUDENT else zlib.crc32(name.encode()) % 2**31

@@ -1,6 +1,8 @@
 """What a training step costs, in operations and in forward passes."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,15 +29,19 @@ def step_flops(blueprint: Blueprint) -> float:
   A role that is updated every n steps counts an n-th.
   """
   args = blueprint.state, blueprint.frozen_params, blueprint.batch()
-  key = jax.eval_shape(lambda: jax.random.key(0))
   works = {
-    name: flops(blueprint.gradients(name), *args, key)
+    name: flops(with_a_key(blueprint.gradients(name)), *args)
     for name in blueprint.learns
   }
   return sum(
     work if (every := blueprint.roles[name].every) == 1 else work / every
     for name, work in works.items()
   )
+
+
+def with_a_key(f: Callable[..., Any]) -> Callable[..., Any]:
+  """f without its last argument, the key of a step."""
+  return lambda *args: f(*args, jax.random.key(0))
 
 
 def ideal_seconds(blueprint: Blueprint) -> float | None:

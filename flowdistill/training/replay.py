@@ -110,8 +110,8 @@ def first_not_finite(
   state = dataclasses.replace(state, finite=jnp.array(True))
   batch, keys = prepare(state, batch, key, drop_cond, flip)
   broken = ''
-  for number, name in enumerate(learning(roles)):
-    own = keys_of(keys, number)
+  for name, learns in learning(roles).items():
+    own = keys_of(keys, learns)
     with watching(watch, kinds):
       loss, grads, _ = jax.jit(
         lambda *args, name=name, own=own: gradients(name, roles, *args, *own)
@@ -119,18 +119,17 @@ def first_not_finite(
       jax.block_until_ready(grads)
     if (module := watch.first()) is not None:
       return f'the output of {module}'
-    broken = broken or _first_of(name if number else '', loss, grads)
+    broken = broken or _first_of(learns.prefix, loss, grads)
   return broken or 'nothing: this time every number is finite'
 
 
-def _first_of(role: str, loss: jax.Array, grads: Any) -> str:
+def _first_of(prefix: str, loss: jax.Array, grads: Any) -> str:
   """The loss or the first gradient of a role that is not finite, '' if none."""
-  whose = f'of {role}, ' if role else ''
   if not jnp.isfinite(loss):
+    whose = f'of {prefix.rstrip("/")}, ' if prefix else ''
     return f'the loss, {whose}though the output of every module is finite'
   for path, leaf in jax.tree.leaves_with_path(grads):
     if not jnp.all(jnp.isfinite(leaf)):
       name = jax.tree_util.keystr(path, simple=True, separator='.')
-      prefix = f'{role}.' if role else ''
       return f'the gradient of {prefix}{name.removesuffix(".value")}'
   return ''

@@ -38,6 +38,7 @@ class Learning:
     emas: name -> how these EMA weights are tracked.
     ema_role: under which role objectives are given its EMA `main`.
     prefix: of its metrics.
+    salt: folded into the keys of a step; 0 leaves them as they are.
   """
 
   loss: Callable[[Roles, Batch, Array, Array], tuple[Array, Metrics]]
@@ -45,6 +46,7 @@ class Learning:
   emas: Mapping[str, Ema] = dataclasses.field(default_factory=dict)
   ema_role: str = 'ema'
   prefix: str = ''
+  salt: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,8 +94,8 @@ def make_train_step(
   def train_step(state, frozen, batch, key):
     batch, keys = prepare(state, batch, key, drop_cond, flip)
     states, metrics, finite = {}, {}, state.finite
-    for number, name in enumerate(learning(roles)):
-      own = keys_of(keys, number)
+    for name, learns in learning(roles).items():
+      own = keys_of(keys, learns)
       states[name], more, fine = learn(name, roles, state, frozen, batch, own)
       metrics |= more
       finite &= fine
@@ -155,11 +155,11 @@ def prepare(
   return drop_conditions(batch, drop, drop_cond), (objective, dropout)
 
 
-def keys_of(keys: Keys, number: int) -> Keys:
-  """The keys of one role: those of the step for the first one."""
-  if not number:
+def keys_of(keys: Keys, learns: Learning) -> Keys:
+  """The keys of a role at a step, of the step's own; see `Learning.salt`."""
+  if not learns.salt:
     return keys
-  objective, dropout = (jax.random.fold_in(key, number) for key in keys)
+  objective, dropout = (jax.random.fold_in(key, learns.salt) for key in keys)
   return objective, dropout
 
 

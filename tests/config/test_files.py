@@ -4,12 +4,12 @@ import textwrap
 
 import pytest
 
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import differences, split_stages
 from flowdistill.config.overrides import parse_override
 from flowdistill.config.tiny import SAMPLES, STEPS
 from flowdistill.main import split_arguments
+from flowdistill.stages.kinds import KINDS, load_stages
 
 ONE = {
   'dataset': 'moons',
@@ -50,7 +50,7 @@ def load(tmp_path):
     (tmp_path / 'experiment.py').write_text(textwrap.dedent(text))
     _, rest = split_arguments(typed)
     overrides = [parse_override(name, value) for name, value in rest]
-    return build.load_stages(f'{tmp_path / "experiment.py"}{arg}', overrides)
+    return load_stages(f'{tmp_path / "experiment.py"}{arg}', overrides)
 
   return read
 
@@ -89,7 +89,7 @@ def test_stages_share_the_other_keys_and_add_their_own(load):
 def test_another_name_in_a_stage_drops_the_shared_options():
   shared = {'network': {'name': 'mlp', 'width': 64}}
   raw = {**shared, 'stages': {'a': {}, 'b': {'network': {'name': 'dit'}}}}
-  stages = split_stages(raw, build.KINDS)
+  stages = split_stages(raw, KINDS)
   assert stages['a']['network'] == {'name': 'mlp', 'width': 64}
   assert stages['b']['network'] == {'name': 'dit'}
 
@@ -97,7 +97,7 @@ def test_another_name_in_a_stage_drops_the_shared_options():
 def test_shared_options_of_no_name_go_with_the_name_of_a_stage():
   shared = {'optim': {'schedule': {'warmup': 5}}}
   own = {'optim': {'schedule': {'name': 'constant', 'learning_rate': 0.1}}}
-  stages = split_stages({**shared, 'stages': {'a': own, 'b': {}}}, build.KINDS)
+  stages = split_stages({**shared, 'stages': {'a': own, 'b': {}}}, KINDS)
   assert stages['a']['optim']['schedule'] == {
     'name': 'constant',
     'learning_rate': 0.1,
@@ -109,7 +109,7 @@ def test_shared_options_of_no_name_go_with_the_name_of_a_stage():
 def test_another_unit_in_a_stage_drops_the_shared_one():
   shared = {'train': {'steps': 5, 'batch_size': 3}}
   raw = {**shared, 'stages': {'a': {}, 'b': {'train': {'epochs': 2}}}}
-  stages = split_stages(raw, build.KINDS)
+  stages = split_stages(raw, KINDS)
   assert stages['a']['train'] == {'steps': 5, 'batch_size': 3}
   assert stages['b']['train'] == {'epochs': 2, 'batch_size': 3}
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from flowdistill.build import objects as build
+from flowdistill.build.tables import ROOMS, resolve_stage
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.overrides import apply_override, parse_override
-from flowdistill.config.sections import Stage
+from flowdistill.config.stages import TrainStage
 
 HALF_LIFE = {'half_life': {'steps': 140}, 'until': {'steps': 700}}
 DECAY = {'decay': 0.9, 'until': 5}
@@ -19,7 +19,7 @@ def resolved(ema):
     'train': {'steps': 10},
     'ema': ema,
   }
-  return build.resolve_stage(spec)
+  return resolve_stage(spec)
 
 
 def overridden(ema, *typed):
@@ -27,11 +27,11 @@ def overridden(ema, *typed):
   stage = resolved(ema)
   for text in typed:
     override = parse_override(*f'config.{text}'.split('='))
-    types = {'flow': Stage}
+    types = {'flow': TrainStage}
     stages = apply_override(
-      {'flow': stage}, override, types, build.ROOMS, named=False
+      {'flow': stage}, override, types, ROOMS, named=False
     )
-    stage = build.resolve_stage(stages['flow'])
+    stage = resolve_stage(stages['flow'])
   return stage['ema']
 
 
@@ -113,4 +113,4 @@ def test_a_mistyped_override_lists_the_options_of_every_kind():
 
 def test_a_resolved_ema_stays_as_it_is():
   once = resolved({'main': DECAY, 'early': HALF_LIFE})
-  assert build.resolve_stage(once) == once
+  assert resolve_stage(once) == once

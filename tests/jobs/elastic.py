@@ -10,30 +10,29 @@ import sys
 
 import jax
 import numpy as np
-from jobs import hosts
+from jobs import hosts, tiny
 
 from flowdistill.stages.assembly import (
   abstract_state,
-  assemble,
   batches,
   jit_step,
 )
 from flowdistill.training import checkpoint
-from flowdistill.workdir import origins
+from flowdistill.workdir.record import load_spec
 
 
 def restored(workdir, *axes):
   """{devices, arrays and batch: name -> digest, loss} of the last stage."""
   folder = workdir / 'distil'
-  spec = origins.load_spec(folder)
+  spec = load_spec(folder)
   mesh = {name: int(size) for name, size in (a.split('=') for a in axes)}
-  assembly = assemble(
+  assembly = tiny.assembled(
     {**spec, 'mesh': {**spec['mesh'], **mesh}}, folder, workdir
   )
   abstract = abstract_state(assembly)
   state = checkpoint.restore(folder / 'checkpoints', abstract)
   batch = next(batches(assembly, int(state.step)))
-  key = jax.random.key(assembly.stage.seed)
+  key = jax.random.key(assembly.blueprint.stage.seed)
   found = {'arrays': digests(state), 'batch': digests(batch)}
   _, metrics = jit_step(assembly)(state, assembly.frozen, batch, key)
   return {

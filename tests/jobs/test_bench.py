@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from jobs import tiny
 
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import bench
 from flowdistill.networks import embeddings
-from flowdistill.stages.assembly import assemble, first_state
+from flowdistill.stages.assembly import first_state
 from flowdistill.stages.audit import Point, distance, measure, output_dtypes
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.failure import Halted
 from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.workdir.record import record
+from flowdistill.workdir.record import write_record
 
 QUICKSTART = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
 
@@ -28,8 +28,8 @@ def by_method(rows):
 
 
 def bench_here(workdir, *overrides, source=tiny.TOY, **options):
-  return bench.run(
-    tiny.stages(source, *overrides), workdir, bench.Options(**options)
+  return tiny.run(
+    bench, tiny.stages(source, *overrides), workdir, bench.Options(**options)
   )
 
 
@@ -66,7 +66,8 @@ def test_a_trained_stage_is_audited_with_its_weights(tmp_path):
   assert {row['weights'] for row in rows} == {'ema at step 3'}
   assert {row['dF_ds'] for row in rows if 'dF_ds' in row} == {0.0}
   options = bench.Options(weights='params')
-  which, params = bench.load_weights(kept, tmp_path / 'flow', options)
+  blueprints = Blueprints(tiny.stages(tiny.TOY), tmp_path)
+  which, params = bench.load_weights(blueprints, 'flow', options)
   assert which == 'params at step 3'
   jax.tree.map(np.testing.assert_array_equal, params, kept)
 
@@ -80,9 +81,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def save_a_start(workdir, name):
   """A stage's folder, at step 3; returns parameters that are not the EMA's."""
   spec = tiny.stages(tiny.TOY)[name]
-  assembly = assemble(spec, workdir / name, workdir)
-  record(assembly.folder, spec, assembly.origins)
-  with Checkpoints(assembly.folder / 'checkpoints', keep=1) as saved:
+  assembly = tiny.assembled(spec, workdir / name, workdir)
+  folder, data = workdir / name, assembly.blueprint.data.record
+  write_record(folder, spec, assembly.references, data)
+  with Checkpoints(folder / 'checkpoints', keep=1) as saved:
     state = first_state(assembly, saved)
     student = state.roles['student']
     params = jax.tree.map(lambda w: w + 1, student.params)
@@ -174,12 +176,12 @@ def test_distance_is_relative():
   assert np.isnan(distance(np.nan * a, b))
 
 
-def test_scalars_are_given_and_dtypes_are_listed():
+def test_scalars_are_given_and_dtypes_are_listed(tmp_path):
   changes = "network.scalars=('guidance',)", 'network.dtype=bfloat16'
   spec = tiny.stages(QUICKSTART, *changes)['distil']
-  source = build.bind_stage(spec).dataset()
-  model = bench.network(spec, source, 'bfloat16')
-  point = bench.choose_point(model, source, bench.Options(batch_size=4))
+  blueprint = tiny.blueprint(spec, tmp_path / 'distil', tmp_path)
+  model = blueprint.variant('student', dtype='bfloat16')
+  point = bench.choose_point(blueprint, bench.Options(batch_size=4))
   assert {k: v.shape for k, v in point.cond.items()} == {
     'label': (4,),
     'guidance': (4,),
@@ -199,10 +201,10 @@ def test_options_out_of_range_raise(name, value):
     bench.Options(seed=-1)
 
 
-def test_every_audited_weight_is_away_from_zero():
+def test_every_audited_weight_is_away_from_zero(tmp_path):
   spec = tiny.stages(QUICKSTART)['distil']
-  source = build.bind_stage(spec).dataset()
-  wanted = bench.network(spec, source, 'float32').params
+  blueprint = tiny.blueprint(spec, tmp_path / 'distil', tmp_path)
+  wanted = blueprint.variant('student', dtype='float32').params
   for leaf in jax.tree.leaves(bench.draw_weights(wanted, 0)):
     assert leaf.dtype == np.float32
     assert np.all(leaf)

@@ -13,7 +13,6 @@ from flowdistill.figures.comparison import Method, Point
 from flowdistill.figures.markdown import markdown
 from flowdistill.jobs import compare, evaluate, generate
 from flowdistill.jobs.compare import choose_metric, gather
-from flowdistill.stages import check
 from flowdistill.training.checkpoint import completed_steps
 
 CONFIG = """
@@ -233,11 +232,11 @@ def compared(tmp_path_factory):
   folder = tmp_path_factory.mktemp('compare')
   (folder / 'config.py').write_text(CONFIG)
   stages = tiny.stages(f'{folder / "config.py"}:runlocal')
-  check.check_stages(stages, folder / 'W', named=True)
+  tiny.check_here(stages, folder / 'W')
   return (
     folder / 'W',
     stages,
-    compare.run(stages, folder / 'W', compare.Options()),
+    tiny.run(compare, stages, folder / 'W', compare.Options()),
   )
 
 
@@ -294,7 +293,7 @@ def test_diagnostics_run_on_real_networks(compared):
 def test_a_finished_run_is_compared_by_another_figure(compared, capsys):
   workdir, stages, methods = compared
   before = (workdir / 'emd' / 'metrics.jsonl').read_bytes()
-  other = compare.run(stages, workdir, compare.Options('ms_per_image'))
+  other = tiny.run(compare, stages, workdir, compare.Options('ms_per_image'))
   assert [m.name for m in other] == [m.name for m in methods]
   assert other != methods
   assert capsys.readouterr().out.count('finished before') == len(stages)
@@ -307,13 +306,13 @@ def test_other_jobs_draw_in_every_way(compared, tmp_path):
   workdir, stages, _ = compared
   how = {'sampler': 'gamma', 'options': {'gamma': 0.3}, 'grid': 'shifted'}
   options = evaluate.Options(**how, nfe=2, stage='emd', model='student')
-  rows = evaluate.run(stages, workdir, options)
+  rows = tiny.run(evaluate, stages, workdir, options)
   assert {row['options'] for row in rows} == {'gamma=0.3, grid=shifted'}
   assert {'energy_distance', 'teacher_distance'} <= {k for r in rows for k in r}
   options = generate.Options(
     **how, nfe=2, stage='emd', samples=3, seed=4, out=str(tmp_path)
   )
-  x = generate.run(stages, workdir, options)
+  x = tiny.run(generate, stages, workdir, options)
   run = flowdistill.load(workdir, stage='emd')
   same = {'sampler': 'gamma', 'nfe': 2, 'seed': 4, 'gamma': 0.3}
   np.testing.assert_array_equal(x, run.sample(3, **same, grid='shifted'))
@@ -323,5 +322,5 @@ def test_other_jobs_draw_in_every_way(compared, tmp_path):
 def test_without_evaluators_nothing_is_trained(tmp_path):
   stages = tiny.stages(tiny.TOY, *tiny.UNMEASURED)
   with pytest.raises(ConfigError, match='no stage has evaluators'):
-    compare.run(stages, tmp_path / 'W', compare.Options())
+    tiny.run(compare, stages, tmp_path / 'W', compare.Options())
   assert not (tmp_path / 'W').exists()

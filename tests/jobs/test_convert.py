@@ -10,14 +10,13 @@ from jobs import tiny
 from safetensors.numpy import load_file, save_file
 
 import flowdistill
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
 from flowdistill.convert import CONVERTERS
 from flowdistill.jobs import convert, train
-from flowdistill.stages import check
 from flowdistill.stages.conversion import LABEL
 from flowdistill.stages.options import parse_options
 from flowdistill.training.checkpoint import by_name
+from flowdistill.workdir.record import load_spec
 
 NETWORKS = {
   'ncsnpp': {'nf': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
@@ -42,8 +41,8 @@ def config(folder, name, **more):
 
 def foreign(spec):
   """Random weights by the names of the original, and ours of the same."""
-  stage = build.bind_stage(spec)
-  model = build.build_model(stage, stage.dataset())
+  here = pathlib.Path('nowhere')
+  model = tiny.blueprint(spec, here, here).roles['student'].model
   rng = np.random.default_rng(0)
   ours = {
     name: 0.1 * rng.standard_normal(x.shape).astype(np.float32)
@@ -72,7 +71,7 @@ def converted(request, tmp_path_factory):
   named = {f'model.module.{name}': array for name, array in theirs.items()}
   np.savez(file, **named, **averages)
   options = convert.Options(from_=str(file), to=str(to))
-  return stages, theirs, ours, to, convert.run(stages, folder, options)
+  return stages, theirs, ours, to, tiny.run(convert, stages, folder, options)
 
 
 def test_the_checkpoint_has_the_arrays_of_the_file(converted):
@@ -102,15 +101,14 @@ def test_it_can_be_sampled_and_checked(converted):
   *_, to, _ = converted
   run = flowdistill.load(to)
   assert run.sample(2, sampler='euler', nfe=1).shape == (2, 8, 8, 1)
-  spec = flowdistill.workdir.origins.load_spec(to)
-  check.check_stages({'run': spec}, to, named=False)
+  tiny.check_here({'run': load_spec(to)}, to)
 
 
 @pytest.mark.parametrize('ending', ['.npz', '.safetensors'])
 def test_the_way_back_is_the_file_to_the_byte(converted, tmp_path, ending):
   stages, theirs, _, run, _ = converted
   to = tmp_path / f'back{ending}'
-  convert.run(stages, run, convert.Options(to=str(to), weights='params'))
+  tiny.run(convert, stages, run, convert.Options(to=str(to), weights='params'))
   read = load_file if ending == '.safetensors' else lambda p: dict(np.load(p))
   back = read(to)
   assert back.keys() == theirs.keys()
@@ -127,10 +125,10 @@ def test_a_stage_starts_from_it(tmp_path):
   save_file(whole, tmp_path / 'w.safetensors')
   to = tmp_path / 'run'
   options = convert.Options(from_=str(tmp_path / 'w.safetensors'), to=str(to))
-  convert.run(stages, tmp_path, options)
+  tiny.run(convert, stages, tmp_path, options)
   still = {'schedule': {'name': 'constant', 'learning_rate': 1e-30}}
   later = stages_of(tmp_path, 'ncsnpp', init_from=str(to), optim=still)
-  train.run(later, tmp_path / 'later', train.Options())
+  tiny.run(train, later, tmp_path / 'later', train.Options())
   params = flowdistill.load(tmp_path / 'later').models['student'].params
   found = jax.device_get(by_name(params))
   np.testing.assert_array_equal(found['first.kernel'], ours['first.kernel'])
@@ -168,7 +166,7 @@ def test_other_weights_are_refused_and_nothing_is_written(
     from_=str(tmp_path / 'w.npz'), to=str(tmp_path / 'run')
   )
   with pytest.raises(ConfigError, match=message):
-    convert.run(stages, tmp_path, options)
+    tiny.run(convert, stages, tmp_path, options)
   assert not list(tmp_path.glob('run*'))
 
 
@@ -179,7 +177,7 @@ def test_a_network_without_rules_is_refused(tmp_path):
     from_=str(tmp_path / 'w.npz'), to=str(tmp_path / 'run')
   )
   with pytest.raises(ConfigError, match="no rules for weights of 'mlp'"):
-    convert.run(stages, tmp_path, options)
+    tiny.run(convert, stages, tmp_path, options)
 
 
 def test_an_option_may_be_a_word_of_python():
@@ -199,7 +197,7 @@ def test_what_an_interrupted_conversion_left_is_not_taken(tmp_path):
     options = convert.Options(
       from_=str(tmp_path / f'{name}.npz'), to=str(tmp_path / name)
     )
-    made = convert.run(stages, tmp_path, options)
+    made = tiny.run(convert, stages, tmp_path, options)
     if name == 'a':
       (tmp_path / 'a').rename(tmp_path / 'b.part')
   assert made.largest_error < 1e-4

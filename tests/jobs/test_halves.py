@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jobs import tiny
 
-from flowdistill.stages.assembly import assemble
 from flowdistill.training.checkpoint import by_name
 
 HALF = (
@@ -28,7 +27,7 @@ def run(tmp_path_factory):
   overrides = (*tiny.UNMEASURED, *HALF)
   tiny.train_here(workdir, tiny.TOY, *overrides)
   spec = tiny.stages(tiny.TOY, *overrides)['distil']
-  return workdir, assemble(spec, workdir / 'distil', workdir)
+  return workdir, tiny.assembled(spec, workdir / 'distil', workdir)
 
 
 def test_averages_and_frozen_weights_in_bfloat16(run):

@@ -9,13 +9,12 @@ import pytest
 from jobs import hosts, tiny
 
 import flowdistill
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.datasets.shards import read_array
 from flowdistill.jobs import pairs, train
-from flowdistill.stages import check, pairing
-from flowdistill.stages.assembly import assemble, batches
+from flowdistill.stages import pairing
+from flowdistill.stages.assembly import batches
 from flowdistill.training.watchdog import AGAIN, Watchdog
 
 CONFIG = """
@@ -55,7 +54,7 @@ def run(tmp_path_factory):
 
 def make(run, **options):
   config, workdir = run
-  return pairs.run(tiny.stages(config), workdir, pairs.Options(**options))
+  return tiny.run(pairs, tiny.stages(config), workdir, pairs.Options(**options))
 
 
 def contents(folder):
@@ -81,14 +80,14 @@ def test_from_noise_they_are_what_the_flow_makes_of_it(run):
 def test_reflow_learns_from_the_noise_that_made_them(run):
   """A batch names noise, and has what the flow makes of that."""
   spec = tiny.stages(run[0])['reflow']
-  assembly = assemble(spec, run[1] / 'again', run[1])
+  assembly = tiny.assembled(spec, run[1] / 'again', run[1])
   batch = next(batches(assembly, 0))
   assert sorted(batch) == ['cond', 'noise', 'null', 'x0']
   flow = flowdistill.load(run[1], stage='flow')
   drawn = flow.sample(50, sampler='heun', nfe=9)
   numbers = np.asarray(batch['noise'])[:, 1]
   np.testing.assert_allclose(batch['x0'], drawn[numbers], atol=1e-5)
-  assert 'pairs' in assembly.origins
+  assert 'pairs' in assembly.references
 
 
 def test_from_data_they_are_images_and_the_noise_that_leads_to_them(run):
@@ -104,7 +103,7 @@ def test_from_data_they_are_images_and_the_noise_that_leads_to_them(run):
     shard_size=16,
     out=str(out),
   )
-  source = build.bind_stage(tiny.stages(run[0])['flow']).dataset()
+  source = tiny.blueprint(tiny.stages(run[0])['flow'], run[1], run[1]).data
   np.testing.assert_array_equal(
     array(out, 'x0', 2), source[np.arange(30)]['x0']
   )
@@ -123,7 +122,7 @@ def test_at_random_there_is_no_flow(run):
     shard_size=20,
     out=str(out),
   )
-  source = build.bind_stage(tiny.stages(run[0])['flow']).dataset()
+  source = tiny.blueprint(tiny.stages(run[0])['flow'], run[1], run[1]).data
   expected = source[np.arange(30) % len(source)]['x0']
   np.testing.assert_array_equal(array(out, 'x0', 2), expected)
   made = json.loads((out / 'manifest.json').read_text())
@@ -159,7 +158,7 @@ def begun(run, workdir):
 def undisturbed(run, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('undisturbed')
   more, folder = begun(run, workdir)
-  pairs.run(tiny.stages(run[0], *more), workdir, pairs.Options())
+  tiny.run(pairs, tiny.stages(run[0], *more), workdir, pairs.Options())
   assert len(list(folder.glob('*.x0.npy'))) == 60
   return contents(folder)
 
@@ -176,7 +175,7 @@ def test_after_a_kill_they_end_in_the_same_bytes(
   tiny.send_when(process, part.exists, number)
   assert process.returncode == code
   assert not json.loads((folder / 'manifest.json').read_text())['finished']
-  pairs.run(tiny.stages(run[0], *more), tmp_path, pairs.Options())
+  tiny.run(pairs, tiny.stages(run[0], *more), tmp_path, pairs.Options())
   assert contents(folder) == undisturbed
 
 
@@ -273,10 +272,10 @@ def test_a_folder_of_other_pairs_is_left_alone(run):
   before = contents(workdir / 'pairs' / 'pairs')
   stages = tiny.stages(config, 'stages.pairs.seed=1')
   with pytest.raises(ConfigError, match=r'config\.seed was 0, is 1'):
-    pairs.run(stages, workdir, pairs.Options())
+    tiny.run(pairs, stages, workdir, pairs.Options())
   options = pairs.Options(stage='flow', out=str(workdir / 'pairs' / 'pairs'))
   with pytest.raises(ConfigError, match='holds other pairs'):
-    pairs.run(tiny.stages(config), workdir, options)
+    tiny.run(pairs, tiny.stages(config), workdir, options)
   assert contents(workdir / 'pairs' / 'pairs') == before
 
 
@@ -288,8 +287,8 @@ def test_a_stage_does_not_go_on_with_other_pairs(run, tmp_path):
   with pytest.raises(
     ConfigError, match='was trained from other weights: .*pairs'
   ):
-    train.run(
-      tiny.stages(config), tmp_path / 'w', train.Options(stage='reflow')
+    tiny.run(
+      train, tiny.stages(config), tmp_path / 'w', train.Options(stage='reflow')
     )
 
 
@@ -319,7 +318,7 @@ def test_one_stage_can_be_run_alone(run, tmp_path):
   config, _ = run
   stages = tiny.stages(config)
   for name in ('flow', 'pairs'):
-    train.run(stages, tmp_path, train.Options(stage=name))
+    tiny.run(train, stages, tmp_path, train.Options(stage=name))
   assert (tmp_path / 'pairs' / 'pairs' / 'manifest.json').is_file()
   assert not (tmp_path / 'reflow').exists()
   assert flowdistill.load(tmp_path).folder == tmp_path / 'flow'
@@ -343,8 +342,8 @@ def get_config(arg=''):
   }}
 """)
   (spec,) = tiny.stages(config).values()
-  check.check_stages({ONE_STAGE: spec}, tmp_path, named=False)
-  batch = next(batches(assemble(spec, tmp_path / 'w', tmp_path), 0))
+  tiny.check_here({ONE_STAGE: spec}, tmp_path)
+  batch = next(batches(tiny.assembled(spec, tmp_path / 'w', tmp_path), 0))
   assert batch['x0'].shape == batch['x1'].shape == (4, 8, 8, 1)
   np.testing.assert_array_equal(batch['x0'][:, 0, 0, 0], batch['cond']['label'])
   np.testing.assert_array_equal(batch['x1'], batch['x0'] + 1)
@@ -367,5 +366,5 @@ def get_config(arg=''):
   )
   assert process.returncode == 2
   stages = tiny.stages(config)
-  assert train.run(stages, tmp_path / 'w', train.Options()) == []
+  assert tiny.run(train, stages, tmp_path / 'w', train.Options()) == []
   assert (tmp_path / 'w' / 'pairs' / 'manifest.json').is_file()

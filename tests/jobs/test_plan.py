@@ -15,10 +15,10 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import plan
 from flowdistill.planning.cost import forward_passes
 from flowdistill.planning.estimate import seconds
-from flowdistill.planning.forecast import draft, forecast
+from flowdistill.planning.forecast import forecast
 from flowdistill.planning.hardware import Hardware
 from flowdistill.planning.traffic import Transfer
-from flowdistill.stages.assembly import assemble
+from flowdistill.stages.blueprints import Blueprints
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
 SMALL = ('network.width=64', 'network.depth=1', 'train.batch_size=16')
@@ -27,9 +27,8 @@ PLACED = """
 import json, sys
 import jax
 from jobs import tiny
-from flowdistill import build
-from flowdistill.jobs.assemble import lay_out
-from flowdistill.training.state import init_state
+from flowdistill.stages.assembly import assemble, fresh_state
+from flowdistill.stages.blueprints import Blueprints
 
 def held(tree):
   device = jax.devices()[0]
@@ -42,15 +41,9 @@ def held(tree):
 
 source, overrides, *meshes = json.loads(sys.argv[1])
 for mesh in meshes:
-  stage = build.bind_stage(tiny.stages(source, *overrides, *mesh)['flow'])
-  data, layout = stage.dataset(), lay_out(stage)
-  state = jax.jit(
-    lambda: init_state(
-      [build.build_trained(stage, data)],
-      {'student': build.init_params(stage, data)},
-    ),
-    out_shardings=layout.shardings(build.abstract_state(stage, data)),
-  )()
+  specs = tiny.stages(source, *overrides, *mesh)
+  nowhere = pathlib.Path('nowhere')
+  state = fresh_state(assemble(Blueprints(specs, nowhere)['flow'], nowhere))
   role = state.roles['student']
   found = {
     'parameters': held(role.params),
@@ -69,8 +62,8 @@ def axes(mesh):
 
 
 def planned(name, *overrides, source=QUICKSTART, devices=8):
-  stages = tiny.stages(source, *overrides)
-  return forecast(name, draft(name, stages, pathlib.Path('nowhere')), devices)
+  specs = tiny.stages(source, *overrides)
+  return forecast(Blueprints(specs, pathlib.Path('nowhere'))[name], devices)
 
 
 def in_python(*command, **env):
@@ -130,7 +123,7 @@ def test_of_several_hosts_the_first_prints(tmp_path, monkeypatch, capsys, host):
   monkeypatch.setattr(jax, 'process_index', lambda: host)
   file = tmp_path / 'plan.json'
   options = plan.Options(devices=8, stage='flow', json=str(file))
-  rows = plan.run(tiny.stages(tiny.TOY), tmp_path, options)
+  rows = tiny.run(plan, tiny.stages(tiny.TOY), tmp_path, options)
   assert [row['stage'] for row in rows] == ['flow']
   first = host == 0
   assert file.exists() == first
@@ -142,10 +135,10 @@ def test_the_work_is_what_training_counts(tmp_path, name):
   objective = 'stages.distil.objective.name=mean_flow'
   frozen = 'stages.distil.frozen={}', 'stages.distil.init_from=none'
   stages = tiny.stages(tiny.TOY, objective, *frozen)
-  assembly = assemble(stages[name], tmp_path / name, tmp_path)
-  row = forecast(name, draft(name, stages, tmp_path), 1)
-  assert row['forward_passes'] == pytest.approx(forward_passes(assembly))
-  params = jax.tree.leaves(assembly.models['student'].params)
+  blueprint = Blueprints(stages, tmp_path)[name]
+  row = forecast(blueprint, 1)
+  assert row['forward_passes'] == pytest.approx(forward_passes(blueprint))
+  params = jax.tree.leaves(blueprint.roles['student'].model.params)
   assert row['parameters'] == sum(int(np.prod(x.shape)) for x in params)
 
 
@@ -279,7 +272,7 @@ def test_what_is_sent_is_shown_and_written(tmp_path, capsys):
   file = tmp_path / 'plan.json'
   stages = tiny.stages(QUICKSTART, *SMALL, *axes('2x2x2'))
   options = plan.Options(devices=8, kind='h100', stage='distil', json=str(file))
-  (row,) = plan.run(stages, tmp_path, options)
+  (row,) = tiny.run(plan, stages, tmp_path, options)
   (written,) = json.loads(file.read_text())
   sent = written['traffic']
   assert {t['axis'] for t in sent} == {'data', 'fsdp', 'tensor'}
@@ -295,7 +288,7 @@ def test_what_is_sent_is_shown_and_written(tmp_path, capsys):
 
 def test_without_a_kind_bytes_are_shown_and_no_times(tmp_path, capsys):
   stages = tiny.stages(QUICKSTART, *SMALL)
-  plan.run(stages, tmp_path, plan.Options(devices=8, stage='flow'))
+  tiny.run(plan, stages, tmp_path, plan.Options(devices=8, stage='flow'))
   out = capsys.readouterr().out
   assert 'all-reduce' in out and 'bound by' not in out
 

@@ -10,11 +10,10 @@ from jobs import tiny
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.files import ONE_STAGE
 from flowdistill.jobs import evaluate, generate, replay, train
 from flowdistill.planning import cost
-from flowdistill.stages import check, failure
-from flowdistill.stages.assembly import assemble, first_state
+from flowdistill.stages import failure
+from flowdistill.stages.assembly import first_state
 from flowdistill.training.checkpoint import Checkpoints, completed_steps
 
 QUICKSTART = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
@@ -38,7 +37,7 @@ def teachers(toy, tmp_path_factory):
 
 @pytest.mark.parametrize('source', sorted(tiny.CONFIGS.glob('*.py')))
 def test_every_shipped_config_builds_by_shapes(source, tmp_path):
-  check.check_stages(tiny.stages(source), tmp_path, named=True)
+  tiny.check_here(tiny.stages(source), tmp_path)
 
 
 ORDINARY = ('slimflow/distil', 'images/folder')
@@ -56,7 +55,7 @@ FOLDERS = [
 @pytest.mark.parametrize('source', FOLDERS)
 def test_every_config_of_a_folder_builds_at_toy_size(source, tmp_path):
   stages = tiny.stages(f'{tiny.CONFIGS / source}.py:runlocal')
-  check.check_stages(stages, tmp_path, named=ONE_STAGE not in stages)
+  tiny.check_here(stages, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -178,12 +177,12 @@ def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
   assert {'flow_loss', 'straightness'} <= {
     key for row in results for key in row
   }
-  again = evaluate.run(
-    tiny.stages(tiny.TOY, *overrides), tmp_path, evaluate.Options()
+  again = tiny.run(
+    evaluate, tiny.stages(tiny.TOY, *overrides), tmp_path, evaluate.Options()
   )
   assert again[0]['flow_loss'] == results[0]['flow_loss']
   stages = tiny.stages(tiny.TOY, *overrides[:1], *overrides[2:])
-  other = evaluate.run(stages, tmp_path, evaluate.Options())
+  other = tiny.run(evaluate, stages, tmp_path, evaluate.Options())
   assert other[0]['flow_loss'] != results[0]['flow_loss']
 
 
@@ -220,8 +219,8 @@ def test_stages_take_weights_from_another_run(toy, tmp_path):
     f'stages.distil.init_from={flow}',
     f'stages.distil.frozen.teacher={flow}',
   )
-  assembly = assemble(resolved['distil'], tmp_path / 'distil', tmp_path)
-  assert assembly.origins == {'teacher': f'{flow} at step 2'}
+  assembly = tiny.assembled(resolved['distil'], tmp_path / 'distil', tmp_path)
+  assert assembly.references == {'teacher': f'{flow} at step 2'}
   with Checkpoints(tmp_path / 'none', keep=1) as none:
     state = first_state(assembly, none)
   mains = {
@@ -241,7 +240,7 @@ def test_python_face_draws_the_same_as_the_job(toy, tmp_path):
   x = run.sample(5, sampler='flow_map', nfe=2, seed=3)
   assert x.shape == (5, 2)
   options = generate.Options(nfe=2, samples=5, seed=3, out=str(tmp_path))
-  made = generate.run(tiny.stages(tiny.TOY), workdir, options)
+  made = tiny.run(generate, tiny.stages(tiny.TOY), workdir, options)
   np.testing.assert_array_equal(made, x)
   with np.load(tmp_path / 'samples.npz') as saved:
     np.testing.assert_array_equal(saved['x0'], x)
@@ -253,7 +252,7 @@ def test_python_face_draws_the_same_as_the_job(toy, tmp_path):
 
 def test_evaluate_repeats_the_figures_of_training(toy):
   workdir, rows = toy
-  again = evaluate.run(tiny.stages(tiny.TOY), workdir, evaluate.Options())
+  again = tiny.run(evaluate, tiny.stages(tiny.TOY), workdir, evaluate.Options())
   for old, new in zip(rows, again, strict=True):
     assert new['energy_distance'] == old['energy_distance']
 
@@ -263,12 +262,12 @@ def test_jobs_look_at_several_checkpoints(toy, tmp_path):
   workdir, _ = toy
   steps = completed_steps(workdir / 'distil' / 'checkpoints')
   stages = tiny.stages(tiny.TOY)
-  rows = evaluate.run(stages, workdir, evaluate.Options(steps='all'))
+  rows = tiny.run(evaluate, stages, workdir, evaluate.Options(steps='all'))
   assert sorted({row['step'] for row in rows}) == steps
   options = generate.Options(
     samples=3, nfe=1, steps='1:', write='npz', out=str(tmp_path)
   )
-  last = generate.run(stages, workdir, options)
+  last = tiny.run(generate, stages, workdir, options)
   folders = [f'{step:08d}' for step in steps]
   assert sorted(path.name for path in tmp_path.iterdir()) == folders
   run = flowdistill.load(workdir)
@@ -278,11 +277,11 @@ def test_jobs_look_at_several_checkpoints(toy, tmp_path):
       np.testing.assert_array_equal(saved['x0'], there)
   np.testing.assert_array_equal(last, run.sample(3, nfe=1))
   with pytest.raises(ConfigError, match='--write=grid: examples .2. are no im'):
-    generate.run(stages, workdir, generate.Options(write='grid'))
+    tiny.run(generate, stages, workdir, generate.Options(write='grid'))
   with pytest.raises(ConfigError, match='--write=grid,pgn: did you mean .png'):
     generate.Options(write='grid,pgn')
   with pytest.raises(ConfigError, match='no checkpoint of --steps=77'):
-    evaluate.run(stages, workdir, evaluate.Options(steps='77'))
+    tiny.run(evaluate, stages, workdir, evaluate.Options(steps='77'))
 
 
 def test_jobs_leave_out_a_checkpoint_that_is_removed(
@@ -293,10 +292,10 @@ def test_jobs_leave_out_a_checkpoint_that_is_removed(
   stages = tiny.stages(tiny.TOY)
   for job in (evaluate, generate):
     monkeypatch.setattr(job, 'chosen', lambda *_, **__: iter([1, 2]))
-  rows = evaluate.run(stages, workdir, evaluate.Options(steps='all'))
+  rows = tiny.run(evaluate, stages, workdir, evaluate.Options(steps='all'))
   assert {row['step'] for row in rows} == {2}
   options = generate.Options(steps='all', write='npz', out=str(tmp_path))
-  generate.run(stages, workdir, options)
+  tiny.run(generate, stages, workdir, options)
   assert [path.name for path in tmp_path.iterdir()] == ['00000002']
   assert caplog.text.count('step 1 is left out') == 2
 
@@ -304,7 +303,7 @@ def test_jobs_leave_out_a_checkpoint_that_is_removed(
 def test_evaluate_takes_another_sampler(toy):
   workdir, _ = toy
   options = evaluate.Options(model='teacher', sampler='heun', nfe=5)
-  (row,) = evaluate.run(tiny.stages(tiny.TOY), workdir, options)
+  (row,) = tiny.run(evaluate, tiny.stages(tiny.TOY), workdir, options)
   assert (row['model'], row['sampler'], row['nfe']) == ('teacher', 'heun', 5)
 
 
@@ -324,7 +323,7 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_module(
     tiny.train_here(tmp_path, tiny.TOY)
   assert not completed_steps(tmp_path / 'flow' / 'checkpoints')
   assert (tmp_path / 'flow' / 'failure' / 'batch.npz').is_file()
-  answer = replay.run(tiny.stages(tiny.TOY), tmp_path, replay.Options())
+  answer = tiny.run(replay, tiny.stages(tiny.TOY), tmp_path, replay.Options())
   assert 'step 1: the first that is not finite is the output of' in answer
   assert 'student.times.of_t' in answer
 
@@ -336,7 +335,7 @@ def test_utilisation_is_said_where_the_peak_is_known(
   """Never in the metrics, which are a function of the config alone."""
   monkeypatch.setattr(cost, 'peak_of', lambda kind: peak)
   spec = tiny.stages(tiny.TOY, 'stages.flow.train.steps=3')['flow']
-  train.run({'flow': spec}, tmp_path, train.Options())
+  tiny.run(train, {'flow': spec}, tmp_path, train.Options())
   last = capsys.readouterr().out.split('flow 3/3')[1].splitlines()[0]
   assert ('% MFU' in last) == (peak is not None)
   assert '% for data' in last

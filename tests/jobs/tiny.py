@@ -9,13 +9,12 @@ import time
 
 import numpy as np
 
-from flowdistill.build import objects as build
-from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.overrides import parse_override
-from flowdistill.jobs import train
-from flowdistill.stages import check
+from flowdistill.jobs import compare, pairs, train
+from flowdistill.stages.assembly import assemble
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.training import checkpoint
-from flowdistill.workdir import origins
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 TOY = f'{CONFIGS / "toys.py"}:runlocal'
@@ -28,14 +27,37 @@ def stages(source, *overrides):
   for text in overrides:
     key, _, value = text.partition('=')
     parsed.append(parse_override(f'config.{key}', value))
-  return build.load_stages(str(source), parsed)
+  return load_stages(str(source), parsed)
+
+
+def check_here(specs, workdir):
+  """Checks resolved stages; returns their blueprints."""
+  blueprints = Blueprints(specs, workdir, recorded=False)
+  check_stages(blueprints)
+  return blueprints
 
 
 def train_here(workdir, source, *overrides):
   """Checks and trains in this process; returns the rows."""
-  resolved = stages(source, *overrides)
-  check.check_stages(resolved, workdir, named=ONE_STAGE not in resolved)
-  return train.run(resolved, workdir, train.Options())
+  blueprints = check_here(stages(source, *overrides), workdir)
+  return train.run(blueprints, train.Options())
+
+
+def blueprint(spec, folder, workdir):
+  """The blueprint of one resolved stage, in any folder."""
+  only = Blueprints({folder.name: spec}, workdir, recorded=False, home=folder)
+  return only[folder.name]
+
+
+def assembled(spec, folder, workdir):
+  """One resolved stage with its arrays, in any folder."""
+  return assemble(blueprint(spec, folder, workdir), workdir)
+
+
+def run(job, specs, workdir, options):
+  """Runs a job on resolved stages, as main does."""
+  recorded = job not in (train, compare, pairs)
+  return job.run(Blueprints(specs, workdir, recorded=recorded), options)
 
 
 def start(workdir, source, *overrides, job='train', options=()):
@@ -66,8 +88,7 @@ def send_when(process, ready, number=signal.SIGKILL, seconds=120):
 
 def arrays(folder):
   """Every array of the last checkpoint in a stage's folder, by name."""
-  stage = build.bind_stage(origins.load_spec(folder))
-  abstract = build.abstract_state(stage, stage.dataset())
+  abstract = Blueprints({}, folder.parent).at(str(folder)).state
   return checkpoint.by_name(
     checkpoint.restore(folder / 'checkpoints', abstract)
   )

@@ -12,8 +12,9 @@ from jobs import hosts, tiny
 
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.source import Source
-from flowdistill.planning.forecast import bytes_per_device, draft, lay_out
+from flowdistill.planning.forecast import bytes_per_device, inputs, lay_out
 from flowdistill.planning.memory import step_peak
+from flowdistill.stages.blueprints import Blueprints
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
 COMPILED = pathlib.Path(__file__).with_name('compiled.py')
@@ -131,10 +132,12 @@ def test_of_what_is_cut_a_piece_is_held():
 def error(stage, *overrides, source=QUICKSTART):
   """Of the predicted peak, relative to the compiler's own figure."""
   stages = tiny.stages(source, *overrides)
-  made = draft(stage, stages, pathlib.Path())
-  predicted = bytes_per_device(made, lay_out(stage, made.stage, 1))['peak']
-  step = jax.jit(made.step, donate_argnums=0)
-  compiled = step.lower(made.state, made.frozen, *made.inputs()).compile()
+  blueprint = Blueprints(stages, pathlib.Path())[stage]
+  layout = lay_out(blueprint, 1)
+  predicted = bytes_per_device(blueprint, layout)['peak']
+  step = jax.jit(blueprint.step(), donate_argnums=0)
+  args = blueprint.state, blueprint.frozen_params, *inputs(blueprint, layout)
+  compiled = step.lower(*args).compile()
   found = compiled.memory_analysis()
   measured = (
     found.argument_size_in_bytes

@@ -4,12 +4,10 @@ import pathlib
 
 import numpy as np
 import pytest
+from jobs import tiny
 
-from flowdistill.build import objects as build
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.overrides import parse_override
-from flowdistill.stages import check
-from flowdistill.workdir import origins
+from flowdistill.workdir.weights import matching, take_matching
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 GUIDED = f'{CONFIGS / "guided_digits.py"}:runlocal'
@@ -20,12 +18,7 @@ PLAIN = ['network.scalars=()', *UNMEASURED]
 
 def checked(source, *overrides):
   """Checks a config with 'KEY=VALUE' overrides."""
-  parsed = []
-  for text in overrides:
-    key, _, value = text.partition('=')
-    parsed.append(parse_override(f'config.{key}', value))
-  stages = build.load_stages(source, parsed)
-  check.check_stages(stages, pathlib.Path('nowhere'), named=True)
+  tiny.check_here(tiny.stages(source, *overrides), pathlib.Path('nowhere'))
 
 
 def alone(name, **options):
@@ -113,8 +106,8 @@ def test_a_fixed_scale_need_not_be_told():
 def test_matching_takes_what_has_the_same_name_and_shape():
   fresh = {'a': np.zeros(2), 'b': np.zeros(3), 'c': np.zeros(1)}
   given = {'a': np.ones(2), 'b': np.ones(4), 'd': np.ones(1)}
-  assert list(origins.matching(fresh, given)) == ['a']
-  taken = origins.take_matching(fresh, given)
+  assert list(matching(fresh, given)) == ['a']
+  taken = take_matching(fresh, given)
   assert {name: float(x.sum()) for name, x in taken.items()} == {
     'a': 2,
     'b': 0,

@@ -24,8 +24,9 @@ import jax
 from jax.experimental import topologies
 from jobs import tiny
 
-from flowdistill.build import objects as build
-from flowdistill.planning.forecast import bytes_per_device, draft, transfers
+from flowdistill.build.models import with_rows
+from flowdistill.planning.forecast import bytes_per_device, transfers
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.sharding import Layout, make_mesh
 
 BYTES = {'pred': 1, 'bf16': 2, 'f32': 4, 's32': 4, 'u32': 4}
@@ -74,18 +75,19 @@ def devices():
   return topologies.get_topology_desc(topology, 'tpu').devices
 
 
-def compiled(made, layout):
+def compiled(blueprint, layout):
   """The step, on its mesh."""
-  batch, key = made.inputs()
+  batch, key = blueprint.batch(), jax.eval_shape(lambda: jax.random.key(0))
   batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),
     batch,
   )
-  out = layout.shardings(made.state), layout.everywhere
-  held = build.held(made.step, layout.hold)
-  step = jax.jit(held, donate_argnums=0, out_shardings=out)
-  frozen = {role: layout.placed(w) for role, w in made.frozen.items()}
-  lowered = step.lower(layout.placed(made.state), frozen, batch, key)
+  out = layout.shardings(blueprint.state), layout.everywhere
+  step = with_rows(blueprint.step(), layout.hold)
+  step = jax.jit(step, donate_argnums=0, out_shardings=out)
+  params = blueprint.frozen_params
+  frozen = {role: layout.placed(w) for role, w in params.items()}
+  lowered = step.lower(layout.placed(blueprint.state), frozen, batch, key)
   return lowered.compile()
 
 
@@ -103,17 +105,18 @@ def peak(program):
 def main(stage, config, mesh, *overrides):
   sizes = zip(('data', 'fsdp', 'tensor'), mesh.split('x'), strict=True)
   cut = [f'mesh.{axis}={size}' for axis, size in sizes]
-  made = draft(stage, tiny.stages(config, *overrides, *cut), pathlib.Path())
+  specs = tiny.stages(config, *overrides, *cut)
+  blueprint = Blueprints(specs, pathlib.Path())[stage]
   parts = math.prod(map(int, mesh.split('x')))
-  axes, rules = made.stage.mesh.sizes, made.stage.mesh.rules
+  axes, rules = blueprint.stage.mesh.sizes, blueprint.stage.mesh.rules
   layout = Layout(make_mesh(axes, devices()[:parts]), rules)
-  program = compiled(made, layout)
+  program = compiled(blueprint, layout)
   ours = Counter()
-  for t in transfers(made, layout):
+  for t in transfers(blueprint, layout):
     ours[t.collective] += t.nbytes
   found = {
     'compiler': (peak(program), placed(program.as_text())),
-    'plan': (bytes_per_device(made, layout)['peak'], ours),
+    'plan': (bytes_per_device(blueprint, layout)['peak'], ours),
   }
   print(
     json.dumps(

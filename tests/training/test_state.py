@@ -1,6 +1,8 @@
 """The train step: what it updates, what it never changes, what it repeats."""
 
 import dataclasses
+import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,9 @@ import pytest
 
 from flowdistill.flow.noise import numbered
 from flowdistill.objectives.roles import MissingRole
-from flowdistill.training import ema
+from flowdistill.training.ema import Ema
+from flowdistill.training.roles import Learning, Role
 from flowdistill.training.state import (
-  Trained,
   draw_noise,
   drop_conditions,
   flip_images,
@@ -40,8 +42,20 @@ def loss(nets, batch, key, step):
   return jnp.sum(u**2, axis=1), {'first': u[:, 0]}
 
 
+def network(apply=apply):
+  """A model, as far as a step knows one."""
+  return types.SimpleNamespace(apply=apply)
+
+
 def student(loss=loss, **emas):
-  return Trained('student', loss, optax.sgd(0.1), emas)
+  """The only role; `emas` are name -> decay."""
+  tracked = {name: Ema(lambda step, d=d: d) for name, d in emas.items()}
+  learns = Learning(loss, optax.sgd(0.1), tracked)
+  return {'student': Role(network(), learns=learns)}
+
+
+def teacher():
+  return {'teacher': Role(network(), signature='velocity', base='teacher')}
 
 
 def params():
@@ -56,8 +70,8 @@ def test_step_is_one_step_of_gradient_descent_on_the_mean_loss():
 
   key = jax.random.fold_in(KEY, 0)
   mask = jax.random.normal(jax.random.split(key, 3)[2], (6, 2))
-  step = make_train_step([student(noted)], {'student': apply})
-  state = init_state([student(noted)], params())
+  step = make_train_step(student(noted))
+  state = init_state(student(noted), params())
   state, metrics = step(state, {}, BATCH, KEY)
   u = 2.0 * BATCH['x0'] + 1.0
   w = 2.0 - 0.1 * jnp.mean(jnp.sum(2 * u * BATCH['x0'], axis=1))
@@ -73,8 +87,8 @@ def test_student_has_one_mask_in_a_step_and_another_in_the_next():
     a, b = (nets.student(batch['x0'], t, t, {}) for _ in range(2))
     return jnp.sum((a - b) ** 2, axis=1), {'mask': a[0, 0] - b[0, 0] + a[0, 0]}
 
-  step = make_train_step([student(twice)], {'student': apply})
-  state = init_state([student(twice)], params())
+  step = make_train_step(student(twice))
+  state = init_state(student(twice), params())
   masks = []
   for _ in range(2):
     state, metrics = step(state, {}, BATCH, KEY)
@@ -91,18 +105,18 @@ def test_only_the_student_in_training_gets_a_mask():
     gap += nets.ema(batch['x0'], t, t, {}) - plain
     return jnp.sum(gap**2, axis=1), {}
 
-  trained = student(others, main=lambda step, e, p: p)
-  step = make_train_step([trained], {'student': apply, 'teacher': apply})
+  trained = student(others, main=0.0)
+  step = make_train_step(trained | teacher())
   frozen = {'teacher': params()['student']}
-  _, metrics = step(init_state([trained], params()), frozen, BATCH, KEY)
+  _, metrics = step(init_state(trained, params()), frozen, BATCH, KEY)
   assert float(metrics['loss']) == 0.0
 
 
 @pytest.mark.parametrize('bad', [jnp.nan, jnp.inf])
 def test_a_step_that_is_not_finite_changes_nothing_and_nor_do_later_ones(bad):
-  trained = student(main=lambda step, e, p: ema.update(e, p, 0.5))
-  step = make_train_step([trained], {'student': apply})
-  before = init_state([trained], params())
+  trained = student(main=0.5)
+  step = make_train_step(trained)
+  before = init_state(trained, params())
   broken = {**BATCH, 'x0': BATCH['x0'].at[3, 1].set(bad)}
   state, metrics = step(before, {}, broken, KEY)
   assert not bool(metrics['finite'])
@@ -118,8 +132,8 @@ def test_a_gradient_that_is_not_finite_is_found_though_the_loss_is():
     u = nets.student(batch['x0'], t, t, {})
     return jnp.sqrt(jnp.sum((u - jax.lax.stop_gradient(u)) ** 2, axis=1)), {}
 
-  step = make_train_step([student(root)], {'student': apply})
-  _, metrics = step(init_state([student(root)], params()), {}, BATCH, KEY)
+  step = make_train_step(student(root))
+  _, metrics = step(init_state(student(root), params()), {}, BATCH, KEY)
   assert float(metrics['loss']) == 0.0
   assert not bool(metrics['finite'])
 
@@ -157,8 +171,8 @@ def test_a_step_turns_images_if_asked():
   x0 = np.arange(6 * 2 * 2, dtype=np.float32).reshape(6, 2, 2, 1)
   for flip in (False, True):
     trained = student(look)
-    step = make_train_step([trained], {'student': apply}, flip=flip)
-    state = init_state([trained], params())
+    step = make_train_step(trained, flip=flip)
+    state = init_state(trained, params())
     step(state, {}, {**BATCH, 'x0': x0}, KEY)
   np.testing.assert_array_equal(seen[0], x0)
   turned = np.any(np.asarray(seen[1]) != x0, axis=(1, 2, 3))
@@ -166,12 +180,9 @@ def test_a_step_turns_images_if_asked():
 
 
 def test_emas_are_updated_by_name_after_the_optimiser():
-  trained = student(
-    main=lambda step, e, p: ema.update(e, p, 0.5),
-    last=lambda step, e, p: ema.update(e, p, 0.0),
-  )
-  step = make_train_step([trained], {'student': apply})
-  state, _ = step(init_state([trained], params()), {}, BATCH, KEY)
+  trained = student(main=0.5, last=0.0)
+  step = make_train_step(trained)
+  state, _ = step(init_state(trained, params()), {}, BATCH, KEY)
   role = state.roles['student']
   mean = (role.params['w'] + 2.0) / 2
   np.testing.assert_allclose(role.emas['main']['w'], mean, rtol=1e-6)
@@ -185,25 +196,64 @@ def test_two_roles_learn_from_the_same_old_state():
     u = nets.discriminator(batch['x0'], t, t, {})
     return jnp.sum(u * other, axis=1), {}
 
-  roles = [student(), Trained('discriminator', critic, optax.sgd(0.1), {})]
+  learns = Learning(critic, optax.sgd(0.1), prefix='discriminator/')
+  roles = student() | {'discriminator': Role(network(), learns=learns)}
   both = {**params(), 'discriminator': params()['student']}
-  applies = {'student': apply, 'discriminator': apply}
   state = init_state(roles, both)
-  new, metrics = make_train_step(roles, applies)(state, {}, BATCH, KEY)
-  turned, _ = make_train_step(roles[::-1], applies)(state, {}, BATCH, KEY)
+  new, metrics = make_train_step(roles)(state, {}, BATCH, KEY)
+  reversed_roles = dict(reversed(roles.items()))
+  turned, _ = make_train_step(reversed_roles)(state, {}, BATCH, KEY)
   jax.tree.map(np.testing.assert_array_equal, new, turned)
   assert 'discriminator/loss' in metrics
   w = float(new.roles['discriminator'].params['w'])
   assert w != float(state.roles['discriminator'].params['w'])
 
 
+def test_a_role_with_every_learns_at_the_steps_that_are_a_multiple_of_it():
+  """Between them it is the same to the byte, its optimiser and EMAs too."""
+  learns = Learning(loss_of_critic, optax.adam(0.1), prefix='critic/')
+  learns = dataclasses.replace(
+    learns, emas={'main': Ema(lambda step: 0.5 + 0.1 * step)}
+  )
+  roles = student() | {'critic': Role(network(), learns=learns, every=3)}
+  step = jax.jit(make_train_step(roles))
+  state = init_state(roles, {**params(), 'critic': params()['student']})
+  states, losses = [state], []
+  for _ in range(7):
+    state, metrics = step(state, {}, BATCH, KEY)
+    states.append(state)
+    losses.append(float(metrics['critic/loss']))
+  moved = [
+    float(a.roles['critic'].params['w'] - b.roles['critic'].params['w']) != 0
+    for a, b in itertools.pairwise(states)
+  ]
+  assert moved == [False, False, True, False, False, True, False]
+  assert [loss != 0 for loss in losses] == moved
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    states[3].roles['critic'],
+    states[5].roles['critic'],
+  )
+  ema = states[6].roles['critic'].emas['main']['w']  # its second update
+  before, now = (states[k].roles['critic'] for k in (5, 6))
+  expected = now.params['w'] + 0.6 * (
+    before.emas['main']['w'] - now.params['w']
+  )
+  np.testing.assert_allclose(ema, expected, rtol=1e-6)
+
+
+def loss_of_critic(nets, batch, key, step):
+  t = jnp.zeros(6)
+  return jnp.sum(nets.critic(batch['x0'], t, t, {}) ** 2, axis=1), {}
+
+
 def test_a_role_that_is_not_filled_says_which_key_to_set():
   def asks(nets, batch, key, step):
     return nets.teacher(batch['x0'], None, {}), {}
 
-  step = make_train_step([student(asks)], {'student': apply})
+  step = make_train_step(student(asks))
   with pytest.raises(MissingRole, match=r"set 'frozen\.teacher'"):
-    step(init_state([student(asks)], params()), {}, BATCH, KEY)
+    step(init_state(student(asks), params()), {}, BATCH, KEY)
 
 
 def test_conditions_are_dropped_whole_at_the_rate():
