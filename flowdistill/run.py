@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from flowdistill.build import objects as build
-from flowdistill.build.objects import Generator
+from flowdistill.build.sampling import Generator
+from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Origin
 from flowdistill.datasets.source import Source
@@ -67,7 +68,7 @@ class Run:
     """
     cond = conditions(self.source.num_classes, n, label)
     draw = self._generator(model)
-    build.check_sampler(sampler, nfe, scalars=draw.scalars, **options)
+    plan_sampling(sampler, nfe, options, spec=draw.spec, scalars=draw.scalars)
     how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, **options}
     return draw(n, cond=cond, **how).x
 
@@ -102,8 +103,13 @@ class Run:
     label = classes if label is None and classes else label
     cond = conditions(classes, len(x0), label)
     draw = self._generator(model)
-    build.check_sampler(
-      sampler, nfe, backwards=True, scalars=draw.scalars, **options
+    plan_sampling(
+      sampler,
+      nfe,
+      options,
+      spec=draw.spec,
+      scalars=draw.scalars,
+      backwards=True,
     )
     how = {'sampler': sampler, 'nfe': nfe, **options}
     return draw.encode(x0, cond=cond, **how).x

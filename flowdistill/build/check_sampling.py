@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flowdistill.build import objects as build
 from flowdistill.build.objects import Model
+from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.datasets.source import Source
+from flowdistill.flow.spec import DataSpec
 
 
 def check_sampling(
@@ -20,17 +21,13 @@ def check_sampling(
   """Checks that one can draw from a network in this way.
 
   Raises:
-    ValueError: for what `build.check_sampler` refuses, and for guidance where
-      there is none.
+    ValueError: for what `plan_sampling` refuses.
   """
-  guidance = options.get('guidance')
-  told = 'guidance' in model.scalars
-  if guidance is not None and not told and not source.num_classes:
-    raise ValueError(
-      f'guidance = {guidance!r} has no effect: this data set has no conditions'
-    )
-  for name in {'backwards', 'scalars'} & {*options}:
-    raise ValueError(f'{sampler} takes no {name!r}')
-  build.check_sampler(
-    sampler, nfe, scalars=model.scalars, backwards=backwards, **options
+  plan_sampling(
+    sampler,
+    nfe,
+    options,
+    spec=DataSpec.labelled(source.shape, source.num_classes),
+    scalars=model.scalars,
+    backwards=backwards,
   )

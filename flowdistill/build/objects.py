@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from flowdistill.build.sampling import Generator
 from flowdistill.config import bind
 from flowdistill.config import files as config
-from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.config.bind import Spec
 from flowdistill.config.overrides import Override
 from flowdistill.config.pair_stage import PairStage
 from flowdistill.config.resolve import resolve
@@ -41,20 +42,17 @@ from flowdistill.flow.couplings import (
   Coupling,
 )
 from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
+from flowdistill.flow.spec import DataSpec
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.networks.stack import holding, opened
 from flowdistill.objectives import OBJECTIVES
-from flowdistill.samplers import GRIDS, SAMPLERS
-from flowdistill.samplers.draw import Draw
-from flowdistill.samplers.generator import TOLD, Generator
-from flowdistill.samplers.guided import Guidance, interval
-from flowdistill.samplers.plan import Grid, make_plan
 from flowdistill.training import ema
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES, make_optimiser
+from flowdistill.training.sharding import Layout
 from flowdistill.training.state import (
   Apply,
   Metrics,
@@ -316,71 +314,14 @@ def build_generator(
   params: Params,
   source: Source,
   batch_size: int,
-  place: Callable[[Any], Any] = lambda arrays: arrays,
+  layout: Layout | None = None,
 ) -> Generator:
   """generator(n, sampler=..., nfe=..., cond=..., seed=...) -> Samples."""
   return Generator(
-    draw=Draw(model.apply, source.shape, batch_size, place),
-    params=params,
-    to_null=functools.partial(unconditional, num_classes=source.num_classes),
+    model.apply,
+    params,
+    DataSpec.labelled(source.shape, source.num_classes),
+    batch_size=batch_size,
     scalars=model.scalars,
+    layout=layout,
   )
-
-
-def check_sampler(
-  sampler: str,
-  nfe: int | None,
-  *,
-  grid: Grid = 'uniform',
-  guidance: Guidance | None = None,
-  backwards: bool = False,
-  scalars: Iterable[str] = (),
-  **options: Any,
-) -> None:
-  """Checks that there is such a sampler, and that it can make `nfe` calls.
-
-  Args:
-    sampler: its name.
-    nfe: network calls, None for a sampler that chooses its steps.
-    grid: a name, or a dict with a name and the grid's options.
-    guidance: its scale, or a dict.
-    backwards: whether it goes from data to noise.
-    scalars: that the network takes; one that is told its guidance asks once.
-    **options: of the sampler.
-
-  Raises:
-    ValueError: with the choices, what an option must be, or the nearest
-      numbers of calls.
-  """
-  named = {'name': grid} if isinstance(grid, str) else dict(grid)
-  for table, kind, given in (
-    (SAMPLERS, 'sampler', {'name': sampler, **options}),
-    (GRIDS, 'grid', named),
-  ):
-    _check_options(table, kind, **given)
-  told = interval(guidance) is None or TOLD.keys() & set(scalars)
-  make_plan(
-    sampler,
-    nfe,
-    options,
-    grid=grid,
-    guidance=None if told else guidance,
-    backwards=backwards,
-  )
-
-
-def _check_options(
-  table: bind.Table, kind: str, /, name: str = '', **given: Any
-) -> None:
-  if name not in table:
-    raise ValueError(
-      f'there is no {kind} {name!r}; {bind.suggest(name, table)}'
-    )
-  known = bind.options(table[name])
-  for key, value in given.items():
-    if key not in known:
-      raise ValueError(f'{name} takes no {key!r}; {bind.suggest(key, known)}')
-    try:
-      resolve(value, known[key].annotation, key, ROOMS)
-    except ConfigError as error:  # the caller knows which key of the config
-      raise ValueError(str(error).removeprefix('config.')) from error

@@ -141,7 +141,7 @@ def maker(
     teacher.params,
     source,
     stage.batch_size,
-    lambda arrays: jax.device_put(arrays, layout.rows),
+    layout,
   )
   how = {'sampler': stage.sampler, 'nfe': stage.nfe, **stage.options}
 
