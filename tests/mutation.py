@@ -48,11 +48,10 @@ TESTS = {
   'objectives/recursion': ['rcgm', 'twinflow'],
   'objectives/tangent': ['align_your_flow', 'consistency', 'flow_anchored'],
   'samplers/control': ['rk45'],
-  'samplers/draw': ['draw', 'guided'],
-  'samplers/integrate': ['samplers', 'rk45', 'draw'],
+  'samplers/integrate': ['samplers', 'rk45', 'guided'],
   'samplers/ode': ['ode', 'plan', 'guided'],
-  'samplers/rows': ['draw', 'generator'],
   'samplers/sampler': ['samplers', 'jumps'],
+  'samplers/solve': ['guided', 'rk45'],
 }
 
 

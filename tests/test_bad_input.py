@@ -267,8 +267,8 @@ LENGTHS = {
     "{'steps': 5, 'epochs': 2.0}"
   ),
   '--config.train.steps=none': (
-    'config.train: a length must have exactly one of steps, images, epochs, got '
-    'none'
+    'config.train: a length must have exactly one of steps, images, epochs, '
+    'got none'
   ),
 }
 EFFECTS = {

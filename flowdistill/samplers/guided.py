@@ -1,6 +1,6 @@
 """Classifier-free guidance while sampling, in an interval of time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,8 @@ from flowdistill.samplers.sampler import AverageVelocity
 Array = jax.Array
 Guidance = float | Mapping[str, float]
 """λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}."""
+SCALARS = {'guidance': 'scale', 'guidance_low': 'low', 'guidance_high': 'high'}
+"""Scalar condition of a network -> the part of an `Interval` that it is."""
 
 
 class Interval(NamedTuple):
@@ -32,7 +34,7 @@ class Interval(NamedTuple):
 
 
 def interval(guidance: Guidance | None) -> Interval | None:
-  """What the user says as an interval, None where it has no effect (λ = 1).
+  """Parses what a user wrote; None where it has no effect (λ = 1).
 
   Raises:
     ValueError: for an unknown key, λ that is not finite, or times that do not
@@ -40,38 +42,63 @@ def interval(guidance: Guidance | None) -> Interval | None:
   """
   if guidance is None:
     return None
-  spec = guidance if isinstance(guidance, Mapping) else {'scale': guidance}
-  right = set(spec) <= set(Interval._fields) and 'scale' in spec
-  if not right or not all(type(v) in (int, float) for v in spec.values()):
+  parts = guidance if isinstance(guidance, Mapping) else {'scale': guidance}
+  known = set(parts) <= set(Interval._fields) and 'scale' in parts
+  if not known or not all(type(v) in (int, float) for v in parts.values()):
     raise ValueError(
       f'guidance = {guidance!r} must be a number, or a dict like '
       "{'scale': 2.0, 'low': 0.0, 'high': 1.0}"
     )
-  made = Interval(**spec)
-  if not -float('inf') < made.scale < float('inf'):
+  guided = Interval(**parts)
+  if not -float('inf') < guided.scale < float('inf'):
     raise ValueError(f'guidance = {guidance!r} must have a finite scale')
-  if not 0 <= made.low <= made.high <= 1:
+  if not 0 <= guided.low <= guided.high <= 1:
     raise ValueError(f'guidance = {guidance!r} must have 0 <= low <= high <= 1')
-  return None if made.scale == 1 else made
+  return None if guided.scale == 1 else guided
 
 
-def calls(made: Interval | None, times: Any) -> Any:
-  """How many network calls it is to ask at these times: 1, or 2 if guided."""
-  return 1 + (0 * times if made is None else made.covers(times))
+def as_scalars(
+  guided: Interval | None, scalars: Collection[str]
+) -> dict[str, float]:
+  """Guidance as scalar conditions of a network; {} if it takes none of them.
+
+  Args:
+    guided: None is a scale of 1 at all times.
+    scalars: the scalar conditions that the network takes.
+
+  Raises:
+    ValueError: if the guidance has a part that the network takes no scalar
+      for, such as an interval where it takes the scale alone.
+  """
+  taken = {name: part for name, part in SCALARS.items() if name in scalars}
+  chosen, default = guided or Interval(1.0), Interval(1.0)
+  missing = [p for p in Interval._fields if p not in taken.values()]
+  if taken and any(getattr(chosen, p) != getattr(default, p) for p in missing):
+    wanted = ' and '.join(f'{p} = {getattr(default, p)}' for p in missing)
+    raise ValueError(
+      f'guidance = {chosen._asdict()} must have {wanted}: this network is '
+      f'conditioned on {[*taken]} alone'
+    )
+  return {name: getattr(chosen, part) for name, part in taken.items()}
+
+
+def calls(guided: Interval | None, times: Any) -> Any:
+  """How many network calls a velocity takes at these times: 2 if guided."""
+  return 1 + (0 * times if guided is None else guided.covers(times))
 
 
 def guide(
-  u: AverageVelocity, u_null: AverageVelocity, made: Interval
+  u: AverageVelocity, u_null: AverageVelocity, interval: Interval
 ) -> AverageVelocity:
   """λ u + (1 − λ) u_null inside the interval, u alone outside.
 
-  Outside, u_null is not asked, unless another example of the batch is inside.
+  Outside, u_null is not called, unless another example of the batch is inside.
   """
 
   def guided(x: Array, t: Array, s: Array) -> Array:
-    inside, better = made.covers(t), u(x, t, s)
+    inside, better = interval.covers(t), u(x, t, s)
     worse = jax.lax.cond(inside.any(), lambda: u_null(x, t, s), lambda: better)
-    away = extrapolate(better, worse, made.scale)
+    away = extrapolate(better, worse, interval.scale)
     return jnp.where(expand(inside, x), away, better)
 
   return guided

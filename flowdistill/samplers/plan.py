@@ -1,7 +1,7 @@
-"""From names and a number of network calls to what is run."""
+"""A plan: the sampler, its options, and the times at which it stops."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -9,8 +9,7 @@ import numpy as np
 
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.control import Control
-from flowdistill.samplers.grids import falls
-from flowdistill.samplers.guided import Guidance, Interval, calls, interval
+from flowdistill.samplers.guided import Interval, calls
 from flowdistill.samplers.sampler import AverageVelocity, Sampler
 
 Grid = str | Mapping[str, Any]
@@ -26,8 +25,9 @@ class Plan:
     sampler: a name in SAMPLERS.
     options: of the sampler, as (name, value), sorted.
     times: where the sampler stops, float32 [steps + 1].
-    guidance: None where there is none.
-    nfe: network calls of one example, None if only the run will tell.
+    guidance: None if the network is called once at each time.
+    nfe: network calls of one example, None if the run decides it.
+    scalars: scalar conditions that every example is given, name -> value.
   """
 
   sampler: str = dataclasses.field(metadata={'static': True})
@@ -37,6 +37,7 @@ class Plan:
   times: Any
   guidance: Interval | None
   nfe: Any
+  scalars: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def method(self, u: AverageVelocity) -> Sampler:
     """The sampler for a network."""
@@ -44,7 +45,7 @@ class Plan:
 
   @property
   def control(self) -> Control | None:
-    """Of the step size, if the sampler chooses that."""
+    """Of the step size, if the sampler is adaptive."""
     return self.method(lambda x, t, s: x).control
 
 
@@ -54,60 +55,58 @@ def make_plan(
   options: Mapping[str, Any],
   *,
   grid: Grid = 'uniform',
-  guidance: Guidance | None = None,
+  guidance: Interval | None = None,
   backwards: bool = False,
 ) -> Plan:
   """Chooses the number of steps in which the sampler makes `nfe` calls.
 
+  Names and options are not checked here: `build/sampling.py` does that.
+
   Args:
     sampler: a name in SAMPLERS.
-    nfe: network calls for one example, a guided one counted twice; None for a
-      sampler that chooses its steps.
+    nfe: network calls for one example, a guided one counted twice; None for an
+      adaptive sampler.
     options: of the sampler.
     grid: a name in GRIDS, or a dict with that name and the grid's options.
-    guidance: λ, or a dict (see `guided`).
+    guidance: by a second call of the network.
     backwards: whether it goes from data to noise.
 
   Raises:
-    ValueError: for an unknown name, an option out of range, an nfe that the
-      sampler cannot have, or a grid that does not fall.
+    ValueError: for an option out of range, or an impossible nfe.
   """
-  method = _entry(SAMPLERS, 'sampler', sampler)(lambda x, t, s: x, **options)
-  _check_kind(sampler, method, nfe, backwards)
-  spec = {'name': grid} if isinstance(grid, str) else dict(grid)
-  make_grid, made = (
-    _entry(GRIDS, 'grid', spec.pop('name', '')),
-    interval(guidance),
-  )
+  asks = SAMPLERS[sampler](lambda x, t, s: x, **options).asks
+  settings = {'name': grid} if isinstance(grid, str) else dict(grid)
+  make_grid = GRIDS[settings.pop('name')]
 
   def times(steps: int) -> np.ndarray:
-    found = make_grid(steps, **spec).astype(np.float32)
-    return found[::-1] if backwards else found
+    falling = make_grid(steps, **settings).astype(np.float32)
+    return falling[::-1] if backwards else falling
 
   def cost(steps: int) -> int:
-    return int(calls(made, method.asks(times(steps))).sum())
+    return int(calls(guidance, asks(times(steps))).sum())
 
   # Times that are listed are for one number of steps.
-  listed = [len(spec['times']) - 1] if 'times' in spec else None
-  steps = 1 if nfe is None else steps_for(cost, nfe, listed)
-  chosen = times(steps)
-  if not falls(chosen[::-1] if backwards else chosen):
-    raise ValueError(f'grid = {grid!r} must fall in {steps} steps: {chosen}')
+  listed = [len(settings['times']) - 1] if 'times' in settings else None
+  steps = 1 if nfe is None else steps_for(sampler, cost, nfe, listed)
   return Plan(
     sampler=sampler,
     options=tuple(sorted(options.items())),
-    times=chosen,
-    guidance=made,
+    times=times(steps),
+    guidance=guidance,
     nfe=nfe,
   )
 
 
 def steps_for(
-  cost: Callable[[int], int], nfe: int, choices: list[int] | None = None
+  sampler: str,
+  cost: Callable[[int], int],
+  nfe: int,
+  choices: Iterable[int] | None = None,
 ) -> int:
   """The number of steps that costs `nfe` network calls.
 
   Args:
+    sampler: its name, for the error.
     cost: how many calls a number of steps costs, at least one a step.
     nfe: network calls, at least 1.
     choices: numbers of steps; by default any.
@@ -122,32 +121,8 @@ def steps_for(
       return steps
   below = [max(c for c in costs if c < nfe)] if min(costs) < nfe else []
   above = [min(c for c in costs if c > nfe)] if max(costs) > nfe else []
+  nearest = ' and '.join(map(str, below + above))
+  verb = 'are' if below and above else 'is'
   raise ValueError(
-    f'nfe is {nfe}, and this sampler has no such number of network calls: '
-    f'the nearest is {" or ".join(map(str, below + above))}'
+    f'nfe = {nfe} is not possible for {sampler}; the nearest {verb} {nearest}'
   )
-
-
-def _entry(
-  table: Mapping[str, Callable[..., Any]], kind: str, name: str
-) -> Callable[..., Any]:
-  if name not in table:
-    raise ValueError(f'{kind} is {name!r}, the choices are {sorted(table)}')
-  return table[name]
-
-
-def _check_kind(
-  sampler: str, method: Sampler, nfe: int | None, backwards: bool
-) -> None:
-  if backwards and not method.reversible:
-    raise ValueError(
-      f'sampler = {sampler!r} must be a solver of the ODE, such as heun, to go '
-      'from data to noise'
-    )
-  if method.control is None and nfe is None:
-    raise ValueError(f'nfe = None must be a number of calls for {sampler!r}')
-  if method.control is not None and nfe is not None:
-    raise ValueError(
-      f'nfe = {nfe} must be None for {sampler!r}: it makes as many calls as '
-      'its rtol takes, and counts them'
-    )

@@ -1,4 +1,4 @@
-"""Batches of one fixed shape; beyond the last row, that one again."""
+"""Batches of one fixed shape: after the last row, that row is repeated."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,13 +14,13 @@ def indices(n: int, size: int) -> Iterator[np.ndarray]:
     ValueError: if n is not positive.
   """
   if n < 1:
-    raise ValueError(f'n is {n}, it must be at least 1')
+    raise ValueError(f'n = {n} must be at least 1')
   for start in range(0, n, size):
     yield np.arange(start, start + size)
 
 
 def take(tree: Any, index: np.ndarray) -> Any:
-  """The rows of an index, in every array of a tree."""
+  """The rows `index` of every array of a tree."""
   return jax.tree.map(
     lambda rows: np.asarray(rows)[np.minimum(index, len(rows) - 1)], tree
   )
@@ -35,4 +35,6 @@ def check(n: int, **groups: Mapping[str, Any]) -> None:
   for group, arrays in groups.items():
     for name, rows in arrays.items():
       if len(rows) != n:
-        raise ValueError(f'{group}[{name!r}] has {len(rows)} rows, n is {n}')
+        raise ValueError(
+          f'{group}[{name!r}] has {len(rows)} rows; it must have n = {n}'
+        )

@@ -181,6 +181,28 @@ class Layout:
     told = multihost_utils.broadcast_one_to_all(np.float64(number))
     return float(told)
 
+  def round_up(self, batch_size: int) -> int:
+    """The least batch size from this on that divides over `data` and `fsdp`."""
+    parts = math.prod(self.mesh.shape[name] for name in ROWS)
+    return -(-batch_size // parts) * parts
+
+  def spread(self, tree: Any) -> Any:
+    """Arrays [b, ...], whole on every process, sharded along their rows."""
+
+    def put(rows: Any) -> jax.Array:
+      whole = np.asarray(rows, jax.dtypes.canonicalize_dtype(rows.dtype))
+      return jax.make_array_from_callback(
+        whole.shape, self.rows, lambda index: whole[index]
+      )
+
+    return jax.tree.map(put, tree)
+
+  def collect(self, array: jax.Array) -> np.ndarray:
+    """The whole array on every process; collective if the mesh spans them."""
+    if array.is_fully_addressable:
+      return np.asarray(array)
+    return multihost_utils.process_allgather(array, tiled=True)
+
   def check_batch_size(self, batch_size: int) -> None:
     """Refuses a batch that does not divide over `data` and `fsdp`, and hosts.
 

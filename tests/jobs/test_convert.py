@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 
 import jax
 import numpy as np

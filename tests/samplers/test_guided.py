@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from oracle import Gaussian
 
+from flowdistill.build.sampling import Generator
+from flowdistill.flow.spec import DataSpec
 from flowdistill.flow.transport import expand
-from flowdistill.samplers.draw import Draw
-from flowdistill.samplers.guided import Interval, calls, interval
+from flowdistill.samplers.guided import Interval, as_scalars, calls, interval
 
 GOOD, WORSE = Gaussian(std=0.4), Gaussian(std=0.8)
 MIDDLE = {'scale': 2.5, 'low': 0.3, 'high': 0.6}
 TIMES = (1, 0.8, 0.6, 0.45, 0.3, 0.1, 0)  # both ends of it among them
 
 
-JUMP = 0.005  # the velocity jumps at its ends, which no tolerance is told of
+JUMP = 0.005  # the velocity jumps at its ends, which no tolerance can bound
 
 
 def apply(params, x, t, s, cond):
@@ -33,8 +34,13 @@ def combined(params, x, t, s, cond):
 
 
 def conditions(n):
-  cond, null = (np.full(n, label) for label in (3, 9))
-  return {'cond': {'label': cond}, 'null': {'label': null}}
+  return {'cond': {'label': np.full(n, 3)}}
+
+
+def draws(apply, batch_size=4):
+  """A generator without parameters; label 9 is the null."""
+  spec = DataSpec.labelled((2,), 9)
+  return Generator(apply, (), spec, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(
@@ -59,43 +65,41 @@ def test_it_is_the_combined_velocity_and_every_call_counts(
 
   times = (1, 0) if nfe is None else TIMES
   how = {'sampler': sampler, 'grid': {'name': 'explicit', 'times': times}}
-  found = Draw(counted, (2,), 1)(
-    (), 1, nfe=nfe, guidance=MIDDLE, **conditions(1), **how
-  )
+  found = draws(counted, 1)(1, nfe=nfe, guidance=MIDDLE, **conditions(1), **how)
   jax.effects_barrier()
   assert found.nfe.tolist() == [len(asked)]
   assert nfe in (None, len(asked))
   assert {3, 9} == set(np.ravel(asked).tolist())
-  alone = Draw(combined, (2,), 1)((), 1, nfe=without, **how)
+  alone = draws(combined, 1)(1, nfe=without, **how)
   atol = JUMP if nfe is None else 1e-6
   np.testing.assert_allclose(found.x, alone.x, atol=atol)
 
 
 def test_an_adaptive_step_is_guided_for_each_example_by_its_own_time():
   how = {'sampler': 'rk45', 'nfe': None, 'seed': 4}
-  found = Draw(apply, (2,), 4)((), 6, guidance=MIDDLE, **conditions(6), **how)
-  alone = Draw(combined, (2,), 4)((), 6, **how)
+  found = draws(apply)(6, guidance=MIDDLE, **conditions(6), **how)
+  alone = draws(combined)(6, **how)
   np.testing.assert_allclose(found.x, alone.x, atol=JUMP)
-  plain = Draw(apply, (2,), 4)((), 6, **conditions(6), **how)
+  plain = draws(apply)(6, **conditions(6), **how)
   assert np.min(np.abs(plain.x - alone.x).max(1)) > 4 * JUMP
   assert (found.nfe > alone.nfe).all()
   assert len(set(alone.nfe)) > 1
 
 
 def test_backwards_it_is_guided_too():
-  draw, how = Draw(apply, (2,), 4), {'sampler': 'rk4', 'guidance': 2.0}
-  x0 = draw((), 4, nfe=160, **conditions(4), **how).x
-  x1 = draw.encode((), x0, nfe=160, **conditions(4), **how)
-  noise = draw((), 4, nfe=160, sampler='rk4', **conditions(4)).x
-  again = draw.encode((), noise, nfe=80, sampler='rk4', **conditions(4)).x
+  draw, how = draws(apply), {'sampler': 'rk4', 'guidance': 2.0}
+  x0 = draw(4, nfe=160, **conditions(4), **how).x
+  x1 = draw.encode(x0, nfe=160, **conditions(4), **how)
+  noise = draw(4, nfe=160, sampler='rk4', **conditions(4)).x
+  again = draw.encode(noise, nfe=80, sampler='rk4', **conditions(4)).x
   np.testing.assert_allclose(x1.x, again, atol=1e-3)
 
 
 @pytest.mark.parametrize('guidance', [1, 1.0, {'scale': 1.0, 'low': 0.5}])
 def test_a_scale_of_one_asks_once(guidance):
-  draw = Draw(apply, (2,), 4)
-  plain = draw((), 3, **conditions(3))
-  found = draw((), 3, guidance=guidance, **conditions(3))
+  draw = draws(apply)
+  plain = draw(3, nfe=8, **conditions(3))
+  found = draw(3, nfe=8, guidance=guidance, **conditions(3))
   np.testing.assert_array_equal(found.x, plain.x)
   assert found.nfe.tolist() == [8, 8, 8]
 
@@ -107,10 +111,10 @@ def test_a_new_scale_is_no_new_program():
     traces.append(1)
     return apply(params, x, t, s, cond)
 
-  draw = Draw(traced, (2,), 4)
-  first = draw((), 4, guidance=2.0, **conditions(4))
+  draw = draws(traced)
+  first = draw(4, guidance=2.0, **conditions(4))
   before = len(traces)
-  second = draw((), 4, guidance=3.0, **conditions(4))
+  second = draw(4, guidance=3.0, **conditions(4))
   assert len(traces) == before
   assert not np.allclose(first.x, second.x)
 
@@ -141,9 +145,24 @@ def test_what_is_no_guidance(guidance, message):
     interval(guidance)
 
 
+def test_guidance_as_scalar_conditions():
+  middle = Interval(3.0, 0.25, 0.5)
+  every = ('guidance_high', 'speed', 'guidance', 'guidance_low')
+  scalars = {'guidance': 3.0, 'guidance_low': 0.25, 'guidance_high': 0.5}
+  assert as_scalars(middle, every) == scalars
+  assert as_scalars(None, ['guidance']) == {'guidance': 1.0}
+  assert as_scalars(Interval(3.0), ['guidance']) == {'guidance': 3.0}
+  assert as_scalars(middle, ['speed']) == {}
+
+
 @pytest.mark.parametrize(
-  'conds', [{}, {'cond': {'label': np.zeros(2)}}, {'null': {}}]
+  ('scalars', 'message'),
+  [
+    (['guidance'], r'low = 0.0 and high = 1.0: .* on \[.guidance.\] alone$'),
+    (['guidance', 'guidance_low'], 'high = 1.0: '),
+    (['guidance_low', 'guidance_high'], 'scale = 1.0: '),
+  ],
 )
-def test_guidance_needs_something_to_lead_away_from(conds):
-  with pytest.raises(ValueError, match=r'^guidance leads away from `null`'):
-    Draw(apply, (2,), 4)((), 2, guidance=2.0, **conds)
+def test_a_part_that_a_network_is_not_conditioned_on(scalars, message):
+  with pytest.raises(ValueError, match=f'^guidance = .* must have {message}'):
+    as_scalars(Interval(3.0, 0.25, 0.5), scalars)

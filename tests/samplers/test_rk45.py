@@ -10,8 +10,9 @@ from oracle import Gaussian, Mixture
 from scipy.integrate import solve_ivp
 from solving import LINE, keys
 
+from flowdistill.build.sampling import Generator
+from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers.control import Control
-from flowdistill.samplers.draw import Draw
 from flowdistill.samplers.integrate import adapt
 from flowdistill.samplers.ode import euler
 from flowdistill.samplers.rk45 import rk45
@@ -109,12 +110,12 @@ def test_it_gives_up_after_max_steps(network):
     v = Gaussian(std=0.5).velocity(x, t)
     return v if network == 'hard' else jnp.where(t[:, None] < 0.5, jnp.nan, v)
 
-  draw = Draw(apply, (2,), 4)
+  draw = Generator(apply, (), DataSpec((2,)), batch_size=4)
   with pytest.raises(
     ValueError,
     match=r'^rtol = 1e-05 must .* max_steps = 3: .* 5 of 5 examples',
   ):
-    draw((), 5, sampler='rk45', nfe=None, max_steps=3)
+    draw(5, sampler='rk45', nfe=None, max_steps=3)
 
 
 def test_it_needs_a_sampler_with_a_control():

@@ -1,0 +1,113 @@
+"""The one validation of how to sample: from what a user wrote to a `Plan`."""
+
+import dataclasses
+import numbers
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from flowdistill.config.bind import ConfigError, Table, options, suggest
+from flowdistill.config.resolve import resolve
+from flowdistill.flow.spec import DataSpec
+from flowdistill.samplers import GRIDS, SAMPLERS
+from flowdistill.samplers.grids import falls
+from flowdistill.samplers.guided import as_scalars, interval
+from flowdistill.samplers.plan import Plan, make_plan
+
+
+def plan_sampling(
+  sampler: str,
+  nfe: int | None,
+  given: Mapping[str, Any] | None = None,
+  *,
+  spec: DataSpec,
+  scalars: Collection[str] = (),
+  backwards: bool = False,
+) -> Plan:
+  """Validates a way to sample from a network, before any device is touched.
+
+  Args:
+    sampler: a name in SAMPLERS.
+    nfe: network calls for one example, a guided one counted twice; None for an
+      adaptive sampler.
+    given: options of the sampler, 'grid' and 'guidance'.
+    spec: of the data that the network was trained on.
+    scalars: the scalar conditions that the network takes. If guidance is among
+      them, the network is called once, conditioned on its scale.
+    backwards: whether it goes from data to noise.
+
+  Raises:
+    ValueError: for an unknown name or option, an option of another type or out
+      of range, an impossible nfe, a grid that does not fall, guidance without
+      effect, or a sampler that cannot go backwards.
+  """
+  chosen = dict(given or {})
+  grid, guidance = chosen.pop('grid', 'uniform'), chosen.pop('guidance', None)
+  _check_options('sampler', SAMPLERS, sampler, chosen)
+  _check_grid(grid)
+  _check_kind(sampler, nfe, chosen, backwards=backwards)
+  guided = interval(guidance)
+  conditioned = as_scalars(guided, scalars)
+  if guidance is not None and not conditioned and not spec.cond:
+    raise ValueError(
+      f'guidance = {guidance!r} has no effect: this data set has no conditions'
+    )
+  plan = make_plan(
+    sampler,
+    nfe,
+    chosen,
+    grid=grid,
+    guidance=None if conditioned else guided,
+    backwards=backwards,
+  )
+  times = plan.times[::-1] if backwards else plan.times
+  if not falls(times):
+    raise ValueError(
+      f'grid = {grid!r} must fall in {len(times) - 1} steps: {times}'
+    )
+  return dataclasses.replace(plan, scalars=conditioned)
+
+
+def _check_grid(grid: Any) -> None:
+  named = {'name': grid} if isinstance(grid, str) else grid
+  if not isinstance(named, Mapping):
+    raise ValueError(
+      f"grid = {grid!r} must be a name, or a dict like {{'name': 'shifted', "
+      "'shift': 2.0}"
+    )
+  given = {key: value for key, value in named.items() if key != 'name'}
+  _check_options('grid', GRIDS, named.get('name', ''), given)
+
+
+def _check_options(
+  kind: str, table: Table, name: Any, given: Mapping[str, Any]
+) -> None:
+  """Checks a name, and the names and types of its options."""
+  if not isinstance(name, str) or name not in table:
+    raise ValueError(f'there is no {kind} {name!r}; {suggest(name, table)}')
+  known = options(table[name])
+  for key, value in given.items():
+    if key not in known:
+      raise ValueError(f'{name} takes no {key!r}; {suggest(key, known)}')
+    try:
+      resolve(value, known[key].annotation, key, {})
+    except ConfigError as error:  # the caller knows which key of the config
+      raise ValueError(str(error).removeprefix('config.')) from error
+
+
+def _check_kind(
+  sampler: str, nfe: Any, given: Mapping[str, Any], *, backwards: bool
+) -> None:
+  """Checks whether a sampler is reversible, and whether it is adaptive."""
+  method = SAMPLERS[sampler](lambda x, t, s: x, **given)
+  if backwards and not method.reversible:
+    raise ValueError(
+      f'sampler = {sampler!r} must be an ODE solver, such as heun, to go from '
+      'data to noise'
+    )
+  if method.control is None and not isinstance(nfe, numbers.Integral):
+    raise ValueError(f'nfe = {nfe!r} must be an integer for {sampler!r}')
+  if method.control is not None and nfe is not None:
+    raise ValueError(
+      f'nfe = {nfe!r} must be None for {sampler!r}: it makes as many calls as '
+      'its rtol takes, and counts them'
+    )
