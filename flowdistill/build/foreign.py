@@ -25,13 +25,13 @@ class FileNetwork:
 
   Attributes:
     make: the network, with any parameters.
-    names: of the arrays in the file, each by one or several.
+    names: of the arrays in the file.
     from_torch: the file's arrays and our shapes -> our arrays.
     title: what the weights are called.
   """
 
   make: Callable[[], nnx.Module]
-  names: Sequence[Sequence[str]]
+  names: Sequence[str]
   from_torch: Callable[[Arrays, Shapes], Arrays]
   title: str
 
