@@ -263,6 +263,8 @@ class MeshAxes:
   rules: tuple[tuple[str, str], ...] = RULES
 
   def __post_init__(self) -> None:
+    rules = tuple((pattern, tactic) for pattern, tactic in self.rules)
+    object.__setattr__(self, 'rules', rules)  # JSON has lists
     for name, size in self.sizes.items():
       if size < 1 and size != -1:
         raise ValueError(f'{name} = {size} must be at least 1, or -1')

@@ -15,8 +15,8 @@ import sys
 import jax
 import numpy as np
 from flax import nnx
-from flowdistill.build.models import Model
 
+from flowdistill.build.models import Model
 from flowdistill.build.sampling import Generator
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks import DiT

@@ -1,6 +1,6 @@
 """What a mesh makes of a checkpoint: its arrays, the next batch and loss.
 
-python tests/jobs/elastic.py WORKDIR data=2 tensor=2
+python tests/jobs/elastic.py FOLDER data=2 tensor=2
 """
 
 import hashlib
@@ -10,27 +10,41 @@ import sys
 
 import jax
 import numpy as np
-from jobs import hosts, tiny
+from jobs import critic, hosts, tiny  # noqa: F401 (the tables of critic)
 
 from flowdistill.stages.assembly import (
   abstract_state,
   batches,
   jit_step,
 )
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import checkpoint
 from flowdistill.workdir.record import load_spec
 
 
-def restored(workdir, *axes):
-  """{devices, arrays and batch: name -> digest, loss} of the last stage."""
-  folder = workdir / 'distil'
-  spec = load_spec(folder)
+def blueprint(folder):
+  """Of the last stage of a run, or of a stage's own folder."""
+  return Blueprints({}, folder.parent).at(str(folder))
+
+
+def state(folder):
+  """The last state of a stage, on one device."""
+  return checkpoint.restore(folder / 'checkpoints', blueprint(folder).state)
+
+
+def arrays(folder):
+  """Its arrays by name."""
+  return checkpoint.by_name(state(folder))
+
+
+def restored(folder, *axes):
+  """{devices, arrays and batch: name -> digest, loss} of a stage."""
   mesh = {name: int(size) for name, size in (a.split('=') for a in axes)}
+  spec = load_spec(folder)
   assembly = tiny.assembled(
-    {**spec, 'mesh': {**spec['mesh'], **mesh}}, folder, workdir
+    {**spec, 'mesh': {**spec['mesh'], **mesh}}, folder, folder.parent
   )
-  abstract = abstract_state(assembly)
-  state = checkpoint.restore(folder / 'checkpoints', abstract)
+  state = checkpoint.restore(folder / 'checkpoints', abstract_state(assembly))
   batch = next(batches(assembly, int(state.step)))
   key = jax.random.key(assembly.blueprint.stage.seed)
   found = {'arrays': digests(state), 'batch': digests(batch)}
@@ -50,9 +64,9 @@ def digests(tree):
   }
 
 
-def restored_on(workdir, devices, *axes):
+def restored_on(folder, devices, *axes):
   """The same in a process with so many simulated devices."""
-  out = hosts.printed(devices, __file__, workdir, *axes)
+  out = hosts.printed(devices, __file__, folder, *axes)
   return json.loads(out.splitlines()[-1])
 
 

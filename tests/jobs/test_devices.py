@@ -151,7 +151,8 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path):
 def test_what_another_mesh_restores(one, devices, axes):
   """Every array to the byte, the next batch, and a loss that is as good."""
   axes = axes.split(',')
-  here, there = elastic.restored(one), elastic.restored_on(one, devices, *axes)
+  here = elastic.restored(one / 'distil')
+  there = elastic.restored_on(one / 'distil', devices, *axes)
   assert there['devices'] == devices
   assert there['arrays'] == here['arrays']
   assert there['batch'] == here['batch']
