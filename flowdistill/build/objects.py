@@ -41,11 +41,12 @@ from flowdistill.flow.couplings import (
   Coupling,
 )
 from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
+from flowdistill.flow.spec import DataSpec
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.networks.lpips import LPIPS
-from flowdistill.networks.stack import holding, opened
+from flowdistill.networks.stack import constrain_layer_inputs, unstacked
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.draw import Draw
@@ -138,7 +139,7 @@ def make_apply(graph: Any, watch: Any = None) -> Apply:
   def apply(params, *args, **kwargs):
     model = nnx.merge(graph, params)
     if watch is not None:
-      watch(opened(model))
+      watch(unstacked(model))
     return model(*args, **kwargs)
 
   return apply
@@ -156,7 +157,8 @@ def build_pairs(folder: pathlib.Path) -> Pairs:
 def init_network(stage: Stage, source: Source) -> Any:
   """The stage's network with fresh parameters, a function of its seed."""
   return stage.network(
-    source.shape, source.num_classes, rngs=nnx.Rngs(stage.seed)
+    DataSpec.labelled(source.shape, source.num_classes),
+    rngs=nnx.Rngs(stage.seed),
   )
 
 
@@ -273,7 +275,7 @@ def held(
 
   @functools.wraps(f)
   def wrapped(*args: Any) -> Any:
-    with holding(hold):
+    with constrain_layer_inputs(hold):
       return f(*args)
 
   return wrapped

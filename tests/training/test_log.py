@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from tensorboardX.proto import event_pb2
 
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.mlp import MLP
 from flowdistill.training.log import METRICS, MetricLog, log_parameters
 
@@ -88,7 +89,9 @@ def test_a_scalar_cannot_replace_the_step(tmp_path):
 
 def test_parameters_are_listed_from_shapes_alone(caplog):
   caplog.set_level('INFO', logger='absl')
-  model = nnx.eval_shape(lambda: MLP((2,), 3, width=8, rngs=nnx.Rngs(0)))
+  model = nnx.eval_shape(
+    lambda: MLP(DataSpec.labelled((2,), 3), width=8, rngs=nnx.Rngs(0))
+  )
   state = nnx.state(model)
   log_parameters('student', state)
   (message,) = [record.message for record in caplog.records]
