@@ -1,14 +1,16 @@
-"""From what a config says to functions with their options bound.
+"""Turns the data of a config into functions with their options bound.
 
 A *spec* is plain data: a number, a dict. An *annotation* says what it means:
 
   a key of `rooms`        {'name': 'adam', 'b1': 0.9}, a function of that table
-  a dataclass with `of`   a value that parses itself, such as a length
+  a dataclass with `of`   a value that is parsed, such as a length
   any other dataclass     a section: its fields are the keys
   Mapping[str, A]         any names, each an A
   int, float | None, ...  itself
 
 The options of a function are its keyword-only parameters that have a default.
+If such a parameter is a section with a ClassVar `flat = True`, its fields are
+options of the function, in its place; `bind` puts them together again.
 `resolve.py` checks a spec and fills in every default; `bind` makes the object.
 """
 
@@ -35,7 +37,7 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-  """A key that a function or a section takes; `default` may be `REQUIRED`."""
+  """A key of a function or a section; `default` may be `REQUIRED`."""
 
   annotation: Any
   default: Any
@@ -52,12 +54,32 @@ def options(target: Callable[..., Any]) -> dict[str, Option]:
       f.name: Option(hints[f.name], _field_default(f))
       for f in dataclasses.fields(target)
     }
+  known: dict[str, Option] = {}
+  for name, option in _parameters(target).items():
+    known |= _flattened(option) if _is_flat(option) else {name: option}
+  return known
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, Option]:
+  """The keyword-only parameters with a default, flat sections as they are."""
   function = target.__init__ if inspect.isclass(target) else target
   hints = typing.get_type_hints(function)
   return {
     name: Option(hints.get(name, Any), p.default)
     for name, p in inspect.signature(function).parameters.items()
     if p.kind is p.KEYWORD_ONLY and p.default is not REQUIRED
+  }
+
+
+def _is_flat(option: Option) -> bool:
+  return getattr(option.annotation, 'flat', False) is True
+
+
+def _flattened(section: Option) -> dict[str, Option]:
+  """The fields of a flat section, with the values of its default."""
+  return {
+    name: Option(field.annotation, getattr(section.default, name))
+    for name, field in options(section.annotation).items()
   }
 
 
@@ -78,7 +100,7 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def nearest(word: Any, choices: Iterable[str]) -> str | None:
-  """The choice that is spelled most like a word, if one is at all."""
+  """The choice whose spelling is nearest to a word, None if none is near."""
   near = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
   return near[0] if near else None
 
@@ -94,21 +116,23 @@ def suggest(word: Any, choices: Iterable[str]) -> str:
 
 
 def bind(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Any:
-  """The object that a resolved spec stands for.
+  """The object that a resolved spec describes.
 
   A named spec becomes its function with the options bound, a section an
   instance of its dataclass. A ValueError that they raise, now or when they are
   called, becomes a ConfigError that names the key.
 
   Raises:
-    ConfigError: where a value is out of the range that its owner allows.
+    ConfigError: if a value is out of the range that its function or section
+      allows.
   """
   annotation, _ = without_none(annotation)
   if spec is None:
     return None
   if annotation in rooms:
     target = rooms[annotation][spec['name']]
-    return _located(target, _bind_all(spec, target, where, rooms), where)
+    given = _regrouped(target, _bind_all(spec, target, where, rooms), where)
+    return _located(target, given, where)
   if hasattr(annotation, 'of'):
     return annotation.of(spec)
   if dataclasses.is_dataclass(annotation):
@@ -122,10 +146,10 @@ def bind(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Any:
 
 @contextlib.contextmanager
 def located(where: str, options: Iterable[str] = ()) -> Generator[None]:
-  """Turns a ValueError inside into a ConfigError that names the key.
+  """Turns a ValueError in its context into a ConfigError that names the key.
 
   A message that begins with one of `options`, as in 'rate = 2 must lie in
-  [0, 1]', goes on where the key ends: 'config.a.rate = 2 must lie in [0, 1]'.
+  [0, 1]', is appended to the key: 'config.a.rate = 2 must lie in [0, 1]'.
   """
   try:
     yield
@@ -133,8 +157,8 @@ def located(where: str, options: Iterable[str] = ()) -> Generator[None]:
     raise
   except ValueError as error:
     first = re.match(r'\w*', str(error))
-    goes_on = first is not None and first[0] in options
-    key = join(where, error) if goes_on else f'{where}: {error}'
+    names_option = first is not None and first[0] in options
+    key = join(where, error) if names_option else f'{where}: {error}'
     raise ConfigError(f'config.{key}') from error
 
 
@@ -147,10 +171,11 @@ def _located(
   target: Callable[..., Any], given: Mapping[str, Any], where: str
 ) -> Callable[..., Any]:
   """`target` with options given; its errors name their keys."""
+  known = options(target)
 
   @functools.wraps(target, updated=())
   def bound(*args: Any, **kwargs: Any) -> Any:
-    with located(where, given):
+    with located(where, known):
       return target(*args, **given, **kwargs)
 
   return bound
@@ -169,6 +194,17 @@ def _bind_all(
     key: bind(spec[key], option.annotation, join(where, key), rooms)
     for key, option in options(target).items()
   }
+
+
+def _regrouped(
+  target: Callable[..., Any], given: dict[str, Any], where: str
+) -> dict[str, Any]:
+  """Bound options as `target` takes them: flat ones in their section."""
+  for name, option in _parameters(target).items():
+    if _is_flat(option):
+      fields = {key: given.pop(key) for key in options(option.annotation)}
+      given[name] = _located(option.annotation, fields, where)()
+  return given
 
 
 def is_union(annotation: Any) -> bool:

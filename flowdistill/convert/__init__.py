@@ -1,4 +1,4 @@
-"""Weights of other systems: their names and layouts, read and written."""
+"""Weights of other systems: two-way rules for their names and layouts."""
 
 from flowdistill.convert import adm, ncsnpp
 from flowdistill.convert.rules import Converter
@@ -17,4 +17,4 @@ CONVERTERS = {
     to_torch=adm.to_torch,
   ),
 }
-"""Name of a network -> how weights of PyTorch become ours, and the way back."""
+"""Name of a network -> the converter of its PyTorch weights."""

@@ -1,16 +1,17 @@
 """ADM weights of SlimFlow under PyTorch's names, both ways.
 
-A name says the side of the image where a block works, so that of
+Their names contain the resolution at which a block works: in a network for
+images of 64 x 64,
 
-  enc.32x32_block0.conv0.weight    our down.1.steps.0.block.conv_in.kernel
-  dec.16x16_in0.qkv.weight         our middle.0.attention.qkv.kernel
+  enc.32x32_block0.conv0.weight    is our down.1.steps.0.block.conv_in.kernel
+  dec.16x16_in0.qkv.weight         is our middle.0.attention.qkv.kernel
 
-in a network for 64 x 64. Prefixes, checkpoints and averages: see `rules.py`.
+Prefixes, checkpoints and EMA weights: see `rules.py`.
 
-Time. Theirs is 1 at data. The network turns it where it embeds it; here turns
-the sign of the velocity, v_ours = −v, that of the last convolution. Embeddings
-of s and scalars are ours alone, and filters of blocks that change the side
-theirs: each is four quarters.
+Time. Theirs is 1 at data. Our network mirrors it in the embedding, and the
+rules negate the velocity, v_ours = −v, that is the last convolution. Only ours
+has embeddings of s and scalars; only theirs has filters in blocks that down- or
+upsample, all of them a mean of 2 x 2.
 
 Source of the names: https://github.com/yuanzhi-zhu/SlimFlow, `DhariwalUNet`.
 """
@@ -22,7 +23,7 @@ import numpy as np
 
 from flowdistill.convert.rules import (
   Arrays,
-  Kind,
+  Naming,
   Rule,
   Shapes,
   check_once,
@@ -35,9 +36,9 @@ from flowdistill.convert.rules import (
   write_ema,
 )
 
-KIND = Kind('ADM', r'(?:map_|enc\.|dec\.|out_)', r'\.resample_filter$')
+NAMING = Naming('ADM', r'(?:map_|enc\.|dec\.|out_)', r'\.resample_filter$')
 SIDE = re.compile(r'enc\.(\d+)x\d+_conv\.weight$')
-OURS_ALONE = re.compile(r'times\.of_s\.|scalars\.')
+ONLY_OURS = re.compile(r'times\.of_s\.|scalars\.')
 BLOCK = re.compile(
   r'(down|middle|up)\.(\d+)\.(?:steps\.(\d+)\.)?'
   r'(shrink|grow|block|attention)\.(\w+)'
@@ -46,7 +47,7 @@ ORDER = (
   *('times', 'label', 'first', 'second', 'down', 'middle', 'up', 'last'),
   *('steps', 'shrink', 'grow', 'block', 'attention', 'layers'),
 )
-"""What comes before what, where both have the same parent; then by number."""
+"""The order of the children of one parent; equal names go by number."""
 INSIDE = {
   'norm_in': 'norm0',
   'conv_in': 'conv0',
@@ -58,7 +59,7 @@ INSIDE = {
   'qkv': 'qkv',
   'out': 'proj',
 }
-"""The parts of a block and its attention, in their order."""
+"""The parts of a block and its attention, in order."""
 OUTSIDE = {
   'times.first': 'map_layer0',
   'times.second': 'map_layer1',
@@ -72,13 +73,13 @@ def make_rules(shapes: Shapes, side: int) -> list[Rule]:
   """The rules of a network, in the order of their parameters.
 
   Args:
-    shapes: what our network has, by its paths.
-    side: of the images, in pixels: their names have it.
+    shapes: path in our network -> shape.
+    side: of the images, in pixels, which is part of their names.
 
   Raises:
-    ValueError: if there is a path that no ADM has.
+    ValueError: if no ADM has such a path.
   """
-  paths = [path for path in shapes if not OURS_ALONE.match(path)]
+  paths = [path for path in shapes if not ONLY_OURS.match(path)]
   levels = {path.split('.')[1] for path in paths if path.startswith('down.')}
   rules = [_rule(p, len(shapes[p]), side, len(levels)) for p in paths]
   rules = sorted(rules, key=_position)
@@ -92,21 +93,21 @@ def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
   Args:
     arrays: by the names of a state dict or of a checkpoint's `model`, with or
       without `module.`; other names, and filters, are ignored.
-    shapes: what our network has, by its paths.
+    shapes: path in our network -> shape.
 
   Returns:
-    all of our arrays but those that are ours alone.
+    our arrays, except those that only ours has.
 
   Raises:
-    ValueError: if the names do not say the side of the images, or as
+    ValueError: if the names do not contain the side of the images, or as
       `rules.read`.
   """
-  return read(arrays, shapes, make_rules(shapes, side_of(arrays)), KIND)
+  return read(arrays, shapes, make_rules(shapes, side_of(arrays)), NAMING)
 
 
 def ema_from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """The averages of a checkpoint, as `rules.read_ema`."""
-  return read_ema(arrays, shapes, make_rules(shapes, side_of(arrays)), KIND)
+  """The EMA weights of a checkpoint, as `rules.read_ema`."""
+  return read_ema(arrays, shapes, make_rules(shapes, side_of(arrays)), NAMING)
 
 
 def to_torch(
@@ -130,31 +131,31 @@ def to_torch(
 def ema_to_torch(
   arrays: Mapping[str, np.ndarray], side: int
 ) -> list[np.ndarray]:
-  """Our arrays as their `shadow_params`."""
+  """Our arrays as the list `shadow_params`."""
   return write_ema(arrays, make_rules(shapes_of(arrays), side))
 
 
 def wanted(names: Iterable[str], *, ema: bool) -> list[str]:
-  """Of the names in a checkpoint those that weights or averages need."""
-  return needed(names, KIND, ema=ema)
+  """The names in a checkpoint that hold weights, or EMA weights too."""
+  return needed(names, NAMING, ema=ema)
 
 
 def side_of(names: Iterable[str]) -> int:
   """The side of the images, in pixels.
 
   Raises:
-    ValueError: if the names do not say it.
+    ValueError: if no name contains it.
   """
-  found = [m for n in names if (m := SIDE.search(n))]
-  if not found:
+  matches = [m for n in names if (m := SIDE.search(n))]
+  if not matches:
     raise ValueError(
       'these weights of ADM have no enc.<side>x<side>_conv.weight'
     )
-  return int(found[0][1])
+  return int(matches[0][1])
 
 
 def _rule(path: str, size: int, side: int, levels: int) -> Rule:
-  """The rule of one array with so many axes."""
+  """The rule of one array with `size` axes."""
   layer, _, leaf = path.rpartition('.')
   part = layer.rpartition('.')[2]
   name = OUTSIDE.get(layer) or _inside(layer, side, levels)
@@ -187,9 +188,9 @@ def _inside(layer: str, side: int, levels: int) -> str:
 
 
 def _position(rule: Rule) -> tuple[tuple[int, ...], int, bool]:
-  """In the order in which PyTorch lists its parameters."""
+  """The sort key for the order in which PyTorch lists the parameters."""
   layer, _, leaf = rule.ours.rpartition('.')
   parent, _, part = layer.rpartition('.')
   inside = part in INSIDE
-  place = order(parent if inside else layer, ORDER, KIND)
+  place = order(parent if inside else layer, ORDER, NAMING)
   return place, list(INSIDE).index(part) if inside else 0, leaf == 'bias'

@@ -1,37 +1,40 @@
-"""Files of named arrays. None of them can carry code that we run."""
+"""Files of named arrays, read so that none of them can execute code."""
 
 import pathlib
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from flowdistill.convert.pickles import read_pickled
-from flowdistill.datasets.npz import Choose, read_npz
 
 Arrays = dict[str, np.ndarray]
+Choose = Callable[[list[str]], Iterable[str]]
+# A header may claim a size that exceeds the memory.
+UNREADABLE = (ValueError, EOFError, MemoryError, OSError, zipfile.BadZipFile)
 
 
 def read_arrays(path: pathlib.Path, names: Iterable[str]) -> Arrays:
-  """Those of `names` that a file has; it reads no others.
+  """The arrays of a file among `names`; it reads no others.
 
   Raises:
     ValueError: as `read_chosen`.
   """
   wanted = set(names)
-  return read_chosen(path, lambda found: wanted.intersection(found))
+  return read_chosen(path, lambda present: wanted.intersection(present))
 
 
 def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
-  """The arrays that `choose` picks of the names in a file.
+  """The arrays of a file whose names `choose` selects.
 
   Args:
-    path: of a .safetensors or .npz file, or of one of PyTorch, .pth or .pt,
-      whose pickle is not run (see `pickles.py`).
+    path: of a .safetensors or .npz file, or of PyTorch's .pth or .pt, whose
+      pickle is not executed (see `pickles.py`).
     choose: names -> those whose arrays are read.
 
   Raises:
-    ValueError: if there is no such file, or it is of another kind.
+    ValueError: if there is no such file, or it is of another kind or damaged.
   """
   if path.suffix not in READERS:
     kinds = ', '.join(READERS)
@@ -49,9 +52,21 @@ def _read_safetensors(path: pathlib.Path, choose: Choose) -> Arrays:
     raise ValueError(f'{path} is no .safetensors file: {error}') from error
 
 
+def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {n: file[n] for n in sorted(choose([*file.files]))}
+  except UNREADABLE as error:
+    raise ValueError(f'{path} is no .npz file: {error}') from error
+  for name, array in arrays.items():
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of others
+      raise ValueError(f'{path} is no .npz file: {name} is not an array')
+  return arrays
+
+
 READERS = {
   '.safetensors': _read_safetensors,
-  '.npz': read_npz,
+  '.npz': _read_npz,
   '.pth': read_pickled,
   '.pt': read_pickled,
 }

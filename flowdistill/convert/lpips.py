@@ -1,12 +1,12 @@
 """LPIPS weights of PyTorch, both ways.
 
-Two dialects of the convolutions are known; the lins are called the same:
+The names of the convolutions have two dialects, those of the lins only one:
 
-  torchvision  features.0.weight     of `vgg16()`; its classifier is not read
+  torchvision  features.0.weight     of `vgg16()`; its classifier is ignored
   lpips        net.slice1.0.weight   of `LPIPS(net='vgg')`
   both         lin0.model.1.weight
 
-PyTorch writes a file of the dialect lpips with
+This writes a file of the dialect lpips in PyTorch:
 
   net = lpips.LPIPS(net='vgg')
   arrays = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -36,7 +36,7 @@ RULES: dict[str, tuple[str, ...]] = {
   f'lins.{i}.kernel': (f'lin{i}.model.1.weight',) * 2
   for i in range(len(SLICES))
 }
-"""A path in our network -> its name in each of DIALECTS."""
+"""A path in our network -> its name in each dialect."""
 NAMES = [name for names in RULES.values() for name in names]
 
 
@@ -47,7 +47,7 @@ def from_torch(
 
   Args:
     arrays: of either dialect; names that are not in NAMES are ignored.
-    shapes: what our network has, by its paths.
+    shapes: path in our network -> shape.
 
   Raises:
     ValueError: naming the first array that is missing or of another shape.
@@ -61,24 +61,24 @@ def from_torch(
     array, shape = arrays[name], _theirs(np.empty(shapes[path], bool)).shape
     if array.shape != shape:
       raise ValueError(
-        f'these weights of LPIPS have {name} of shape {list(array.shape)}, '
-        f'and with a VGG16 it must be {list(shape)}'
+        f'these weights of LPIPS have {name} of shape {list(array.shape)}; '
+        f'it must be {list(shape)} for a VGG16'
       )
     ours[path] = _ours(array).astype(np.float32)
   return ours
 
 
 def to_torch(arrays: Mapping[str, np.ndarray], dialect: str) -> Arrays:
-  """Our arrays by PyTorch's names in one of DIALECTS."""
+  """Our arrays by PyTorch's names in a dialect."""
   i = DIALECTS.index(dialect)
   return {names[i]: _theirs(arrays[path]) for path, names in RULES.items()}
 
 
 def _ours(array: np.ndarray) -> np.ndarray:
-  """A kernel [out, in, h, w] as [h, w, in, out]; a bias as it is."""
+  """A kernel [out, in, h, w] as [h, w, in, out]; a bias unchanged."""
   return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
 def _theirs(array: np.ndarray) -> np.ndarray:
-  """A kernel [h, w, in, out] as [out, in, h, w]; a bias as it is."""
+  """A kernel [h, w, in, out] as [out, in, h, w]; a bias unchanged."""
   return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array

@@ -4,12 +4,12 @@ In PyTorch the layers are one list in the order in which they run, so that
 
   all_modules.6.Conv_0.weight
 
-is in the seventh of them. Ours lie in levels, but run in the same order: the
+is in the seventh. Ours are grouped in levels, but run in the same order: the
 rules follow from the paths of a network (see `rules.py`).
 
-Time. Theirs is 1 at data. The network turns it where it embeds it; here turns
-the sign of the velocity, v_ours = −v, that of the layers that put it out.
-Embeddings of s, labels and scalars are ours alone.
+Time. Theirs is 1 at data. Our network mirrors it in the embedding, and the
+rules negate the velocity, v_ours = −v, that is the layers that output it. Only
+ours has embeddings of s, labels and scalars.
 
 Source of the names: https://github.com/yang-song/score_sde_pytorch,
 https://github.com/yuanzhi-zhu/SlimFlow.
@@ -22,7 +22,7 @@ import numpy as np
 
 from flowdistill.convert.rules import (
   Arrays,
-  Kind,
+  Naming,
   Rule,
   Shapes,
   check_once,
@@ -35,15 +35,15 @@ from flowdistill.convert.rules import (
   write_ema,
 )
 
-KIND = Kind('NCSN++', r'all_modules\.')
-OURS_ALONE = re.compile(r'times\.of_s\.|label\.|scalars\.')
+NAMING = Naming('NCSN++', r'all_modules\.')
+ONLY_OURS = re.compile(r'times\.of_s\.|label\.|scalars\.')
 ORDER = (
   *('times', 'frequencies', 'first', 'second'),
   *('down', 'middle', 'up', 'last'),
   *('steps', 'block', 'attention', 'shrink', 'pyramid', 'grow'),
   *('resample', 'head', 'layers'),
 )
-"""What runs before what, where both have the same parent; then by number."""
+"""The order in which children of one parent run; equal names go by number."""
 INSIDE = {
   'norm_in': 'GroupNorm_0',
   'norm': 'GroupNorm_0',
@@ -59,22 +59,22 @@ INSIDE = {
   'out': 'NIN_3',
   'skip': 'Conv_2',  # or, if it is no convolution, NIN_0
 }
-"""The parts of a layer, in the order in which it has them."""
+"""The parts of a layer, in order."""
 
 
 def make_rules(shapes: Shapes) -> list[Rule]:
   """The rules of a network, in the order of their parameters.
 
   Args:
-    shapes: what our network has, by its paths.
+    shapes: path in our network -> shape.
 
   Raises:
-    ValueError: if there is a path that no NCSN++ has, or two are one of theirs.
+    ValueError: if no NCSN++ has such a path, or two have the same name.
   """
-  places = {p: _place(p) for p in shapes if not OURS_ALONE.match(p)}
+  places = {p: _place(p) for p in shapes if not ONLY_OURS.match(p)}
   layers = sorted(
     {layer for layer, _, _ in places.values()},
-    key=lambda layer: order(layer, ORDER, KIND),
+    key=lambda layer: order(layer, ORDER, NAMING),
   )
   numbers = {layer: i for i, layer in enumerate(layers)}
   rules = [
@@ -98,20 +98,20 @@ def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
   Args:
     arrays: by the names of a state dict or of a checkpoint's `model`, with or
       without `module.`; names that are not `all_modules` are ignored.
-    shapes: what our network has, by its paths.
+    shapes: path in our network -> shape.
 
   Returns:
-    all of our arrays but those that are ours alone.
+    our arrays, except those that only ours has.
 
   Raises:
     ValueError: as `rules.read`.
   """
-  return read(arrays, shapes, make_rules(shapes), KIND)
+  return read(arrays, shapes, make_rules(shapes), NAMING)
 
 
 def ema_from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """The averages of a checkpoint, as `rules.read_ema`."""
-  return read_ema(arrays, shapes, make_rules(shapes), KIND)
+  """The EMA weights of a checkpoint, as `rules.read_ema`."""
+  return read_ema(arrays, shapes, make_rules(shapes), NAMING)
 
 
 def to_torch(arrays: Mapping[str, np.ndarray], prefix: str = '') -> Arrays:
@@ -120,13 +120,13 @@ def to_torch(arrays: Mapping[str, np.ndarray], prefix: str = '') -> Arrays:
 
 
 def ema_to_torch(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-  """Our arrays as their `shadow_params`."""
+  """Our arrays as the list `shadow_params`."""
   return write_ema(arrays, make_rules(shapes_of(arrays)))
 
 
 def wanted(names: Iterable[str], *, ema: bool) -> list[str]:
-  """Of the names in a checkpoint those that weights or averages need."""
-  return needed(names, KIND, ema=ema)
+  """The names in a checkpoint that hold weights, or EMA weights too."""
+  return needed(names, NAMING, ema=ema)
 
 
 def _place(path: str) -> tuple[str, str, str]:
@@ -139,7 +139,7 @@ def _place(path: str) -> tuple[str, str, str]:
 
 
 def _rule(path: str, number: int, part: str, leaf: str, shapes: Shapes) -> Rule:
-  """The rule of one array, in the layer of that number."""
+  """The rule of one array, in the layer of this number."""
   size, inside = len(shapes[path]), INSIDE.get(part, '')
   nin = inside.startswith('NIN')
   if part == 'skip' and len(shapes[path.replace('bias', 'kernel')]) == 2:
@@ -151,12 +151,12 @@ def _rule(path: str, number: int, part: str, leaf: str, shapes: Shapes) -> Rule:
     path,
     '.'.join(filter(None, ('all_modules', str(number), inside, theirs))),
     axes,
-    negative=_is_answer(path, shapes),
+    negative=_is_output(path, shapes),
     learnt=leaf != 'frequencies',
   )
 
 
-def _is_answer(path: str, shapes: Shapes) -> bool:
-  """Whether the velocity is a sum of such arrays' results."""
+def _is_output(path: str, shapes: Shapes) -> bool:
+  """Whether it belongs to a layer whose output is a term of the velocity."""
   ends = 'last.' if any(p.startswith('last.') for p in shapes) else 'up.'
   return path.startswith(ends) and '.layers.2.' in f'.{path}'

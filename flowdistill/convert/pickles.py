@@ -1,10 +1,10 @@
-"""Arrays in the files that PyTorch saves, and nothing that they would run.
+"""Reads the arrays in PyTorch's files without executing code in them.
 
 Such a file (of `torch.save`, since PyTorch 1.6) is a zip archive of raw
-storages and of `data.pkl`, which says how tensors lie in them. A pickle is a
+storages and of `data.pkl`, which describes the tensors in them. A pickle is a
 program that may call whatever it names. This reader knows the few names that
-tensors need, and each stands for something that only keeps its arguments; any
-other name ends the reading.
+tensors need, and resolves each to a function that only stores its arguments;
+any other name is an error.
 
 Source: the documentation of Python's `pickle`, "Restricting Globals",
 https://docs.python.org/3/library/pickle.html#restricting-globals; the names
@@ -35,7 +35,7 @@ STORAGES = {
   'ByteStorage': 'uint8',
   'BoolStorage': 'bool',
 }
-DEEPEST, MOST = 8, 1_000_000  # levels of a tree, and its arrays
+DEEPEST, MOST = 8, 1_000_000  # levels of a tree, and its entries
 BROKEN = (
   pickle.UnpicklingError,
   zipfile.BadZipFile,
@@ -46,11 +46,11 @@ BROKEN = (
   TypeError,
   ValueError,
 )
-"""What a pickle or an archive may raise that nobody has saved so."""
+"""What a damaged or malicious pickle or archive may raise."""
 
 
 class Storage(NamedTuple):
-  """Numbers in a row: of the type `dtype`, in the entry data/`key`."""
+  """A flat array of `size` numbers in the entry data/`key` of the archive."""
 
   dtype: str
   key: str
@@ -58,7 +58,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-  """Where a tensor lies in its storage, counted in numbers."""
+  """A view of a storage; offset and strides count numbers, not bytes."""
 
   storage: Storage
   offset: int
@@ -67,17 +67,17 @@ class Tensor(NamedTuple):
 
 
 class TensorUnpickler(pickle.Unpickler):
-  """Unpickles dicts, lists, numbers and words, and tensors as `Tensor`."""
+  """Unpickles dicts, lists, numbers and strings, and tensors as `Tensor`."""
 
   def find_class(self, module: str, name: str) -> Any:
-    """What a name in the pickle stands for.
+    """Resolves a name in the pickle.
 
     Raises:
-      UnpicklingError: if tensors need no such name.
+      UnpicklingError: if tensors do not need it.
     """
     if module == 'torch' and name in STORAGES:
       return STORAGES[name]
-    # New ones at each call: a pickle may write to what it was given.
+    # New functions at each call: a pickle may set their attributes.
     known = {
       'collections.OrderedDict': collections.OrderedDict,
       'torch._utils._rebuild_tensor_v2': lambda *a: Tensor(*a[:4]),
@@ -85,12 +85,12 @@ class TensorUnpickler(pickle.Unpickler):
     }
     if f'{module}.{name}' not in known:
       raise pickle.UnpicklingError(
-        f'it names {module}.{name}, which may be code, and is not run'
+        f'it names {module}.{name}, which may be code, and is not executed'
       )
     return known[f'{module}.{name}']
 
   def persistent_load(self, pid: Any) -> Storage:
-    """The storage that ('storage', type, key, place, size) stands for."""
+    """The storage with the id ('storage', type, key, device, size)."""
     kind, dtype, key, _, size = pid
     if kind != 'storage' or dtype not in STORAGES.values():
       raise pickle.UnpicklingError(f'it refers to {kind!r}')
@@ -100,12 +100,12 @@ class TensorUnpickler(pickle.Unpickler):
 def read_pickled(
   path: pathlib.Path, choose: Callable[[list[str]], Iterable[str]]
 ) -> dict[str, np.ndarray]:
-  """The arrays of a .pth or .pt file that `choose` picks of their names.
+  """The arrays of a .pth or .pt file whose names `choose` selects.
 
-  What is nested has names such as 'ema.shadow_params.0'.
+  Nested arrays have names such as 'ema.shadow_params.0'.
 
   Raises:
-    ValueError: if PyTorch has not saved it so, or it names code.
+    ValueError: if PyTorch has not saved it, or it names code.
   """
   if not zipfile.is_zipfile(path):
     raise ValueError(
@@ -123,22 +123,22 @@ def read_pickled(
 
 
 def _root(archive: zipfile.ZipFile) -> str:
-  """'archive/' of 'archive/data.pkl'; in it the numbers start with the least.
+  """'archive/' of 'archive/data.pkl', after a check of the byte order.
 
   Raises:
-    ValueError: if there is not one pickle, or numbers start with the greatest.
+    ValueError: if there is not one pickle, or numbers are not little-endian.
   """
   names = set(archive.namelist())
   (pickled,) = (n for n in names if n.endswith('/data.pkl'))
   root = pickled.removesuffix('data.pkl')
   order = f'{root}byteorder'
   if order in names and _stored(archive, order) != b'little':
-    raise ValueError('its numbers are not in the order of little endian')
+    raise ValueError('its numbers are not little-endian')
   return root
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-  """An entry, which may not be compressed: it could be of any size."""
+  """An entry, which must not be compressed: it could expand to any size."""
   if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
     raise ValueError(f'{name} is compressed')
   return archive.read(name)
@@ -148,7 +148,7 @@ def _flatten(tree: Any, name: str = '') -> Iterator[tuple[str, Tensor]]:
   """The tensors of a tree by their names.
 
   Raises:
-    ValueError: if it is too deep, or has too many branches.
+    ValueError: if it is too deep, or has too many entries.
   """
   stack, seen = [(name, tree, 0)], 0
   while stack:
@@ -173,7 +173,7 @@ def _array(archive: zipfile.ZipFile, root: str, tensor: Tensor) -> np.ndarray:
   """The numbers of a tensor.
 
   Raises:
-    ValueError: if it reaches out of its storage, or is larger.
+    ValueError: if it exceeds its storage.
   """
   (dtype, key, size), offset, shape, strides = tensor
   steps = zip(shape, strides, strict=True)

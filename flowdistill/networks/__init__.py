@@ -1,7 +1,8 @@
 """Networks with one signature: u(x_t [b, ...], t [b], s [b], cond, key=None).
 
-They own no random state: `key=None` is deterministic, with a key dropout is
-drawn from it. `shape` is that of one example, `num_classes` 0 for none.
+They own no random state: `key=None` is deterministic, and a key draws dropout.
+`Network(spec, *, <options>, rngs)` takes shape, classes and conditions from the
+`DataSpec`; `signature` says what a network answers, here 'average'.
 """
 
 from flowdistill.networks.adm import ADM

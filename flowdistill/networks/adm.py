@@ -1,7 +1,7 @@
 """ADM with a second time, u(x_t, t, s, cond) of images.
 
 A U-Net whose blocks are scaled and shifted by the embedding of times and label,
-change the side themselves, and have attention with heads of 64 channels.
+down- and upsample themselves, and have attention with heads of 64 channels.
 
 Source: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis"
 (2021), https://arxiv.org/abs/2105.05233, section 3; in the form of Karras et
@@ -12,15 +12,17 @@ whose weights `convert/adm.py` reads.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 from flax import nnx
 
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.embeddings import OneHot, conditioned, make_scalars
-from flowdistill.networks.precision import product_dtype, wide
+from flowdistill.networks.options import DEFAULTS, NetworkOptions
+from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import check_dropout, check_sizes
-from flowdistill.networks.stack import check_remat
-from flowdistill.networks.unet_layers import Blocks, conv3
+from flowdistill.networks.unet_layers import BlockConfig, conv3
 from flowdistill.networks.unet_levels import make_run
 from flowdistill.networks.unet_pyramids import head
 from flowdistill.networks.unet_times import UNetTimes
@@ -35,40 +37,33 @@ Array = jax.Array
 
 
 class ADM(nnx.Module):
-  """A U-Net of images.
+  """A U-Net of images; the null label adds nothing to the embedding.
 
   Args:
-    shape: of an example, (h, w, c); 2 ** (levels - 1) divides h and w.
-    num_classes: of `cond['label']`, 0 for none; label `num_classes` is null,
-      and adds nothing.
-    nf: channels over `ch_mult`.
-    res_blocks: on the way down at each side; on the way up one more.
-    ch_mult: channels over nf, from the largest side to the smallest.
-    attention: heights of the levels where it follows each block; between the
-      ways down and up it is anyway.
-    head_channels: of a head of attention, or of the only one in fewer.
-    dropout: rate of dropout in each block, in [0, 1).
-    time_scale: τ = time_scale (1 − t) is what is embedded (see `unet_times`).
-      It bounds du/dt: a network that is differentiated in time, and starts from
-      no weights of others, wants tens.
-    max_frequency: of the embeddings of s and scalars, in radians.
-    dtype: of the products in blocks, 'float32' or 'bfloat16'; all else, and the
-      answer, is float32 (see `precision.py`).
-    remat: what of a block is computed again for the gradient, to save memory:
-      'dots', all but its large products with parameters (convolutions are none
-      of them); 'full', all; None for nothing.
-    scalars: names of conditions [b], such as 'guidance', that are embedded as
-      times are, with no effect until it is learnt.
+    spec: of the data, of shape (h, w, c); 2 ** (levels - 1) divides h and w.
+    nf: base number of channels.
+    res_blocks: of each level on the way down; on the way up one more.
+    ch_mult: channels of each level over nf, from the largest height down.
+    attention: heights of the levels where it follows each block; the middle
+      always has it.
+    head_channels: of an attention head; layers with fewer have one head.
+    dropout: dropout rate in each block, in [0, 1).
+    time_scale: τ = time_scale (1 − t) is embedded (see `unet_times`). It bounds
+      du/dt: tens suit a network that is trained from scratch and
+      differentiated in time.
+    options: those that all networks share.
     rngs: for the initial parameters alone.
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or the spec has a condition that
+      the network does not take.
   """
+
+  signature: ClassVar[str] = 'average'
 
   def __init__(
     self,
-    shape: tuple[int, ...],
-    num_classes: int,
+    spec: DataSpec,
     *,
     nf: int = 128,
     res_blocks: int = 2,
@@ -77,22 +72,19 @@ class ADM(nnx.Module):
     head_channels: int = 64,
     dropout: float = 0.13,
     time_scale: float = 999.0,
-    max_frequency: float = 16.0,
-    dtype: str = 'float32',
-    remat: str | None = None,
-    scalars: tuple[str, ...] = (),
+    options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
+    options.check_conditions(spec, 'adm')
     check_sizes(nf=nf, res_blocks=res_blocks, head_channels=head_channels)
     check_dropout(dropout)
-    check_remat(remat)
-    attend = attentive(heights(shape, ch_mult), attention)
-    self.remat = remat
-    of = Blocks(
+    attend = attentive(heights(spec.shape, ch_mult), attention)
+    self.remat = options.remat
+    config = BlockConfig(
       embedding=4 * nf,
       kind='adm',
       dropout=dropout,
-      dtype=product_dtype(dtype),
+      dtype=options.products,
       eps=1e-5,
       head=head_channels,
     )
@@ -100,25 +92,25 @@ class ADM(nnx.Module):
       nf,
       kind='adm',
       time_scale=time_scale,
-      max_frequency=max_frequency,
+      max_frequency=options.max_frequency,
       rngs=rngs,
     )
-    self.label = OneHot(num_classes, 4 * nf, rngs=rngs) if num_classes else None
-    self.scalars = make_scalars(
-      scalars, 4 * nf, max_frequency=max_frequency, rngs=rngs
+    self.label = (
+      OneHot(spec.num_classes, 4 * nf, rngs=rngs) if spec.num_classes else None
     )
-    widths, channels = [nf * multiple for multiple in ch_mult], shape[-1]
+    self.scalars = make_scalars(options, 4 * nf, rngs=rngs)
+    widths, channels = [nf * multiple for multiple in ch_mult], spec.shape[-1]
     self.first = conv3(channels, widths[0], rngs=rngs)
     self.down, self.middle, self.up = make_trunk(
       widths,
-      of,
+      config,
       first=widths[0],
       image=channels,
       blocks=res_blocks,
       attend=attend,
       rngs=rngs,
     )
-    self.last = head(widths[0], channels, of, zero=True, rngs=rngs)
+    self.last = head(widths[0], channels, config, zero=True, rngs=rngs)
 
   def __call__(
     self,
@@ -134,6 +126,6 @@ class ADM(nnx.Module):
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
     run = make_run(nnx.silu(e), key, self.remat)
-    image, trunk = wide(x_t), (self.down, self.middle, self.up)
+    image, trunk = upcast(x_t), (self.down, self.middle, self.up)
     h, _ = run_trunk(trunk, self.first(image), image, run)
     return self.last(h)

@@ -1,6 +1,4 @@
-"""Attention: each place of an image takes from the places that are like it.
-
-  softmax(q kᵀ / √c) v
+"""Attention among the tokens or pixels of an example, softmax(q kᵀ / √c) v.
 
 Source: Vaswani et al., "Attention Is All You Need" (2017),
 https://arxiv.org/abs/1706.03762, section 3.2.
@@ -12,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flowdistill.networks.precision import wide
+from flowdistill.networks.precision import upcast
 from flowdistill.networks.resampling import UNIFORM
 from flowdistill.networks.unet_layers import (
   SMALL,
   ZEROS,
-  Blocks,
+  BlockConfig,
   GroupNorm,
   add,
 )
@@ -25,30 +23,43 @@ from flowdistill.networks.unet_layers import (
 Array = jax.Array
 
 
-def attend(q: Array, k: Array, v: Array) -> Array:
-  """q, k, v [..., places, c] -> the same, with a float32 softmax at least."""
+def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+  """Scaled dot-product attention, with a softmax in float32 or float64.
+
+  Args:
+    q: [..., queries, c].
+    k: [..., keys, c].
+    v: [..., keys, c].
+    mask: bool, broadcast to [..., queries, keys]: true where a query may attend
+      to a key, and it must to at least one. None allows all.
+
+  Returns:
+    [..., queries, c].
+  """
   # Plain products: every fused attention refuses jvp, and jax.nn's own casts
-  # to float32, so that a float64 check of a derivative is noise.
+  # to float32, too coarse to check a derivative in float64.
   logits = jnp.matmul(
     q,
     k.swapaxes(-2, -1),
     preferred_element_type=jnp.promote_types(q.dtype, jnp.float32),
   )
-  weights = nnx.softmax(logits / math.sqrt(q.shape[-1])).astype(v.dtype)
-  return weights @ v
+  logits = logits / math.sqrt(q.shape[-1])
+  if mask is not None:
+    logits = jnp.where(mask, logits, -jnp.inf)
+  return nnx.softmax(logits).astype(v.dtype) @ v
 
 
 class Attention(nnx.Module):
-  """Attention with one head among the places of an image, added to it."""
+  """Single-head attention among the pixels of an image, with a residual."""
 
-  def __init__(self, channels: int, of: Blocks, *, rngs: nnx.Rngs):
+  def __init__(self, channels: int, config: BlockConfig, *, rngs: nnx.Rngs):
     def linear(init: nnx.Initializer) -> nnx.Linear:
       return nnx.Linear(
-        channels, channels, kernel_init=init, dtype=of.dtype, rngs=rngs
+        channels, channels, kernel_init=init, dtype=config.dtype, rngs=rngs
       )
 
-    self.rescale = of.rescale
-    self.norm = GroupNorm(channels, of)
+    self.rescale = config.rescale
+    self.norm = GroupNorm(channels, config)
     self.q, self.k, self.v = linear(SMALL), linear(SMALL), linear(SMALL)
     self.out = linear(ZEROS)
 
@@ -57,40 +68,40 @@ class Attention(nnx.Module):
     b, *_, c = h.shape
     rows = self.norm(h).reshape(-1, c)
     q, k, v = (f(rows).reshape(b, -1, c) for f in (self.q, self.k, self.v))
-    new = wide(self.out(attend(q, k, v).reshape(-1, c)))
+    new = upcast(self.out(attend(q, k, v).reshape(-1, c)))
     return add(h, new.reshape(h.shape), rescale=self.rescale)
 
 
 class Heads(nnx.Module):
-  """Attention with several heads among the places of an image, added to it.
+  """Multi-head attention among the pixels of an image, with a residual.
 
-  A head has `of.head` channels, or some more where they do not divide them.
+  A head has `config.head` channels, or more where that does not divide them.
 
   Raises:
     ValueError: if the heads do not divide the channels.
   """
 
-  def __init__(self, channels: int, of: Blocks, *, rngs: nnx.Rngs):
-    self.heads = max(1, channels // of.head)
+  def __init__(self, channels: int, config: BlockConfig, *, rngs: nnx.Rngs):
+    self.heads = max(1, channels // config.head)
     if channels % self.heads:
       raise ValueError(
-        f'head_channels = {of.head} makes {self.heads} heads of a layer of '
+        f'head_channels = {config.head} makes {self.heads} heads of a layer of '
         f'{channels} channels, which they must divide'
       )
-    self.norm = GroupNorm(channels, of)
+    self.norm = GroupNorm(channels, config)
     self.qkv = nnx.Linear(
-      channels, 3 * channels, kernel_init=UNIFORM, dtype=of.dtype, rngs=rngs
+      channels, 3 * channels, kernel_init=UNIFORM, dtype=config.dtype, rngs=rngs
     )
     self.out = nnx.Linear(
-      channels, channels, kernel_init=ZEROS, dtype=of.dtype, rngs=rngs
+      channels, channels, kernel_init=ZEROS, dtype=config.dtype, rngs=rngs
     )
 
   def __call__(self, h: Array) -> Array:
     """[b, h, w, c] -> the same."""
     b, *_, c = h.shape
     qkv = self.qkv(self.norm(h).reshape(-1, c))
-    # q, k and v of a channel are neighbours, as in the weights of ADM.
+    # q, k and v of a channel are adjacent, as in the weights of ADM.
     qkv = qkv.reshape(b, -1, self.heads, c // self.heads, 3)
     q, k, v = jnp.moveaxis(qkv, (4, 2), (0, 2))
     new = jnp.moveaxis(attend(q, k, v), 1, 2)
-    return h + wide(self.out(new.reshape(-1, c))).reshape(h.shape)
+    return h + upcast(self.out(new.reshape(-1, c))).reshape(h.shape)

@@ -1,13 +1,13 @@
 """The feature network of `frechet_digits`: a small classifier of 8 x 8 digits.
 
-Its weights ship beside it in `digit_classifier.npz`, so that a distance means
-the same on every machine; `train_digit_classifier.py` made them. The features
-are the 64 activations before the last layer, in a unit in which two random
-halves of the real digits are 3 apart in Fréchet distance, on average.
+Its weights ship beside it in `digit_classifier.npz`, so that distances are
+comparable between machines; `train_digit_classifier.py` trained them. The
+features are the 64 activations before the last layer, in a unit in which the
+Fréchet distance of two random halves of the real digits is 3 on average.
 """
 
 import pathlib
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ WEIGHTS = pathlib.Path(__file__).with_suffix('.npz')
 
 class DigitClassifier(nnx.Module):
   """64 pixels -> 128 -> 64 features -> 10 classes."""
+
+  signature: ClassVar[str] = 'features'
 
   def __init__(self, *, rngs: nnx.Rngs):
     self.first = nnx.Linear(64, 128, rngs=rngs)
@@ -57,7 +59,7 @@ def load_digit_classifier() -> DigitClassifier:
 
 
 def save_digit_classifier(model: DigitClassifier) -> None:
-  """Writes the weights in half precision where `load` reads them."""
+  """Writes the weights in half precision to the file that is loaded."""
   arrays: dict[str, Any] = {
     '.'.join(map(str, path)): np.asarray(leaf[...], np.float16)
     for path, leaf in nnx.to_flat_state(nnx.state(model))

@@ -5,12 +5,15 @@ https://arxiv.org/abs/2212.09748, section 3 (adaLN-Zero blocks).
 """
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from flowdistill.flow.spec import DataSpec
+from flowdistill.networks import text
 from flowdistill.networks.attention import attend
 from flowdistill.networks.embeddings import (
   TimePair,
@@ -18,7 +21,7 @@ from flowdistill.networks.embeddings import (
   make_label,
   make_scalars,
 )
-from flowdistill.networks.precision import product_dtype
+from flowdistill.networks.options import DEFAULTS, NetworkOptions
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
 
@@ -26,35 +29,31 @@ Array = jax.Array
 
 
 class DiT(nnx.Module):
-  """Patches, transformer blocks modulated by times and conditions, patches.
+  """A transformer of patches, its blocks modulated by times and conditions.
+
+  It takes text conditions, see `text.py`.
 
   Args:
-    shape: of an example, (h, w, c).
-    num_classes: of `cond['label']`, 0 for none; label `num_classes` is null.
-    patch: side of a patch; it divides h and w.
+    spec: of the data, of shape (h, w, c).
+    patch: height and width of a patch; it divides h and w.
     width: of a token; `heads` divides it.
     depth: number of blocks.
-    heads: of the attention.
+    heads: number of attention heads.
     mlp_ratio: width of a block's hidden layer over that of a token.
-    dropout: rate of dropout after attention and hidden layer, in [0, 1).
-    max_frequency: of the time embedding, in radians.
-    dtype: of the products in blocks, 'float32' or 'bfloat16'; all else, and the
-      answer, is float32 (see `precision.py`).
-    remat: what of a block is computed again for the gradient, to save memory:
-      'dots', all but its large products; 'full', all; None for nothing.
-    scalars: names of conditions [b], such as 'guidance', that are embedded as
-      times are, with no effect until it is learnt.
+    dropout: dropout rate after attention and hidden layer, in [0, 1).
+    options: those that all networks share.
     rngs: for the initial parameters alone.
 
   Raises:
-    ValueError: if an option is out of range, or `patch` or `heads` do not
-      divide what they must.
+    ValueError: if an option is out of range, or the spec has a condition that
+      the network does not take.
   """
+
+  signature: ClassVar[str] = 'average'
 
   def __init__(
     self,
-    shape: tuple[int, ...],
-    num_classes: int,
+    spec: DataSpec,
     *,
     patch: int = 2,
     width: int = 64,
@@ -62,18 +61,16 @@ class DiT(nnx.Module):
     heads: int = 4,
     mlp_ratio: float = 4.0,
     dropout: float = 0.0,
-    max_frequency: float = 16.0,
-    dtype: str = 'float32',
-    remat: str | None = None,
-    scalars: tuple[str, ...] = (),
+    options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
-    if len(shape) != 3:
-      raise ValueError(f'a DiT takes images [h, w, c], not {list(shape)}')
-    height, across, channels = shape
+    options.check_conditions(spec, 'dit', text.NAMES)
+    text.check_text(spec)
+    if len(spec.shape) != 3:
+      raise ValueError(f'a DiT takes images [h, w, c], not {list(spec.shape)}')
+    height, across, channels = spec.shape
     check_sizes(patch=patch, width=width, depth=depth, heads=heads)
     check_dropout(dropout)
-    products = product_dtype(dtype)
     if height % patch or across % patch:
       raise ValueError(f'patch = {patch} does not divide {height} x {across}')
     if width % heads:
@@ -87,23 +84,23 @@ class DiT(nnx.Module):
     self.position = nnx.Param(
       normal(rngs.params(), (tokens, width), jnp.float32)
     )
-    self.times = TimePair(width, max_frequency=max_frequency, rngs=rngs)
-    self.label = make_label(num_classes, width, rngs=rngs)
+    self.times = TimePair(width, max_frequency=options.max_frequency, rngs=rngs)
+    self.label = make_label(spec.num_classes, width, rngs=rngs)
     self.first = nnx.Linear(size, width, rngs=rngs)
     hidden = int(width * mlp_ratio)
     self.blocks = Stack(
       lambda rngs: Block(
-        width, heads, hidden, dropout, dtype=products, rngs=rngs
+        width, heads, hidden, dropout, dtype=options.products, rngs=rngs
       ),
       depth,
-      remat=remat,
+      remat=options.remat,
       rngs=rngs,
     )
     self.modulation = zero_linear(width, 2 * width, rngs=rngs)
     self.last = zero_linear(width, size, rngs=rngs)
-    self.scalars = make_scalars(
-      scalars, width, max_frequency=max_frequency, rngs=rngs
-    )
+    self.scalars = make_scalars(options, width, rngs=rngs)
+    self.text = text.make_projection(spec, text.TEXT, width, rngs=rngs)
+    self.pooled = text.make_projection(spec, text.POOLED, width, rngs=rngs)
 
   def __call__(
     self,
@@ -114,13 +111,19 @@ class DiT(nnx.Module):
     *,
     key: Array | None = None,
   ) -> Array:
-    """x_t [b, h, w, c], t, s, `cond['label']`, scalars [b] -> [b, h, w, c]."""
+    """x_t [b, h, w, c], t, s [b] and `cond` [b, ...] -> [b, h, w, c]."""
     e = conditioned(
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
+    if self.pooled is not None:
+      e = e + self.pooled(cond[text.POOLED])
     e = nnx.silu(e)
     h = on_rows(self.first, patchify(x_t, self.patch)) + self.position[...]
-    h = self.blocks(h, e, key=key)
+    if self.text is None:
+      h = self.blocks(h, e, None, key=key)
+    else:
+      tokens, mask = text.append_text(h, cond, self.text)
+      h = self.blocks(tokens, e, mask, key=key)[:, : h.shape[1]]
     shift, scale = jnp.split(self.modulation(e)[:, None], 2, axis=-1)
     h = on_rows(self.last, modulate(h, shift, scale))
     return unpatchify(h, self.grid, self.patch)
@@ -147,12 +150,18 @@ class Block(nnx.Module):
     self.down = nnx.Linear(hidden, width, dtype=dtype, rngs=rngs)
     self.dropout = nnx.Dropout(dropout)
 
-  def __call__(self, h: Array, e: Array, *, key: Array | None) -> Array:
-    """Tokens h [b, n, width] and embedding e [b, width] -> [b, n, width]."""
+  def __call__(
+    self, h: Array, e: Array, mask: Array | None, *, key: Array | None
+  ) -> Array:
+    """Tokens h [b, n, width] and embedding e [b, width] -> [b, n, width].
+
+    `mask`, bool [b, n], is true for tokens that may be attended to; None allows
+    all.
+    """
     modulation = jnp.split(self.modulation(e)[:, None], 6, axis=-1)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
     keys = (None, None) if key is None else tuple(jax.random.split(key))
-    a = self.attend(modulate(h, shift_a, scale_a))
+    a = self.attend(modulate(h, shift_a, scale_a), mask)
     h = h + gate_a * self.drop(a, keys[0])
     m = on_rows(self.hidden, modulate(h, shift_m, scale_m))
     return h + gate_m * self.drop(m, keys[1])
@@ -161,15 +170,17 @@ class Block(nnx.Module):
     """The hidden layer, [rows, width] -> [rows, width]."""
     return self.down(nnx.gelu(self.up(h)))
 
-  def attend(self, h: Array) -> Array:
+  def attend(self, h: Array, mask: Array | None) -> Array:
     """Attention among the tokens of an example, [b, n, width] -> the same."""
     b, n, width = h.shape
     size = width // self.heads
-    # Heads first, and never joined with the batch: so a cut along `tensor`
-    # stays one, and nothing is put together again.
+    # Heads first, and never joined with the batch: so what is sharded along
+    # `tensor` stays sharded, and nothing is all-gathered.
     qkv = on_rows(self.qkv, h).reshape(b, n, self.heads, 3, size)
     q, k, v = jnp.moveaxis(qkv, (3, 2), (0, 2))
-    a = jnp.moveaxis(attend(q, k, v), 1, 2)
+    if mask is not None:
+      mask = mask[:, None, None]  # for all heads and queries
+    a = jnp.moveaxis(attend(q, k, v, mask), 1, 2)
     return on_rows(self.out, a.reshape(b, n, width))
 
   def drop(self, h: Array, key: Array | None) -> Array:
@@ -177,16 +188,16 @@ class Block(nnx.Module):
 
 
 def on_rows(layer: Callable[[Array], Array], h: Array) -> Array:
-  """A layer on tokens [b, n, width], as on one matrix of b n rows.
+  """A layer applied to tokens [b, n, width] as to one matrix of b n rows.
 
-  It spares XLA a contraction over two axes in the gradient.
+  So the gradient does not contract over two axes, which is slow in XLA.
   """
   b, n, width = h.shape
   return layer(h.reshape(b * n, width)).reshape(b, n, -1)
 
 
 def zero_linear(n_in: int, n_out: int, *, rngs: nnx.Rngs) -> nnx.Linear:
-  """A linear layer that starts at zero."""
+  """A linear layer that is zero at initialisation."""
   zeros = nnx.initializers.zeros
   return nnx.Linear(n_in, n_out, kernel_init=zeros, rngs=rngs)
 
@@ -200,7 +211,7 @@ def modulate(h: Array, shift: Array, scale: Array) -> Array:
 
 
 def patchify(x: Array, patch: int) -> Array:
-  """[b, h, w, c] -> [b, (h / p)(w / p), p p c], rows of patches first."""
+  """[b, h, w, c] -> patches [b, (h / p)(w / p), p p c], row by row."""
   b, h, w, c = x.shape
   x = x.reshape(b, h // patch, patch, w // patch, patch, c)
   return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, patch * patch * c)

@@ -1,4 +1,4 @@
-"""Embeddings of times and other scalars, in float32 at least, always."""
+"""Embeddings of times, scalars and labels, always in float32 or float64."""
 
 import functools
 import operator
@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flowdistill.networks.precision import wide
+from flowdistill.networks.options import NetworkOptions
+from flowdistill.networks.precision import upcast
 
 Array = jax.Array
 
@@ -17,15 +18,16 @@ def fourier_features(t: Array, size: int, *, max_frequency: float) -> Array:
   """cos and sin of t at `size / 2` frequencies, geometric in 1 .. max.
 
   Args:
-    t: [b] in [−1, 1]: below 0 on a twin branch, which sin tells from above.
-    size: of the answer, even.
+    t: [b] in [−1, 1]; negative times are those of TwinFlow's twin branch,
+      which sin tells from positive ones.
+    size: number of features, even.
     max_frequency: in radians per unit of time. It bounds du/dt, so a network
       that is differentiated in time wants tens, not thousands.
 
   Returns:
-    [b, size], float32 at least.
+    [b, size], float32, or float64 for such a t.
   """
-  t = wide(t)[:, None]
+  t = upcast(t)[:, None]
   exponents = jnp.linspace(0.0, 1.0, size // 2, dtype=t.dtype)
   angles = t * max_frequency**exponents
   return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
@@ -35,12 +37,12 @@ class TimeEmbedding(nnx.Module):
   """Fourier features and two layers: t [b] -> [b, width].
 
   Args:
-    width: of the answer.
+    width: of the embedding.
     max_frequency: see `fourier_features`.
-    zero: start at zero, as an input that has no effect until it is learnt.
+    zero: whether it is zero at initialisation.
 
   Raises:
-    ValueError: if `width` is odd, or `max_frequency` not above 0.
+    ValueError: if `width` is odd.
   """
 
   def __init__(
@@ -53,8 +55,6 @@ class TimeEmbedding(nnx.Module):
   ):
     if width % 2:
       raise ValueError(f'width = {width} must be even: half cos, half sin of t')
-    if not max_frequency > 0:
-      raise ValueError(f'max_frequency = {max_frequency} must be above 0')
     last = nnx.initializers.zeros if zero else nnx.initializers.lecun_normal()
     self.width, self.max_frequency = width, max_frequency
     self.first = nnx.Linear(width, width, rngs=rngs)
@@ -68,9 +68,9 @@ class TimeEmbedding(nnx.Module):
 class TimePair(nnx.Module):
   """e(t, s) = e₁(t) + (t − s) e₂(s), with e₂ zero at initialisation.
 
-  At s = t this is e₁(t), so a network keeps its velocity whatever e₂ becomes;
-  and s has no effect until e₂ is learnt. The form is that of TwinFlow's
-  Qwen-Image, "TwinFlow" (2025), https://arxiv.org/abs/2512.05150.
+  At s = t this is e₁(t), so the velocity does not depend on e₂; and s has no
+  effect at initialisation. The form is that of TwinFlow's Qwen-Image,
+  "TwinFlow" (2025), https://arxiv.org/abs/2512.05150.
   """
 
   def __init__(self, width: int, *, max_frequency: float, rngs: nnx.Rngs):
@@ -80,22 +80,21 @@ class TimePair(nnx.Module):
     )
 
   def __call__(self, t: Array, s: Array) -> Array:
-    t, s = wide(t), wide(s)
+    t, s = upcast(t), upcast(s)
     return self.of_t(t) + (t - s)[:, None] * self.of_s(s)
 
 
 class Scalars(nnx.Module):
-  """Σᵢ eᵢ(cond[nameᵢ]), such as that of a guidance scale, zero at the start.
+  """Σᵢ eᵢ(cond[nameᵢ]), such as a guidance scale's; zero at initialisation.
 
   Args:
     names: keys of `cond`, each of an array [b].
-    width: of the answer.
+    width: of the embedding.
     max_frequency: see `fourier_features`, here in radians per unit of scalar.
     rngs: for the initial parameters alone.
 
   Raises:
-    ValueError: if a name is no word, comes twice, or is 'label', which has an
-      embedding of its own; when called, if `cond` has no such array.
+    ValueError: when called, if `cond` has no such array.
   """
 
   def __init__(
@@ -106,12 +105,6 @@ class Scalars(nnx.Module):
     max_frequency: float,
     rngs: nnx.Rngs,
   ):
-    words = all(isinstance(n, str) and n.isidentifier() for n in names)
-    if not words or len(set(names)) < len(names) or 'label' in names:
-      raise ValueError(
-        f"scalars = {tuple(names)} must be different words, such as 'guidance';"
-        " 'label' is none of them, it has an embedding of its own"
-      )
     self.names = tuple(names)
     self.of = nnx.Dict(
       {
@@ -146,10 +139,9 @@ class Scalars(nnx.Module):
 def make_label(
   num_classes: int, width: int, *, rngs: nnx.Rngs
 ) -> nnx.Embed | None:
-  """The embedding of `cond['label']`, small; `num_classes` is the null label.
+  """The embedding of `cond['label']`, None without classes.
 
-  Returns:
-    None if there are no classes.
+  Label `num_classes` is the null label; entries start with deviation 0.02.
   """
   if not num_classes:
     return None
@@ -158,7 +150,7 @@ def make_label(
 
 
 class OneHot(nnx.Module):
-  """A vector for each class, of variance 1, and 0 for any other label."""
+  """A vector of variance 1 for each class, and 0 for any other label."""
 
   def __init__(self, num_classes: int, width: int, *, rngs: nnx.Rngs):
     normal = nnx.initializers.normal(1.0)
@@ -172,12 +164,14 @@ class OneHot(nnx.Module):
 
 
 def make_scalars(
-  names: Sequence[str], width: int, *, max_frequency: float, rngs: nnx.Rngs
+  options: NetworkOptions, width: int, *, rngs: nnx.Rngs
 ) -> Scalars | None:
-  """The `Scalars` of these names, None if there are none."""
-  if not names:
+  """The embedding of `options.scalars`, None if there are none."""
+  if not options.scalars:
     return None
-  return Scalars(names, width, max_frequency=max_frequency, rngs=rngs)
+  return Scalars(
+    options.scalars, width, max_frequency=options.max_frequency, rngs=rngs
+  )
 
 
 def conditioned(
@@ -187,7 +181,7 @@ def conditioned(
   label: Callable[[Array], Array] | None,
   scalars: Scalars | None,
 ) -> Array:
-  """e [b, width], of the times, plus what a network embeds of `cond`."""
+  """The times' embedding e [b, width] plus those of label and scalars."""
   if label is not None:
     e = e + label(cond['label'])
   if scalars is not None:

@@ -10,15 +10,15 @@ import numpy as np
 from flowdistill.networks.digit_classifier import load_digit_classifier
 
 BATCH = 1024
-SIDE = 8  # of the digits that the classifier knows
+SIDE = 8  # height and width of the classifier's digits
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-  """A feature network and what a distance in its features is called.
+  """A feature network and the name of distances in its features.
 
   Attributes:
-    name: 'digits' makes the metric `frechet_digits`.
+    name: suffix of the metrics: 'digits' gives `frechet_digits`.
     network: x [b, ...] -> (features [b, d], logits [b, k]).
   """
 
@@ -35,8 +35,8 @@ class Features:
 def digits() -> Features:
   """The classifier of 8 x 8 digits that ships with the package.
 
-  Of larger ones it sees the means of 2 x 2, 3 x 3, ... pixels, and so nothing
-  that is finer than those.
+  Larger ones are reduced to means of 2 x 2, 3 x 3, ... pixels, so that finer
+  detail has no effect.
   """
   classify = load_digit_classifier()
   return Features('digits', jax.jit(lambda x: classify(shrink(x, SIDE))))
@@ -46,7 +46,7 @@ def shrink(x: jax.Array, side: int) -> jax.Array:
   """Means over equal squares, [b, side k, side k, c] -> [b, side, side, c].
 
   Raises:
-    ValueError: if there are no such squares.
+    ValueError: if the image cannot be divided into them.
   """
   b, h, w, c = x.shape
   if h != w or h < side or h % side:

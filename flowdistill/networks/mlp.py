@@ -1,13 +1,15 @@
 """A multilayer perceptron for points, u(x_t, t, s, cond) on [b, d]."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.embeddings import TimePair, conditioned, make_scalars
-from flowdistill.networks.precision import product_dtype
+from flowdistill.networks.options import DEFAULTS, NetworkOptions
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
 
@@ -18,59 +20,51 @@ class MLP(nnx.Module):
   """Residual layers, each shifted by the embedding of times and conditions.
 
   Args:
-    shape: of an example, (d,).
-    num_classes: of `cond['label']`, 0 for none; label `num_classes` is null.
+    spec: of the data, of shape (d,).
     width: of the hidden layers.
-    depth: how many of them.
-    dropout: rate of dropout in each hidden layer, in [0, 1).
-    max_frequency: of the time embedding, in radians.
-    dtype: of the products in hidden layers, 'float32' or 'bfloat16'; all else,
-      and the answer, is float32 (see `precision.py`).
-    remat: what of a layer is computed again for the gradient, to save memory:
-      'dots', all but its large products; 'full', all; None for nothing.
-    scalars: names of conditions [b], such as 'guidance', that are embedded as
-      times are, with no effect until it is learnt.
+    depth: number of hidden layers.
+    dropout: dropout rate in each hidden layer, in [0, 1).
+    options: those that all networks share.
     rngs: for the initial parameters alone.
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or the spec has a condition that
+      the network does not take.
   """
+
+  signature: ClassVar[str] = 'average'
 
   def __init__(
     self,
-    shape: tuple[int, ...],
-    num_classes: int,
+    spec: DataSpec,
     *,
     width: int = 128,
     depth: int = 3,
     dropout: float = 0.0,
-    max_frequency: float = 16.0,
-    dtype: str = 'float32',
-    remat: str | None = None,
-    scalars: tuple[str, ...] = (),
+    options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
-    if len(shape) != 1:
-      raise ValueError(f'an MLP takes points [d], not {list(shape)}')
-    (size,) = shape
+    options.check_conditions(spec, 'mlp')
+    if len(spec.shape) != 1:
+      raise ValueError(f'an MLP takes points [d], not {list(spec.shape)}')
+    (size,) = spec.shape
     check_sizes(width=width, depth=depth)
     check_dropout(dropout)
-    products = product_dtype(dtype)
-    self.times = TimePair(width, max_frequency=max_frequency, rngs=rngs)
+    self.times = TimePair(width, max_frequency=options.max_frequency, rngs=rngs)
     self.label = (
-      nnx.Embed(num_classes + 1, width, rngs=rngs) if num_classes else None
+      nnx.Embed(spec.num_classes + 1, width, rngs=rngs)
+      if spec.num_classes
+      else None
     )
     self.first = nnx.Linear(size, width, rngs=rngs)
     self.layers = Stack(
-      lambda rngs: Residual(width, dropout, dtype=products, rngs=rngs),
+      lambda rngs: Residual(width, dropout, dtype=options.products, rngs=rngs),
       depth,
-      remat=remat,
+      remat=options.remat,
       rngs=rngs,
     )
     self.last = nnx.Linear(width, size, rngs=rngs)
-    self.scalars = make_scalars(
-      scalars, width, max_frequency=max_frequency, rngs=rngs
-    )
+    self.scalars = make_scalars(options, width, rngs=rngs)
 
   def __call__(
     self,
@@ -90,7 +84,7 @@ class MLP(nnx.Module):
 
 
 class Residual(nnx.Module):
-  """h plus a layer of h that e has shifted."""
+  """h plus a hidden layer of h, shifted by e."""
 
   def __init__(
     self,

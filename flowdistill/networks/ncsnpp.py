@@ -1,8 +1,8 @@
 """NCSN++ and DDPM++ with a second time, u(x_t, t, s, cond) of images.
 
-A U-Net: at each of its sides residual blocks, here and there attention, from
-the largest side to the smallest and back, where each block also reads what the
-block of the same side put out on the way down.
+A U-Net: levels of residual blocks, some with attention, from the largest height
+to the smallest and back, where each block also takes the output of the block of
+the same height on the way down (a skip connection).
 
 Source: Song et al., "Score-Based Generative Modeling through Stochastic
 Differential Equations" (2020), https://arxiv.org/abs/2011.13456, appendix H;
@@ -11,23 +11,25 @@ https://arxiv.org/abs/2407.12718, whose weights `convert/ncsnpp.py` reads.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 from flax import nnx
 
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.embeddings import (
   conditioned,
   make_label,
   make_scalars,
 )
-from flowdistill.networks.precision import product_dtype, wide
+from flowdistill.networks.options import DEFAULTS, NetworkOptions
+from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import (
   check_choices,
   check_dropout,
   check_sizes,
 )
-from flowdistill.networks.stack import check_remat
-from flowdistill.networks.unet_layers import Blocks, conv3
+from flowdistill.networks.unet_layers import BlockConfig, conv3
 from flowdistill.networks.unet_levels import make_run
 from flowdistill.networks.unet_pyramids import INPUTS, OUTPUTS, head
 from flowdistill.networks.unet_times import UNetTimes
@@ -47,45 +49,40 @@ class NCSNpp(nnx.Module):
   """A U-Net of images.
 
   Args:
-    shape: of an example, (h, w, c); 2 ** (levels - 1) divides h and w.
-    num_classes: of `cond['label']`, 0 for none; label `num_classes` is null.
-    nf: channels at the largest side.
-    res_blocks: on the way down at each side; on the way up one more.
-    ch_mult: channels over nf, from the largest side to the smallest.
-    attention: heights of the levels that have it; the smallest has it anyway.
-    dropout: rate of dropout in each block, in [0, 1).
+    spec: of the data, of shape (h, w, c); 2 ** (levels - 1) divides h and w.
+    nf: base number of channels.
+    res_blocks: of each level on the way down; on the way up one more.
+    ch_mult: channels of each level over nf, from the largest height down.
+    attention: heights of the levels that have it; the middle always has it.
+    dropout: dropout rate in each block, in [0, 1).
     skip_rescale: whether a sum of two branches is divided by √2.
-    resblock_type: 'biggan', whose blocks change the side themselves, or 'ddpm',
-      with convolutions between the levels.
-    embedding_type: of time, 'positional' or 'fourier', which has no more than
-      one answer for t in [0.999, 1].
-    fir: whether changes of side are filtered.
-    progressive: how the answer is put together on the way up: 'none', at the
-      end; 'output_skip', a part at each side; 'residual', in a branch.
-    progressive_input: where the image enters: 'none', at the largest side;
-      'input_skip', at each side; 'residual', in a branch.
-    time_scale: τ = time_scale (1 − t) is what is embedded (see `unet_times`).
-      It bounds du/dt: a network that is differentiated in time, and starts from
-      no weights of others, wants tens.
-    fourier_scale: of the frequencies of 'fourier'.
-    max_frequency: of the embeddings of s and scalars, in radians.
-    dtype: of the products in blocks, 'float32' or 'bfloat16'; all else, and the
-      answer, is float32 (see `precision.py`).
-    remat: what of a block is computed again for the gradient, to save memory:
-      'dots', all but its large products with parameters (convolutions are none
-      of them); 'full', all; None for nothing.
-    scalars: names of conditions [b], such as 'guidance', that are embedded as
-      times are, with no effect until it is learnt.
+    resblock_type: 'biggan', whose blocks down- and upsample themselves, or
+      'ddpm', with convolutions between the levels.
+    embedding_type: of time, 'positional' or 'fourier', which does not
+      distinguish times in [0.999, 1].
+    fir: whether down- and upsampling filter.
+    progressive: where the output is computed: 'none', after the last level;
+      'output_skip', as a sum over the levels on the way up; 'residual', in a
+      branch of its own.
+    progressive_input: where the image enters: 'none', the first level;
+      'input_skip', each level; 'residual', in a branch of its own.
+    time_scale: τ = time_scale (1 − t) is embedded (see `unet_times`). It bounds
+      du/dt: tens suit a network that is trained from scratch and
+      differentiated in time.
+    fourier_scale: standard deviation of the frequencies of 'fourier'.
+    options: those that all networks share.
     rngs: for the initial parameters alone.
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or the spec has a condition that
+      the network does not take.
   """
+
+  signature: ClassVar[str] = 'average'
 
   def __init__(
     self,
-    shape: tuple[int, ...],
-    num_classes: int,
+    spec: DataSpec,
     *,
     nf: int = 128,
     res_blocks: int = 4,
@@ -100,48 +97,43 @@ class NCSNpp(nnx.Module):
     progressive_input: str = 'none',
     time_scale: float = 999.0,
     fourier_scale: float = 16.0,
-    max_frequency: float = 16.0,
-    dtype: str = 'float32',
-    remat: str | None = None,
-    scalars: tuple[str, ...] = (),
+    options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
+    options.check_conditions(spec, 'ncsnpp')
     check_sizes(nf=nf, res_blocks=res_blocks)
     check_dropout(dropout)
-    check_remat(remat)
     check_choices(
       resblock_type=(resblock_type, KINDS),
       embedding_type=(embedding_type, EMBEDDINGS),
       progressive=(progressive, OUTPUTS),
       progressive_input=(progressive_input, INPUTS),
     )
-    attend = attentive(heights(shape, ch_mult), attention)
-    self.remat = remat
-    of = Blocks(
+    attend = attentive(heights(spec.shape, ch_mult), attention)
+    self.remat = options.remat
+    config = BlockConfig(
       embedding=4 * nf,
       kind=resblock_type,
       dropout=dropout,
       rescale=skip_rescale,
       fir=fir,
-      dtype=product_dtype(dtype),
+      dtype=options.products,
     )
     self.times = UNetTimes(
       nf,
       kind=embedding_type,
       time_scale=time_scale,
       fourier_scale=fourier_scale,
-      max_frequency=max_frequency,
+      max_frequency=options.max_frequency,
       rngs=rngs,
     )
-    self.label = make_label(num_classes, 4 * nf, rngs=rngs)
-    self.scalars = make_scalars(
-      scalars, 4 * nf, max_frequency=max_frequency, rngs=rngs
-    )
-    channels = shape[-1]
+    self.label = make_label(spec.num_classes, 4 * nf, rngs=rngs)
+    self.scalars = make_scalars(options, 4 * nf, rngs=rngs)
+    channels = spec.shape[-1]
     self.first = conv3(channels, nf, rngs=rngs)
     self.down, self.middle, self.up = make_trunk(
       [nf * multiple for multiple in ch_mult],
-      of,
+      config,
       first=nf,
       image=channels,
       blocks=res_blocks,
@@ -153,7 +145,7 @@ class NCSNpp(nnx.Module):
     self.last = (
       None
       if progressive == 'output_skip'
-      else head(nf * ch_mult[0], channels, of, zero=True, rngs=rngs)
+      else head(nf * ch_mult[0], channels, config, zero=True, rngs=rngs)
     )
 
   def __call__(
@@ -170,7 +162,7 @@ class NCSNpp(nnx.Module):
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
     run = make_run(nnx.silu(e), key, self.remat)
-    image = wide(x_t)
+    image = upcast(x_t)
     trunk = self.down, self.middle, self.up
-    h, answer = run_trunk(trunk, self.first(image), image, run)
-    return answer if self.last is None else self.last(h)
+    h, output = run_trunk(trunk, self.first(image), image, run)
+    return output if self.last is None else self.last(h)

@@ -1,4 +1,6 @@
-"""Ranges of the options that networks share."""
+"""Range checks of options."""
+
+from collections.abc import Sequence
 
 
 def check_sizes(**sizes: int) -> None:
@@ -9,12 +11,12 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_dropout(dropout: float) -> None:
-  """Raises ValueError unless a rate of dropout lies in [0, 1)."""
+  """Raises ValueError unless a dropout rate lies in [0, 1)."""
   if not 0 <= dropout < 1:
     raise ValueError(f'dropout = {dropout} must lie in [0, 1)')
 
 
-def check_choices(**options: tuple[str, tuple[str, ...]]) -> None:
+def check_choices(**options: tuple[str, Sequence[str]]) -> None:
   """Raises ValueError unless each value is one of its choices."""
   for name, (value, choices) in options.items():
     if value not in choices:

@@ -1,8 +1,8 @@
-"""Images and features at twice and at half the side.
+"""Up- and downsampling of images and features by a factor of 2.
 
-Without a filter each value is repeated, or four are averaged. With it the taps
-(1, 3, 3, 1) / 8 run along both axes, zeros outside, so that a shift of the
-image by one pixel changes little else; scores of images gain from it.
+Without a filter each value is repeated, or 2 x 2 are averaged. With it the taps
+(1, 3, 3, 1) / 8 are applied along both axes, with zeros outside, against
+aliasing: so the result is nearly equivariant to shifts of a pixel.
 
 Source: Zhang, "Making Convolutional Networks Shift-Invariant Again" (2019),
 https://arxiv.org/abs/1904.11486; Karras et al., "Analyzing and Improving the
@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.precision import wide
+from flowdistill.networks.precision import upcast
 
 Array = jax.Array
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8
@@ -37,13 +37,13 @@ def halve(h: Array, *, fir: bool) -> Array:
 
 
 def filtered(h: Array, *, padding: int, up: int = 1, down: int = 1) -> Array:
-  """The taps along both axes of every channel of [b, h, w, c].
+  """Applies the taps along both axes of every channel.
 
   Args:
-    h: what is filtered.
+    h: [b, h, w, c].
     padding: zeros on each side, after `up`.
-    up: a pixel becomes itself and up - 1 zeros; the sum grows with it.
-    down: of so many results along each axis one is kept.
+    up: every pixel is followed by up - 1 zeros, and scaled by up in each axis.
+    down: stride of the results.
 
   Returns:
     [b, h', w', c] with h' = ((h - 1) up + 2 padding - 3) / down + 1, rounded
@@ -63,13 +63,13 @@ def filtered(h: Array, *, padding: int, up: int = 1, down: int = 1) -> Array:
 
 
 class Resample(nnx.Module):
-  """Twice or half the side, and a convolution of 3 x 3.
+  """Upsampling or downsampling, and a convolution of 3 x 3.
 
   Args:
     n_in: channels of the input.
-    n_out: channels of the answer.
-    up: whether the side doubles; else it is halved.
-    fir: whether the taps run first.
+    n_out: channels of the output.
+    up: whether it upsamples; otherwise it downsamples.
+    fir: whether the taps are applied first.
     dtype: of the convolution.
     rngs: for the initial parameters alone.
   """
@@ -90,7 +90,7 @@ class Resample(nnx.Module):
       n_out,
       (3, 3),
       strides=1 if up else 2,
-      # One pixel on each side; but half the side wants it after the last.
+      # One pixel on each side, but with stride 2 only after the last.
       padding='VALID' if fir else (1, 1) if up else ((0, 1), (0, 1)),
       kernel_init=UNIFORM,
       dtype=dtype,
@@ -104,13 +104,13 @@ class Resample(nnx.Module):
   def __call__(
     self, h: Array, e: Array | None = None, *, key: Array | None = None
   ) -> Array:
-    """[b, h, w, c] -> [b, 2 h, 2 w, c'] or half of both; e and key unread."""
+    """[b, h, w, c] -> [b, 2 h, 2 w, c'] or half of both; ignores e and key."""
     del e, key
     if self.fir:
-      # As many zeros as let taps and convolution change places.
+      # With so many zeros taps and convolution commute.
       up = {'padding': 3, 'up': 2} if self.up else {'padding': 2}
-      return wide(self.fir_conv(filtered(h, **up)))
-    return wide(self.conv(double(h, fir=False) if self.up else h))
+      return upcast(self.fir_conv(filtered(h, **up)))
+    return upcast(self.conv(double(h, fir=False) if self.up else h))
 
 
 UNIFORM = nnx.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')

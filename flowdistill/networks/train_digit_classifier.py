@@ -2,9 +2,9 @@
 
   python -m flowdistill.networks.train_digit_classifier
 
-Takes ten seconds on two CPU cores. Every fifth digit is held out: the shipped
-weights classify 98.6 % of those. A new run makes a new unit of measurement, so
-figures from before and after it do not compare.
+It takes ten seconds on two CPU cores. Every fifth digit is held out: the
+shipped weights classify 98.6 % of those. A new run defines a new unit of
+measurement, so that figures from before and after it are not comparable.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""What a level of a U-Net of images is made of.
+"""The residual blocks of a U-Net of images.
 
 Source: Song et al., "Score-Based Generative Modeling through Stochastic
 Differential Equations" (2020), https://arxiv.org/abs/2011.13456, appendix H;
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flowdistill.networks.attention import Attention, Heads
-from flowdistill.networks.precision import wide
+from flowdistill.networks.precision import upcast
 from flowdistill.networks.resampling import UNIFORM, double, halve
 from flowdistill.networks.unet_layers import (
   SMALL,
-  Blocks,
+  BlockConfig,
   GroupNorm,
   add,
   conv3,
@@ -27,15 +27,15 @@ Array = jax.Array
 
 
 class ResBlock(nnx.Module):
-  """Two convolutions of 3 x 3 beside the identity, shifted by e.
+  """Two convolutions of 3 x 3 with a skip connection, shifted by e.
 
-  In 'adm' e comes after the second norm, which it scales as well.
+  In 'adm' e shifts, and scales, the result of the second norm.
 
   Args:
     n_in: channels of the input.
-    n_out: channels of the answer.
-    of: what it shares with others.
-    resize: `double` or `halve` both branches, or neither.
+    n_out: channels of the output.
+    config: of all blocks of the network.
+    resize: 'double' or 'halve', for both branches, or None.
     rngs: for the initial parameters alone.
   """
 
@@ -43,32 +43,36 @@ class ResBlock(nnx.Module):
     self,
     n_in: int,
     n_out: int,
-    of: Blocks,
+    config: BlockConfig,
     *,
     resize: str | None = None,
     rngs: nnx.Rngs,
   ):
-    self.resize, self.fir, self.rescale = resize, of.fir, of.rescale
-    self.scaled = of.kind == 'adm'
-    self.norm_in = GroupNorm(n_in, of)
-    self.conv_in = conv3(n_in, n_out, dtype=of.dtype, rngs=rngs)
+    self.resize, self.fir, self.rescale = resize, config.fir, config.rescale
+    self.scaled = config.kind == 'adm'
+    self.norm_in = GroupNorm(n_in, config)
+    self.conv_in = conv3(n_in, n_out, dtype=config.dtype, rngs=rngs)
     size = 2 * n_out if self.scaled else n_out
-    self.shift = nnx.Linear(of.embedding, size, kernel_init=UNIFORM, rngs=rngs)
-    self.norm_out = GroupNorm(n_out, of)
-    self.dropout = nnx.Dropout(of.dropout)
-    self.conv_out = conv3(n_out, n_out, zero=True, dtype=of.dtype, rngs=rngs)
-    self.skip = make_skip(n_in, n_out, of, resized=bool(resize), rngs=rngs)
+    self.shift = nnx.Linear(
+      config.embedding, size, kernel_init=UNIFORM, rngs=rngs
+    )
+    self.norm_out = GroupNorm(n_out, config)
+    self.dropout = nnx.Dropout(config.dropout)
+    self.conv_out = conv3(
+      n_out, n_out, zero=True, dtype=config.dtype, rngs=rngs
+    )
+    self.skip = make_skip(n_in, n_out, config, resized=bool(resize), rngs=rngs)
 
   def __call__(self, h: Array, e: Array, *, key: Array | None = None) -> Array:
     """h [b, h, w, n_in] and e [b, embedding] -> [b, h', w', n_out]."""
     new, skip = self.resized(nnx.silu(self.norm_in(h))), self.resized(h)
-    new = nnx.silu(self.shifted(wide(self.conv_in(new)), self.shift(e)))
+    new = nnx.silu(self.shifted(upcast(self.conv_in(new)), self.shift(e)))
     new = self.dropout(new, deterministic=key is None, rngs=key)
-    skip = skip if self.skip is None else wide(self.skip(skip))
-    return add(skip, wide(self.conv_out(new)), rescale=self.rescale)
+    skip = skip if self.skip is None else upcast(self.skip(skip))
+    return add(skip, upcast(self.conv_out(new)), rescale=self.rescale)
 
   def shifted(self, h: Array, shift: Array) -> Array:
-    """Normalised and shifted by [b, n], or [b, 2 n] with a scale before it."""
+    """Normalised and shifted by [b, n], or scaled and shifted by [b, 2 n]."""
     shift = shift[:, None, None]
     if not self.scaled:
       return self.norm_out(h + shift)
@@ -83,27 +87,35 @@ class ResBlock(nnx.Module):
 
 
 def make_skip(
-  n_in: int, n_out: int, of: Blocks, *, resized: bool, rngs: nnx.Rngs
+  n_in: int, n_out: int, config: BlockConfig, *, resized: bool, rngs: nnx.Rngs
 ) -> nnx.Module | None:
-  """What the block's identity is, where it cannot be one."""
-  if n_in == n_out and not (resized and of.kind == 'biggan'):
+  """The skip connection of a block, None if it is the identity."""
+  if n_in == n_out and not (resized and config.kind == 'biggan'):
     return None
-  if of.kind == 'ddpm':
-    return nnx.Linear(n_in, n_out, kernel_init=SMALL, dtype=of.dtype, rngs=rngs)
+  if config.kind == 'ddpm':
+    return nnx.Linear(
+      n_in, n_out, kernel_init=SMALL, dtype=config.dtype, rngs=rngs
+    )
   return nnx.Conv(
-    n_in, n_out, (1, 1), kernel_init=UNIFORM, dtype=of.dtype, rngs=rngs
+    n_in, n_out, (1, 1), kernel_init=UNIFORM, dtype=config.dtype, rngs=rngs
   )
 
 
 class Step(nnx.Module):
-  """A block, and attention after it or none."""
+  """A block, followed by attention or not."""
 
   def __init__(
-    self, n_in: int, n_out: int, of: Blocks, *, attend: bool, rngs: nnx.Rngs
+    self,
+    n_in: int,
+    n_out: int,
+    config: BlockConfig,
+    *,
+    attend: bool,
+    rngs: nnx.Rngs,
   ):
-    self.block = ResBlock(n_in, n_out, of, rngs=rngs)
-    kind = Heads if of.kind == 'adm' else Attention
-    self.attention = kind(n_out, of, rngs=rngs) if attend else None
+    self.block = ResBlock(n_in, n_out, config, rngs=rngs)
+    kind = Heads if config.kind == 'adm' else Attention
+    self.attention = kind(n_out, config, rngs=rngs) if attend else None
 
   def __call__(self, h: Array, e: Array, *, key: Array | None = None) -> Array:
     h = self.block(h, e, key=key)

@@ -1,4 +1,4 @@
-"""The levels of a U-Net: what runs at one side of the image, down and up."""
+"""The levels of a U-Net: the blocks at one resolution, down and up."""
 
 import itertools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from flax import nnx
 from flowdistill.networks.resampling import Resample
 from flowdistill.networks.stack import rematerialised
 from flowdistill.networks.unet_blocks import ResBlock, Step
-from flowdistill.networks.unet_layers import Blocks
+from flowdistill.networks.unet_layers import BlockConfig
 from flowdistill.networks.unet_pyramids import make_input, make_output
 
 Array = jax.Array
@@ -18,17 +18,17 @@ Run = Callable[[nnx.Module, Array], Array]
 
 
 class Down(nnx.Module):
-  """Blocks at one side, then half of it.
+  """Blocks at one resolution, then downsampling.
 
   Args:
     n: channels of the input.
-    width: channels of the answer.
-    image: channels of the image beside the features.
-    of: what the blocks share.
-    blocks: how many.
+    width: channels of the output.
+    image: channels of the image branch.
+    config: of all blocks of the network.
+    blocks: number of blocks.
     attend: whether attention follows each.
-    end: whether it is the smallest side, after which nothing shrinks.
-    pyramid: how the image enters, of INPUTS.
+    end: whether it is the lowest resolution, without downsampling.
+    pyramid: how the image enters, one of INPUTS.
     rngs: for the initial parameters alone.
   """
 
@@ -37,7 +37,7 @@ class Down(nnx.Module):
     n: int,
     width: int,
     image: int,
-    of: Blocks,
+    config: BlockConfig,
     *,
     blocks: int,
     attend: bool,
@@ -46,18 +46,18 @@ class Down(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.steps = nnx.List(
-      Step(m, width, of, attend=attend, rngs=rngs)
+      Step(m, width, config, attend=attend, rngs=rngs)
       for m in (n, *[width] * (blocks - 1))
     )
-    self.shrink = None if end else resize(width, of, up=False, rngs=rngs)
+    self.shrink = None if end else resize(width, config, up=False, rngs=rngs)
     self.pyramid = (
-      None if end else make_input(pyramid, image, width, of, rngs=rngs)
+      None if end else make_input(pyramid, image, width, config, rngs=rngs)
     )
 
   def __call__(
     self, h: Array, image: Array, run: Run
   ) -> tuple[list[Array], Array]:
-    """What each layer put out, and the image at the next side."""
+    """The output of each layer, and the image branch at the next level."""
     outs = []
     for step in self.steps:
       outs.append(h := run(step, h))
@@ -70,18 +70,18 @@ class Down(nnx.Module):
 
 
 class Up(nnx.Module):
-  """Blocks at one side, each with a skip, then twice the side.
+  """Blocks at one resolution, each with a skip, then upsampling.
 
   Args:
     n: channels of the input.
-    width: channels of the answer.
+    width: channels of the output.
     image: channels of the image.
-    of: what the blocks share.
-    skips: channels of what comes along, in the order of the blocks.
+    config: of all blocks of the network.
+    skips: channels of the skip connections, in the order of the blocks.
     attend: whether attention follows the last block ('adm': each).
-    start: whether it is the smallest side.
-    end: whether it is the largest, after which nothing grows.
-    pyramid: how the answer is put together, of OUTPUTS.
+    start: whether it is the lowest resolution.
+    end: whether it is the highest, without upsampling.
+    pyramid: how the output is computed, one of OUTPUTS.
     rngs: for the initial parameters alone.
   """
 
@@ -90,7 +90,7 @@ class Up(nnx.Module):
     n: int,
     width: int,
     image: int,
-    of: Blocks,
+    config: BlockConfig,
     *,
     skips: list[int],
     attend: bool,
@@ -99,25 +99,25 @@ class Up(nnx.Module):
     pyramid: str,
     rngs: nnx.Rngs,
   ):
-    attentive = range(len(skips)) if of.kind == 'adm' else [len(skips) - 1]
+    attentive = range(len(skips)) if config.kind == 'adm' else [len(skips) - 1]
     self.steps = nnx.List(
       Step(
         (width if i else n) + skip,
         width,
-        of,
+        config,
         attend=attend and i in attentive,
         rngs=rngs,
       )
       for i, skip in enumerate(skips)
     )
     before = None if start else n
-    self.pyramid = make_output(pyramid, before, width, image, of, rngs=rngs)
-    self.grow = None if end else resize(width, of, up=True, rngs=rngs)
+    self.pyramid = make_output(pyramid, before, width, image, config, rngs=rngs)
+    self.grow = None if end else resize(width, config, up=True, rngs=rngs)
 
   def __call__(
     self, h: Array, skips: list[Array], image: Array | None, run: Run
   ) -> tuple[Array, Array | None]:
-    """h and the answer so far at the next side; it empties `skips`."""
+    """h and the output branch at the next level; it consumes `skips`."""
     for step in self.steps:
       h = run(step, jnp.concatenate([h, skips.pop()], axis=-1))
     if self.pyramid is not None:
@@ -125,16 +125,18 @@ class Up(nnx.Module):
     return (h if self.grow is None else run(self.grow, h)), image
 
 
-def resize(n: int, of: Blocks, *, up: bool, rngs: nnx.Rngs) -> nnx.Module:
-  """What changes the side between two levels."""
-  if of.kind != 'ddpm':
+def resize(
+  n: int, config: BlockConfig, *, up: bool, rngs: nnx.Rngs
+) -> nnx.Module:
+  """The down- or upsampling between two levels."""
+  if config.kind != 'ddpm':
     way = 'double' if up else 'halve'
-    return ResBlock(n, n, of, resize=way, rngs=rngs)
-  return Resample(n, n, up=up, fir=of.fir, dtype=of.dtype, rngs=rngs)
+    return ResBlock(n, n, config, resize=way, rngs=rngs)
+  return Resample(n, n, up=up, fir=config.fir, dtype=config.dtype, rngs=rngs)
 
 
 def make_run(e: Array, key: Array | None, remat: str | None) -> Run:
-  """run(layer, h): with e, with a key of its own or none, kept as `remat`."""
+  """run(layer, h) with e, a dropout key per layer, and a policy of `REMAT`."""
   numbers = itertools.count()
 
   def run(layer: Callable[..., Array], h: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Images of several sizes beside the features of a U-Net.
+"""Image pyramids beside the features of a U-Net.
 
-On the way down the image itself, on the way up the answer so far. Each takes
-(image, features) of a level and gives back both.
+On the way down a pyramid of the input image, on the way up one of the output.
+Each module maps (image, features) of a level to both at the next.
 
 Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN"
 (2019), https://arxiv.org/abs/1912.04958, figure 7; for scores of images Song
@@ -12,9 +12,9 @@ Equations" (2020), https://arxiv.org/abs/2011.13456, appendix H.
 import jax
 from flax import nnx
 
-from flowdistill.networks.precision import wide
+from flowdistill.networks.precision import upcast
 from flowdistill.networks.resampling import UNIFORM, Resample, double, halve
-from flowdistill.networks.unet_layers import Blocks, GroupNorm, add, conv3
+from flowdistill.networks.unet_layers import BlockConfig, GroupNorm, add, conv3
 
 Array = jax.Array
 Pair = tuple[Array, Array]
@@ -23,26 +23,28 @@ OUTPUTS = ('none', 'output_skip', 'residual')
 
 
 class InputSkip(nnx.Module):
-  """The image at half its side, and a projection of it is added to h."""
+  """Downsamples the image, and adds a projection of it to h."""
 
-  def __init__(self, channels: int, n: int, of: Blocks, *, rngs: nnx.Rngs):
-    self.fir = of.fir
+  def __init__(
+    self, channels: int, n: int, config: BlockConfig, *, rngs: nnx.Rngs
+  ):
+    self.fir = config.fir
     self.conv = nnx.Conv(channels, n, (1, 1), kernel_init=UNIFORM, rngs=rngs)
 
   def __call__(self, image: Array, h: Array) -> Pair:
     image = halve(image, fir=self.fir)
-    return image, wide(self.conv(image)) + h
+    return image, upcast(self.conv(image)) + h
 
 
 class Residual(nnx.Module):
-  """A branch that is resampled and takes up h, and goes on in its place."""
+  """A branch that is resampled, added to h, and continues as both."""
 
   def __init__(
-    self, before: int, n: int, of: Blocks, *, up: bool, rngs: nnx.Rngs
+    self, before: int, n: int, config: BlockConfig, *, up: bool, rngs: nnx.Rngs
   ):
-    self.rescale = of.rescale
+    self.rescale = config.rescale
     self.resample = Resample(
-      before, n, up=up, fir=of.fir, dtype=of.dtype, rngs=rngs
+      before, n, up=up, fir=config.fir, dtype=config.dtype, rngs=rngs
     )
 
   def __call__(self, image: Array, h: Array) -> Pair:
@@ -51,10 +53,15 @@ class Residual(nnx.Module):
 
 
 class OutputSkip(nnx.Module):
-  """The answer so far at twice its side, and h's part of it is added."""
+  """Upsamples the output so far, and adds the contribution of h."""
 
-  def __init__(self, n: int, channels: int, of: Blocks, *, rngs: nnx.Rngs):
-    self.fir, self.head = of.fir, head(n, channels, of, zero=True, rngs=rngs)
+  def __init__(
+    self, n: int, channels: int, config: BlockConfig, *, rngs: nnx.Rngs
+  ):
+    self.fir, self.head = (
+      config.fir,
+      head(n, channels, config, zero=True, rngs=rngs),
+    )
 
   def __call__(self, image: Array | None, h: Array) -> Pair:
     new = self.head(h)
@@ -62,10 +69,10 @@ class OutputSkip(nnx.Module):
 
 
 class ResidualStart(nnx.Module):
-  """The branch at the smallest side, where there is none so far."""
+  """The start of the output branch, at the lowest resolution."""
 
-  def __init__(self, n: int, of: Blocks, *, rngs: nnx.Rngs):
-    self.head = head(n, n, of, zero=False, rngs=rngs)
+  def __init__(self, n: int, config: BlockConfig, *, rngs: nnx.Rngs):
+    self.head = head(n, n, config, zero=False, rngs=rngs)
 
   def __call__(self, image: None, h: Array) -> Pair:
     del image
@@ -73,22 +80,22 @@ class ResidualStart(nnx.Module):
 
 
 def head(
-  n_in: int, n_out: int, of: Blocks, *, zero: bool, rngs: nnx.Rngs
+  n_in: int, n_out: int, config: BlockConfig, *, zero: bool, rngs: nnx.Rngs
 ) -> nnx.Sequential:
   """Norm, silu and a convolution of 3 x 3, in float32."""
   return nnx.Sequential(
-    GroupNorm(n_in, of), nnx.silu, conv3(n_in, n_out, zero=zero, rngs=rngs)
+    GroupNorm(n_in, config), nnx.silu, conv3(n_in, n_out, zero=zero, rngs=rngs)
   )
 
 
 def make_input(
-  kind: str, image: int, n: int, of: Blocks, *, rngs: nnx.Rngs
+  kind: str, image: int, n: int, config: BlockConfig, *, rngs: nnx.Rngs
 ) -> nnx.Module | None:
   """One of INPUTS, for an image of `image` channels beside n features."""
   if kind == 'input_skip':
-    return InputSkip(image, n, of, rngs=rngs)
+    return InputSkip(image, n, config, rngs=rngs)
   if kind == 'residual':
-    return Residual(image, n, of, up=False, rngs=rngs)
+    return Residual(image, n, config, up=False, rngs=rngs)
   return None
 
 
@@ -97,13 +104,13 @@ def make_output(
   before: int | None,
   n: int,
   image: int,
-  of: Blocks,
+  config: BlockConfig,
   *,
   rngs: nnx.Rngs,
 ) -> nnx.Module | None:
   """One of OUTPUTS for n features, after `before`, None at the first level."""
   if kind == 'output_skip':
-    return OutputSkip(n, image, of, rngs=rngs)
+    return OutputSkip(n, image, config, rngs=rngs)
   if kind == 'residual' and before is not None:
-    return Residual(before, n, of, up=True, rngs=rngs)
-  return ResidualStart(n, of, rngs=rngs) if kind == 'residual' else None
+    return Residual(before, n, config, up=True, rngs=rngs)
+  return ResidualStart(n, config, rngs=rngs) if kind == 'residual' else None

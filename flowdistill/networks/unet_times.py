@@ -1,12 +1,12 @@
-"""The times of a U-Net: e₁(t) + (t − s) e₂(s), with the e₁ of its paper.
+"""The time embedding of a U-Net, e₁(t) + (t − s) e₂(s), with its paper's e₁.
 
   positional   sin and cos of ω τ, ω = 10⁻⁴ .. 1 in even steps of log ω
   adm          cos and sin of ω τ, ω = 1 .. 10⁻⁴, without the last
   fourier      sin and cos of 2π w log τ, w drawn once from N(0, scale²)
 
-τ = time_scale (1 − t): rectified flow and SlimFlow ask at 999 times a time that
-is 1 at data. So weights of theirs answer here at our t, and here alone is
-their time turned.
+τ = time_scale (1 − t): the time of rectified flow and SlimFlow is 1 at data,
+and they embed 999 times it. Their weights therefore work here at our t, and
+their time is mirrored nowhere else.
 
 Source: Song et al., "Score-Based Generative Modeling through Stochastic
 Differential Equations" (2020), https://arxiv.org/abs/2011.13456, appendix H;
@@ -22,19 +22,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from flowdistill.networks.embeddings import TimeEmbedding
-from flowdistill.networks.precision import wide
+from flowdistill.networks.precision import upcast
 from flowdistill.networks.resampling import UNIFORM
 
 Array = jax.Array
 SPAN = 1e4  # the fastest frequency over the slowest
-FIRST = 1e-3  # log τ is asked no closer to noise: there the flow of theirs ends
+FIRST = 1e-3  # of 1 − t in log τ: their flows start there, not at pure noise
 
 
 class UNetTimes(nnx.Module):
-  """t, s [b] -> [b, 4 nf], where s has no effect at initialisation.
+  """t, s [b] -> [b, 4 nf]; s has no effect at initialisation.
 
   Args:
-    nf: half of the features ('fourier'), or all of them.
+    nf: number of features, or half of it ('fourier').
     kind: 'positional', 'adm' or 'fourier'.
     time_scale: of t.
     fourier_scale: standard deviation of w ('fourier').
@@ -75,7 +75,7 @@ class UNetTimes(nnx.Module):
     )
 
   def __call__(self, t: Array, s: Array) -> Array:
-    t, s = wide(t), wide(s)
+    t, s = upcast(t), upcast(s)
     e = self.second(nnx.silu(self.first(self.features(t))))
     return e + (t - s)[:, None] * self.of_s(s)
 
@@ -87,7 +87,7 @@ class UNetTimes(nnx.Module):
       exponents = jnp.linspace(0, -1, self.nf // 2, ends, dtype=t.dtype)
       angles = tau * SPAN**exponents
     else:
-      w = jax.lax.stop_gradient(self.frequencies[...])  # it is not learnt
+      w = jax.lax.stop_gradient(self.frequencies[...])  # not trained
       tau = jnp.maximum(tau, self.time_scale * FIRST)
       angles = jnp.log(tau) * w * 2 * math.pi
     parts = [jnp.sin(angles), jnp.cos(angles)]

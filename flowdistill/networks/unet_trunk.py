@@ -1,7 +1,7 @@
-"""The trunk of a U-Net: from the largest side to the smallest and back.
+"""The trunk of a U-Net: from the highest resolution to the lowest and back.
 
-On the way up each block also reads what the block of the same side put out on
-the way down.
+On the way up each block also takes the output of a block of the same resolution
+on the way down.
 
 Source: Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image
 Segmentation" (2015), https://arxiv.org/abs/1505.04597.
@@ -14,7 +14,7 @@ import jax
 from flax import nnx
 
 from flowdistill.networks.unet_blocks import Step
-from flowdistill.networks.unet_layers import Blocks
+from flowdistill.networks.unet_layers import BlockConfig
 from flowdistill.networks.unet_levels import Down, Run, Up
 
 Array = jax.Array
@@ -23,7 +23,7 @@ Trunk = tuple[nnx.List, nnx.List, nnx.List]
 
 def make_trunk(
   widths: Sequence[int],
-  of: Blocks,
+  config: BlockConfig,
   *,
   first: int,
   image: int,
@@ -36,18 +36,18 @@ def make_trunk(
   """The way down, the middle and the way up.
 
   Args:
-    widths: channels at each level, from the largest side to the smallest.
-    of: what the blocks share.
+    widths: channels of each level, from the highest resolution.
+    config: of all blocks of the network.
     first: channels of the input.
     image: channels of the image.
-    blocks: on the way down at each level; on the way up one more.
-    attend: whether a level has attention; the middle has it anyway.
-    progressive_input: where the image enters, of INPUTS.
-    progressive: how the answer is put together, of OUTPUTS.
+    blocks: of each level on the way down; on the way up one more.
+    attend: whether each level has attention; the middle always has it.
+    progressive_input: where the image enters, one of INPUTS.
+    progressive: where the output is computed, one of OUTPUTS.
     rngs: for the initial parameters alone.
 
   Returns:
-    levels from the largest side, steps, levels from the smallest side.
+    the levels down, the steps of the middle, and the levels up.
   """
   down, up, end = nnx.List(), nnx.List(), len(widths) - 1
   skips, n, beside = [first], first, image
@@ -56,7 +56,7 @@ def make_trunk(
       n,
       width,
       beside,
-      of,
+      config,
       blocks=blocks,
       attend=attend[i],
       end=i == end,
@@ -68,14 +68,14 @@ def make_trunk(
     beside = n if progressive_input == 'residual' else image
     skips += [n] * (blocks + (i < end))
   middle = nnx.List(
-    Step(n, n, of, attend=attends, rngs=rngs) for attends in (True, False)
+    Step(n, n, config, attend=attends, rngs=rngs) for attends in (True, False)
   )
   for i, width in reversed(list(enumerate(widths))):
     level = Up(
       n,
       width,
       image,
-      of,
+      config,
       skips=[skips.pop() for _ in range(blocks + 1)],
       attend=attend[i],
       start=i == end,
@@ -91,9 +91,9 @@ def make_trunk(
 def run_trunk(
   trunk: Trunk, h: Array, image: Array, run: Run
 ) -> tuple[Array, Any]:
-  """h [b, h, w, first] and the image beside it -> h, and the answer or None."""
+  """h [b, h, w, first] and the image -> h, and the output branch or None."""
   down, middle, up = trunk
-  skips, answer = [h], None
+  skips, output = [h], None
   for level in down:
     outs, image = level(skips[-1], image, run)
     skips += outs
@@ -101,15 +101,15 @@ def run_trunk(
   for step in middle:
     h = run(step, h)
   for level in up:
-    h, answer = level(h, skips, answer, run)
-  return h, answer
+    h, output = level(h, skips, output, run)
+  return h, output
 
 
 def heights(shape: tuple[int, ...], ch_mult: tuple[int, ...]) -> list[int]:
   """The height at each level.
 
   Raises:
-    ValueError: if there are none.
+    ValueError: if the shape is not an image's, or `ch_mult` does not fit it.
   """
   if len(shape) != 3:
     raise ValueError(f'a U-Net takes images [h, w, c], not {list(shape)}')
@@ -118,17 +118,17 @@ def heights(shape: tuple[int, ...], ch_mult: tuple[int, ...]) -> list[int]:
   least = 2 ** (len(ch_mult) - 1)
   if shape[0] % least or shape[1] % least:
     raise ValueError(
-      f'ch_mult = {ch_mult} halves the side {len(ch_mult) - 1} times, and '
+      f'ch_mult = {ch_mult} halves the image {len(ch_mult) - 1} times, and '
       f'{least} does not divide {shape[0]} x {shape[1]}'
     )
   return [shape[0] >> level for level in range(len(ch_mult))]
 
 
 def attentive(sides: list[int], attention: Collection[int]) -> list[bool]:
-  """Whether each level is one that `attention` names by its height.
+  """Whether the height of each level is in `attention`.
 
   Raises:
-    ValueError: if it names a height of none.
+    ValueError: if it contains the height of no level.
   """
   if not {*attention} <= {*sides}:
     raise ValueError(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -54,6 +54,31 @@ def square(*, side: float = 1.0, law: Law = same) -> float:
   return law(side * side)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stroke:
+  """A flat section: its fields are options of what takes it."""
+
+  flat: ClassVar[bool] = True
+  weight: float = 1.0
+  law: Law = same
+  dashes: tuple[int, ...] = ()
+
+  def __post_init__(self):
+    if self.weight <= 0:
+      raise ValueError(f'weight = {self.weight} must be above 0')
+
+
+def line(
+  *,
+  length: float = 1.0,
+  stroke: Stroke = Stroke(weight=3.0),
+  ends: str = 'round',
+) -> tuple[float, Stroke, str]:
+  if len(stroke.dashes) > length:
+    raise ValueError(f'dashes = {stroke.dashes} must fit length = {length}')
+  return length, stroke, ends
+
+
 class Circle:
   """A class is a room's entry as well as a function is."""
 
@@ -88,7 +113,7 @@ class Drawing:
 
 
 ROOMS = {
-  Shape: {'square': square, 'circle': Circle},
+  Shape: {'square': square, 'circle': Circle, 'line': line},
   Law: {'same': same, 'scaled': scaled},
 }
 FULL_PAPER = {
@@ -176,25 +201,25 @@ def test_options_are_keywords_with_a_default():
 @pytest.mark.parametrize(
   ('spec', 'expected'),
   [
-    ({}, "config.shape is missing; the choices are 'square', 'circle'"),
+    ({}, "config.shape is missing; the choices are 'square', 'circle', 'line'"),
     (
       {'shape': 'sqare'},
       "config.shape = 'sqare' does not exist; did you mean 'square'? "
-      "The choices are 'square', 'circle'",
+      "The choices are 'square', 'circle', 'line'",
     ),
     (
       {'shape': {'name': 'zzz'}},
       "config.shape.name = 'zzz' does not exist; "
-      "the choices are 'square', 'circle'",
+      "the choices are 'square', 'circle', 'line'",
     ),
     (
       {'shape': {'side': 3}},
-      "config.shape needs a 'name'; the choices are 'square', 'circle'",
+      "config.shape needs a 'name'; the choices are 'square', 'circle', 'line'",
     ),
     (
       {'shape': 3},
-      "config.shape = 3 is int; it must be one of 'square', 'circle', or a "
-      'dict with that as a name',
+      "config.shape = 3 is int; it must be one of 'square', 'circle', 'line', "
+      'or a dict with that as a name',
     ),
     (
       {'shape': {'name': 'square', 'sides': 3}},
@@ -226,7 +251,7 @@ def test_options_are_keywords_with_a_default():
     (
       {'shape': 'square', 'more': {'a': 'sqare'}},
       "config.more.a = 'sqare' does not exist; did you mean 'square'? "
-      "The choices are 'square', 'circle'",
+      "The choices are 'square', 'circle', 'line'",
     ),
     (
       {'shape': 'square', 'title': 3},
@@ -287,6 +312,61 @@ def test_what_is_no_matter_of_options_keeps_its_class():
   with pytest.raises(ConfigError, match=r'^config\.a\.b: no option at all$'):
     with bind.located('a.b', ('option',)):
       raise ValueError('no option at all')
+
+
+LINE = {
+  'name': 'line',
+  'length': 1.0,
+  'weight': 3.0,
+  'law': {'name': 'same'},
+  'dashes': (),
+  'ends': 'round',
+}
+
+
+def test_a_flat_section_is_keys_of_its_owner():
+  """In its place, with the defaults that the owner gives it."""
+  assert list(bind.options(line)) == [*LINE][1:]
+  assert resolve('line', Shape) == LINE
+  assert list(resolve('line', Shape)) == list(LINE)
+  assert resolve(LINE, Shape) == LINE
+
+
+def test_a_flat_section_is_put_together_again():
+  spec = {'name': 'line', 'law': {'name': 'scaled', 'factor': 5}, 'length': 2}
+  length, stroke, ends = bound(spec | {'dashes': [1, 2]}, Shape)()
+  assert (length, ends) == (2.0, 'round')
+  assert stroke.law(1) == 5
+  assert stroke == Stroke(weight=3.0, law=stroke.law, dashes=(1, 2))
+
+
+@pytest.mark.parametrize(
+  ('options', 'expected'),
+  [
+    ({'weight': -1}, 'config.a.weight = -1.0 must be above 0'),
+    ({'weight': 'x'}, "config.a.weight = 'x' is str; it must be float"),
+    (
+      {'weigth': 1},
+      "config.a.weigth = 1: line takes no 'weigth'; did you mean 'weight'? "
+      "The choices are 'length', 'weight', 'law', 'dashes', 'ends'",
+    ),
+    (
+      {'stroke': {}},
+      "config.a.stroke = {}: line takes no 'stroke'; the choices are "
+      "'length', 'weight', 'law', 'dashes', 'ends'",
+    ),
+  ],
+)
+def test_an_error_in_a_flat_section_names_the_key_of_the_owner(
+  options, expected
+):
+  assert error({'name': 'line', **options}, Shape, 'a') == expected
+
+
+def test_an_owner_may_name_an_option_of_its_flat_section():
+  drawing = bound({'name': 'line', 'dashes': [1, 1]}, Shape, 'a')
+  with pytest.raises(ConfigError, match=r'^config\.a\.dashes = \(1, 1\) must'):
+    drawing()
 
 
 def test_suggestions():

@@ -7,14 +7,16 @@ import pytest
 from flax import nnx
 
 from flowdistill.convert import adm
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.adm import ADM
+from flowdistill.networks.options import NetworkOptions
 from flowdistill.training.checkpoint import by_name
 
 SIDE = 8
 SMALL = {'nf': 4, 'res_blocks': 1, 'ch_mult': (1, 2), 'attention': (4,)}
 BRANCHES = {
   'default': {},
-  'no_label': {'num_classes': 0, 'attention': ()},
+  'no_label': {'classes': 0, 'attention': ()},
   'levels': {'ch_mult': (2, 1, 2), 'res_blocks': 2, 'attention': (8, 4)},
 }
 BRANCH = pytest.mark.parametrize('branch', BRANCHES)
@@ -22,9 +24,10 @@ BRANCH = pytest.mark.parametrize('branch', BRANCHES)
 
 def built(branch, **more):
   """(graph, params) without arrays."""
-  options = {'num_classes': 5, 'head_channels': 4, **SMALL, **BRANCHES[branch]}
-  build = {'shape': (SIDE, SIDE, 3)} | options | more
-  return nnx.split(nnx.eval_shape(lambda: ADM(**build, rngs=nnx.Rngs(0))))
+  options = {'classes': 5, 'head_channels': 4, **SMALL, **BRANCHES[branch]}
+  spec = DataSpec.labelled((SIDE, SIDE, 3), options.pop('classes'))
+  build = functools.partial(ADM, spec, **options, **more, rngs=nnx.Rngs(0))
+  return nnx.split(nnx.eval_shape(build))
 
 
 def drawn(branch):
@@ -50,7 +53,8 @@ def shapes_of(branch, **more):
 @BRANCH
 def test_every_parameter_has_one_rule_but_those_that_are_ours_alone(branch):
   plain = set(shapes_of(branch))
-  rules = adm.make_rules(shapes_of(branch, scalars=('guidance',)), SIDE)
+  scalars = NetworkOptions(scalars=('guidance',))
+  rules = adm.make_rules(shapes_of(branch, options=scalars), SIDE)
   ours = [rule.ours for rule in rules]
   assert len(set(ours)) == len(ours)
   assert set(ours) == {path for path in plain if 'of_s' not in path}
@@ -126,7 +130,7 @@ def test_only_the_last_convolution_turns_the_sign():
 
 
 @BRANCH
-def test_averages_are_a_list_in_the_order_of_the_parameters(branch):
+def test_ema_weights_are_a_list_in_the_order_of_the_parameters(branch):
   theirs, shapes = drawn(branch)
   shadow = [2 * array for array in theirs.values()]
   checkpoint = {f'model.{n}': array for n, array in theirs.items()} | {
@@ -138,7 +142,7 @@ def test_averages_are_a_list_in_the_order_of_the_parameters(branch):
   for a, b in zip(adm.ema_to_torch(found, SIDE), shadow, strict=True):
     assert a.tobytes() == b.tobytes()
   del checkpoint['ema.shadow_params.3']
-  with pytest.raises(ValueError, match=rf'{len(shadow) - 1} of ema\.shadow'):
+  with pytest.raises(ValueError, match=rf'{len(shadow) - 1} arrays in ema'):
     adm.ema_from_torch(checkpoint, shapes)
 
 
@@ -161,10 +165,10 @@ def test_what_is_missing_or_too_much_is_named():
     adm.from_torch(theirs | {'enc.9x9_down.weight': 0}, shapes)
   with pytest.raises(ValueError, match=r'have map_augment\.weight, and the n'):
     adm.from_torch(theirs | {'map_augment.weight': 0}, shapes)
-  with pytest.raises(ValueError, match=rf'{name} is there twice'):
+  with pytest.raises(ValueError, match=rf'{name} appears twice'):
     adm.from_torch(theirs | {f'module.{name}': theirs[name]}, shapes)
   wrong = theirs | {name: np.ones(5)}
-  with pytest.raises(ValueError, match=rf'{name} of shape \[5\].* is \[8\]$'):
+  with pytest.raises(ValueError, match=rf'{name} of shape \[5\];.* be \[8\]$'):
     adm.from_torch(wrong, shapes)
   with pytest.raises(ValueError, match='ADM have no enc.<side>x<side>_conv.w'):
     adm.from_torch({'map_layer0.bias': np.ones(16)}, shapes)

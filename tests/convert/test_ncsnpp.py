@@ -5,11 +5,13 @@ import pytest
 from flax import nnx
 
 from flowdistill.convert import ncsnpp
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.options import NetworkOptions
 from flowdistill.training.checkpoint import by_name
 
 SHAPE, SMALL = (4, 4, 3), {'nf': 4, 'res_blocks': 1, 'ch_mult': (1, 2)}
-ALONE = {'scalars': ('guidance',)}
+ALONE = {'options': NetworkOptions(scalars=('guidance',))}
 BRANCHES = {
   'default': {},
   'ddpm': {'resblock_type': 'ddpm'},
@@ -25,7 +27,10 @@ def shapes_of(branch, num_classes=5, attention=(2,), **more):
   options = SMALL | BRANCHES[branch] | more
   net = nnx.eval_shape(
     lambda: NCSNpp(
-      SHAPE, num_classes, attention=attention, **options, rngs=nnx.Rngs(0)
+      DataSpec.labelled(SHAPE, num_classes),
+      attention=attention,
+      **options,
+      rngs=nnx.Rngs(0),
     )
   )
   return {path: x.shape for path, x in by_name(nnx.state(net)).items()}
@@ -147,7 +152,7 @@ def test_only_what_puts_out_the_velocity_turns_its_sign(branch):
 
 
 @BRANCH
-def test_averages_are_a_list_in_the_order_of_what_is_learnt(branch):
+def test_ema_weights_are_a_list_in_the_order_of_what_is_learnt(branch):
   theirs, shapes = drawn(branch)
   fixed = [n for n in theirs if branch == 'fourier' and n.endswith('0.W')][:1]
   learnt = [n for n in theirs if n not in fixed]
@@ -163,7 +168,7 @@ def test_averages_are_a_list_in_the_order_of_what_is_learnt(branch):
   for a, b in zip(ncsnpp.ema_to_torch(found), shadow, strict=True):
     assert a.tobytes() == b.tobytes()
   del checkpoint['ema.shadow_params.3']
-  with pytest.raises(ValueError, match=rf'{len(shadow) - 1} of ema\.shadow'):
+  with pytest.raises(ValueError, match=rf'{len(shadow) - 1} arrays in ema'):
     ncsnpp.ema_from_torch(checkpoint, shapes)
 
 
@@ -184,10 +189,10 @@ def test_what_is_missing_or_too_much_is_named():
     ncsnpp.from_torch(less, shapes)
   with pytest.raises(ValueError, match=r'have all_modules\.99\.weight, and th'):
     ncsnpp.from_torch(theirs | {'all_modules.99.weight': 0}, shapes)
-  with pytest.raises(ValueError, match=rf'{name} is there twice'):
+  with pytest.raises(ValueError, match=rf'{name} appears twice'):
     ncsnpp.from_torch(theirs | {f'module.{name}': theirs[name]}, shapes)
   wrong = theirs | {name: np.ones(5)}
-  with pytest.raises(ValueError, match=rf'{name} of shape \[5\].* is \[4\]$'):
+  with pytest.raises(ValueError, match=rf'{name} of shape \[5\];.* be \[4\]$'):
     ncsnpp.from_torch(wrong, shapes)
 
 

@@ -10,6 +10,7 @@ from convert import ncsnpp_by_hand
 from flax import nnx
 
 from flowdistill.convert import ncsnpp
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
 from flowdistill.training.checkpoint import by_name
 
@@ -40,7 +41,7 @@ BRANCHES = {
 @pytest.mark.parametrize('branch', BRANCHES)
 def test_it_answers_as_the_original_at_the_time_that_is_mirrored(branch):
   options, rng = DEFAULT | BRANCHES[branch], np.random.default_rng(0)
-  build = functools.partial(NCSNpp, SHAPE, 0, **options)
+  build = functools.partial(NCSNpp, DataSpec(SHAPE), **options)
   net = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
   graph, params = nnx.split(net)
   shapes = {path: x.shape for path, x in by_name(params).items()}

@@ -130,7 +130,7 @@ def test_a_name_that_no_tensor_needs_ends_the_reading(tmp_path, call, named):
     eval: f'open({str(harm)!r}, "w")',
   }.get(call, harm)
   path = save(tmp_path / 'x.pth', {'a': [Named(call, argument)]})
-  with pytest.raises(ValueError, match=rf'it names .*{named}.*is not run'):
+  with pytest.raises(ValueError, match=rf'it names .*{named}.*is not exec'):
     everything(path)
   assert not harm.exists()
 
@@ -175,7 +175,7 @@ def test_archives_that_are_none_raise(tmp_path, torch_names):
   path, tree = tmp_path / 'x.pth', {'a': tensor(torch_names, (2,), (1,))}
   for options, message in (
     ({'compression': zipfile.ZIP_DEFLATED}, 'is compressed'),
-    ({'byteorder': b'big'}, 'little endian'),
+    ({'byteorder': b'big'}, 'little-endian'),
     ({'data/0': b'123'}, 'buffer is smaller'),
     ({'more/data.pkl': b''}, 'too many values'),
   ):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from flowdistill.convert.rules import Kind, Rule, needed, order, read
+from flowdistill.convert.rules import Naming, Rule, needed, order, read
 
-KIND = Kind('XYZ', r'(enc|dec)\.', ignored=r'\.buffer$')
+NAMING = Naming('XYZ', r'(enc|dec)\.', ignored=r'\.buffer$')
 
 
 @pytest.mark.parametrize('axes', [(0,), (1, 0), (2, 3, 1, 0)])
@@ -23,26 +23,26 @@ def test_a_rule_goes_there_and_back_to_the_byte(axes, ones, negative):
 
 @pytest.mark.parametrize('prefix', ['', 'model.', 'module.', 'model.module.'])
 def test_what_may_come_before_a_name(prefix):
-  assert KIND.named(f'{prefix}enc.weight') == 'enc.weight'
-  assert KIND.named(f'{prefix}enc.buffer') is None
-  assert KIND.named(f'{prefix}step') is None
-  assert KIND.named(f'ema.{prefix}enc.weight') is None
+  assert NAMING.bare(f'{prefix}enc.weight') == 'enc.weight'
+  assert NAMING.bare(f'{prefix}enc.buffer') is None
+  assert NAMING.bare(f'{prefix}step') is None
+  assert NAMING.bare(f'ema.{prefix}enc.weight') is None
 
 
 def test_what_is_ignored_is_neither_needed_nor_read():
   names = ['model.enc.weight', 'model.enc.buffer', 'ema.shadow_params.0', 'x']
-  assert needed(names, KIND, ema=False) == names[:1]
-  assert needed(names, KIND, ema=True) == [names[0], names[2]]
+  assert needed(names, NAMING, ema=False) == names[:1]
+  assert needed(names, NAMING, ema=True) == [names[0], names[2]]
   arrays = {name: np.ones(3) for name in names}
   rules = [Rule('ours', 'enc.weight', (0,))]
-  found = read(arrays, {'ours': (3,)}, rules, KIND)
+  found = read(arrays, {'ours': (3,)}, rules, NAMING)
   np.testing.assert_array_equal(found['ours'], np.ones(3))
 
 
 def test_words_come_in_their_order_and_numbers_by_size():
   words = ('down', 'up', 'steps', 'grow')
   layers = ['up.0.grow', 'up.0.steps.10', 'down.1', 'up.0.steps.2']
-  found = sorted(layers, key=lambda layer: order(layer, words, KIND))
+  found = sorted(layers, key=lambda layer: order(layer, words, NAMING))
   assert found == ['down.1', 'up.0.steps.2', 'up.0.steps.10', 'up.0.grow']
   with pytest.raises(ValueError, match='^middle.0 is no layer of an XYZ$'):
-    order('middle.0', words, KIND)
+    order('middle.0', words, NAMING)

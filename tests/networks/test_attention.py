@@ -4,9 +4,9 @@ import pytest
 from flax import nnx
 
 from flowdistill.networks.attention import Attention, Heads, attend
-from flowdistill.networks.unet_layers import Blocks
+from flowdistill.networks.unet_layers import BlockConfig
 
-OF = Blocks(embedding=6, kind='adm', dropout=0, dtype=None, head=4)
+CONFIG = BlockConfig(embedding=6, kind='adm', dropout=0, dtype=None, head=4)
 RNG = np.random.default_rng(0)
 
 
@@ -17,9 +17,20 @@ def test_a_place_that_is_like_one_alone_takes_from_it_alone():
   np.testing.assert_allclose(attend(0 * alike, alike, v), mean, atol=1e-6)
 
 
+def test_a_masked_key_is_as_one_that_is_not_there():
+  q, k, v = jnp.asarray(RNG.normal(size=(3, 2, 5, 4)), jnp.float32)
+  mask = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 1, 0]], bool)
+  found = attend(q, k, v, mask[:, None])
+  for i, keys in enumerate(mask):
+    expected = attend(q[i], k[i, keys], v[i, keys])
+    np.testing.assert_allclose(found[i], expected, atol=1e-6)
+  everything = attend(q, k, v, np.ones((5, 5), bool))
+  np.testing.assert_array_equal(everything, attend(q, k, v))
+
+
 @pytest.mark.parametrize('kind', [Attention, Heads])
 def test_attention_does_not_know_where_a_place_is(kind):
-  attention = kind(8, OF, rngs=nnx.Rngs(0))
+  attention = kind(8, CONFIG, rngs=nnx.Rngs(0))
   attention.out.kernel.set_value(jnp.asarray(RNG.normal(size=(8, 8))))
   h = RNG.normal(size=(2, 3, 4, 8)).astype(np.float32)
   order = RNG.permutation(12)
@@ -31,7 +42,7 @@ def test_attention_does_not_know_where_a_place_is(kind):
 
 
 def test_heads_do_not_know_of_each_other():
-  attention = Heads(8, OF, rngs=nnx.Rngs(0))
+  attention = Heads(8, CONFIG, rngs=nnx.Rngs(0))
   attention.out.kernel.set_value(jnp.eye(8))
   h = RNG.normal(size=(2, 3, 4, 8)).astype(np.float32)
   before = attention(h)
@@ -46,11 +57,11 @@ def test_heads_do_not_know_of_each_other():
   ('channels', 'heads'), [(32, 1), (64, 1), (96, 1), (128, 2), (160, 2)]
 )
 def test_a_head_has_so_many_channels_or_some_more(channels, heads):
-  of = Blocks(embedding=6, kind='adm', dropout=0, dtype=None)
-  found = nnx.eval_shape(lambda: Heads(channels, of, rngs=nnx.Rngs(0)))
+  config = BlockConfig(embedding=6, kind='adm', dropout=0, dtype=None)
+  found = nnx.eval_shape(lambda: Heads(channels, config, rngs=nnx.Rngs(0)))
   assert found.heads == heads
 
 
 def test_heads_that_do_not_divide_raise():
   with pytest.raises(ValueError, match='^head_channels = 4 makes 5 heads of a'):
-    Heads(22, OF, rngs=nnx.Rngs(0))
+    Heads(22, CONFIG, rngs=nnx.Rngs(0))

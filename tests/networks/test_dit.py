@@ -5,6 +5,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.dit import DiT, modulate, patchify, unpatchify
 
 
@@ -50,4 +51,4 @@ def test_modulate_normalises_each_token():
 )
 def test_what_does_not_divide_raises(shape, options, message):
   with pytest.raises(ValueError, match=message):
-    DiT(shape, 10, **options, rngs=nnx.Rngs(0))
+    DiT(DataSpec.labelled(shape, 10), **options, rngs=nnx.Rngs(0))

@@ -180,7 +180,11 @@ def test_between_two_pixels_it_is_linear():
     ((2,), 64, r'images \[b, h, w, 1 or 3\], not \[2, 2\]'),
     ((16, 16, 2), 64, r'images \[b, h, w, 1 or 3\], not \[2, 16, 16, 2\]'),
     ((8, 8, 1), 15, 'resize = 15 .* must be at least 16'),
-    ((32, 8, 1), None, 'resize = None hands images of side 8 .* at least 16'),
+    (
+      (32, 8, 1),
+      None,
+      'resize = None gives VGG16 images of size 8, .* least 16',
+    ),
   ],
 )
 def test_what_is_no_image_for_vgg(shape, resize, message):

@@ -5,7 +5,7 @@ from flax import nnx
 
 from flowdistill.networks.resampling import double, halve
 from flowdistill.networks.unet_blocks import ResBlock
-from flowdistill.networks.unet_layers import Blocks
+from flowdistill.networks.unet_layers import BlockConfig
 
 RNG = np.random.default_rng(0)
 
@@ -13,19 +13,19 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize('kind', ['adm', 'biggan', 'ddpm'])
 def test_a_fresh_block_is_its_skip(kind):
   """Its second convolution is zero: e has no effect, nor has the rest."""
-  of = Blocks(embedding=6, kind=kind, dropout=0, dtype=None)
+  config = BlockConfig(embedding=6, kind=kind, dropout=0, dtype=None)
   h = RNG.normal(size=(2, 4, 4, 8)).astype(np.float32)
   e = RNG.normal(size=(2, 6)).astype(np.float32)
-  same = ResBlock(8, 8, of, rngs=nnx.Rngs(0))
+  same = ResBlock(8, 8, config, rngs=nnx.Rngs(0))
   np.testing.assert_array_equal(same(h, e), h)
-  wider = ResBlock(8, 12, of, rngs=nnx.Rngs(0))
+  wider = ResBlock(8, 12, config, rngs=nnx.Rngs(0))
   np.testing.assert_allclose(wider(h, e), wider.skip(h), atol=1e-6)
 
 
 @pytest.mark.parametrize('resize', [double, halve])
 def test_a_fresh_block_of_adm_only_changes_the_side(resize):
-  of = Blocks(embedding=6, kind='adm', dropout=0, dtype=None)
-  block = ResBlock(8, 8, of, resize=resize.__name__, rngs=nnx.Rngs(0))
+  config = BlockConfig(embedding=6, kind='adm', dropout=0, dtype=None)
+  block = ResBlock(8, 8, config, resize=resize.__name__, rngs=nnx.Rngs(0))
   h = RNG.normal(size=(2, 4, 4, 8)).astype(np.float32)
   assert block.skip is None
   new = block(h, RNG.normal(size=(2, 6)).astype(np.float32))
@@ -34,8 +34,8 @@ def test_a_fresh_block_of_adm_only_changes_the_side(resize):
 
 def test_e_scales_and_shifts_after_the_second_norm():
   """e of scale -1 and shift c makes all before it c, whatever h is."""
-  of = Blocks(embedding=1, kind='adm', dropout=0, dtype=None)
-  block = ResBlock(4, 4, of, rngs=nnx.Rngs(0))
+  config = BlockConfig(embedding=1, kind='adm', dropout=0, dtype=None)
+  block = ResBlock(4, 4, config, rngs=nnx.Rngs(0))
   block.conv_out.kernel.set_value(
     jnp.zeros((3, 3, 4, 4)).at[1, 1].set(jnp.eye(4))
   )

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flowdistill.config.bind import options as options_of
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks import NETWORKS
-from flowdistill.networks.adm import ADM
-from flowdistill.networks.dit import DiT
-from flowdistill.networks.mlp import MLP
-from flowdistill.networks.ncsnpp import NCSNpp
-from flowdistill.networks.unet import UNet
+from flowdistill.networks.options import NetworkOptions
 
 B, CLASSES = 3, 5
 IMAGE = (4, 6, 2)
@@ -51,15 +49,33 @@ NAMES = pytest.mark.parametrize(
 )
 
 
-def make(name: str, **options: Any) -> nnx.Module:
-  new = {
-    'adm': functools.partial(ADM, IMAGE, **UNET, head_channels=8),
-    'dit': functools.partial(DiT, IMAGE, width=16, depth=2, heads=2),
-    'mlp': functools.partial(MLP, SHAPES['mlp'], width=16, depth=2),
-    'ncsnpp': functools.partial(NCSNpp, IMAGE, **UNET),
-    'unet': functools.partial(UNet, IMAGE, **LIGHT),
-  }[name]
-  return new(**{'num_classes': CLASSES, **options}, rngs=nnx.Rngs(0))
+SMALL = {
+  'adm': {**UNET, 'head_channels': 8},
+  'dit': {'width': 16, 'depth': 2, 'heads': 2},
+  'mlp': {'width': 16, 'depth': 2},
+  'ncsnpp': UNET,
+  'unet': LIGHT,
+}
+
+
+def make(
+  name: str, *, spec: DataSpec | None = None, **options: Any
+) -> nnx.Module:
+  """A small network; options that all share are given flat, as in a config."""
+  spec = spec or DataSpec.labelled(SHAPES[name], CLASSES)
+  own = options.keys() - options_of(NetworkOptions)
+  shared = {k: v for k, v in options.items() if k not in own}
+  return NETWORKS[name](
+    spec,
+    **SMALL[name] | {k: options[k] for k in own},
+    options=NetworkOptions(**shared),
+    rngs=nnx.Rngs(0),
+  )
+
+
+def unlabelled(name: str) -> DataSpec:
+  """The spec of a network's data without classes."""
+  return DataSpec.labelled(SHAPES[name], 0)
 
 
 def fresh(name: str, **options: Any):

@@ -16,7 +16,8 @@ from flax import nnx
 
 from flowdistill.build import objects as build
 from flowdistill.flow.guidance import uniform
-from flowdistill.networks import DiT
+from flowdistill.flow.spec import DataSpec
+from flowdistill.networks.dit import DiT
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Roles
 from flowdistill.planning.flops import flops
@@ -63,7 +64,9 @@ TABLE = {row[:2]: float(row[2]) for row in ROW.findall(DOCS.read_text())}
 def passes(objective, options):
   """Of value and gradient of an objective, with a DiT in every role."""
   graph, params = nnx.split(
-    nnx.eval_shape(lambda: DiT((8, 8, 1), 10, rngs=nnx.Rngs(0)))
+    nnx.eval_shape(
+      lambda: DiT(DataSpec.labelled((8, 8, 1), 10), rngs=nnx.Rngs(0))
+    )
   )
   x0, t = jnp.ones((16, 8, 8, 1)), jnp.ones(16)
   label = {'label': jnp.zeros(16, int)}

@@ -18,7 +18,9 @@ from flax import nnx
 from flowdistill.build.objects import held, make_apply
 
 from flowdistill.flow.guidance import fixed
-from flowdistill.networks import DiT
+from flowdistill.flow.spec import DataSpec
+from flowdistill.networks.dit import DiT
+from flowdistill.networks.options import NetworkOptions
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.training.sharding import AXES, Layout, make_mesh
 from flowdistill.training.state import Trained, gradients, init_state
@@ -46,7 +48,13 @@ class Conv(nnx.Module):
 
 def dit(shape, num_classes, *, rngs, depth=2, remat=None):
   """No array is zero, so that no gradient is."""
-  model = DiT(shape, num_classes, width=64, depth=depth, remat=remat, rngs=rngs)
+  model = DiT(
+    DataSpec.labelled(shape, num_classes),
+    width=64,
+    depth=depth,
+    options=NetworkOptions(remat=remat),
+    rngs=rngs,
+  )
   graph, params = nnx.split(model)
   keys = iter(jax.random.split(jax.random.key(1), 200))
   return nnx.merge(

@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 from tensorboardX.proto import event_pb2
 
+from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.mlp import MLP
 from flowdistill.training.log import (
   METRICS,
@@ -111,7 +112,9 @@ def test_the_values_of_one_scalar_are_read_back(tmp_path, tail):
 
 def test_parameters_are_listed_abstractly(caplog):
   caplog.set_level('INFO', logger='absl')
-  model = nnx.eval_shape(lambda: MLP((2,), 3, width=8, rngs=nnx.Rngs(0)))
+  model = nnx.eval_shape(
+    lambda: MLP(DataSpec.labelled((2,), 3), width=8, rngs=nnx.Rngs(0))
+  )
   state = nnx.state(model)
   log_parameters('student', state)
   (message,) = [record.message for record in caplog.records]
