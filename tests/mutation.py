@@ -46,7 +46,7 @@ TESTS = {
   'objectives/align_your_flow': ['align_your_flow', 'guided'],
   'objectives/kinds': ['twinflow'],
   'objectives/recursion': ['rcgm', 'twinflow'],
-  'objectives/tangent': ['align_your_flow', 'consistency', 'flow_anchored'],
+  'objectives/regression': ['align_your_flow', 'consistency', 'flow_anchored'],
   'samplers/control': ['rk45'],
   'samplers/draw': ['draw', 'guided'],
   'samplers/integrate': ['samplers', 'rk45', 'draw'],

@@ -16,6 +16,7 @@ from flax import nnx
 
 from flowdistill.build import objects as build
 from flowdistill.flow.guidance import uniform
+from flowdistill.flow.tangent import difference
 from flowdistill.networks import DiT
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Roles
@@ -27,6 +28,7 @@ COMPARISON = ROOT / 'configs' / 'fewstep_digits.py'
 METHODS = runpy.run_path(str(COMPARISON))['METHODS']
 ROW = re.compile(r'^\| `(\w+)` \| (.*?) ?\| ([\d.]+) \|$', re.MULTILINE)
 GUIDED, DISTILLED = {'guidance': uniform}, {'distil': True}
+BY_DIFFERENCE = {'tangent': difference}
 AGAINST_WEAK = {**GUIDED, 'against': 'weak'}
 CASES = {
   ('rectified_flow', ''): {},
@@ -35,18 +37,23 @@ CASES = {
   ('distillation', '`solver_steps=4`'): {'solver_steps': 4},
   ('ayf_emd', ''): {},
   ('ayf_emd', 'autoguidance, or classifier-free'): AGAINST_WEAK,
+  ('ayf_emd', '`tangent=difference`'): BY_DIFFERENCE,
   ('ayf_lmd', ''): {},
   ('ayf_lmd', 'autoguidance, or classifier-free'): AGAINST_WEAK,
+  ('ayf_lmd', '`tangent=difference`'): BY_DIFFERENCE,
   ('mean_flow', ''): {},
   ('mean_flow', 'guided, `kappa=0`'): {'guidance': 2.0},
   ('mean_flow', 'distilled'): DISTILLED,
+  ('mean_flow', '`tangent=difference`'): BY_DIFFERENCE,
   ('improved_mean_flow', ''): {},
   ('improved_mean_flow', 'guided'): GUIDED,
+  ('improved_mean_flow', '`tangent=difference`'): BY_DIFFERENCE,
   ('shortcut', 'a share of 1/4'): {},
   ('ect', ''): {},
   ('ect', 'distilled'): DISTILLED,
   ('scm', ''): {},
   ('scm', 'distilled'): DISTILLED,
+  ('scm', '`tangent=difference`'): BY_DIFFERENCE,
   ('rcgm', 'N = 0'): {'order': 0},
   ('rcgm', 'N = 1'): {'order': 1},
   ('rcgm', 'N = 2'): {},
@@ -54,8 +61,10 @@ CASES = {
   ('twinflow', 'order 2, with matching'): {},
   ('twinflow', "the paper's recipe, enhanced"): {'enhanced_ratio': 0.5},
   ('tvm', ''): {},
+  ('tvm', '`tangent=difference`'): BY_DIFFERENCE,
   ('facm', ''): {},
   ('facm', 'distilled'): DISTILLED,
+  ('facm', '`tangent=difference`'): BY_DIFFERENCE,
 }
 TABLE = {row[:2]: float(row[2]) for row in ROW.findall(DOCS.read_text())}
 
