@@ -13,7 +13,7 @@ with d the number of elements and the angle taken over the last axis.
 Source: Peng et al., "FACM: Flow-Anchored Consistency Models" (2025),
 https://arxiv.org/abs/2507.03738, with its code,
 https://github.com/ali-vilab/FACM, in the variant for networks with two times;
-in both t = 1 is data.
+there t = 1 is data.
 """
 
 from collections.abc import Mapping

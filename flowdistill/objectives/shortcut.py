@@ -117,12 +117,12 @@ def _velocity_of_step(
   smallest: int,
   guidance: float,
 ) -> Callable[[Array, Array], Array]:
-  """u(x, t) of a step of size d; for the smallest, of step 0, guided."""
+  """u(x, t) of a step of size d: for the smallest, of step 0 with guidance."""
   rows, euler = len(d), d * smallest == 1
   few = math.ceil(rows / _count_sizes(smallest))  # Beyond, euler is False.
   cond = jax.tree.map(lambda a: a[:rows], batch['cond'])
 
-  def velocity(x: Array, t: Array) -> Array:
+  def guided(x: Array, t: Array) -> Array:
     s = jnp.where(euler, t, t - d)
     v = u(x, t, s, cond)
     if guidance == 1:
@@ -132,7 +132,7 @@ def _velocity_of_step(
     scale = expand(jnp.where(euler[:few], guidance, 1), worse)
     return jnp.concatenate([extrapolate(v[:few], worse, scale), v[few:]])
 
-  return velocity
+  return guided
 
 
 def _draw_jumps(
