@@ -46,7 +46,7 @@ TESTS = {
   'objectives/align_your_flow': ['align_your_flow', 'guided'],
   'objectives/kinds': ['twinflow'],
   'objectives/recursion': ['rcgm', 'twinflow'],
-  'objectives/tangent': ['align_your_flow', 'consistency', 'flow_anchored'],
+  'objectives/regression': ['align_your_flow', 'consistency', 'flow_anchored'],
   'samplers/control': ['rk45'],
   'samplers/integrate': ['samplers', 'rk45', 'guided'],
   'samplers/ode': ['ode', 'plan', 'guided'],

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from flowdistill.networks.stack import holding, opened
+from flowdistill.networks.stack import constrain_layer_inputs, unstacked
 from flowdistill.training.roles import AVERAGE, Apply, Params
 
 Make = Callable[[], nnx.Module]
@@ -44,7 +44,7 @@ def make_apply(graph: Any, watch: Any = None) -> Apply:
   def apply(params, *args, **kwargs):
     model = nnx.merge(graph, params)
     if watch is not None:
-      watch(opened(model))
+      watch(unstacked(model))
     return model(*args, **kwargs)
 
   return apply
@@ -73,7 +73,7 @@ def with_rows(
 
   @functools.wraps(f)
   def wrapped(*args: Any) -> Any:
-    with holding(hold):
+    with constrain_layer_inputs(hold):
       return f(*args)
 
   return wrapped

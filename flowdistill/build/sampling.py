@@ -9,7 +9,7 @@ import numpy as np
 
 from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks.stack import holding
+from flowdistill.networks.stack import constrain_layer_inputs
 from flowdistill.samplers import rows
 from flowdistill.samplers.guided import Guidance
 from flowdistill.samplers.plan import Grid, Plan
@@ -51,7 +51,7 @@ class RowSharded:
   layout: Layout
 
   def __call__(self, *args: Any) -> jax.Array:
-    with holding(self.layout.hold):
+    with constrain_layer_inputs(self.layout.hold):
       return self.apply(*args)
 
 

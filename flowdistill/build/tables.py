@@ -28,6 +28,7 @@ from flowdistill.flow.couplings import (
   Coupling,
 )
 from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
+from flowdistill.flow.tangent import TANGENTS, Tangent
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weights import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
@@ -46,6 +47,7 @@ ROOMS: bind.Rooms = {
   Coupling: COUPLINGS,
   Annealing: ANNEALINGS,
   ScaleLaw: GUIDANCE,
+  Tangent: TANGENTS,
   Optimiser: OPTIMISERS,
   Schedule: SCHEDULES,
   EmaKind: EMAS,

@@ -1,4 +1,4 @@
-"""The mathematics of flows: paths, times, couplings, norms. Only jax.
+"""The mathematics of flows: paths, times, couplings, norms. Imports only jax.
 
-Time: t = 0 is data, t = 1 is noise, and s <= t is where a flow map jumps to.
+Time: t = 0 is data, t = 1 is noise, and s <= t is the end of a jump.
 """

@@ -1,4 +1,4 @@
-"""Which noise goes with which image: `coupling(key, batch, step) -> (x0, x1)`.
+"""Which noise is paired with which data: `coupling(key, batch, step)`.
 
 Source of `annealed`: Zhu, Liu, Liu, "SlimFlow: Training Smaller One-Step
 Diffusion Models with Rectified Flow" (2024), https://arxiv.org/abs/2407.12718,
@@ -23,7 +23,7 @@ class Coupling(Protocol):
 
 
 class Annealing(Protocol):
-  """beta(step) -> β in [0, 1], falling from 1."""
+  """beta(step) -> β in [0, 1], decreasing from 1."""
 
   def __call__(self, step: Array | int, /) -> Array: ...
 
@@ -40,7 +40,7 @@ def independent(
 def paired(
   key: Array, batch: Mapping[str, Any], step: Array | int
 ) -> tuple[Array, Array]:
-  """The noise that the batch brings along, as reflow has it.
+  """The noise that is stored in the batch, as in reflow.
 
   Raises:
     ValueError: if the batch has no `x1`.
@@ -78,11 +78,11 @@ def annealed(
   *,
   beta: Annealing = cosine,
 ) -> tuple[Array, Array]:
-  """From independent noise to that of the pair: x1^β = √(1−β²) x1 + β x1'.
+  """Anneals from fresh noise to that of the pair: x1^β = √(1−β²) x1 + β x1'.
 
-  x1' is fresh noise and β falls from 1 (`independent`) to 0 (`paired`), so a
-  student that starts from scratch or from another network meets the pairs
-  little by little. For every β x1^β is standard normal.
+  x1' is fresh noise and β decreases from 1 (`independent`) to 0 (`paired`), so
+  that a student that starts from scratch or from another network moves to the
+  pairs gradually. For every β, x1^β is standard normal.
 
   Raises:
     ValueError: if the batch has no `x1`, or an option is out of range.

@@ -1,4 +1,4 @@
-"""Guidance: away from a worse velocity, by a scale that may be drawn.
+"""Guidance: extrapolation away from a worse velocity, by a scale λ.
 
 Classifier-free guidance and autoguidance are one formula: the worse velocity
 is that of the same network without its condition, or of a weaker network.
@@ -19,7 +19,7 @@ class ScaleLaw(Protocol):
 
 
 def extrapolate(v: Array, worse: Array, scale: Array | float) -> Array:
-  """λ v + (1 − λ) v_worse: what the better velocity has over the worse one.
+  """λ v + (1 − λ) v_worse, which for λ > 1 moves v away from the worse one.
 
   Source: Ho & Salimans, "Classifier-Free Diffusion Guidance" (2022),
   https://arxiv.org/abs/2207.12598, eq. 6 (where λ = 1 + w); Karras et al.,
@@ -29,7 +29,7 @@ def extrapolate(v: Array, worse: Array, scale: Array | float) -> Array:
   Args:
     v: velocity of the better network, [b, ...].
     worse: velocity of the worse one, [b, ...].
-    scale: λ, a number or of the shape of v up to broadcasting; 1 is v alone.
+    scale: λ, a number or an array that broadcasts against v; 1 is v alone.
   """
   return scale * v + (1 - scale) * worse
 

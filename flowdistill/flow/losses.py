@@ -1,4 +1,4 @@
-"""Norms of a residual and losses made of them: [b, ...] -> [b]."""
+"""Norms of a residual, and losses based on them: [b, ...] -> [b]."""
 
 from typing import Protocol
 
@@ -40,15 +40,15 @@ DISTANCES = {'l2': l2, 'l1': l1}
 
 
 def adaptive(loss: Array, *, p: float, c: float) -> Array:
-  """loss / sg(loss + c)^p, so that no example outweighs the others.
+  """loss / sg(loss + c)^p, so that no example dominates the others.
 
   Source: Geng et al., "Mean Flows for One-step Generative Modeling" (2025),
   https://arxiv.org/abs/2505.13447, section 4.3 and appendix B.2.
 
   Args:
     loss: ‖·‖² summed over the example, [b].
-    p: 0 leaves the loss as it is; 1 divides by it; 0.5 is a pseudo-Huber loss.
-    c: what keeps the division finite, above 0.
+    p: 0 disables the weight; 1 normalises the loss; 0.5 is a pseudo-Huber loss.
+    c: keeps the division finite, above 0.
 
   Raises:
     ValueError: if `c` is not above 0.
@@ -61,8 +61,8 @@ def adaptive(loss: Array, *, p: float, c: float) -> Array:
 def barron(mean_square: Array, *, c: float) -> Array:
   """m / √(sg(m) + c²): its gradient is that of Barron's loss at α = 1.
 
-  That loss is √(x²/c² + 1) − 1 up to a factor, quadratic near 0 and absolute
-  far from it.
+  Up to a factor that loss is √(x²/c² + 1) − 1, quadratic for small |x| and
+  linear for large |x|.
 
   Source: Barron, "A General and Adaptive Robust Loss Function" (2019),
   https://arxiv.org/abs/1701.03077, eq. 1 at α = 1, as TwinFlow (2025),
@@ -70,7 +70,7 @@ def barron(mean_square: Array, *, c: float) -> Array:
 
   Args:
     mean_square: m, the mean of squares of an example, [b].
-    c: where the one turns into the other, above 0.
+    c: |x| at the transition, above 0.
 
   Raises:
     ValueError: if `c` is not above 0.
@@ -81,7 +81,7 @@ def barron(mean_square: Array, *, c: float) -> Array:
 
 
 def normalise_tangent(g: Array, c: float) -> Array:
-  """g / (‖g‖₂ + c), the norm over all axes of an example but the first.
+  """g / (‖g‖₂ + c), with the norm over all axes but the first.
 
   Source: Lu & Song, "Simplifying, Stabilizing and Scaling Continuous-Time
   Consistency Models" (2024), https://arxiv.org/abs/2410.11081, section 4.2;

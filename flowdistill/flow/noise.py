@@ -1,24 +1,24 @@
-"""Noise with a number: it can be drawn again, and need not be kept.
+"""Numbered noise: it can be drawn again, and need not be stored.
 
-Number i of a seed is the same whatever else is drawn beside it, on every kind
-of device (to float tolerance).
+Noise i of a seed does not depend on the rest of the batch, and is the same on
+every kind of device (to float tolerance).
 """
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-SEEDS = 2**32  # how many there are
+SEEDS = 2**32  # The number of seeds.
 
 
 def numbered(
   keys: Array, index: Array, shape: tuple[int, ...]
 ) -> tuple[Array, Array]:
-  """Noise x1 [b, *shape], N(0, 1) in float32, and a key [b] for what follows.
+  """Noise x1 [b, *shape], N(0, 1) in float32, and keys [b] for later draws.
 
   Args:
-    keys: of the seeds, one or [b].
-    index: of the noise, integers [b] in [0, 2³²).
+    keys: random keys of the seeds, one or [b].
+    index: numbers of the noise, integers [b] in [0, 2³²).
     shape: of one example.
   """
   keys = jnp.broadcast_to(keys, index.shape)

@@ -1,6 +1,6 @@
-"""Distributions over a time t, and over a pair of times (t, s) with s <= t.
+"""Distributions of a time t, and of a pair of times (t, s) with s <= t.
 
-A law is called as `law(key, n)` and draws n of them, float32 in [0, 1].
+A law is called as `law(key, n)` and draws n samples, float32 in [0, 1].
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def logit_normal(
 
   Source: Esser et al., "Scaling Rectified Flow Transformers" (2024),
   https://arxiv.org/abs/2403.03206, eq. 19. The noise level σ = t / (1 − t) is
-  then log-normal, ln σ ~ N(mean, std²), as EDM has it.
+  then log-normal, ln σ ~ N(mean, std²), as in EDM.
 
   Raises:
     ValueError: if `std` is not above 0.
@@ -89,7 +89,7 @@ def fixed(key: Array, n: int, *, t: float = 1.0) -> Array:
 
 
 def ends(key: Array, n: int, *, noise_share: float = 0.5) -> Array:
-  """t = 1 for a share of the examples, t = 0 for the others.
+  """t = 1 with probability `noise_share`, else t = 0.
 
   Raises:
     ValueError: if `noise_share` is outside [0, 1].
@@ -100,7 +100,7 @@ def ends(key: Array, n: int, *, noise_share: float = 0.5) -> Array:
 
 
 def grid(key: Array, n: int, *, steps: int = 1) -> Array:
-  """t = j / k for j uniform in 1 .. k: where k Euler steps ask.
+  """t = j / k for j uniform in 1 .. k: the times of k Euler steps.
 
   Raises:
     ValueError: if `steps`, k, is below 1.
@@ -121,9 +121,9 @@ def interval(
   """t − s = sigmoid(N(mean, std²)), and s ~ U[0, 1 − (t − s)].
 
   One of the two readings of Align Your Flow, Algorithm 1, line 4; the other is
-  `ordered`. Which one the authors used is unconfirmed, and so are the values
-  (−0.8, 1.0) and (−0.6, 1.6) that circulate. A share `instant` of the examples
-  has s = t, as MeanFlow has it.
+  `ordered`. Which one the authors used is unconfirmed, as are the values
+  (−0.8, 1.0) and (−0.6, 1.6) that circulate. A fraction `instant` of the
+  examples has s = t, as in MeanFlow.
   """
 
   def draw(key: Array) -> tuple[Array, Array]:
@@ -159,7 +159,7 @@ def mostly_instant(
   std: float = 1.0,
   instant: float = 0.75,
 ) -> tuple[Array, Array]:
-  """`ordered` with MeanFlow's values: s = t for three of four examples.
+  """`ordered` with MeanFlow's values: s = t for three out of four examples.
 
   Source: Geng et al., "Mean Flows for One-step Generative Modeling" (2025),
   https://arxiv.org/abs/2505.13447, table 4.
@@ -184,7 +184,7 @@ def _descending(times: Array) -> tuple[Array, Array]:
 def _with_instants(
   key: Array, draw: Callable[[Array], tuple[Array, Array]], share: float
 ) -> tuple[Array, Array]:
-  """(t, s) of `draw`, and s = t in a share of the examples."""
+  """(t, s) of `draw`, with s = t for a fraction of the examples."""
   if not 0 <= share <= 1:
     raise ValueError(f'instant = {share} must lie in [0, 1]')
   if not share:

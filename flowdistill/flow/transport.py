@@ -1,4 +1,4 @@
-"""The linear path between data and noise, and what can be read off it.
+"""The linear path between data and noise, and quantities derived from it.
 
 x_t = (1 − t) x0 + t x1,  v = x1 − x0
 f(x_t, t, s) = x_t + (s − t) u(x_t, t, s)
@@ -34,12 +34,12 @@ def interpolate(x0: Array, x1: Array, t: Array) -> Array:
 
 
 def x0_from_velocity(x_t: Array, v: Array, t: Array) -> Array:
-  """The data that x_t and its velocity point at: x0 = x_t − t v."""
+  """The data that x_t and its velocity predict: x0 = x_t − t v."""
   return x_t - expand(t, x_t) * v
 
 
 def x1_from_velocity(x_t: Array, v: Array, t: Array) -> Array:
-  """The noise that x_t and its velocity come from: x1 = x_t + (1 − t) v."""
+  """The noise that x_t and its velocity predict: x1 = x_t + (1 − t) v."""
   return x_t + (1 - expand(t, x_t)) * v
 
 

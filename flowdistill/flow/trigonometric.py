@@ -1,10 +1,11 @@
-"""TrigFlow's path, a quarter of a circle, and the linear path: one to other.
+"""Conversion between TrigFlow's path, a quarter circle, and the linear path.
 
 x_τ = cos τ x0 + sin τ z,  z ~ N(0, σd²),  τ in [0, π/2]
 
 Divided by cos τ + σd sin τ it is x_t on the linear path, at the time t with
 the same noise level, t / (1 − t) = σd tan τ. The consistency function is
-f(x_τ, τ) = cos τ x_τ − σd sin τ F there, and x_t − t u(x_t, t, 0) here.
+f(x_τ, τ) = cos τ x_τ − σd sin τ F on TrigFlow's path, and x_t − t u(x_t, t, 0)
+on the linear one.
 
 Source: Lu & Song, "Simplifying, Stabilizing and Scaling Continuous-Time
 Consistency Models" (2024), https://arxiv.org/abs/2410.11081, section 3.
@@ -44,14 +45,14 @@ def trigonometric_network(
 ) -> Array:
   """F with cos τ x_τ − σd sin τ F = x_t − t u.
 
-  sin τ cancels: F = [(cos τ − sin τ / σd) x_τ + u] / (cos τ + σd sin τ), and
-  so it is finite at τ = 0.
+  sin τ cancels: F = [(cos τ − sin τ / σd) x_τ + u] / (cos τ + σd sin τ), which
+  is finite at τ = 0.
 
   Args:
     x: x_τ [b, ...].
     angle: τ [b].
-    u: u(x_t, t, 0) [b, ...], asked on the linear path.
-    std: σd, of the data.
+    u: u(x_t, t, 0) [b, ...], on the linear path.
+    std: σd, standard deviation of the data.
   """
   cos, sin = (expand(f(angle), x) for f in (jnp.cos, jnp.sin))
   return ((cos - sin / std) * x + u) / (cos + std * sin)

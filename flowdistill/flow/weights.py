@@ -1,8 +1,8 @@
 """Weights of an example in the loss: w(t [b], s [b]) -> [b].
 
-Source of those by signal-to-noise ratio: Zhu, Liu, Liu, "SlimFlow" (2024),
-https://arxiv.org/abs/2407.12718, and its code, with its time mirrored; before
-it Salimans & Ho, "Progressive Distillation" (2022),
+Source of the weights by signal-to-noise ratio: Zhu, Liu, Liu, "SlimFlow"
+(2024), https://arxiv.org/abs/2407.12718, and its code, whose time is reversed;
+earlier Salimans & Ho, "Progressive Distillation" (2022),
 https://arxiv.org/abs/2202.00512, section 4.
 """
 
@@ -72,7 +72,7 @@ def truncated_snr(
 
 
 def square(t: Array, s: Array) -> Array:
-  """t²: a loss on velocities weighed as one on x̂0 = x_t − t v."""
+  """t²: a loss on velocities becomes one on x̂0 = x_t − t v."""
   del s
   return jnp.square(t)
 
@@ -83,7 +83,7 @@ def tangent(t: Array, s: Array, *, period: float = 2.5) -> Array:
   Source: Cheng et al., "TwinFlow" (2025), https://arxiv.org/abs/2512.05150.
 
   Raises:
-    ValueError: unless `period` is above 2, where the tangent is finite.
+    ValueError: unless `period` is above 2, so that the tangent is finite.
   """
   if not period > 2:
     raise ValueError(f'period = {period} must be above 2')

@@ -1,1 +1,1 @@
-"""Metrics: functions of arrays of features, float64 where it matters."""
+"""Metrics: functions of arrays of features, in float64 where it matters."""

@@ -11,13 +11,13 @@ def rows(x: np.ndarray) -> np.ndarray:
   """Examples [n, ...] as float64 [n, d].
 
   Raises:
-    ValueError: if there is none, or a value is not finite.
+    ValueError: if there are no examples, or a value is not finite.
   """
   x = np.asarray(x, np.float64)
   if x.ndim < 2 or not x.size:
     raise ValueError(f'examples [n, ...] with n >= 1 needed, got {x.shape}')
   if not np.isfinite(x).all():
-    raise ValueError('the examples hold values that are not finite')
+    raise ValueError('the examples must be finite')
   return x.reshape(len(x), -1)
 
 
@@ -26,8 +26,8 @@ def squared_distances(
 ) -> Iterator[tuple[int, np.ndarray]]:
   """‖a_i − b_j‖² for a [n, d] and b [m, d]: yields (first i, block [k, m]).
 
-  ‖a‖² + ‖b‖² − 2 a·b about a common centre: off by 1e-15 of the largest square,
-  which matters for nothing but the distance of two points that coincide.
+  ‖a‖² + ‖b‖² − 2 a·b about a common centre. The error, 1e-15 of the largest
+  square, matters only for the distance between two points that coincide.
 
   Raises:
     ValueError: if a and b differ in d.

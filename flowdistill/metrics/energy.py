@@ -1,6 +1,7 @@
-"""The energy distance between two samples, for data of few dimensions.
+"""The energy distance between two samples, for low-dimensional data.
 
-D² = 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖; 0 if and only if the laws are equal.
+D² = 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, 0 if and only if the distributions are
+equal.
 
 Source: Szekely, Rizzo, "Energy statistics: a class of statistics based on
 distances" (2013), https://doi.org/10.1016/j.jspi.2013.03.018, eq. 2.
@@ -12,10 +13,10 @@ from flowdistill.metrics.distances import rows, squared_distances
 
 
 def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
-  """D² between a [n, ...] and b [m, ...] in float64, without bias.
+  """Unbiased estimate of D² between a [n, ...] and b [m, ...], in float64.
 
-  A pair of an example with itself does not count (a U-statistic): for two
-  samples of one law the mean is 0, so that half of the values are below it.
+  Pairs of an example with itself are excluded (a U-statistic): for two samples
+  of one distribution the mean is 0, so about half of the values are negative.
 
   Raises:
     ValueError: if there are fewer than two examples, of different shapes, or

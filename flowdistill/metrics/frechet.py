@@ -3,8 +3,8 @@
 d² = ‖m₁ − m₂‖² + tr(S₁ + S₂ − 2 (S₁ S₂)^½)
 
 Source: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule" (2017),
-https://arxiv.org/abs/1706.08500, eq. 6. It is called FID only where the
-features are those of the Inception network.
+https://arxiv.org/abs/1706.08500, eq. 6. It is called FID only if the features
+are those of the Inception network.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def moments(features: np.ndarray) -> Moments:
       f'features of shape [n, d] with n >= 2 needed, got {features.shape}'
     )
   if not np.isfinite(features).all():
-    raise ValueError('features hold values that are not finite')
+    raise ValueError('the features must be finite')
   covariance = np.atleast_2d(np.cov(features, rowvar=False))
   return Moments(features.mean(axis=0), covariance, len(features))
 
@@ -42,7 +42,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
   """The squared 2-Wasserstein distance between two Gaussians.
 
   tr (S₁ S₂)^½ is the sum of the singular values of S₁^½ S₂^½: real and exact
-  also where the covariances are singular, and no matrix root of a product.
+  also for singular covariances, without a matrix root of a product.
 
   Raises:
     ValueError: if the features have different lengths.
@@ -55,7 +55,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
   cross = np.linalg.svd(roots, compute_uv=False).sum()
   traces = np.trace(a.covariance) + np.trace(b.covariance)
   distance = np.sum((a.mean - b.mean) ** 2) + traces - 2 * cross
-  return float(max(distance, 0))  # below it by rounding alone
+  return float(max(distance, 0))  # Negative only by rounding.
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Nearest neighbours: does a model make new images, or has it remembered?"""
+"""Nearest neighbours: does a model generate new images, or memorised ones?"""
 
 import numpy as np
 
@@ -10,11 +10,11 @@ def nearest_distances(
 ) -> np.ndarray:
   """min_j ‖a_i − b_j‖ for a [n, ...] and b [m, ...] -> float64 [n].
 
-  With `exclude_self`, for a = b, j = i does not count.
+  With `exclude_self`, for a = b, j = i is excluded.
 
   Raises:
-    ValueError: if a or b is empty or not finite, their shapes differ, or there
-      is nobody left to be near to.
+    ValueError: if a or b is empty or not finite, their shapes differ, or no
+      neighbour is left.
   """
   a, b = rows(a), rows(b)
   if exclude_self and (a.shape != b.shape or len(a) < 2):
@@ -32,10 +32,10 @@ def nearest_distances(
 
 
 def memorised(samples: np.ndarray, training: np.ndarray) -> float:
-  """Share of samples as near to a training image as those are to each other.
+  """Fraction of samples as near to a training image as these are to each other.
 
   Near is up to the median distance of a training image to the nearest other
-  one. Fresh data from the same law gives 0.5, copies 1, noise 0.
+  one. Fresh data of the same distribution gives 0.5, copies 1, noise 0.
 
   Args:
     samples: [n, ...].

@@ -1,8 +1,11 @@
 """Objectives: pure functions `loss(nets, batch, key, step, *, ...)`.
 
-`nets` is a `Roles` record of callables, `batch` a dict with `x0` [b, ...],
-`cond`, `null` (the unconditional condition, a tree like `cond`) and, where the
-coupling is paired, `x1`. The answer is (loss [b], metrics: name -> scalar).
+`nets` is a `Roles` record of callables that holds every role of the stage, also
+for the objective of a second role that learns. `batch` is a dict with `x0`
+[b, ...], `cond`, `null` (the unconditional condition, a tree like `cond`) and,
+where the coupling is paired, `x1`. The names of the conditions do not matter.
+`key` is the random key of this step, `step` the number of steps taken in this
+stage. The result is (loss [b], metrics: name -> scalar).
 """
 
 from flowdistill.objectives.align_your_flow import ayf_emd, ayf_lmd

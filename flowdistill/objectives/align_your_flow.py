@@ -1,13 +1,13 @@
 """Align Your Flow: distil a velocity into a flow map, by two objectives.
 
 With f(x_t, t, s) = x_t + (s − t) F(x_t, t, s) and the teacher's velocity v_φ,
-both regress F on a frozen point a tangent g away:  L = ‖F − sg(F − g)‖².
+both regress F on a frozen target, a tangent g away:  L = ‖F − sg(F − g)‖².
 
   EMD, at the start of the jump:  g = (F − v_φ(x_t, t)) + r (t − s) dF/dt,
     dF/dt = ∇ₓF · v_φ + ∂_t F
   LMD, at its end:                g = (F − v_φ(f, s)) + r (s − t) ∂F/∂s
 
-The exact flow map has g = 0 at r = 1. At r < 1 a straightness regulariser
+At r = 1 the exact flow map has g = 0. At r < 1 a regulariser of straightness
 remains, ‖F − v_φ‖².
 
 Source: Sabour, Fidler, Kreis, "Align Your Flow: Scaling Continuous-Time Flow
@@ -22,12 +22,13 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw
+from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import PairLaw, interval
 from flowdistill.flow.transport import expand, interpolate
 from flowdistill.flow.weights import Weight, uniform
 from flowdistill.objectives.guided import guided_teacher
+from flowdistill.objectives.regression import Loss, regress_on_tangent, warm_up
 from flowdistill.objectives.roles import Roles
-from flowdistill.objectives.tangent import Loss, regress_on_tangent, warm_up
 
 Array = jax.Array
 
@@ -45,23 +46,25 @@ def ayf_emd(
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
+  tangent: Tangent = jvp,
 ) -> Loss:
   """Eulerian map distillation (AYF-EMD), Algorithm 1.
 
   Args:
     nets: uses `student` (F), `teacher` (v_φ), and for autoguidance `weak`.
     batch: `x0` [b, ...], `cond` and `null`.
-    key: of this step.
-    step: of the stage, for the warm-up of r.
-    times: law of (t, s).
+    key: random key of this step.
+    step: training step of this stage, for the warm-up of r.
+    times: distribution of (t, s).
     weight: w(t, s).
-    guidance: law of λ in v = λ v_φ + (1 − λ) v_worse, which the student is
-      told as cond['guidance']; None is v_φ alone.
-    against: what is worse: 'weak' is autoguidance, 'null' classifier-free
-      guidance.
-    max_r: what r rises to, in [0, 1]; 1 is the exact condition.
+    guidance: distribution of λ in v = λ v_φ + (1 − λ) v_worse, on which the
+      student is conditioned, as cond['guidance']; None is v_φ alone.
+    against: where v_worse comes from: 'weak' is autoguidance, 'null' is
+      classifier-free guidance.
+    max_r: final value of r, in [0, 1]; 1 is the exact condition.
     warmup_steps: H; r = min(max_r, step / H). 0 starts at max_r.
-    c: of the tangent normalisation g / (‖g‖ + c); None leaves g as it is.
+    c: of the tangent normalisation g / (‖g‖ + c); None disables it.
+    tangent: how dF/dt is computed; see `flow/tangent.py`.
 
   Returns:
     loss [b], and the means of ‖g‖ before normalisation and of r.
@@ -76,7 +79,7 @@ def ayf_emd(
   x_t = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
   v = teacher(x_t, t)  # Line 6
   r = warm_up(step, max_r, warmup_steps)  # Line 7
-  F, dF_dt = jax.jvp(
+  F, dF_dt = tangent(
     lambda x, t: nets.student(x, t, s, cond), (x_t, t), (v, jnp.ones_like(t))
   )
   g = (F - v) + r * expand(t - s, x_t) * dF_dt  # Line 8
@@ -96,11 +99,12 @@ def ayf_lmd(
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
+  tangent: Tangent = jvp,
 ) -> Loss:
   """Lagrangian map distillation (AYF-LMD); arguments as in `ayf_emd`.
 
-  It over-smooths images: the paper prefers EMD. r and the normalisation are
-  Algorithm 1's, carried over.
+  It over-smooths images: the paper prefers EMD. The warm-up of r and the
+  normalisation are taken over from Algorithm 1.
   """
   x0 = batch['x0']
   key_t, key_x, key_g = jax.random.split(key, 3)
@@ -108,7 +112,7 @@ def ayf_lmd(
   teacher, cond = guided_teacher(nets, batch, key_g, guidance, against)
   x_t = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
   r = warm_up(step, max_r, warmup_steps)
-  F, dF_ds = jax.jvp(
+  F, dF_ds = tangent(
     lambda s: nets.student(x_t, t, s, cond), (s,), (jnp.ones_like(s),)
   )
   jump = expand(s - t, x_t)

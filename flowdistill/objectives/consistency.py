@@ -1,10 +1,10 @@
-"""Consistency models: every time of a path is sent to the same data.
+"""Consistency models: every point of a path is mapped to the same data.
 
 f(x_t, t) = x_t − t u(x_t, t, 0), which is x_0 at t = 0 by construction.
 
-`ect` compares two times that draw near to each other, `scm` goes to their
-limit on TrigFlow's path. From scratch both take the velocity of the pair that
-was drawn, distilled the teacher's.
+`ect` compares two times whose gap shrinks during training, `scm` takes the
+limit of a vanishing gap, on TrigFlow's path. When training from scratch, both
+use the velocity x1 − x0 of the sampled pair; when distilling, the teacher's.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from flowdistill.flow import trigonometric as trig
 from flowdistill.flow.losses import squared_norm
+from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import TimeLaw, logit_normal
 from flowdistill.flow.transport import (
   expand,
@@ -24,8 +25,8 @@ from flowdistill.flow.transport import (
   x1_from_velocity,
 )
 from flowdistill.flow.weights import Weight, uniform
+from flowdistill.objectives.regression import Loss, regress_on_tangent, warm_up
 from flowdistill.objectives.roles import Roles
-from flowdistill.objectives.tangent import Loss, regress_on_tangent, warm_up
 
 Array = jax.Array
 
@@ -45,33 +46,33 @@ def ect(
   b: float = 1.0,
   c: float | None = 0.06,
 ) -> Loss:
-  """Easy consistency tuning: the gap between two times shrinks by stages.
+  """Easy consistency tuning: the gap between two times shrinks in stages.
 
   With σ = t / (1 − t) the noise level, stage a = 1 + ⌊step / double_steps⌋:
 
     σ_r = σ_t max(0, 1 − (1 + k sigmoid(−b σ_t)) / q^a)
     L = w(t, r) [√(‖f(x_t, t) − sg f(x_r, r)‖² + c²) − c] / (σ_t − σ_r)
 
-  x_r has the same data and noise as x_t; distilled, it is the teacher's Euler
-  step from x_t. Four forward passes, distilled five.
+  x_r has the same data and noise as x_t; when distilling, it is the end of the
+  teacher's Euler step from x_t. Four forward passes, five when distilling.
 
   Source: Geng et al., "Consistency Models Made Easy" (2024),
-  https://arxiv.org/abs/2406.14548, sections 3.2 and 3.3, there with
-  ln σ ~ N(−1.1, 2²), that is `logit_normal` with mean −1.1 and std 2.
+  https://arxiv.org/abs/2406.14548, sections 3.2 and 3.3, where
+  ln σ ~ N(−1.1, 2²): `logit_normal` with mean −1.1 and std 2.
 
   Args:
-    nets: uses `student`, and distilled `teacher`.
+    nets: uses `student`, and with `distil` also `teacher`.
     batch: `x0` [b, ...] and `cond`.
-    key: of this step.
-    step: of the stage, for the curriculum.
-    times: law of t.
-    weight: w(t, r), besides that by the gap.
+    key: random key of this step.
+    step: training step of this stage, for the curriculum.
+    times: distribution of t.
+    weight: w(t, r), in addition to the division by the gap.
     distil: whether x_r comes from `nets.teacher`.
-    q: above 1, by which the gap shrinks from stage to stage.
-    double_steps: d, how long a stage is, at least 1.
-    k: at least 0, how much wider the gap is at little noise.
-    b: what little noise is: much less than 1 / b.
-    c: of the pseudo-Huber loss, above 0; None squares the norm instead.
+    q: above 1, factor by which the gap shrinks from stage to stage.
+    double_steps: d, length of a stage in steps, at least 1.
+    k: at least 0, how much wider the gap is at low noise.
+    b: noise levels σ much below 1 / b are low.
+    c: of the pseudo-Huber loss, above 0; None takes the squared norm instead.
 
   Returns:
     loss [b], and the mean of r / t.
@@ -111,34 +112,36 @@ def scm(
   max_r: float = 1.0,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
+  tangent: Tangent = jvp,
 ) -> Loss:
   """Continuous-time consistency on TrigFlow's path, x_τ = cos τ x0 + sin τ z.
 
     g = −cos²τ (σd F − dx/dτ) − r cos τ sin τ (x_τ + σd dF/dτ)
     g ← g / (‖g‖ + c),  L = w(t, 0) ‖F − sg(F + g)‖²
 
-  dx/dτ = cos τ z − sin τ x0 for the pair that was drawn, distilled (sCD) with
-  the teacher's x̂0 and ẑ. F is made of u by `flow/trigonometric.py`. The weight
-  1 / (σd tan τ) of the paper is in g; its learnt adaptive weight is not here.
-  Four forward passes, distilled five.
+  dx/dτ = cos τ z − sin τ x0 for the sampled pair; when distilling (sCD), for
+  the teacher's x̂0 and ẑ. F is computed from u by `flow/trigonometric.py`. The
+  paper's weight 1 / (σd tan τ) is part of g; its learnt adaptive weight is not
+  implemented. Four forward passes, five when distilling.
 
   Source: Lu & Song, "Simplifying, Stabilizing and Scaling Continuous-Time
   Consistency Models" (2024), https://arxiv.org/abs/2410.11081, eq. 8 and
-  Algorithm 1, there with σd tan τ = t / (1 − t) log-normal (−1, 1.4²), that is
+  Algorithm 1, where σd tan τ = t / (1 − t) is log-normal (−1, 1.4²):
   `logit_normal` with mean −1 and std 1.4.
 
   Args:
-    nets: uses `student`, and distilled `teacher`.
+    nets: uses `student`, and with `distil` also `teacher`.
     batch: `x0` [b, ...] and `cond`.
-    key: of this step.
-    step: of the stage, for the warm-up of r.
-    times: law of t on the linear path.
+    key: random key of this step.
+    step: training step of this stage, for the warm-up of r.
+    times: distribution of t on the linear path.
     weight: w(t, 0).
     distil: whether dx/dτ comes from `nets.teacher`.
     std: σd, the standard deviation of the data, above 0.
-    max_r: what r rises to, in [0, 1]; 1 is the exact condition.
+    max_r: final value of r, in [0, 1]; 1 is the exact condition.
     warmup_steps: H; r = min(max_r, step / H). 0 starts at max_r.
-    c: of the tangent normalisation; None leaves g as it is.
+    c: of the tangent normalisation; None disables it.
+    tangent: how dF/dτ is computed; see `flow/tangent.py`.
 
   Returns:
     loss [b], and the means of ‖g‖ before normalisation and of r.
@@ -165,15 +168,15 @@ def scm(
     u = nets.student(linear, s, jnp.zeros_like(s), cond)
     return trig.trigonometric_network(x, angle, u, std)
 
-  # By cos τ sin τ before the jvp, as the paper has it: dF/dτ may be large.
-  tangents = (cos * sin * dx, jnp.cos(angle) * jnp.sin(angle))
-  F, dF = jax.jvp(network, (x, angle), tangents)
+  # As in the paper the direction is scaled, not dF/dτ, which may be large.
+  direction = (cos * sin * dx, jnp.cos(angle) * jnp.sin(angle))
+  F, dF = tangent(network, (x, angle), direction)
   g = -(cos**2) * (std * F - dx) - r * (cos * sin * x + std * dF)
   return regress_on_tangent(F, -g, weight(t, jnp.zeros_like(t)), c, r)
 
 
 def _ends(nets: Roles, x_t: Array, t: Array, cond: Any) -> tuple[Array, Array]:
-  """x̂0 and x̂1: where the teacher's line through x_t begins and ends."""
+  """x̂0 and x̂1: the ends of the line through x_t along the teacher's v."""
   v = jax.lax.stop_gradient(nets.teacher(x_t, t, cond))
   return x0_from_velocity(x_t, v, t), x1_from_velocity(x_t, v, t)
 
@@ -184,7 +187,7 @@ def _to_data(nets: Roles, x_t: Array, t: Array, cond: Any) -> Array:
 
 
 def _nearer(t: Array, share: Array, k: float, b: float) -> tuple[Array, Array]:
-  """r < t, and the gap between the noise levels of both."""
+  """r < t, and σ_t − σ_r, the gap between their noise levels."""
   sigma = t / (1 - t)
   gap = sigma * jnp.minimum(1.0, share * (1 + k * jax.nn.sigmoid(-b * sigma)))
   return (sigma - gap) / (1 + sigma - gap), gap

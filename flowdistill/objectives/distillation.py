@@ -1,22 +1,22 @@
-"""Distillation: one step of the student ends where the teacher's ODE does.
+"""Distillation: one step of the student ends where the teacher's ODE ends.
 
   L = w(t) D(x_t − t u(x_t, t, 0), x0) + regulariser · L₂
 
 x0 is the end of the teacher's ODE from the noise x1, x_t = (1 − t) x0 + t x1
-lies on the line between them, and t on the grid 1/k, ..., 1: k = 1 learns the
-step from noise to data, k > 1 also those from the points in between, which k
-steps come through if the teacher's paths are straight, as after reflow.
+lies on the line between them, and t on the grid 1/k, ..., 1. k = 1 learns the
+step from noise to data, k > 1 also the steps from the points in between, which
+sampling in k steps visits if the teacher's paths are straight, as after reflow.
 
 L₂ is SlimFlow's flow guidance. From fresh noise, one step of the student is
-held against two: its own of the length τ ~ U[low, high), then the teacher's.
+compared with two: its own of length τ ~ U[low, high), then the teacher's.
 
   v_s = u(x1, 1, 0),  x = x1 − τ v_s, which is at time 1 − τ,
   L₂ = D(x1 − v_s, x1 − sg[τ v_s + (1 − τ) v_φ(x, 1 − τ)])
 
 Source: Liu, Gong, Liu, "Flow Straight and Fast" (2022),
 https://arxiv.org/abs/2209.03003 (its distillation, in k steps); Zhu, Liu,
-Liu, "SlimFlow" (2024), https://arxiv.org/abs/2407.12718, section 3.2. That the
-first of the two steps is the student's is as its published code has it.
+Liu, "SlimFlow" (2024), https://arxiv.org/abs/2407.12718, section 3.2. The first
+of the two steps is the student's, as in its published code.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,10 +29,11 @@ from flowdistill.flow.losses import DISTANCES, Distance
 from flowdistill.flow.times import TimeLaw, grid
 from flowdistill.flow.transport import expand, flow_map, interpolate
 from flowdistill.flow.weights import Weight, uniform
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import MissingRole, Roles
 
 Array = jax.Array
 LPIPS = 'lpips'
+LPIPS_SOURCE = 'a file of LPIPS weights, .safetensors, .npz or .pth'
 
 
 def distillation(
@@ -51,25 +52,25 @@ def distillation(
 ) -> tuple[Array, dict[str, Array]]:
   """Regresses the student's one step on the end of the teacher's ODE.
 
-  It costs 3 forward passes, the gradient counted; 4 more with the regulariser,
-  and 2 n more for n solver steps.
+  It costs 3 forward passes, including the gradient, 4 more with the
+  regulariser, and 2 n more for n solver steps.
 
   Args:
-    nets: uses `student`, asked for u(x_t, t, 0); `teacher` (v_φ) for the
+    nets: uses `student`, called as u(x_t, t, 0); `teacher` (v_φ) for the
       regulariser and the solver, and `perceptual` for the distance lpips.
-    batch: `x0` [b, ...] and `cond`; without solver steps also `x1`, and then
-      x0 is the end of the teacher's ODE from x1.
-    key: of this step.
-    step: unused, every objective takes it.
-    times: law of t; `grid` with `steps` = k is k-step distillation.
-    weight: w(t, 0). As D compares data, 'uniform' under l2 weighs velocities
+    batch: `x0` [b, ...] and `cond`; without solver steps also `x1`, where x0 is
+      the end of the teacher's ODE from x1.
+    key: random key of this step.
+    step: unused; every objective takes it.
+    times: distribution of t; `grid` with `steps` = k is k-step distillation.
+    weight: w(t, 0). As D compares data, 'uniform' under l2 weights velocities
       by t².
     distance: D, a sum of 'l2' and 'l1', means over the pixels, and 'lpips'.
-    resize: the side to which images are resized for lpips; None leaves them.
-    regulariser: factor of L₂, 1 in the paper; 0 leaves it out.
+    resize: side length to which images are resized for lpips; None disables it.
+    regulariser: factor of L₂, 1 in the paper; 0 disables it.
     tau: (low, high) of the first step's length τ in L₂.
     solver_steps: n > 0 draws fresh noise and solves the teacher's ODE from it
-      by n steps of Heun's method, so that no store of pairs is needed.
+      by n steps of Heun's method, so that no stored pairs are needed.
 
   Returns:
     loss [b], and with the regulariser the mean of L₂.
@@ -101,7 +102,7 @@ def flow_guidance(
   tau: tuple[float, float],
   distance: Distance,
 ) -> Array:
-  """L₂ [b]; its gradient goes through the one step v_s alone.
+  """L₂ [b]; its gradient flows through the one step v_s alone.
 
   Raises:
     ValueError: unless `tau` is (low, high) with 0 <= low <= high <= 1.
@@ -122,7 +123,7 @@ def flow_guidance(
 def endpoints(
   nets: Roles, batch: Mapping[str, Any], key: Array, solver_steps: int
 ) -> tuple[Array, Array]:
-  """(x0, x1), both ends of paths of the teacher, from the batch or solved.
+  """(x0, x1), both ends of the teacher's paths, from the batch or solved for.
 
   Raises:
     ValueError: if `solver_steps` is negative, or 0 and there is no `x1`.
@@ -148,9 +149,9 @@ def endpoints(
 def solve(
   velocity: Callable[[Array, Array], Array], x1: Array, steps: int
 ) -> Array:
-  """The x0 at which dx/dt = v(x, t) from x1 at t = 1 ends, by Heun's method.
+  """Solves dx/dt = v(x, t) from x1 at t = 1 to x0 at t = 0, by Heun's method.
 
-  Two calls of the velocity in each of the equal steps; the error is of order 2.
+  Each of the equal steps calls the velocity twice; the error is of order 2.
   """
 
   def step(x: Array, i: Array) -> tuple[Array, None]:
@@ -164,10 +165,11 @@ def solve(
 def sum_of_distances(
   nets: Roles, names: tuple[str, ...], resize: int | None
 ) -> Distance:
-  """The sum of the distances of these names.
+  """The sum of the named distances.
 
   Raises:
-    ValueError: if there is none, or one does not exist.
+    ValueError: if no name is given, or one does not exist.
+    MissingRole: if lpips is named and nets has no `perceptual`.
   """
   known = [*DISTANCES, LPIPS]
   if not names or not set(names) <= set(known):
@@ -176,6 +178,8 @@ def sum_of_distances(
     )
   terms = [DISTANCES[name] for name in names if name != LPIPS]
   if LPIPS in names:
+    if 'perceptual' not in nets:
+      raise MissingRole('perceptual', nets, LPIPS_SOURCE)
     perceptual = nets.perceptual
     terms.append(lambda x, y: perceptual(x, y, resize))
   return lambda x, y: jnp.sum(jnp.stack([d(x, y) for d in terms]), 0)

@@ -1,4 +1,4 @@
-"""Flow-anchored consistency: a jump to the data, anchored in the velocity.
+"""Flow-anchored consistency: a jump to the data, anchored by the velocity.
 
 The anchor is flow matching, L_FM, at u(x_t, t, t); the jump, L_CM, is
 MeanFlow's at s = 0, with u = u(x_t, t, 0) and its derivative along v:
@@ -24,10 +24,11 @@ import jax.numpy as jnp
 
 from flowdistill.flow.guidance import extrapolate
 from flowdistill.flow.losses import adaptive, mean_square
+from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import TimeLaw, logit_normal
 from flowdistill.flow.transport import expand, interpolate
+from flowdistill.objectives.regression import Loss
 from flowdistill.objectives.roles import Roles
-from flowdistill.objectives.tangent import Loss
 from flowdistill.objectives.targets import guided_rows, velocity
 
 Array = jax.Array
@@ -50,34 +51,37 @@ def facm(
   q: float = 0.5,
   c: float = 1e-3,
   beta: float = 1.0,
+  tangent: Tangent = jvp,
 ) -> Loss:
-  """Anchor and consistency, one to one. Seven forward passes, distilled eight.
+  """Anchor and consistency, weighted equally.
 
-  With guidance ω, one more, v ← ω v + (1 − ω) v(x_t, t | ∅) for examples with a
-  condition at t in [guidance_low, guidance_high]. v(∅) is the teacher's, from
-  scratch the student's own u(x_t, t, t | ∅).
+  Seven forward passes, eight when distilling, one more with guidance ω, which
+  sets v ← ω v + (1 − ω) v(x_t, t | ∅) for examples with a condition at t in
+  [guidance_low, guidance_high]. v(∅) is the teacher's when distilling, else the
+  student's own u(x_t, t, t | ∅).
 
-  From scratch the angle, the clip and the weight by e see the noise of x1 − x0,
-  so only without them (cosine 0, clip None, q 0) is the exact map just where
-  the mean gradient vanishes. The paper's figures are of distillation.
+  When training from scratch, the angle, the clip and the weight by e see the
+  noise of x1 − x0. Only without them (cosine 0, clip None, q 0) does the mean
+  gradient vanish at the exact map. The paper's figures are for distillation.
 
   Args:
-    nets: uses `student`, and distilled `teacher`.
+    nets: uses `student`, and with `distil` also `teacher`.
     batch: `x0` [b, ..., channels] and `cond`; for guidance also `null`.
-    key: of this step.
-    step: unused, every objective takes it.
-    times: law of t. The code has t = 2/π atan σ with ln σ ~ N(−0.8, 1.6²), and
-      as another choice `logit_normal` with that mean and std.
-    distil: whether v is that of `nets.teacher`.
-    guidance: ω; 1 is none, the code has 1.75.
-    guidance_low: where guidance begins, in [0, 1].
-    guidance_high: where it ends, in [guidance_low, 1]; the code has 0.875.
-    cosine: weight of the angle in the anchor; 0 is none.
-    p: of α(t), above 0; None is α = 1.
-    clip: bound of |g|, elementwise, above 0; None is none.
-    q: of the weight by e, in which 0 is none.
+    key: random key of this step.
+    step: unused; every objective takes it.
+    times: distribution of t. The code has t = 2/π atan σ with
+      ln σ ~ N(−0.8, 1.6²), or `logit_normal` with that mean and std.
+    distil: whether v is the velocity of `nets.teacher`.
+    guidance: ω; 1 disables it, the code has 1.75.
+    guidance_low: smallest guided t, in [0, 1].
+    guidance_high: largest guided t, in [guidance_low, 1]; the code has 0.875.
+    cosine: weight of the angle in the anchor; 0 disables it.
+    p: exponent of α(t), above 0; None is α = 1.
+    clip: bound of |g|, elementwise, above 0; None disables it.
+    q: exponent of the weight by e; 0 disables it.
     c: of the weight by e, above 0.
-    beta: power of β(t); 0 weighs all times alike.
+    beta: power of β(t); 0 weights all times equally.
+    tangent: how du/dt is computed; see `flow/tangent.py`.
 
   Returns:
     loss [b], and the means of both terms.
@@ -95,11 +99,11 @@ def facm(
   v = velocity(nets, (x0, x1), x_t, t, cond, distil=distil)
   if guidance != 1:
     rows = guided_rows(t, batch, guidance_low, guidance_high)
-    worse = _without_condition(nets, x_t, t, batch['null'], distil)
+    worse = _unconditional(nets, x_t, t, batch['null'], distil)
     scale = jnp.where(rows, guidance, 1)
     v = extrapolate(v, worse, expand(scale, v))
   anchor = _anchor(nets.student(x_t, t, t, cond), v, cosine)
-  u, du_dt = jax.jvp(
+  u, du_dt = tangent(
     lambda x, t: nets.student(x, t, jnp.zeros_like(t), cond),
     (x_t, t),
     (v, jnp.ones_like(t)),
@@ -111,7 +115,7 @@ def facm(
   return anchor + jump, {'anchor': jnp.mean(anchor), 'jump': jnp.mean(jump)}
 
 
-def _without_condition(
+def _unconditional(
   nets: Roles, x_t: Array, t: Array, null: Any, distil: bool
 ) -> Array:
   v = nets.teacher(x_t, t, null) if distil else nets.student(x_t, t, t, null)
@@ -119,7 +123,7 @@ def _without_condition(
 
 
 def _anchor(u: Array, v: Array, cosine: float) -> Array:
-  """L_FM; an angle with nothing is a right one, and has no gradient."""
+  """L_FM; the angle with a zero vector counts as 90°, without gradient."""
   loss = mean_square(u - v)
   if not cosine:
     return loss
@@ -133,7 +137,7 @@ def _anchor(u: Array, v: Array, cosine: float) -> Array:
 def _distance(
   u: Array, g: Array, t: Array, p: float | None, clip: float | None
 ) -> Array:
-  """e, from u to where α(t) clip g takes it."""
+  """e, the distance from u to its target u − α(t) clip g."""
   g = g if clip is None else jnp.clip(g, -clip, clip)
   if p is not None:
     g = expand(1 - (1 - t) ** p, g) * g
@@ -145,4 +149,6 @@ def _check(cosine: float, p: float | None, clip: float | None) -> None:
     raise ValueError(f'cosine = {cosine} must be at least 0')
   for name, value in (('p', p), ('clip', clip)):
     if value is not None and not value > 0:
-      raise ValueError(f'{name} = {value} must be above 0, or None for none')
+      raise ValueError(
+        f'{name} = {value} must be above 0, or None to disable it'
+      )

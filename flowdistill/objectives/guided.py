@@ -1,4 +1,4 @@
-"""A teacher's velocity under guidance, and the student's condition with it."""
+"""A teacher's velocity under guidance, and the condition of its student."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,14 +25,14 @@ def guided_teacher(
   Args:
     nets: uses `teacher` (v_φ), and for autoguidance `weak`.
     batch: `x0` [b, ...] and `cond`; for classifier-free guidance also `null`.
-    key: that λ is drawn from.
-    guidance: law of λ; None is v_φ alone.
+    key: random key for λ.
+    guidance: distribution of λ; None is v_φ alone.
     against: 'weak' for autoguidance by `nets.weak`, 'null' for classifier-free
       guidance by the teacher without its condition.
 
   Returns:
-    v(x_t, t) without gradient, and the student's `cond`, in which λ is
-    cond['guidance'] [b], so that it is a knob when one samples.
+    v(x_t, t) without gradient, and the student's `cond`, which has λ as
+    cond['guidance'] [b], so that it can be chosen when sampling.
 
   Raises:
     ValueError: if `against` is neither.

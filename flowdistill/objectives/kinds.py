@@ -1,14 +1,14 @@
-"""What an example learns, drawn for each by weights: TwinFlow's five kinds.
+"""TwinFlow's five kinds of training example, drawn at random by weights.
 
-  e2e  from end to end, t = 1 and s = 0
-  mul  for many steps, s = t or just below it
-  any  a jump, s anywhere below t
+  e2e  a jump from noise to data, t = 1 and s = 0
+  mul  multi-step sampling, s = t or just below it
+  any  a jump to any s below t
   one  a jump to the data, s = 0
-  adv  the twin: the model's own samples, asked at time (−t, −t)
+  adv  the twin: the model's own samples, at times (−t, −t)
 
 Source: Cheng et al., "TwinFlow: Realizing One-step Generation on Large Models
 with Self-adversarial Flows" (2025), https://arxiv.org/abs/2512.05150, and its
-code, which cuts a batch of at least four into such parts.
+code, which splits each batch, of at least four, into such parts.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kinds:
-  """How often an example is of which kind, relative to the others; 0 is never.
+  """Relative frequencies of the kinds; 0 is never.
 
   Raises:
     ValueError: if a weight is negative or not finite, or all are 0.
@@ -41,15 +41,17 @@ class Kinds:
       if not 0 <= weight < math.inf:
         raise ValueError(f'{name} = {weight} must be at least 0, and finite')
     if not sum(dataclasses.astuple(self)):
-      raise ValueError('the weights of the kinds are all 0; one is above 0')
+      raise ValueError(
+        'the weights of the kinds are all 0; one must be above 0'
+      )
 
   def share(self, *names: str) -> float:
-    """The probability that an example is of one of these kinds."""
+    """The probability that an example is of one of the named kinds."""
     weights = dataclasses.asdict(self)
     return sum(weights[name] for name in names) / sum(weights.values())
 
   def draw(self, key: Array, n: int) -> dict[str, Array]:
-    """Kind -> whether an example is of it, bool [n]."""
+    """Kind -> whether each example is of that kind, bool [n]."""
     names = [field.name for field in dataclasses.fields(self)]
     shares = jnp.array([self.share(name) for name in names])
     drawn = jax.random.choice(key, len(names), (n,), p=shares)
@@ -66,11 +68,11 @@ def times_of(
   """(t [n], s [n]) of every example, 0 <= s <= t <= 1; adv has s = t.
 
   Args:
-    key: of this draw.
+    key: random key.
     kind: as `Kinds.draw` returns it.
-    law: of t.
-    consistency_ratio: the longest jump of any as a share of t.
-    multi_gap: likewise of mul, where that is less.
+    law: distribution of t.
+    consistency_ratio: the longest jump of `any`, as a fraction of t.
+    multi_gap: likewise for `mul`, where it is less.
 
   Raises:
     ValueError: if one of these is outside [0, 1].

@@ -1,4 +1,4 @@
-"""RCGM: recursive consistency of any order; `recursion.py` says its loss.
+"""RCGM: recursive consistency of any order; its loss is in `recursion.py`.
 
 Source: Sun & Lin, "Any-step Generation via N-th Order Recursive Consistent
 Velocity Field Estimation" (2025), https://openreview.net/forum?id=GnawtLKGkP.
@@ -40,41 +40,41 @@ def rcgm(
   target: str = 'student',
   distil: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
-  """A jump is regressed on a short step and N jumps after it.
+  """A jump is regressed on a short step followed by N jumps.
 
-  Forward passes: 3 + N, 2 more with enhancement, 1 more distilled (which for
-  the target 'frozen' is one of those 2).
+  Forward passes: 3 + N, 2 more with enhancement, 1 more when distilling (which
+  for the target 'frozen' is one of those 2).
 
   Args:
-    nets: uses `student`; with target 'ema' `ema`, with 'frozen' or distilled
+    nets: uses `student`; with target 'ema' `ema`, with 'frozen' or `distil`
       `teacher`.
     batch: `x0` [b, ...] and `cond`; for enhancement `null`, with pairs `x1`.
-    key: of this step.
-    step: of the stage, for a coupling that is annealed.
-    times: law of (t, s).
+    key: random key of this step.
+    step: training step of this stage, for the coupling `annealed`.
+    times: distribution of (t, s).
     coupling: of data and noise.
     weight: w(t, s).
-    order: N >= 0 (estimate_order). 0 is flow matching, and s is t then; 1 is
-      a consistency model; 2 and more bear a smoother `ema`.
-    delta: δ, above 0. Jumps that are shorter are flow matching. In bfloat16 a
-      jump is off by 2⁻⁹ of itself, and g by that over δ.
-    clip: largest |g| of a coordinate, None for no clip; not for N = 0. With
-      v = x1 − x0 it clips that noise too, and what is learnt leans from the
-      mean to the median.
+    order: N >= 0 (estimate_order). 0 is flow matching, where s = t; 1 is a
+      consistency model; 2 and more tolerate a smoother `ema`.
+    delta: δ, above 0. Shorter jumps are trained by flow matching. In bfloat16 a
+      jump has a relative error of 2⁻⁹, and g that error divided by δ.
+    clip: largest |g| of a coordinate, None for no clip; unused for N = 0. With
+      v = x1 − x0 it also clips that noise, which biases the solution from the
+      mean towards the median.
     loss: d, 'barron' or 'l2', of the mean square over an example's axes.
     c: of 'barron', above 0.
-    enhanced_ratio: v += ratio (v(cond) − v(null)); 0 for none.
-    enhanced_range: the open interval of t where that is done.
+    enhanced_ratio: v += ratio (v(cond) − v(null)); 0 disables it.
+    enhanced_range: the open interval of t in which v is enhanced.
     target: 'student' or 'ema' make the jumps and the velocities of the
-      enhancement; 'frozen' leaves the jumps, which ask for s, to the student
-      and has `nets.teacher` make the velocities.
-    distil: v = v_φ(x_t, t) of `nets.teacher` in place of x1 − x0.
+      enhancement; with 'frozen' the student makes the jumps, which depend on s,
+      and `nets.teacher` the velocities.
+    distil: whether v is v_φ(x_t, t) of `nets.teacher` in place of x1 − x0.
 
   Returns:
     loss [b], and the mean of the root mean square of g.
 
   Raises:
-    ValueError: if an option is out of range or without effect.
+    ValueError: if an option is out of range or has no effect.
   """
   recursion = Recursion(
     order=order,

@@ -36,13 +36,13 @@ def rectified_flow(
   """Regresses the velocity on x1 − x0 along the line between them.
 
   Args:
-    nets: uses `student`, asked for its velocity u(x_t, t, t).
+    nets: uses `student`, called for its velocity u(x_t, t, t).
     batch: `x0` [b, ...] and `cond`; with pairs also `x1`.
-    key: of this step.
-    step: of the stage, for a coupling that is annealed.
-    times: law of t.
+    key: random key of this step.
+    step: training step of this stage, for the coupling `annealed`.
+    times: distribution of t.
     coupling: of data and noise.
-    weight: w(t, s), here asked at s = t.
+    weight: w(t, s), evaluated at s = t.
 
   Returns:
     loss [b], no metrics.

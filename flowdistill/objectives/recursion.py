@@ -1,15 +1,16 @@
-"""RCGM's target: one jump, and a step with N jumps after it, land at one place.
+"""RCGM's target: one jump ends where a short step and N jumps end.
 
 With F(x_t, t, s) the average velocity, v the instantaneous one, f a jump:
 
-  x_m = x_t − δ v, and from there N equal jumps, from t − δ to s, to x_N
+  x_m = x_t − δ v, followed by N equal jumps, from t − δ to s, which end at x_N
   g = (x_N − f(x_t, t, s)) / δ      where t − s >= δ
-  g = F − v                         where it is less, and for N = 0
+  g = F − v                         where t − s < δ, and for N = 0
   L = d(F, sg(F − clip(g)))
 
 g is ((t − s) F − I) / δ − v of the paper, whose I, the integral of the N jumps,
-is x_m − x_N. The exact flow map has g = O(δ). For N = 1 and δ to 0 it is
-MeanFlow's tangent, (F − v) + (t − s) dF/dt.
+is x_m − x_N. The exact flow map has g = O(δ). For N = 1 and δ → 0 it is
+MeanFlow's tangent, (F − v) + (t − s) dF/dt; at δ > 0 the difference is part of
+the method, so there is no option `tangent`.
 
 Source: Sun & Lin, "Any-step Generation via N-th Order Recursive Consistent
 Velocity Field Estimation" (2025), https://openreview.net/forum?id=GnawtLKGkP,
@@ -42,14 +43,14 @@ TARGETS = (*targets.TARGETS, 'frozen')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recursion:
-  """Where F should be. The options are those of `rcgm`, which says them.
+  """The target of F. The options are documented in `rcgm`.
 
   Attributes:
     data_free: in the enhanced range v = v_u + ratio (v_c − v_u), without
-      x1 − x0: the images have nothing to say.
+      x1 − x0, so that no images are needed.
 
   Raises:
-    ValueError: if an option is out of range or without effect.
+    ValueError: if an option is out of range or has no effect.
   """
 
   order: int
@@ -82,17 +83,17 @@ class Recursion:
     """v [b, ...]; `ends` are x0 and x1.
 
     Raises:
-      ValueError: if it is to be enhanced and there are no conditions.
+      ValueError: if v is enhanced and there are no conditions.
     """
     ratio, cond = self.enhanced_ratio, batch['cond']
     v = targets.velocity(nets, ends, x_t, t, cond, distil=self.distil)
     if not ratio:
       return v
     _check_conditions(ratio, cond)
-    ask = self._guide(nets)
+    guide = self._guide(nets)
     same = self.distil and self.target == 'frozen'
-    v_c = v if same else ask(x_t, t, cond)
-    v_u = ask(x_t, t, batch['null'])
+    v_c = v if same else guide(x_t, t, cond)
+    v_u = guide(x_t, t, batch['null'])
     low, high = self.enhanced_range
     inside = expand((low < t) & (t < high), x_t)
     base = v_u if self.data_free else v
@@ -108,7 +109,7 @@ class Recursion:
     s: Array,
     cond: Any,
   ) -> Array:
-    """g [b, ...], clipped, but for flow matching.
+    """g [b, ...], clipped unless it is that of flow matching (N = 0).
 
     Args:
       nets: see `rcgm`.
@@ -117,7 +118,7 @@ class Recursion:
       x_t: [b, ...].
       t: [b].
       s: [b], at most t.
-      cond: of the jumps.
+      cond: condition of the jumps.
     """
     if not self.order:
       return F - v
@@ -130,7 +131,7 @@ class Recursion:
     return g if self.clip is None else jnp.clip(g, -self.clip, self.clip)
 
   def _jumper(self, nets: Roles) -> AverageVelocity:
-    """A frozen teacher knows no s: the student jumps in its stead."""
+    """A frozen teacher does not take s: the student makes the jumps."""
     jumper = 'student' if self.target == 'frozen' else self.target
     return targets.frozen(nets, jumper)
 
@@ -141,10 +142,10 @@ class Recursion:
 
 
 def regress(F: Array, g: Array, loss: str, c: float) -> Array:
-  """d(F, sg(F − g)) [b], d of the mean square over an example's axes.
+  """d(F, sg(F − g)) [b], with d a function of the mean square of an example.
 
   Raises:
-    ValueError: if there is no such loss, or `c` is out of its range.
+    ValueError: if there is no such loss, or `c` is out of range.
   """
   if loss not in LOSSES:
     raise ValueError(f'loss = {loss!r} must be one of {tuple(LOSSES)}')
@@ -154,7 +155,7 @@ def regress(F: Array, g: Array, loss: str, c: float) -> Array:
 def _jumps(
   u: AverageVelocity, x: Array, t: Array, s: Array, cond: Any, n: int
 ) -> Array:
-  """Where n equal jumps from time t to time s end, for a frozen u."""
+  """The end of n equal jumps from time t to time s, for a frozen u."""
 
   def jump(x: Array, ends: tuple[Array, Array]) -> tuple[Array, None]:
     return flow_map(u, x, *ends, cond), None

@@ -1,34 +1,40 @@
-"""The networks that an objective may ask for, by role."""
+"""The networks that an objective may call, by role."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 PERCEPTUAL = 'perceptual'
 
 
 class MissingRole(AttributeError):
-  """An objective asks for a role that the config does not fill."""
+  """An objective calls a role that the config does not fill."""
+
+  def __init__(self, role: str, filled: Iterable[str], source: str = ''):
+    """Says how to fill `role`; `source` is what 'frozen.ROLE' may be set to."""
+    source = source or (
+      f"'stage:NAME' or a run's folder, or train it as 'roles.{role}'"
+    )
+    fix = f"'frozen.{role}' to {source}"
+    if role == 'ema':
+      fix = "'ema.main' to keep EMA weights of the student"
+    super().__init__(
+      f'this objective asks for nets.{role}, and the config fills only '
+      f'{sorted(filled)}: set {fix}'
+    )
 
 
 class Roles(dict[str, Callable[..., Any]]):
   """role -> callable, read as attributes: `nets.student`, `nets.teacher`.
 
-  `student` and `ema` are average velocities u(x_t, t, s, cond); `teacher` and
-  `weak` are velocities v(x_t, t, cond). `perceptual` is a distance of images,
-  perceptual(x, y, resize) -> [b].
+  `student` and `ema`, with the student's EMA weights, are average velocities
+  u(x_t, t, s, cond), `teacher` and `weak` are velocities v(x_t, t, cond),
+  `perceptual` is a distance between images, perceptual(x, y, resize) -> [b].
+
+  The objective of every role that learns, such as a critic, gets all roles of
+  the stage. Only the parameters of its own role are differentiated.
   """
 
   def __getattr__(self, role: str) -> Callable[..., Any]:
     if role not in self:
-      key = f'ema.{role}' if role == 'ema' else f'frozen.{role}'
-      value = (
-        ' to a file of LPIPS weights, .safetensors, .npz or .pth'
-        if role == PERCEPTUAL
-        else ", for a frozen network to a stage ('stage:flow') or to a run's "
-        'folder'
-      )
-      raise MissingRole(
-        f'this objective asks for nets.{role}, and the config fills only '
-        f"{sorted(self)}: set '{key}'{value}"
-      )
+      raise MissingRole(role, self)
     return self[role]

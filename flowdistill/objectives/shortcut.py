@@ -1,16 +1,16 @@
-"""Shortcut models: one step of 2d is two steps of d.
+"""Shortcut models: one step of size 2d equals two steps of size d.
 
   step 0:   L = ‖u(x_t, t, t) − v‖²
   step 2d:  L = ‖u(x_t, t, t − 2d) − sg (u_1 + u_2) / 2‖²
             u_1 = u(x_t, t, t − d), u_2 = u(x_t − d u_1, t − d, t − 2d)
 
-d is a power of two times 1/M and t a multiple of 2d. Of the smallest, d = 1/M,
-the two steps are Euler's, asked at step 0. So the fixed point is, at every
-step size, the flow as M Euler steps make it.
+d is a power of two times 1/M and t a multiple of 2d. For the smallest, d = 1/M,
+the two steps are Euler steps, with the velocity of step 0. So the fixed point
+is, at every step size, the flow discretised by M Euler steps.
 
 Source: Frans et al., "One Step Diffusion via Shortcut Models" (2024),
 https://arxiv.org/abs/2410.12557, section 3 and Algorithm 1, with its code,
-https://github.com/kvfrans/shortcut-models; there t = 0 is noise.
+https://github.com/kvfrans/shortcut-models, where t = 0 is noise.
 """
 
 import math
@@ -24,8 +24,8 @@ from flowdistill.flow.guidance import extrapolate
 from flowdistill.flow.losses import squared_norm
 from flowdistill.flow.times import grid
 from flowdistill.flow.transport import expand, interpolate
+from flowdistill.objectives.regression import Loss
 from flowdistill.objectives.roles import Roles
-from flowdistill.objectives.tangent import Loss
 from flowdistill.objectives.targets import frozen, velocity
 
 Array = jax.Array
@@ -46,27 +46,29 @@ def shortcut(
 ) -> Loss:
   """Self-consistency on the first rows of the batch, flow matching on the rest.
 
-  Only the first rows pay for their targets: 3 + 2 share forward passes. The
-  step sizes lie in order among them, evenly, so that guidance, which is in the
-  targets of the two smallest steps alone, costs but 2 share / log2(M) more; the
-  larger steps inherit it, step 0 stays without. Distilled, 1 − share more.
+  Only the first rows need extra passes for their targets: 3 + 2 share forward
+  passes in total, 1 − share more when distilling. Step sizes are spread evenly
+  over these rows in ascending order, so that guidance, which is part of the
+  targets of the smallest steps only, costs just 2 share / log2(M) more; the
+  larger steps inherit it, step 0 stays unguided.
 
   Args:
-    nets: uses `student`, with target 'ema' also `ema`, distilled `teacher`.
+    nets: uses `student`, with target 'ema' also `ema`, with `distil`
+      `teacher`.
     batch: `x0` [b, ...] and `cond`; for guidance also `null`.
-    key: of this step.
-    step: unused, every objective takes it.
-    distil: whether v is that of `nets.teacher`.
+    key: random key of this step.
+    step: unused; every objective takes it.
+    distil: whether v is the velocity of `nets.teacher`.
     smallest: M, 1/M is the smallest step; a power of two, at least 2.
-    share: of the batch that learns steps above 0, in [0, 1], at least one row
-      if not 0. The paper has 1/4, its code 1/8.
+    share: fraction of the batch that learns steps above 0, in [0, 1], at least
+      one row if not 0. The paper has 1/4, its code 1/8.
     target: which network makes the two steps, 'ema' or 'student'.
-    guidance: scale of classifier-free guidance; 1 is none.
-    clip: bounds x_t − d u_1 and the target of a step, elementwise, as the code
-      does and the paper does not say; None is no bound.
+    guidance: scale of classifier-free guidance; 1 disables it.
+    clip: bounds x_t − d u_1 and the target of a step, elementwise, as in the
+      code, but not in the paper; None disables it.
 
   Returns:
-    loss [b], and the mean of the rows with steps above 0.
+    loss [b], and its mean over the rows with steps above 0.
 
   Raises:
     ValueError: if an option is out of range.
@@ -81,8 +83,8 @@ def shortcut(
   x_t = interpolate(x0, x1, t)
   targets = []
   if rows:
-    half = _half_step(frozen(nets, target), batch, d, smallest, guidance)
-    targets.append(_two_steps(half, x_t[:rows], t_jump, d, clip))
+    u = _velocity_of_step(frozen(nets, target), batch, d, smallest, guidance)
+    targets.append(_two_steps(u, x_t[:rows], t_jump, d, clip))
   if rows < len(x0):
     rest = jax.tree.map(lambda a: a[rows:], ((x0, x1), x_t, t, cond))
     targets.append(velocity(nets, *rest, distil=distil))
@@ -98,7 +100,7 @@ def _two_steps(
   d: Array,
   clip: float | None,
 ) -> Array:
-  """The average velocity of two steps of d, each at the speed u(x, t)."""
+  """The average velocity of two steps of size d with velocities u(x, t)."""
 
   def bound(x: Array) -> Array:
     return x if clip is None else jnp.clip(x, -clip, clip)
@@ -108,19 +110,19 @@ def _two_steps(
   return bound((u_1 + u_2) / 2)
 
 
-def _half_step(
+def _velocity_of_step(
   u: Callable[..., Array],
   batch: Mapping[str, Any],
   d: Array,
   smallest: int,
   guidance: float,
 ) -> Callable[[Array, Array], Array]:
-  """The speed of a step of d: of the smallest, that of step 0, guided."""
+  """u(x, t) of a step of size d: for the smallest, of step 0 with guidance."""
   rows, euler = len(d), d * smallest == 1
-  few = math.ceil(rows / _count_sizes(smallest))  # euler is False from here on.
+  few = math.ceil(rows / _count_sizes(smallest))  # Beyond, euler is False.
   cond = jax.tree.map(lambda a: a[:rows], batch['cond'])
 
-  def speed(x: Array, t: Array) -> Array:
+  def guided(x: Array, t: Array) -> Array:
     s = jnp.where(euler, t, t - d)
     v = u(x, t, s, cond)
     if guidance == 1:
@@ -130,17 +132,17 @@ def _half_step(
     scale = expand(jnp.where(euler[:few], guidance, 1), worse)
     return jnp.concatenate([extrapolate(v[:few], worse, scale), v[few:]])
 
-  return speed
+  return guided
 
 
 def _draw_jumps(
   key: Array, rows: int, smallest: int, sizes: int
 ) -> tuple[Array, Array]:
-  """Where jumps of 2d start, t [rows], and their d, rising from 1/M."""
+  """t [rows], where jumps of size 2d start, and d, rising from 1/M."""
   key_size, key_t = jax.random.split(key)
   place = jnp.arange(rows) * sizes + sizes * jax.random.uniform(key_size)
   size = jnp.minimum(place // max(rows, 1), sizes - 1).astype(jnp.int32)
-  jumps = smallest >> (size + 1)  # of this size, from noise to data
+  jumps = smallest >> (size + 1)  # How many lead from noise to data.
   number = jax.random.randint(key_t, (rows,), 1, jumps + 1)
   return number / jumps, 0.5 / jumps
 

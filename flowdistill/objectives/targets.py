@@ -1,7 +1,7 @@
-"""What a student regresses on: a velocity, guided or not, and frozen networks.
+"""Targets of a regression: a velocity, guided or not, and frozen networks.
 
-From scratch the velocity is x1 − x0 of the pair that was drawn, whose mean at
-x_t is v(x_t, t). Distilled it is the teacher's, without noise.
+When training from scratch, the velocity is x1 − x0 of the sampled pair, whose
+mean given x_t is v(x_t, t). When distilling, it is the teacher's, noiseless.
 """
 
 import functools
@@ -26,7 +26,7 @@ def velocity(
   *,
   distil: bool,
 ) -> Array:
-  """x1 − x0 of `ends` = (x0, x1), or distilled the teacher's v(x_t, t, cond).
+  """x1 − x0 of `ends` = (x0, x1), or with `distil` the teacher's v(x_t, t).
 
   Returns:
     v [b, ...], without gradient.
@@ -50,10 +50,10 @@ def frozen(nets: Roles, target: str) -> Callable[..., Array]:
 
 
 def conditional(batch: Mapping[str, Any]) -> Array:
-  """Where an example has its condition: [b], False where it was dropped.
+  """Whether each example has its condition: [b], False where it was dropped.
 
-  A condition that equals the one of `null` in every leaf was dropped, or had
-  nothing to drop: guidance has nothing to add there.
+  `cond` may have any names. Where it equals `null` in every leaf it was dropped
+  or was null to begin with: guidance does not change anything there.
 
   Raises:
     ValueError: if the batch has no condition at all.
@@ -71,7 +71,7 @@ def conditional(batch: Mapping[str, Any]) -> Array:
 def guided_rows(
   t: Array, batch: Mapping[str, Any], low: float, high: float
 ) -> Array:
-  """Where to guide: [b], at t in [low, high] if there is a condition.
+  """Which examples to guide: [b], those with a condition at t in [low, high].
 
   Raises:
     ValueError: unless 0 <= low <= high <= 1, the options guidance_low and

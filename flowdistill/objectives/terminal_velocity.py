@@ -1,12 +1,12 @@
-"""Terminal velocity matching: a jump ends with the velocity of where it ends.
+"""Terminal velocity matching: a jump ends with the velocity at its end.
 
 With f(x_t, t, s) = x_t + (s − t) u(x_t, t, s), df/ds = u + (s − t) ∂u/∂s:
 
   L = ‖df/ds − sg u⁻(sg f, s, s)‖² + ‖u(x_s, s, s) − v‖²
 
-u⁻ is the EMA. Unlike in AYF-LMD, which has this tangent, the gradient is that
-of the square itself and goes through ∂u/∂s; and nothing but flow matching, the
-second term, teaches the velocity.
+u⁻ has EMA weights. Unlike in AYF-LMD, which has the same tangent, the gradient
+is that of the square itself and flows through ∂u/∂s, and the velocity is learnt
+by flow matching, the second term, alone.
 
 Source: Zhou et al., "Terminal Velocity Matching" (2025),
 https://arxiv.org/abs/2511.19797, section 3, with its code,
@@ -21,10 +21,11 @@ import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw, extrapolate
 from flowdistill.flow.losses import squared_norm
+from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import PairLaw, TimeLaw, interval
 from flowdistill.flow.transport import expand, interpolate
+from flowdistill.objectives.regression import Loss
 from flowdistill.objectives.roles import Roles
-from flowdistill.objectives.tangent import Loss
 from flowdistill.objectives.targets import conditional, frozen, velocity
 
 Array = jax.Array
@@ -41,35 +42,39 @@ def tvm(
   distil: bool = False,
   target: str = 'ema',
   guidance: ScaleLaw | None = None,
+  tangent: Tangent = jvp,
 ) -> Loss:
-  """Terminal velocity matching and flow matching, one to one.
+  """Terminal velocity matching and flow matching, weighted equally.
 
-  With guidance a scale ω is drawn per example and told to the student as
-  cond['guidance']; flow matching then regresses on
+  With guidance a scale ω is drawn per example, on which the student is
+  conditioned as cond['guidance']; flow matching then regresses on
   ω v + (1 − ω) u⁻(x_s, s, s | ∅, 1), and both terms are divided by ω².
   Examples without a condition have ω = 1.
 
   Ten forward passes: six for the gradient through a tangent, three for flow
-  matching, one for u⁻; distilled one more, with guidance one more.
+  matching, one for u⁻; one more when distilling, one more with guidance.
 
   Args:
-    nets: uses `student`, with target 'ema' also `ema`, distilled `teacher`.
+    nets: uses `student`, with target 'ema' also `ema`, with `distil`
+      `teacher`.
     batch: `x0` [b, ...] and `cond`; for guidance also `null`.
-    key: of this step.
-    step: unused, every objective takes it.
-    times: law of (t, s). The code's is `interval`, but with s logit-normal
-      (−0.4, 1), cut off at 1 − (t − s), where `interval` has it uniform.
-    flow_times: law of the time of flow matching; None takes s, as the paper's
-      equation does, and its code a time of its own, logit-normal (−0.4, 1).
-    distil: whether v is that of `nets.teacher`.
-    target: u⁻, 'ema' (the code has one of its own, of decay 0.99) or 'student'.
-    guidance: law of ω > 0, in the paper fixed or uniform; None is none.
+    key: random key of this step.
+    step: unused; every objective takes it.
+    times: distribution of (t, s). The code's is `interval`, but with s
+      logit-normal (−0.4, 1), truncated at 1 − (t − s), instead of uniform.
+    flow_times: distribution of the time of flow matching; None takes s, as in
+      the paper's equation. Its code draws a time, logit-normal (−0.4, 1).
+    distil: whether v is the velocity of `nets.teacher`.
+    target: u⁻, 'ema' (in the code a separate one, of decay 0.99) or 'student'.
+    guidance: distribution of ω > 0, in the paper fixed or uniform; None
+      disables guidance.
+    tangent: how ∂u/∂s is computed; see `flow/tangent.py`.
 
   Returns:
     loss [b], and the means of both terms.
 
   Raises:
-    ValueError: if `target` is neither, or guidance has no condition.
+    ValueError: if `target` is neither of the two, or guidance has no condition.
   """
   del step
   u_frozen = frozen(nets, target)
@@ -87,15 +92,14 @@ def tvm(
     null = {**batch['null'], 'guidance': jnp.ones_like(t)}
     v = extrapolate(v, u_frozen(x_r, r, r, null), expand(scale, v))
     cond, weight = {**cond, 'guidance': scale}, scale**-2
-  u, du_ds = jax.jvp(
+  u, du_ds = tangent(
     lambda s: nets.student(x_t, t, s, cond), (s,), (jnp.ones_like(s),)
   )
   jump = expand(s - t, x_t)
   end = u_frozen(jax.lax.stop_gradient(x_t + jump * u), s, s, cond)
   terminal = weight * squared_norm(u + jump * du_ds - end)
-  terminal = jnp.where(
-    s < t, terminal, 0
-  )  # At s = t it is EMA against student.
+  # At s = t the term would pull the student towards its own EMA.
+  terminal = jnp.where(s < t, terminal, 0)
   flow = weight * squared_norm(nets.student(x_r, r, r, cond) - v)
   metrics = {'terminal': jnp.mean(terminal), 'flow': jnp.mean(flow)}
   return terminal + flow, metrics

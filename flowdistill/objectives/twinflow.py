@@ -1,20 +1,21 @@
-"""TwinFlow: RCGM, and a twin at negative time that knows the model's samples.
+"""TwinFlow: RCGM, and a twin at negative time that learns the model's samples.
 
-With F(x_t, t, s) the average velocity, F(x_t, −t, −t) that of the twin:
+With F(x_t, t, s) the average velocity and F(x_t, −t, −t) that of the twin:
 
   L_base     d(F(x_t, t, s), sg(F − clip(g))), RCGM's   of e2e, mul, any, one
   L_adv      d(F(x_t, −t, −t), x1 − x̂0)                 of adv
   L_rectify  d(F(x1, 1, 0), sg(F − clip(Δ(x', t'))))     of e2e
              Δ(x', t') = F(x', −t', −t') − F(x', t', t')
 
-x̂0 = z − F(z, 1, 0) is a sample of the model's own, and x' at time t' has the
-data x1 − F(x1, 1, 0). In terms of scores Δ = (s_real − s_twin) t' / (1 − t'),
-so L_rectify moves a sample to where real data is denser and the model's own
-samples are less: distribution matching, without a second network.
+x̂0 = z − F(z, 1, 0) is a sample of the model itself, and x' is a noisy version,
+at time t', of x1 − F(x1, 1, 0). In terms of scores
+Δ = (s_real − s_twin) t' / (1 − t'), so L_rectify moves a sample to where real
+data is denser than the model's samples: distribution matching, without a second
+network.
 
 Source: Cheng et al., "TwinFlow: Realizing One-step Generation on Large Models
 with Self-adversarial Flows" (2025), https://arxiv.org/abs/2512.05150, and its
-code for what the paper leaves open; the code's names are in brackets below.
+code for what the paper leaves open; names of the code are in brackets below.
 """
 
 from collections.abc import Mapping
@@ -66,24 +67,24 @@ def twinflow(
 ) -> tuple[Array, dict[str, Array]]:
   """The mixture of RCGM, the self-adversarial flow and distribution matching.
 
-  Forward passes: 3, and N for the jumps, 2 for enhancement, 1 for samples of
-  the model's own (adv or data-free), 2 for matching, 1 distilled (which for the
-  target 'frozen' is one of the enhancement's): 10 in the paper's recipe. A
-  term that has no weight costs nothing; where one has, the whole batch pays.
+  Forward passes: 3, plus N for the jumps, 2 for enhancement, 1 for samples of
+  the model itself (adv or data-free), 2 for matching, 1 when distilling (which
+  for the target 'frozen' is one of the enhancement): 10 in the paper's recipe.
+  A term of weight 0 costs nothing; any other is computed for the whole batch.
 
   Args:
-    nets: uses `student`; with target 'ema' `ema`, with 'frozen' or distilled
+    nets: uses `student`; with target 'ema' `ema`, with 'frozen' or `distil`
       `teacher`.
-    batch: `x0` [b, ...] and `cond`; for enhancement `null`. Data-free, `x0` is
-      used for its shape alone.
-    key: of this step.
-    step: unused, every objective takes it.
-    kinds: how often an example is e2e, mul, any, adv or one [probs].
-    times: law of t [time_dist_ctrl: (1, 1, 1) is uniform, (a, b, c) is `beta`
-      with a, b and high = c].
-    consistency_ratio: longest jump of `any` as a share of t, in [0, 1]; at 0
+    batch: `x0` [b, ...] and `cond`; for enhancement `null`. With `data_free`
+      only the shape of `x0` is used.
+    key: random key of this step.
+    step: unused; every objective takes it.
+    kinds: frequencies of e2e, mul, any, adv and one [probs].
+    times: distribution of t [time_dist_ctrl: (1, 1, 1) is uniform, (a, b, c)
+      is `beta` with a, b and high = c].
+    consistency_ratio: longest jump of `any` as a fraction of t, in [0, 1]; at 0
       s is t [consistc_ratio].
-    multi_gap: likewise of `mul`, where that is less, in [0, 1].
+    multi_gap: likewise for `mul`, where it is less, in [0, 1].
     weight: w(t, s); an example of adv has weight 1.
     order: N of RCGM [estimate_order]. 0 is flow matching, on mul and adv alone,
       and the loss is the mean over these.
@@ -92,23 +93,23 @@ def twinflow(
     loss: d.
     c: of 'barron'.
     enhanced_ratio: as in `rcgm`; never on adv.
-    enhanced_range: as in `rcgm`; open, so that e2e, with t = 1, is outside
-      (0, 1), and inside (0, 1.1).
+    enhanced_range: as in `rcgm`; an open interval, so that e2e, with t = 1, is
+      outside (0, 1) and inside (0, 1.1).
     target: as in `rcgm` [ema_decay_rate: 0 is 'student', 1 is 'frozen', else
       'ema', and the rate is `ema.main.decay`].
-    distil: whether `nets.teacher` says v; not on adv.
-    data_free: x0 is a sample of the model's own, and within the range v is
+    distil: whether v is the velocity of `nets.teacher`; not on adv.
+    data_free: whether x0 is the model's own sample, and v within the range
       v_u + ratio (v_c − v_u) of the frozen teacher, so that the ratio is a
       scale of classifier-free guidance, in the paper 4 [use_image_free].
-    matching: of L_rectify, which is a mean over e2e [dist_match_cof].
-    matching_times: law of t'.
+    matching: weight of L_rectify, which is a mean over e2e [dist_match_cof].
+    matching_times: distribution of t'.
     matching_clip: largest |Δ| of a coordinate, None for no clip.
 
   Returns:
-    loss [b], and the means of its terms, which add up to that of the loss.
+    loss [b], and the means of its terms, whose sum is the mean loss.
 
   Raises:
-    ValueError: if an option is out of range or without effect.
+    ValueError: if an option is out of range or has no effect.
   """
   del step
   recursion = Recursion(
@@ -173,7 +174,7 @@ def _twin_less_real(
   times: TimeLaw,
   clip: float | None,
 ) -> Array:
-  """clip(Δ) at x', which is x0 with noise."""
+  """clip(Δ) at x', which is x0 with noise added."""
   key_t, key_x = jax.random.split(key)
   t = times(key_t, len(x0))
   x = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)

@@ -37,7 +37,7 @@ def test_rows_are_flat_and_in_float64():
   [
     (np.zeros(3), r'n >= 1 needed, got \(3,\)'),
     (np.zeros((0, 3)), r'n >= 1 needed, got \(0, 3\)'),
-    (np.array([[np.inf]]), 'not finite'),
+    (np.array([[np.inf]]), 'examples must be finite'),
   ],
 )
 def test_bad_examples_are_refused(x, message):

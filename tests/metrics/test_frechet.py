@@ -123,7 +123,7 @@ def test_samples_of_one_law_come_nearer():
   [
     (np.zeros((1, 3)), r'n >= 2 needed, got \(1, 3\)'),
     (np.zeros(5), r'\[n, d\]'),
-    (np.array([[0.0], [np.nan]]), 'not finite'),
+    (np.array([[0.0], [np.nan]]), 'features must be finite'),
   ],
 )
 def test_bad_features_are_refused(features, message):

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from flowdistill.build import objects as build
 from flowdistill.flow.guidance import uniform
 from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.tangent import difference
 from flowdistill.networks.dit import DiT
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Roles
 from flowdistill.planning.flops import flops
+from flowdistill.stages.kinds import load_stages
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / 'docs' / 'objectives.md'
@@ -28,6 +29,7 @@ COMPARISON = ROOT / 'configs' / 'fewstep_digits.py'
 METHODS = runpy.run_path(str(COMPARISON))['METHODS']
 ROW = re.compile(r'^\| `(\w+)` \| (.*?) ?\| ([\d.]+) \|$', re.MULTILINE)
 GUIDED, DISTILLED = {'guidance': uniform}, {'distil': True}
+BY_DIFFERENCE = {'tangent': difference}
 AGAINST_WEAK = {**GUIDED, 'against': 'weak'}
 CASES = {
   ('rectified_flow', ''): {},
@@ -36,18 +38,23 @@ CASES = {
   ('distillation', '`solver_steps=4`'): {'solver_steps': 4},
   ('ayf_emd', ''): {},
   ('ayf_emd', 'autoguidance, or classifier-free'): AGAINST_WEAK,
+  ('ayf_emd', '`tangent=difference`'): BY_DIFFERENCE,
   ('ayf_lmd', ''): {},
   ('ayf_lmd', 'autoguidance, or classifier-free'): AGAINST_WEAK,
+  ('ayf_lmd', '`tangent=difference`'): BY_DIFFERENCE,
   ('mean_flow', ''): {},
   ('mean_flow', 'guided, `kappa=0`'): {'guidance': 2.0},
   ('mean_flow', 'distilled'): DISTILLED,
+  ('mean_flow', '`tangent=difference`'): BY_DIFFERENCE,
   ('improved_mean_flow', ''): {},
   ('improved_mean_flow', 'guided'): GUIDED,
+  ('improved_mean_flow', '`tangent=difference`'): BY_DIFFERENCE,
   ('shortcut', 'a share of 1/4'): {},
   ('ect', ''): {},
   ('ect', 'distilled'): DISTILLED,
   ('scm', ''): {},
   ('scm', 'distilled'): DISTILLED,
+  ('scm', '`tangent=difference`'): BY_DIFFERENCE,
   ('rcgm', 'N = 0'): {'order': 0},
   ('rcgm', 'N = 1'): {'order': 1},
   ('rcgm', 'N = 2'): {},
@@ -55,8 +62,10 @@ CASES = {
   ('twinflow', 'order 2, with matching'): {},
   ('twinflow', "the paper's recipe, enhanced"): {'enhanced_ratio': 0.5},
   ('tvm', ''): {},
+  ('tvm', '`tangent=difference`'): BY_DIFFERENCE,
   ('facm', ''): {},
   ('facm', 'distilled'): DISTILLED,
+  ('facm', '`tangent=difference`'): BY_DIFFERENCE,
 }
 TABLE = {row[:2]: float(row[2]) for row in ROW.findall(DOCS.read_text())}
 
@@ -107,6 +116,6 @@ def test_guidance_without_a_condition_costs_what_autoguidance_does():
 
 @pytest.mark.parametrize('method', METHODS)
 def test_the_comparison_counts_every_method_at_its_cost(method):
-  spec = build.load_stages(f'{COMPARISON}:{method}')[method]
+  spec = load_stages(f'{COMPARISON}:{method}')[method]
   found = passes(build.bind_stage(spec).objective, {})
   assert found == pytest.approx(METHODS[method][0], rel=0.02)

@@ -4,6 +4,7 @@ from defaults import defaults
 
 from flowdistill.flow import times, weights
 from flowdistill.flow.couplings import independent
+from flowdistill.flow.tangent import jvp
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.kinds import Kinds
 
@@ -15,6 +16,7 @@ AYF = {
   'max_r': 0.99,
   'warmup_steps': 10_000,
   'c': 0.1,
+  'tangent': jvp,
 }
 CONSISTENCY = {
   'times': times.logit_normal,
@@ -39,6 +41,7 @@ MEAN_FLOW = {
   'distil': False,
   'p': 1.0,
   'c': 0.01,
+  'tangent': jvp,
 }
 
 
@@ -74,6 +77,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'max_r': 1.0,
       'warmup_steps': 10_000,
       'c': 0.1,
+      'tangent': jvp,
     },
     'mean_flow': {**MEAN_FLOW, **NO_GUIDANCE, 'kappa': 0.0},
     'improved_mean_flow': {**MEAN_FLOW, 'guidance': None, 'middle': 0.5},
@@ -107,6 +111,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'distil': False,
       'target': 'ema',
       'guidance': None,
+      'tangent': jvp,
     },
     'facm': {
       **NO_GUIDANCE,
@@ -118,5 +123,6 @@ def test_what_a_config_may_name_and_its_defaults():
       'q': 0.5,
       'c': 1e-3,
       'beta': 1.0,
+      'tangent': jvp,
     },
   }

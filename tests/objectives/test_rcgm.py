@@ -494,7 +494,7 @@ def test_enhancement_asks_for_conditions():
 @pytest.mark.parametrize(
   ('options', 'key'),
   [
-    ({'target': 'ema'}, r'ema\.ema'),
+    ({'target': 'ema'}, r'ema\.main'),
     ({'distil': True}, r'frozen\.teacher'),
     ({'target': 'frozen', 'enhanced_ratio': 4.0}, r'frozen\.teacher'),
   ],

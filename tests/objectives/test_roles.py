@@ -3,21 +3,33 @@ import pytest
 from flowdistill.objectives.roles import MissingRole, Roles
 
 
+def message_of(role):
+  with pytest.raises(AttributeError) as error:
+    getattr(Roles(student=abs, main=abs), role)
+  assert isinstance(error.value, MissingRole)
+  return str(error.value)
+
+
 def test_a_role_is_an_attribute():
   assert Roles(student=abs).student is abs
 
 
-@pytest.mark.parametrize('role', ['teacher', 'weak'])
+@pytest.mark.parametrize('role', ['teacher', 'weak', 'perceptual', 'critic'])
 def test_a_missing_role_says_which_key_to_set(role):
-  with pytest.raises(AttributeError) as error:
-    getattr(Roles(student=abs, ema=abs), role)
-  message = str(error.value)
-  assert f'nets.{role}' in message
-  assert f"'frozen.{role}'" in message
-  assert "['ema', 'student']" in message
-  assert message.endswith("to a stage ('stage:flow') or to a run's folder")
+  assert message_of(role) == (
+    f'this objective asks for nets.{role}, and the config fills only '
+    f"['main', 'student']: set 'frozen.{role}' to 'stage:NAME' or a run's "
+    f"folder, or train it as 'roles.{role}'"
+  )
 
 
-def test_the_perceptual_role_is_a_file_of_weights():
-  with pytest.raises(MissingRole, match=r"'frozen.perceptual' to a file of LP"):
-    _ = Roles(student=abs).perceptual
+def test_missing_ema_weights_say_which_key_to_set():
+  assert message_of('ema').endswith(
+    "set 'ema.main' to keep EMA weights of the student"
+  )
+
+
+def test_a_role_of_another_source_says_which():
+  assert str(MissingRole('critic', {'b', 'a'}, 'a file')).endswith(
+    "fills only ['a', 'b']: set 'frozen.critic' to a file"
+  )

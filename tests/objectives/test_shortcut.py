@@ -314,7 +314,7 @@ def test_two_steps_are_the_fewest():
 
 def test_a_missing_role_names_the_key_that_fills_it():
   alone = Roles(student=FLOW.average_velocity)
-  with pytest.raises(MissingRole, match=r'ema\.ema'):
+  with pytest.raises(MissingRole, match=r'ema\.main'):
     run(alone, batch(FLOW))
   with pytest.raises(MissingRole, match=r'frozen\.teacher'):
     run(alone, batch(FLOW), distil=True, target='student')

@@ -270,7 +270,7 @@ def test_an_unknown_target_is_named():
 
 def test_a_missing_role_names_the_key_that_fills_it():
   alone = Roles(student=FLOW.average_velocity)
-  with pytest.raises(MissingRole, match=r'ema\.ema'):
+  with pytest.raises(MissingRole, match=r'ema\.main'):
     run(alone, batch(FLOW))
   with pytest.raises(MissingRole, match=r'frozen\.teacher'):
     run(alone, batch(FLOW), distil=True, target='student')

@@ -659,7 +659,7 @@ def test_ends_alone_are_enhanced_in_a_wider_range():
 @pytest.mark.parametrize(
   ('options', 'key'),
   [
-    ({'target': 'ema'}, r'ema\.ema'),
+    ({'target': 'ema'}, r'ema\.main'),
     ({'distil': True}, r'frozen\.teacher'),
     ({'target': 'frozen', 'enhanced_ratio': 4.0}, r'frozen\.teacher'),
   ],

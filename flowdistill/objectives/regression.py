@@ -1,7 +1,7 @@
-"""The regression on a frozen point a tangent away, ‖F − sg(F − g)‖².
+"""The regression on a frozen target a tangent away, ‖F − sg(F − g)‖².
 
-Its gradient in F is 2 g: a loss that has the gradient one wants, whatever the
-loss itself is. Align Your Flow, sCM and others are of this form.
+Its gradient with respect to F is 2 g, whatever g is: a way to prescribe the
+gradient. Align Your Flow, sCM and others have this form.
 """
 
 import jax
@@ -14,10 +14,10 @@ Loss = tuple[Array, dict[str, Array]]
 
 
 def warm_up(step: Array, max_r: float, warmup_steps: int) -> Array:
-  """r = min(max_r, step / H), the share of the tangent that is used.
+  """r = min(max_r, step / H), the fraction of the tangent that is used.
 
   Raises:
-    ValueError: if max_r is outside [0, 1], or H, warmup_steps, negative.
+    ValueError: if `max_r` is outside [0, 1], or H, `warmup_steps`, is negative.
   """
   if not 0 <= max_r <= 1:
     raise ValueError(f'max_r = {max_r} must lie in [0, 1]')
@@ -32,11 +32,11 @@ def regress_on_tangent(
   """w ‖F − sg(F − g / (‖g‖ + c))‖².
 
   Args:
-    F: what the network says, [b, ...].
-    g: away from where F should be, [b, ...].
+    F: output of the network, [b, ...].
+    g: difference between F and its target, [b, ...].
     weight: w [b].
-    c: of the normalisation; None leaves g as it is.
-    r: of the warm-up, for the record.
+    c: of the normalisation; None disables it.
+    r: of the warm-up, for the metrics.
 
   Returns:
     loss [b], and the means of ‖g‖ before normalisation and of r.
