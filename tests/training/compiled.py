@@ -81,11 +81,11 @@ def compiled(made, layout):
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),
     batch,
   )
-  out = layout.shardings(made.state), layout.everywhere
-  held = build.held(made.step, layout.hold)
+  out = layout.shardings(made.state), layout.replicated
+  held = build.held(made.step, layout.constrain)
   step = jax.jit(held, donate_argnums=0, out_shardings=out)
-  frozen = {role: layout.placed(w) for role, w in made.frozen.items()}
-  lowered = step.lower(layout.placed(made.state), frozen, batch, key)
+  frozen = {role: layout.abstract(w) for role, w in made.frozen.items()}
+  lowered = step.lower(layout.abstract(made.state), frozen, batch, key)
   return lowered.compile()
 
 
