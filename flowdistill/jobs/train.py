@@ -288,7 +288,7 @@ def best_figure(assembly: Assembly, figures: Mapping[str, float]) -> float:
     ConfigError: if the evaluators measure no such figure.
   """
   name = assembly.stage.checkpoint.best
-  figure = assembly.layout.tell(figures.get(name, math.nan))
+  figure = assembly.layout.broadcast(figures.get(name, math.nan))
   if math.isnan(figure):
     raise ConfigError(
       f'config.checkpoint.best = {name!r} was not measured, or is no number; '

@@ -20,7 +20,7 @@ from flowdistill.planning.cost import call_flops, size_of
 from flowdistill.planning.flops import flops
 from flowdistill.planning.memory import step_peak
 from flowdistill.planning.program import nbytes
-from flowdistill.planning.traffic import Transfer, put_together, traffic
+from flowdistill.planning.traffic import Transfer, gathered_bytes, traffic
 from flowdistill.stages import references as lineage
 from flowdistill.training import sharding
 from flowdistill.training.sharding import TENSOR, Layout
@@ -156,17 +156,17 @@ def bytes_per_device(made: Draft, layout: Layout) -> dict[str, int]:
   `fsdp`, a parameter is put together where a layer reads it; those of frozen
   networks, which no gradient reads again, are not counted.
   """
-  held = layout.held(made.state)
+  held = layout.shards(made.state)
   student = held.roles['student']
-  frozen = {role: layout.held(w) for role, w in made.frozen.items()}
+  frozen = {role: layout.shards(w) for role, w in made.frozen.items()}
   rows = sharding.rows_per_device(layout.mesh, made.stage.train.batch_size)
   inputs = made.inputs(rows)
   args = made.state, made.frozen, *inputs
   cuts = layout.axes(args[:2], TENSOR) + [None] * len(jax.tree.leaves(inputs))
   parts = layout.mesh.shape[TENSOR]
-  peak = step_peak(made.step, *args, held=held, cuts=cuts, parts=parts)
+  peak = step_peak(made.step, *args, shards=held, axes=cuts, parts=parts)
   params = made.state.roles['student'].params
-  gathered = put_together(made.loss_of, params, *args, layout=layout)
+  gathered = gathered_bytes(made.loss_of, params, *args, layout=layout)
   return {
     'parameters': _total(student.params),
     'ema': _total(student.emas),
@@ -207,7 +207,7 @@ def largest(made: Draft, layout: Layout) -> list[Row]:
       'cut': cut,
     }
     for role, weights in {'student': params, **made.frozen}.items()
-    for path, array, cut in layout.cuts(weights)
+    for path, array, cut in layout.mesh_axes(weights)
   ]
   return sorted(found, key=lambda row: -row['bytes'])[:LARGEST]
 

@@ -98,7 +98,7 @@ def lay_out(stage: Stage) -> Layout:
 def abstract_state(assembly: Assembly) -> TrainState:
   """The train state by shapes and shardings alone."""
   state = build.abstract_state(assembly.stage, assembly.source)
-  return assembly.layout.placed(state)
+  return assembly.layout.abstract(state)
 
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
@@ -107,8 +107,8 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
   applies = {role: model.apply for role, model in assembly.models.items()}
   step = build.build_step(stage, assembly.trained, applies)
   kept = layout.shardings(abstract_state(assembly))
-  out = (kept, layout.everywhere)
-  held = build.held(step, layout.hold)
+  out = (kept, layout.replicated)
+  held = build.held(step, layout.constrain)
   return jax.jit(held, donate_argnums=0, out_shardings=out)
 
 

@@ -224,7 +224,7 @@ def load_weights(
   source = stage.dataset()
   state = build.abstract_state(stage, source)
   name, weights = weights_of(state, origin)
-  weights = layout.placed(weights) if layout else weights
+  weights = layout.abstract(weights) if layout else weights
   role = RoleState(weights, {}, {})
   if name != 'params':
     role = RoleState({}, {}, {name: weights})
