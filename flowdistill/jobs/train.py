@@ -33,7 +33,7 @@ from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.files import write_json
 from flowdistill.training.lengths import Length
-from flowdistill.training.log import MetricLog, log_parameters
+from flowdistill.training.log import MetricLog, log_parameters, logged
 from flowdistill.training.loop import Hooks, NotFinite, Stop, fit
 from flowdistill.training.profile import Profile, Waiting
 from flowdistill.training.progress import progress
@@ -157,7 +157,8 @@ def train_to_end(
   folder, stage = assembly.folder, assembly.stage
   first = jax.process_index() == 0
   with contextlib.ExitStack() as stack:
-    saved = stack.enter_context(open_checkpoints(assembly))
+    best = logged(folder, stage.checkpoint.best)
+    saved = stack.enter_context(open_checkpoints(assembly, best))
     state = first_state(assembly, saved)
     start = int(state.step)
     log_parameters(f'{name}: student', state.roles['student'].params)
@@ -184,7 +185,7 @@ def train_to_end(
       bar.update(step, loss=metrics['loss'], waited=feed.seconds)
       trace.at(step, metrics)
 
-    hooks = make_hooks(assembly, saved, log, every, dog)
+    hooks = make_hooks(assembly, saved, best, log, every, dog)
     key = jax.random.key(stage.seed)
     try:
       return fit(
@@ -205,6 +206,7 @@ def train_to_end(
 def make_hooks(
   assembly: Assembly,
   saved: Checkpoints,
+  best: dict[int, float],
   log: MetricLog | None,
   every: Callable[[int, Mapping[str, jax.Array]], None],
   dog: Watchdog,
@@ -220,6 +222,8 @@ def make_hooks(
     due = [name for name, each in schedules.items() if not step % each]
     if not due:
       return
+    if measured and not step % measured:
+      saved.save(step, state)
     whole, figures = sampled(assembly, state), {}
     if log is not None:
       folder = assembly.folder / 'evaluations' / f'{step:08d}'
@@ -228,25 +232,16 @@ def make_hooks(
       figures = flat(rows)
       write(step, figures)
     if measured and not step % measured:
-      try:
-        figure = best_figure(assembly, figures)
-      except ConfigError:
-        saved.save(step, state)
-        raise
-      saved.save(step, state, figure)
+      best[step] = best_figure(assembly, figures)
 
   schedules = schedules_of(assembly)
   every_figure = steps_of(assembly, stage.evaluation.every)
   measured = every_figure if stage.checkpoint.best else 0
 
-  def save(step: int, state: TrainState) -> None:
-    if not measured or step % measured or step == assembly.total:
-      saved.save(step, state)  # else it is saved when it is measured
-
   return Hooks(
     every=every,
     log=write,
-    save=save,
+    save=saved.save,
     evaluate=evaluate,
     log_every=steps_of(assembly, stage.log.every),
     save_every=steps_of(assembly, stage.checkpoint.every),
@@ -254,14 +249,16 @@ def make_hooks(
   )
 
 
-def open_checkpoints(assembly: Assembly) -> Checkpoints:
+def open_checkpoints(
+  assembly: Assembly, best: Mapping[int, float]
+) -> Checkpoints:
   """The checkpoints of a stage, and what stays of them."""
   kept = assembly.stage.checkpoint
   return Checkpoints(
     assembly.folder / CHECKPOINTS,
     keep=kept.keep,
     every=steps_of(assembly, kept.keep_every),
-    best=bool(kept.best),
+    best=best if kept.best else None,
   )
 
 
