@@ -51,7 +51,7 @@ class RowSharded:
   layout: Layout
 
   def __call__(self, *args: Any) -> jax.Array:
-    with constrain_layer_inputs(self.layout.hold):
+    with constrain_layer_inputs(self.layout.constrain):
       return self.apply(*args)
 
 

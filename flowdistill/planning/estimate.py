@@ -1,9 +1,9 @@
-"""How long a planned step takes on a kind of device, and what it costs.
+"""The time and the cost of a planned step on a kind of device.
 
-Products at a share of the peak that is asked for, and communication at the
-bandwidth that is stated: no latency, and all links of a device in use, which
-is the best case. A collective that leaves a domain (a slice, a host of GPUs) is
-done inside first, so that less has to leave. Nothing here is measured.
+Matrix products run at a given share of the peak, and communication at the
+nominal bandwidth, without latency and with all links of a device in use, which
+is the best case. A collective that spans domains (slices, hosts of GPUs) is
+first done within each, so that fewer bytes leave it. Nothing is measured.
 """
 
 import math
@@ -17,12 +17,12 @@ from flowdistill.planning.traffic import Transfer
 def estimate(
   row: Row, kind: str, *, utilisation: float, price: float = 0.0
 ) -> Row:
-  """Time, cost, what bounds them, and whether it fits.
+  """Time, cost, their bottleneck, and whether the step fits into memory.
 
   Args:
     row: as `forecast` returns it.
     kind: of device, a name in HARDWARE.
-    utilisation: share of the peak of its products.
+    utilisation: of the peak of its products, as a share.
     price: of a device for an hour.
   """
   device = HARDWARE[kind]
@@ -55,25 +55,25 @@ def estimate(
 def dominant(
   transfers: Sequence[Transfer], times: Sequence[float]
 ) -> str | None:
-  """What takes the most time: 'all-reduce of gradients along data'."""
+  """The transfer that takes longest: 'all-reduce of gradients along data'."""
   if not transfers:
     return None
-  found, _ = max(zip(transfers, times, strict=True), key=lambda pair: pair[1])
-  return f'{found.collective} of {found.what} along {found.axis}'
+  slowest, _ = max(zip(transfers, times, strict=True), key=lambda pair: pair[1])
+  return f'{slowest.collective} of {slowest.what} along {slowest.axis}'
 
 
 def seconds(
   transfer: Transfer, mesh: Mapping[str, int], device: Hardware
 ) -> float:
-  """Of a step's transfers of one kind.
+  """The time of a step's transfers of one kind.
 
   Neighbours along the last axis of the mesh are neighbours in a domain; along
-  the others they are as far apart as all axes after it are long.
+  another axis, their distance is the product of the sizes of all later axes.
   """
   names = list(mesh)
   after = names[names.index(transfer.axis) + 1 :]
-  apart = math.prod(mesh[name] for name in after)
-  near = math.gcd(transfer.size, max(1, device.domain // apart))
+  distance = math.prod(mesh[name] for name in after)
+  near = math.gcd(transfer.size, max(1, device.domain // distance))
   leaving = transfer.between(near)
   within = transfer.moved - leaving
   return within / device.link + leaving / device.network

@@ -1,10 +1,10 @@
-"""Counts the work of a function: matrix products and convolutions, in a jaxpr.
+"""Counts the FLOPs of a function: matrix products and convolutions, in a jaxpr.
 
-The jaxpr is counted as it is traced, whether an output needs a product or not.
-That is what runs: linearising a function drops the tangents that
-`stop_gradient` cuts off, so the traced gradient of an objective has nothing
-dead in it, and if it ever had, the count would be too high, never too low.
-(XLA's own count takes the body of a loop once.)
+The jaxpr is counted as traced, whether or not an output depends on a product.
+That is what runs: linearisation drops the tangents that `stop_gradient` cuts
+off, so the traced gradient of an objective contains no dead code; if it ever
+did, the count would be too high, never too low. (XLA's own count takes the body
+of a loop once.)
 """
 
 import math
@@ -15,7 +15,7 @@ import jax
 
 
 class UnknownLength(ValueError):
-  """A loop runs as often as its numbers say, which a jaxpr does not know."""
+  """The number of iterations of a loop depends on values."""
 
 
 PRODUCT, CONVOLUTION = 'dot_general', 'conv_general_dilated'
@@ -25,16 +25,16 @@ WORK = (PRODUCT, CONVOLUTION)
 def flops(f: Callable[..., Any], *args: Any, of: tuple[str, ...] = WORK) -> int:
   """Floating point operations in the products and convolutions of f(*args).
 
-  The body of a scan counts as often as it runs, of the branches of a cond the
-  dearest counts.
+  The body of a scan counts once per iteration; of the branches of a cond, the
+  most expensive one counts.
 
   Args:
     f: a function that JAX can trace.
-    *args: of it, arrays or their shapes.
-    of: what is counted, PRODUCT, CONVOLUTION or both.
+    *args: of it, arrays or `jax.ShapeDtypeStruct`s.
+    of: the operations to count, PRODUCT, CONVOLUTION or both.
 
   Raises:
-    UnknownLength: for a while loop with such an operation in it.
+    UnknownLength: for a while loop that contains such an operation.
   """
   return _count(jax.make_jaxpr(f)(*args), of)
 
@@ -54,12 +54,12 @@ def _count_equation(eqn: Any, of: tuple[str, ...]) -> int:
     case 'scan':
       return eqn.params['length'] * sum(counts)
     case 'while' if any(counts):
-      raise UnknownLength('the length of a while loop is not in its jaxpr')
+      raise UnknownLength('the length of a while loop is unknown when traced')
   return sum(counts)
 
 
 def _summed(eqn: Any) -> list[int]:
-  """The sizes of the axes that a product or a convolution sums over."""
+  """Sizes of the axes over which a product or a convolution sums."""
   if eqn.primitive.name == PRODUCT:
     ((summed, _), _) = eqn.params['dimension_numbers']
     return [eqn.invars[0].aval.shape[i] for i in summed]
@@ -73,11 +73,11 @@ def _twice(out: Any, summed: Iterable[int]) -> int:
 
 
 def bodies(values: Iterable[Any]) -> list[Any]:
-  """The jaxprs among the parameters of an equation, tuples opened."""
-  found = []
+  """The jaxprs among the parameters of an equation, also within tuples."""
+  jaxprs = []
   for value in values:
     if isinstance(value, tuple | list):
-      found += bodies(value)
+      jaxprs += bodies(value)
     elif hasattr(value, 'eqns'):
-      found.append(value)
-  return found
+      jaxprs.append(value)
+  return jaxprs

@@ -11,7 +11,7 @@ from flowdistill.evaluators.signature import Row
 from flowdistill.planning.cost import call_flops, size_of, step_flops
 from flowdistill.planning.memory import step_peak
 from flowdistill.planning.program import nbytes
-from flowdistill.planning.traffic import Transfer, put_together, traffic
+from flowdistill.planning.traffic import Transfer, gathered_bytes, traffic
 from flowdistill.training import sharding
 from flowdistill.training.sharding import TENSOR, Layout
 
@@ -71,15 +71,17 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
   networks, which no gradient reads again, are not counted.
   """
   state, frozen = blueprint.state, blueprint.frozen_params
-  held = layout.held(state)
-  roles, weights = held.roles.values(), layout.held(frozen)
+  shards = layout.shards(state)
+  roles, weights = shards.roles.values(), layout.shards(frozen)
   local = inputs(blueprint, layout)
   args = state, frozen, *local
-  cuts = layout.axes(args[:2], TENSOR) + [None] * len(jax.tree.leaves(local))
+  axes = layout.axes(args[:2], TENSOR) + [None] * len(jax.tree.leaves(local))
   parts = layout.mesh.shape[TENSOR]
-  peak = step_peak(blueprint.step(), *args, held=held, cuts=cuts, parts=parts)
+  peak = step_peak(
+    blueprint.step(), *args, shards=shards, axes=axes, parts=parts
+  )
   gathered = max(
-    put_together(
+    gathered_bytes(
       own_gradients(blueprint, name), role.params, *args, layout=layout
     )
     for name, role in state.roles.items()
@@ -93,7 +95,7 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
     'gradients': _total([role.params for role in roles]),
     'activations': peak.activations,
     'temporaries': peak.temporaries + gathered,
-    'peak': _total((held, weights, local)) + peak.total + gathered,
+    'peak': _total((shards, weights, local)) + peak.total + gathered,
   }
 
 
@@ -140,10 +142,10 @@ def largest(blueprint: Blueprint, layout: Layout) -> list[Row]:
       'shape': list(array.shape),
       'dtype': str(array.dtype),
       'bytes': nbytes(array),
-      'cut': cut,
+      'cut': axes,
     }
     for role, weights in {**params, **blueprint.frozen_params}.items()
-    for path, array, cut in layout.cuts(weights)
+    for path, array, axes in layout.mesh_axes(weights)
   ]
   return sorted(rows, key=lambda row: -row['bytes'])[:LARGEST]
 

@@ -1,8 +1,8 @@
-"""Accelerators that can be rented: what one device can do, hold and tell.
+"""Accelerators that can be rented: FLOPs, memory and bandwidth of one device.
 
-Peaks are dense products in bfloat16, sizes are decimal, and bandwidths are
-those of one direction, of all links of a device together: half of what is
-called bidirectional. Sources:
+Peaks are those of dense bfloat16 products, sizes are decimal, and bandwidths
+are the sum over all links of a device in one direction, half of the
+bidirectional ones. Sources:
 
 - NVIDIA, "H100 Tensor Core GPU" and "H200 Tensor Core GPU" data sheets, SXM
   (1 979 TFLOP/s with sparsity, half of it dense; NVLink 900 GB/s in both
@@ -23,11 +23,11 @@ class Hardware:
   """One device.
 
   Attributes:
-    flops: dense products in bfloat16, floating point operations a second.
-    memory: bytes.
-    link: bytes a second to others of its domain (NVLink, ICI), one way.
-    network: bytes a second to other domains, one way.
-    domain: the most devices that `link` connects.
+    flops: peak of dense bfloat16 products, in FLOP/s.
+    memory: in bytes.
+    link: bytes/s in one direction within its domain (NVLink, ICI).
+    network: bytes/s in one direction to other domains.
+    domain: the largest number of devices that `link` connects.
     kinds: its names in JAX, `jax.devices()[0].device_kind`.
   """
 
@@ -51,6 +51,5 @@ HARDWARE = {
 
 
 def peak_of(kind: str) -> float | None:
-  """Operations a second of what JAX calls `kind`; None where not known."""
-  found = (h.flops for h in HARDWARE.values() if kind in h.kinds)
-  return next(found, None)
+  """Peak FLOP/s of the device that JAX calls `kind`; None if unknown."""
+  return next((h.flops for h in HARDWARE.values() if kind in h.kinds), None)

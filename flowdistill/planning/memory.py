@@ -1,21 +1,21 @@
-"""Predicts what a train step holds in memory, beside its arguments.
+"""Predicts the memory of a train step, beside its arguments.
 
-From its jaxpr alone, which is walked in the order of the program. What has
-memory, and for how long:
+It needs only the jaxpr, which is walked in program order. What is allocated,
+and for how long:
 
-1. A view (a reshape, the transpose of a matrix) has none of its own.
+1. A view (a reshape, the transpose of a matrix) has no memory of its own.
 2. An elementwise result that only one other elementwise operation or reduction
-   reads is never written down: its reader computes it on the way, and what it
-   is computed from lives as long. A broadcast is never written down for them.
-3. Whatever else an operation makes lives from there to its last reader. An
-   elementwise result may take the place of an operand that ends there.
-4. The update, all that leads to donated results alone, is taken to run array
-   by array in the places of the old state. What it reads, the gradients, is
-   held until then.
-5. A donated array that the new value of another one is made from too is copied
+   reads is never materialised: it is fused into its reader, and its own inputs
+   live until then. A broadcast is never materialised for such readers.
+3. Any other result lives from its operation to its last reader. An elementwise
+   result may reuse the buffer of an operand that dies there.
+4. The update (all operations that only donated results depend on) is assumed to
+   run array by array, in place of the old state. What it reads, the gradients,
+   is held until then.
+5. A donated array that the new value of another one also depends on is copied
    first (with Adam and an EMA: parameters and both moments), for the compiler
-   does not know which is written first. The gradients, or what is as large,
-   come to lie in the places that are left.
+   does not know which is written first. The gradients, or arrays of their size,
+   reuse the buffers that become free.
 """
 
 import dataclasses
@@ -24,14 +24,14 @@ from typing import Any
 
 import jax
 
-from flowdistill.planning.partition import Cut, pieces
+from flowdistill.planning.partition import Axis, shard_bytes
 from flowdistill.planning.program import (
   ELEMENTWISE,
   Operation,
   Program,
-  alive,
   nbytes,
   unique,
+  without_dead_code,
 )
 
 END = 1 << 62  # after the last operation
@@ -39,13 +39,13 @@ END = 1 << 62  # after the last operation
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-  """The bytes at the moment of a step when most is held beside its arguments.
+  """The bytes beside the arguments at the peak of a step.
 
   Attributes:
-    activations: made before, and read again later.
-    temporaries: what the operation of that moment reads for the last time,
-      makes, and needs inside; and what copies of donated arrays add.
-    gradients: those that are there already.
+    activations: computed earlier, and read again later.
+    temporaries: what the operation at the peak reads for the last time, writes,
+      and needs internally; and copies of donated arrays.
+    gradients: those that are already computed.
   """
 
   activations: int = 0
@@ -54,7 +54,7 @@ class Peak:
 
   @property
   def total(self) -> int:
-    """Of all three."""
+    """The sum of all three."""
     return self.activations + self.temporaries + self.gradients
 
 
@@ -62,29 +62,30 @@ def step_peak(
   step: Callable[..., Any],
   state: Any,
   *rest: Any,
-  held: Any = None,
-  cuts: Sequence[Cut] = (),
+  shards: Any = None,
+  axes: Sequence[Axis] = (),
   parts: int = 1,
 ) -> Peak:
-  """The peak of `step(state, *rest) -> (state, ...)`, its state donated.
+  """The peak of `step(state, *rest) -> (state, ...)`, whose state is donated.
 
   Args:
     step: a function that is not jitted.
-    state: by shapes.
-    *rest: by shapes.
-    held: what a device holds of the state, by shapes; by default all of it.
-    cuts: the axis along which each array of (state, *rest) is cut into parts,
-      None for a whole one; what follows from them is `pieces`.
-    parts: how many; by default nothing is cut.
+    state: abstractly.
+    *rest: abstractly.
+    shards: the part of the state that a device holds, abstractly; by default
+      all of it.
+    axes: the axis on which each array of (state, *rest) is sharded, None if it
+      is replicated; those of other values follow, see `shard_bytes`.
+    parts: number of shards; by default nothing is sharded.
   """
-  kept = [nbytes(x) for x in jax.tree.leaves(state if held is None else held)]
-  jaxpr = alive(jax.make_jaxpr(step)(state, *rest))
-  size = pieces(jaxpr, cuts, parts) if parts > 1 else None
-  return _peak(Program(jaxpr, size), kept)
+  leaves = jax.tree.leaves(state if shards is None else shards)
+  jaxpr = without_dead_code(jax.make_jaxpr(step)(state, *rest))
+  size = shard_bytes(jaxpr, axes, parts) if parts > 1 else None
+  return _peak(Program(jaxpr, size), [nbytes(x) for x in leaves])
 
 
 def _peak(program: Program, donated: Sequence[int] = ()) -> Peak:
-  """Of a program whose first inputs and results are donated, of these bytes."""
+  """Of a program whose first inputs, of these bytes, are donated to results."""
   whole = sum(program.sizes[v] for v in program.inputs[: len(donated)])
   share = sum(donated) / whole if donated else 1.0
   fresh = -1 << len(donated)
@@ -105,9 +106,9 @@ def _peak(program: Program, donated: Sequence[int] = ()) -> Peak:
 
 
 def _below(program: Program, operation: Operation) -> tuple[int, ...]:
-  """The buffers that an operation reads, the program's inputs left out."""
-  found = (program.buffers.get(v, ()) for v in unique(operation.reads))
-  return unique(b for buffers in found for b in buffers)
+  """The buffers that an operation reads, without the program's inputs."""
+  below = (program.buffers.get(v, ()) for v in unique(operation.reads))
+  return unique(b for buffers in below for b in buffers)
 
 
 def _last_reads(
@@ -116,9 +117,9 @@ def _last_reads(
   """Buffer -> the number of the operation that reads it last."""
   last: dict[int, int] = {}
   for k, operation in enumerate(operations):
-    made = [v for v in operation.writes if program.buffers[v] == (v,)]
-    last |= dict.fromkeys(made, k)
-    if made:
+    written = [v for v in operation.writes if program.buffers[v] == (v,)]
+    last |= dict.fromkeys(written, k)
+    if written:
       last |= dict.fromkeys(_below(program, operation), k)
   return last | {v: END for v in unique(program.outputs) if v in last}
 
@@ -126,7 +127,7 @@ def _last_reads(
 def _copies(
   program: Program, update: Sequence[Operation], donated: Sequence[int]
 ) -> int:
-  """The bytes of donated arrays that more than their own successor needs."""
+  """Bytes of donated arrays on which another result than their own depends."""
   number = {v: i for i, v in enumerate(program.inputs[: len(donated)])}
   copied = {
     number[v]
@@ -143,36 +144,36 @@ def _walk(
   last: Mapping[int, int],
   gradients: Mapping[int, int],
 ) -> Peak:
-  """Goes through the operations; gradients, once made, stay."""
-  peak, kept, ready = Peak(), 0, 0
+  """The peak over the operations; gradients live from their operation on."""
+  peak, live, ready = Peak(), 0, 0
   ends: dict[int, list[int]] = {}
   for buffer, k in last.items():
     ends.setdefault(k, []).append(buffer)
   for k, operation in enumerate(operations):
-    made = [v for v in operation.writes if v in last]
-    ready += sum(gradients.get(v, 0) for v in made)
-    kept += sum(program.sizes[v] for v in made if v not in gradients)
-    over = [b for b in ends.get(k, ()) if b not in gradients]
-    kept -= sum(program.sizes[b] for b in over)
-    now = Peak(kept, _passing(program, operation, made, over), ready)
+    written = [v for v in operation.writes if v in last]
+    ready += sum(gradients.get(v, 0) for v in written)
+    live += sum(program.sizes[v] for v in written if v not in gradients)
+    dying = [b for b in ends.get(k, ()) if b not in gradients]
+    live -= sum(program.sizes[b] for b in dying)
+    now = Peak(live, _temporaries(program, operation, written, dying), ready)
     peak = max(peak, now, key=lambda p: p.total)
   return peak
 
 
-def _passing(
+def _temporaries(
   program: Program,
   operation: Operation,
-  made: Sequence[int],
-  over: Sequence[int],
+  written: Sequence[int],
+  dying: Sequence[int],
 ) -> int:
-  """The bytes of what ends with an operation, and of what it needs inside."""
+  """Bytes that die with an operation, and those that it needs internally."""
   inside = [
     _peak(Program(body, program.size)).total for body in operation.inner
   ]
-  sizes = {b: program.sizes[b] for b in over}
-  new = sum(program.sizes[v] for v in made)
-  passing = sum(sizes.values()) + max(inside, default=0)
+  sizes = {b: program.sizes[b] for b in dying}
+  new = sum(program.sizes[v] for v in written)
+  total = sum(sizes.values()) + max(inside, default=0)
   if operation.name not in ELEMENTWISE:
-    return passing
-  fitting = [b for v, b in sizes.items() if v not in made and b <= new]
-  return passing - max(fitting, default=0)
+    return total
+  reusable = [b for v, b in sizes.items() if v not in written and b <= new]
+  return total - max(reusable, default=0)

@@ -1,17 +1,18 @@
-"""What is sent, and held, where arrays are cut along one axis: `tensor`.
+"""The bytes sent and held when arrays are sharded along the axis `tensor`.
 
 A jaxpr is walked as the compiler's partitioner walks a program. A value is
-whole on every device, or cut along one of its axes, and:
+replicated on every device, or sharded on one of its axes, and:
 
-1. A product that sums over a cut axis leaves every device with a part of the
-   sum: its result is reduced, and whole. So is a reduction over a cut axis.
-2. A product keeps the cut of an axis that it does not sum over; elementwise
-   operations, transposes and broadcasts keep it too, and a whole operand beside
-   a cut one is cut for nothing. A reshape keeps it where the pieces are still
-   one axis's, in order and equal.
-3. What cannot keep it reads the whole value, which is gathered, once.
+1. A product that sums over a sharded axis leaves every device with a partial
+   sum: its result is all-reduced, and replicated. So is a reduction over a
+   sharded axis.
+2. A product stays sharded on an axis that it does not sum over, and so do
+   elementwise operations, transposes and broadcasts. A replicated operand
+   beside a sharded one is sharded at no cost. A reshape stays sharded where the
+   shards are still those of one axis, in order and of equal size.
+3. Any other operation reads the whole value, which is all-gathered once.
 
-The partitioner may find a cheaper way; where it does, this is too much.
+The partitioner may find a cheaper program; the prediction is then too high.
 """
 
 import math
@@ -32,7 +33,7 @@ from flowdistill.planning.program import (
 )
 
 ALL_REDUCE, ALL_GATHER = 'all-reduce', 'all-gather'
-Cut = int | None
+Axis = int | None
 MOVES = {'concatenate', 'gather', 'pad', 'rev', 'slice', 'split', 'stack'}
 RESHAPES = {'expand_dims', 'reshape', 'squeeze'}
 PLAIN = (ELEMENTWISE - BROADCASTS - MOVES - {'transpose'}) | {
@@ -40,63 +41,69 @@ PLAIN = (ELEMENTWISE - BROADCASTS - MOVES - {'transpose'}) | {
 }
 
 
-def sent(jaxpr: Any, cuts: Sequence[Cut], parts: int) -> Counter[str]:
-  """Collective -> bytes of the whole arrays that it is about, on a device.
+def sent(jaxpr: Any, axes: Sequence[Axis], parts: int) -> Counter[str]:
+  """Collective -> bytes of the whole arrays that it reduces or gathers.
 
   Args:
     jaxpr: of the function.
-    cuts: the axis along which each of its inputs is cut, None for a whole one.
-    parts: how many.
+    axes: the axis on which each input is sharded, None if it is replicated.
+    parts: number of shards.
   """
-  return _Walk(opened(jaxpr), cuts, parts).sent
+  return _Walk(opened(jaxpr), axes, parts).sent
 
 
-def pieces(jaxpr: Any, cuts: Sequence[Cut], parts: int) -> Callable[[Any], int]:
-  """Variable -> its bytes on a device, also of those of calls and loops.
+def shard_bytes(
+  jaxpr: Any, axes: Sequence[Axis], parts: int
+) -> Callable[[Any], int]:
+  """Variable -> its bytes on a device, also for those in calls and loops.
 
-  One that several calls share is whole if it is so in one of them.
+  One that several calls share is replicated if it is so in any of them.
   """
-  walk = _Walk(opened(jaxpr), cuts, parts)
-  cut = walk.pieces - walk.whole
-  return lambda v: nbytes(v.aval) // (parts if v in cut else 1)
+  walk = _Walk(opened(jaxpr), axes, parts)
+  sharded = walk.sharded - walk.replicated
+  return lambda v: nbytes(v.aval) // (parts if v in sharded else 1)
 
 
 class _Walk:
-  """Goes through one jaxpr; `outs` are the cuts of its results.
+  """Walks through one jaxpr.
 
-  Of its variables, and of those within, `pieces` were cut and `whole` not.
+  Attributes:
+    axes: variable -> the axis on which it is sharded, None if on none.
+    outs: the axes of the results.
+    sent: collective -> bytes.
+    sharded, replicated: variables, also of the jaxprs inside.
   """
 
-  def __init__(self, jaxpr: Any, cuts: Sequence[Cut], parts: int):
+  def __init__(self, jaxpr: Any, axes: Sequence[Axis], parts: int):
     self.parts, self.sent = parts, Counter()
-    self.pieces, self.whole = set[Any](), set[Any]()
-    self.cuts: dict[Any, Cut] = dict(zip(jaxpr.invars, cuts, strict=True))
+    self.sharded, self.replicated = set[Any](), set[Any]()
+    self.axes: dict[Any, Axis] = dict(zip(jaxpr.invars, axes, strict=True))
     for eqn in jaxpr.eqns:
-      self.cuts |= dict(zip(eqn.outvars, self._equation(eqn), strict=True))
-    self.outs = [self._of(v) for v in jaxpr.outvars]
-    for variable, cut in self.cuts.items():
-      (self.whole if cut is None else self.pieces).add(variable)
+      self.axes |= dict(zip(eqn.outvars, self._equation(eqn), strict=True))
+    self.outs = [self._axis(v) for v in jaxpr.outvars]
+    for variable, axis in self.axes.items():
+      (self.replicated if axis is None else self.sharded).add(variable)
 
-  def _saw(self, walk: '_Walk') -> None:
-    self.pieces |= walk.pieces
-    self.whole |= walk.whole
+  def _include(self, walk: '_Walk') -> None:
+    self.sharded |= walk.sharded
+    self.replicated |= walk.replicated
 
-  def _of(self, atom: Any) -> Cut:
-    return None if isinstance(atom, Literal) else self.cuts.get(atom)
+  def _axis(self, atom: Any) -> Axis:
+    return None if isinstance(atom, Literal) else self.axes.get(atom)
 
   def _gather(self, atom: Any) -> None:
-    """From here on it is whole."""
-    if self._of(atom) is not None:
+    """All-gathers a value, which is then replicated."""
+    if self._axis(atom) is not None:
       self.sent[ALL_GATHER] += nbytes(atom.aval)
-      self.cuts[atom] = None
+      self.axes[atom] = None
 
-  def _reduce(self, eqn: Any) -> list[Cut]:
+  def _reduce(self, eqn: Any) -> list[Axis]:
     self.sent[ALL_REDUCE] += sum(nbytes(v.aval) for v in eqn.outvars)
     return [None] * len(eqn.outvars)
 
-  def _equation(self, eqn: Any) -> list[Cut]:
+  def _equation(self, eqn: Any) -> list[Axis]:
     name, inner = eqn.primitive.name, bodies(eqn.params.values())
-    if all(self._of(v) is None for v in eqn.invars) and not inner:
+    if all(self._axis(v) is None for v in eqn.invars) and not inner:
       return [None] * len(eqn.outvars)
     if name == 'dot_general':
       return self._product(eqn)
@@ -104,113 +111,113 @@ class _Walk:
       return self._scan(eqn, inner[0])
     if name not in LOOPS and _is_call(eqn, inner):
       return self._call(inner[0], eqn.invars)
-    if name in REDUCTIONS and self._of(eqn.invars[0]) in eqn.params['axes']:
+    if name in REDUCTIONS and self._axis(eqn.invars[0]) in eqn.params['axes']:
       return self._reduce(eqn)
-    beside = name == 'concatenate' and not self._joins(eqn)
+    beside = name == 'concatenate' and not self._joins_shards(eqn)
     if name in PLAIN or beside:
-      return self._together(eqn)
-    kept = _kept(eqn, self._of(eqn.invars[0]), self.parts)
-    if kept is None:
+      return self._elementwise(eqn)
+    axis = _followed(eqn, self._axis(eqn.invars[0]), self.parts)
+    if axis is None:
       for atom in eqn.invars:
         self._gather(atom)
-    return [kept] * len(eqn.outvars)
+    return [axis] * len(eqn.outvars)
 
-  def _call(self, jaxpr: Any, atoms: Sequence[Any]) -> list[Cut]:
-    walk = _Walk(opened(jaxpr), [self._of(v) for v in atoms], self.parts)
+  def _call(self, jaxpr: Any, atoms: Sequence[Any]) -> list[Axis]:
+    walk = _Walk(opened(jaxpr), [self._axis(v) for v in atoms], self.parts)
     self.sent += walk.sent
-    self._saw(walk)
+    self._include(walk)
     for atom, inside in zip(atoms, opened(jaxpr).invars, strict=True):
-      if self._of(atom) is not None:
-        self.cuts[atom] = walk.cuts[inside]
+      if self._axis(atom) is not None:
+        self.axes[atom] = walk.axes[inside]
     return walk.outs
 
-  def _joins(self, eqn: Any) -> bool:
-    """Whether pieces are put one behind the other along a cut axis."""
+  def _joins_shards(self, eqn: Any) -> bool:
+    """Whether a concatenation is along a sharded axis."""
     axis = eqn.params['dimension']
-    return axis in (self._of(v) for v in eqn.invars)
+    return axis in (self._axis(v) for v in eqn.invars)
 
-  def _together(self, eqn: Any) -> list[Cut]:
-    """Operands of one shape; of those that are cut, the first says where."""
-    cuts = [c for v in eqn.invars if (c := self._of(v)) is not None]
+  def _elementwise(self, eqn: Any) -> list[Axis]:
+    """The result is sharded as the first operand that is."""
+    axes = [c for v in eqn.invars if (c := self._axis(v)) is not None]
     for atom in eqn.invars:
-      if self._of(atom) not in (None, cuts[0]):
+      if self._axis(atom) not in (None, axes[0]):
         self._gather(atom)
-    return [cuts[0]] * len(eqn.outvars)
+    return [axes[0]] * len(eqn.outvars)
 
-  def _product(self, eqn: Any) -> list[Cut]:
+  def _product(self, eqn: Any) -> list[Axis]:
     left, right = eqn.invars
     sums, batches = eqn.params['dimension_numbers']
-    a, b = self._of(left), self._of(right)
+    a, b = self._axis(left), self._axis(right)
     if _summed(a, b, sums):
       return self._reduce(eqn)
     pairs = [*zip(*batches, strict=True)]
     if a is not None and b is not None and (a, b) not in pairs:
       self._gather(min(left, right, key=lambda v: nbytes(v.aval)))
       return self._product(eqn)
-    rows = _order(left, sums[0], batches[0])
+    rows = _free_axes(left, sums[0], batches[0])
     if a is not None:
       return [rows.index(a)]
-    kept: list[Cut] = [*_order(right, sums[1], batches[1])]
-    at = kept.index(b)
+    columns: list[Axis] = [*_free_axes(right, sums[1], batches[1])]
+    at = columns.index(b)
     return [at if at < len(pairs) else at + len(rows) - len(pairs)]
 
-  def _scan(self, eqn: Any, body: Any) -> list[Cut]:
-    """Its carry is cut if it is cut at both ends of the body."""
+  def _scan(self, eqn: Any, body: Any) -> list[Axis]:
+    """The carry is sharded if it is so before and after the body."""
     consts, carried = eqn.params['num_consts'], eqn.params['num_carry']
     stacked = consts + carried
     for atom in eqn.invars[stacked:]:
-      if self._of(atom) == 0:
+      if self._axis(atom) == 0:
         self._gather(atom)
-    cuts = [self._of(v) for v in eqn.invars]
-    cuts[stacked:] = [c and c - 1 for c in cuts[stacked:]]
-    outs = _Walk(opened(body), cuts, self.parts).outs
+    axes = [self._axis(v) for v in eqn.invars]
+    axes[stacked:] = [c and c - 1 for c in axes[stacked:]]
+    outs = _Walk(opened(body), axes, self.parts).outs
     for i, out in enumerate(outs[:carried]):
-      if cuts[consts + i] != out:
+      if axes[consts + i] != out:
         self._gather(eqn.invars[consts + i])
-        cuts[consts + i] = None
-    walk = _Walk(opened(body), cuts, self.parts)
-    self._saw(walk)
+        axes[consts + i] = None
+    walk = _Walk(opened(body), axes, self.parts)
+    self._include(walk)
     for name, size in walk.sent.items():
       self.sent[name] += eqn.params['length'] * size
     ys = [None if c is None else c + 1 for c in walk.outs[carried:]]
-    return [*cuts[consts:stacked], *ys]
+    return [*axes[consts:stacked], *ys]
 
 
 def _is_call(eqn: Any, inner: Sequence[Any]) -> bool:
-  """Of whatever name; a scatter has a body too, but of two numbers."""
+  """By its body, whatever its name; that of a scatter takes two scalars."""
   sizes = [len(opened(body).invars) for body in inner]
   return sizes == [len(eqn.invars)]
 
 
-def _summed(a: Cut, b: Cut, sums: Any) -> bool:
-  """Whether a product sums over the cut axis of all operands that have one."""
+def _summed(a: Axis, b: Axis, sums: Any) -> bool:
+  """Whether a product sums over the axes on which operands are sharded."""
   if a is None or b is None:
     return a in sums[0] or b in sums[1]
   return (a, b) in zip(*sums, strict=True)
 
 
-def _order(operand: Any, sums: Any, batches: Any) -> list[int]:
-  """The axes of an operand that a product keeps, as its result has them."""
+def _free_axes(operand: Any, sums: Any, batches: Any) -> list[int]:
+  """The axes of an operand that a product keeps, in the result's order."""
   axes = range(operand.aval.ndim)
   return [*batches, *(i for i in axes if i not in (*sums, *batches))]
 
 
-def _kept(eqn: Any, cut: Cut, parts: int) -> Cut:
-  """The cut of the result of an operation on one array, None for none."""
+def _followed(eqn: Any, axis: Axis, parts: int) -> Axis:
+  """The axis on which the result of an operation on one array is sharded."""
   name, params, out = eqn.primitive.name, eqn.params, eqn.outvars[0].aval
-  if cut is None:
+  if axis is None:
     return None
   shape = eqn.invars[0].aval.shape
   if name == 'transpose':
-    return params['permutation'].index(cut)
+    return params['permutation'].index(axis)
   if name == 'broadcast_in_dim':
-    return params['broadcast_dimensions'][cut]
+    return params['broadcast_dimensions'][axis]
   if name in REDUCTIONS:
-    return cut - sum(axis < cut for axis in params['axes'])
-  if name in ('pad', 'slice', 'split') and out.shape[cut] == shape[cut]:
-    return cut
+    return axis - sum(reduced < axis for reduced in params['axes'])
+  if name in ('pad', 'slice', 'split') and out.shape[axis] == shape[axis]:
+    return axis
   if name in RESHAPES:
-    before = math.prod(shape[:cut])
+    before = math.prod(shape[:axis])
     fits = (
       i
       for i, size in enumerate(out.shape)

@@ -1,4 +1,4 @@
-"""A jaxpr as one list of operations, for whoever asks what lives how long."""
+"""A jaxpr as one list of operations, for the analysis of lifetimes."""
 
 import dataclasses
 import functools
@@ -43,8 +43,8 @@ class Operation:
     name: of its primitive.
     reads: values, by number; None is a literal.
     writes: values.
-    inner: the jaxprs of a loop's body, or of the branches of a cond.
-    leads: the results that it leads to, as bits.
+    inner: the jaxprs of the body of a loop, or of the branches of a cond.
+    leads: the results that depend on it, as a bit mask.
   """
 
   name: str
@@ -55,11 +55,11 @@ class Operation:
 
 
 class Program:
-  """All operations of a jaxpr that lead to a result; calls are opened.
+  """All operations of a jaxpr that a result depends on; calls are inlined.
 
   Attributes:
-    size: variable -> its bytes, of those within loops too.
-    sizes: bytes of every value. A view of a value is that value.
+    size: variable -> its bytes, also for variables within loops.
+    sizes: bytes of every value. A view of a value counts as that value.
     inputs, outputs: values.
     operations: in order.
   """
@@ -70,30 +70,30 @@ class Program:
     self.operations: list[Operation] = []
     self.inputs = [self._new(v) for v in jaxpr.invars]
     self.outputs = self._run(jaxpr, self.inputs)
-    self.operations = self._alive()
+    self.operations = self._live()
 
   @functools.cached_property
   def readers(self) -> dict[int, list[Operation]]:
     """Value -> the operations that read it."""
-    found: dict[int, list[Operation]] = {}
+    readers: dict[int, list[Operation]] = {}
     for operation in self.operations:
       for value in unique(operation.reads):
-        found.setdefault(value, []).append(operation)
-    return found
+        readers.setdefault(value, []).append(operation)
+    return readers
 
   @functools.cached_property
   def buffers(self) -> dict[int, tuple[int, ...]]:
-    """Value -> the written values that it is computed from, itself if it is."""
-    found: dict[int, tuple[int, ...]] = {}
+    """Value -> itself if it is materialised, else what it is computed from."""
+    buffers: dict[int, tuple[int, ...]] = {}
     for operation in self.operations:
-      below = [found.get(v, ()) for v in unique(operation.reads)]
+      below = [buffers.get(v, ()) for v in unique(operation.reads)]
       for value in operation.writes:
         written = self._is_written(operation, value)
-        found[value] = (value,) if written else unique(sum(below, ()))
-    return found
+        buffers[value] = (value,) if written else unique(sum(below, ()))
+    return buffers
 
   def _is_written(self, operation: Operation, value: int) -> bool:
-    """Whether it has memory of its own, and is not computed by its reader."""
+    """Whether it is materialised, not fused into the reading operation."""
     readers = self.readers.get(value, [])
     return (
       operation.name not in ELEMENTWISE
@@ -115,8 +115,8 @@ class Program:
       return tuple(None if isinstance(a, Literal) else known[a] for a in atoms)
 
     for eqn in jaxpr.eqns:
-      made = self._equation(eqn, read(eqn.invars))
-      known |= dict(zip(eqn.outvars, made, strict=True))
+      values = self._equation(eqn, read(eqn.invars))
+      known |= dict(zip(eqn.outvars, values, strict=True))
     return read(jaxpr.outvars)
 
   def _equation(self, eqn: Any, reads: Values) -> Values:
@@ -126,31 +126,31 @@ class Program:
     if _is_view(eqn):
       return reads
     writes = tuple(self._new(v) for v in eqn.outvars)
-    kept = tuple(inner) if name in LOOPS else ()
-    self.operations.append(Operation(name, reads, writes, kept))
+    jaxprs = tuple(inner) if name in LOOPS else ()
+    self.operations.append(Operation(name, reads, writes, jaxprs))
     return writes
 
-  def _alive(self) -> list[Operation]:
-    """The operations that lead to a result, and to which."""
+  def _live(self) -> list[Operation]:
+    """The operations on which a result depends, and which results these are."""
     bits = [0] * len(self.sizes)
     for i, value in enumerate(self.outputs):
       if value is not None:
         bits[value] |= 1 << i
-    found = []
+    live = []
     for operation in reversed(self.operations):
       leads = functools.reduce(int.__or__, (bits[v] for v in operation.writes))
       for value in unique(operation.reads):
         bits[value] |= leads
       if leads:
-        found.append(dataclasses.replace(operation, leads=leads))
-    return found[::-1]
+        live.append(dataclasses.replace(operation, leads=leads))
+    return live[::-1]
 
 
-def alive(jaxpr: Any) -> Any:
-  """What of a jaxpr leads to a result, also within scans.
+def without_dead_code(jaxpr: Any) -> Any:
+  """The part of a jaxpr on which a result depends, also within scans.
 
   Much of what the gradient of a scan could read is never read, and the
-  compiler does not make it.
+  compiler does not compute it.
   """
   inner = opened(jaxpr)
   wanted = [True] * len(inner.outvars)
@@ -158,21 +158,21 @@ def alive(jaxpr: Any) -> Any:
 
 
 def opened(jaxpr: Any) -> Any:
-  """The jaxpr itself, of one that is closed over its constants."""
+  """The jaxpr without the constants that a ClosedJaxpr has."""
   return getattr(jaxpr, 'jaxpr', jaxpr)
 
 
 def unique(values: Iterable[int | None]) -> tuple[int, ...]:
-  """Those that are no literal, each once."""
+  """The values that are not literals, each once."""
   return tuple(dict.fromkeys(v for v in values if v is not None))
 
 
 def nbytes(x: Any) -> int:
-  """The bytes of an array that is known by shape and dtype."""
+  """The bytes of an array, which may be abstract."""
   return math.prod(x.shape) * x.dtype.itemsize
 
 
 def _is_view(eqn: Any) -> bool:
-  """The transpose of a matrix is another way to read it, for a product."""
+  """Also the transpose of a matrix: a product reads it in another order."""
   turned = eqn.primitive.name == 'transpose' and eqn.outvars[0].aval.ndim == 2
   return turned or eqn.primitive.name in VIEWS

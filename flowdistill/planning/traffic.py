@@ -1,14 +1,16 @@
-"""Predicts what a train step sends, and puts together, from shapes alone.
+"""Predicts the collectives of a train step, from abstract arrays.
 
-Counted in bytes of the arrays that a collective is about, along each mesh axis:
+They are counted in bytes of the arrays that they reduce or gather, along each
+mesh axis:
 
 - `data`, `fsdp`: gradients, which every device has of its own rows, are summed.
-  What `fsdp` cuts is reduced to its pieces along it, and these along `data`.
-- `fsdp`: what is cut is put together where it is read: once in a step, for the
-  compiler keeps it, but once more for every loop that reads it.
+  Those of arrays sharded along `fsdp` are reduce-scattered along it, and their
+  shards all-reduced along `data`.
+- `fsdp`: a sharded array is all-gathered where it is read: once in a step, for
+  the compiler keeps it, and again for every loop that reads it.
 - `tensor`: see `partition.py`.
 
-Scalars and the random key are left out.
+Scalars and the random key are not counted.
 """
 
 import dataclasses
@@ -32,9 +34,9 @@ class Transfer:
 
   Attributes:
     collective: its name.
-    what: it is of, 'gradients', 'parameters' or 'activations'.
+    what: 'gradients', 'parameters' or 'activations'.
     axis: of the mesh.
-    size: devices along it.
+    size: number of devices along it.
     nbytes: of the arrays on one device, before they are scattered or after
       they are gathered.
   """
@@ -47,11 +49,11 @@ class Transfer:
 
   @property
   def moved(self) -> float:
-    """Bytes that a device sends, and receives, on a ring or a tree."""
+    """Bytes that a device sends, and that it receives, on a ring or a tree."""
     return self.between(1)
 
   def between(self, near: int) -> float:
-    """Those that leave a group of `near` devices, in which it is done first."""
+    """Those that leave a group of `near` devices, which is reduced first."""
     share = (self.size - near) / self.size
     return ROUNDS[self.collective] * share / near * self.nbytes
 
@@ -68,10 +70,10 @@ def traffic(
 
   Args:
     f: a function that is not jitted.
-    state: of training, by shapes.
-    frozen: role -> weights, by shapes.
-    *rest: what one device has of the batch, and whole arrays, by shapes.
-    learns: the part of the state that gradients are of.
+    state: of training, abstractly.
+    frozen: role -> weights, abstractly.
+    *rest: one device's part of the batch, and replicated arrays, abstractly.
+    learns: the part of the state that gradients are taken of.
     layout: of state, frozen weights and gradients.
   """
   jaxpr = jax.make_jaxpr(f)(state, frozen, *rest)
@@ -79,12 +81,12 @@ def traffic(
   for array in _arrays(learns, layout):
     for collective, axis, size in array.summed():
       bytes_of[collective, 'gradients', axis] += size
-  read = [a for tree in (state, frozen) for a in _arrays(tree, layout)]
-  bytes_of[ALL_GATHER, 'parameters', FSDP] = _gathered(Program(jaxpr), read)
-  cuts = layout.axes((state, frozen), TENSOR)
-  cuts += [None] * len(jax.tree.leaves(rest))
+  arrays = [a for tree in (state, frozen) for a in _arrays(tree, layout)]
+  bytes_of[ALL_GATHER, 'parameters', FSDP] = _gathered(Program(jaxpr), arrays)
+  axes = layout.axes((state, frozen), TENSOR)
+  axes += [None] * len(jax.tree.leaves(rest))
   parts = layout.mesh.shape[TENSOR]
-  for collective, size in sent(jaxpr, cuts, parts).items():
+  for collective, size in sent(jaxpr, axes, parts).items():
     bytes_of[collective, 'activations', TENSOR] += size
   sizes = layout.mesh.shape
   return [
@@ -94,30 +96,31 @@ def traffic(
   ]
 
 
-def put_together(
+def gathered_bytes(
   f: Callable[..., Any], params: Any, *rest: Any, layout: Layout
 ) -> int:
-  """Bytes that a device has for a while of what `fsdp` cuts.
+  """Bytes of all-gathered arrays that a device holds for a part of a step.
 
-  All that is read, for gradients read it again; but of an array that a loop
-  reads slice by slice only a slice, and of one that is cast first that.
+  These are all arrays that are read, for gradients read them again. Of an array
+  that a loop reads slice by slice, one slice counts; of one that is cast first,
+  the result of the cast.
 
   Args:
     f: f(params, *rest), not jitted.
-    params: by shapes.
-    *rest: by shapes.
+    params: abstractly.
+    *rest: abstractly.
     layout: of the parameters.
   """
   program = Program(jax.make_jaxpr(f)(params, *rest))
   pairs = zip(program.inputs, _arrays(params, layout), strict=False)
-  found = (
+  sizes = (
     _at_once(program, v) * nbytes(a.gathered) for v, a in pairs if a.scattered
   )
-  return int(sum(found))
+  return int(sum(sizes))
 
 
 def _at_once(program: Program, value: int) -> float:
-  """The share of a value that is read at a moment."""
+  """The largest share of a value that is read at the same time."""
   shares = [0.0]
   for reader in program.readers.get(value, []):
     if reader.name == 'scan':
@@ -135,31 +138,30 @@ def _at_once(program: Program, value: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Array:
-  """By shapes: put together along `fsdp`, and on a device."""
+  """Abstractly: all-gathered along `fsdp`, and the shard of a device."""
 
   gathered: Any
-  held: Any
+  shard: Any
 
   @property
   def scattered(self) -> bool:
-    return self.held.shape != self.gathered.shape
+    return self.shard.shape != self.gathered.shape
 
   def summed(self) -> Iterator[tuple[str, str, int]]:
-    """How its gradient is."""
+    """(collective, mesh axis, bytes) that sum its gradient."""
     first = REDUCE_SCATTER if self.scattered else ALL_REDUCE
     yield first, FSDP, nbytes(self.gathered)
-    yield ALL_REDUCE, DATA, nbytes(self.held)
+    yield ALL_REDUCE, DATA, nbytes(self.shard)
 
 
 def _arrays(tree: Any, layout: Layout) -> list[_Array]:
-  trees = layout.held(tree, gathered=True), layout.held(tree)
-  return [
-    _Array(*found) for found in zip(*map(jax.tree.leaves, trees), strict=True)
-  ]
+  trees = layout.shards(tree, gathered=True), layout.shards(tree)
+  pairs = zip(*map(jax.tree.leaves, trees), strict=True)
+  return [_Array(gathered, shard) for gathered, shard in pairs]
 
 
 def _gathered(program: Program, arrays: list[_Array]) -> int:
-  """Bytes of what is put together."""
+  """Bytes that are all-gathered in a step."""
   total = 0.0
   for value, array in zip(program.inputs, arrays, strict=False):
     if array.scattered:
@@ -168,9 +170,9 @@ def _gathered(program: Program, arrays: list[_Array]) -> int:
 
 
 def _reads(program: Program, value: int | None) -> float:
-  """How often a value is read: once, and once by every loop.
+  """How often a value is gathered: once, and once for every loop that reads it.
 
-  Where it is only cast to a smaller dtype, it is read as that.
+  If it is only cast to a smaller dtype, that fraction counts.
   """
   once, looped = 0.0, 0.0
   for reader in program.readers.get(value, []) if value is not None else []:

@@ -88,15 +88,15 @@ def sampling_layout(blueprint: Blueprint) -> Layout:
 
 def abstract_state(assembly: Assembly) -> TrainState:
   """The train state, abstractly, with its shardings."""
-  return assembly.layout.placed(assembly.blueprint.state)
+  return assembly.layout.abstract(assembly.blueprint.state)
 
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
   """The compiled train step; it takes over the buffers of the state."""
   layout = assembly.layout
   shardings = layout.shardings(assembly.blueprint.state)
-  out = (shardings, layout.everywhere)
-  step = with_rows(assembly.blueprint.step(), layout.hold)
+  out = (shardings, layout.replicated)
+  step = with_rows(assembly.blueprint.step(), layout.constrain)
   return jax.jit(step, donate_argnums=0, out_shardings=out)
 
 

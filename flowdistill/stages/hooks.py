@@ -110,7 +110,7 @@ class Hooks:
     name = self.blueprint.stage.checkpoint.best
     if not name:
       return
-    figure = self.assembly.layout.tell(figures.get(name, math.nan))
+    figure = self.assembly.layout.broadcast(figures.get(name, math.nan))
     known = {k for each in self._measured.values() for k in each}
     if not math.isnan(figure):
       self.figures[step] = figure

@@ -44,7 +44,7 @@ class Checkpoints:
     folder: created if it does not exist.
     keep: how many of the newest are kept, at least 1. An older one is removed
       when the newer one is complete.
-    every: checkpoints of multiples of so many steps are kept; 0 disables it.
+    every: checkpoints at multiples of this step are kept; 0 disables it.
     best: step -> figure, the lower the better. Among the checkpoints with a
       figure, the best is kept. The caller may add figures at any time, on all
       hosts alike; each save looks at those that are there. None disables it.
@@ -188,8 +188,8 @@ def completed_steps(folder: Path) -> list[int]:
   A folder that does not exist has none. Nothing is written.
   """
   reduce_logging()
-  found = ocp.path.step.standard_name_format().find_all(os.fspath(folder))
-  return sorted(checkpoint.step for checkpoint in found)
+  names = ocp.path.step.standard_name_format()
+  return sorted(entry.step for entry in names.find_all(os.fspath(folder)))
 
 
 def restore(

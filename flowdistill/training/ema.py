@@ -36,7 +36,7 @@ class Ema:
 
   Attributes:
     decay: number of updates made before -> d of this update, in [0, 1).
-    until: the EMA weights are frozen once so many updates are made; None
+    until: number of updates after which the EMA weights are frozen; None
       disables it.
     dtype: of the EMA weights, a name in `DTYPES`; bfloat16 ones are rounded
       stochastically.
@@ -126,8 +126,7 @@ def decay(
     κ ← κ + (1 − κ) (d − κ) / 2
 
   Source: the code of Cheng et al., "TwinFlow" (2025),
-  https://arxiv.org/abs/2512.05150, which so averages the teacher of its
-  targets.
+  https://arxiv.org/abs/2512.05150, for the teacher of its targets.
 
   Args:
     total_steps: updates of the whole run.

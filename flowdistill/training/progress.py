@@ -66,7 +66,7 @@ class Progress:
     if now - self.shown >= self.interval:
       self._show()
 
-  def describe(self) -> str:
+  def summary(self) -> str:
     """'loss 0.12, 31 steps/s, 3994 images/s, 0% for data, 00:43 left'."""
     parts = [] if self.loss is None else [f'loss {float(self.loss):.4g}']
     seconds = time.monotonic() - self.first[0] if self.first else 0.0
@@ -86,12 +86,12 @@ class Progress:
   def _show(self) -> None:
     self.shown = time.monotonic()
     if self.bar is not None:
-      self.bar.set_postfix_str(self.describe(), refresh=False)
+      self.bar.set_postfix_str(self.summary(), refresh=False)
       self.bar.update(self.step - self.bar.n)
       self.bar.refresh()
       return
     line = f'{self.label} {self.step}/{self.total}'
-    print(', '.join(filter(None, [line, self.describe()])), file=self.stream)
+    print(', '.join(filter(None, [line, self.summary()])), file=self.stream)
     self.stream.flush()
 
 

@@ -1,9 +1,10 @@
-"""The mesh of devices, and how arrays lie on it. Nothing else knows it.
+"""The mesh of devices and the sharding of arrays. Nothing else knows the mesh.
 
-Three axes. Rows of a batch are spread over `data` and `fsdp`. Parameters,
-averages and the optimiser's state are the same along `data`, and cut along
-`fsdp` and `tensor` as rules say: (pattern of the path, tactic), the first that
-matches. The compiler places all that lies in between, and its collectives.
+It has three axes. Rows of a batch are sharded along `data` and `fsdp`.
+Parameters, EMA weights and the optimiser's state are replicated along `data`,
+and sharded along `fsdp` and `tensor` by rules: (pattern of the path, tactic),
+of which the first that matches applies. The compiler shards all intermediate
+values, and inserts the collectives.
 """
 
 import dataclasses
@@ -26,47 +27,47 @@ from jax.sharding import (
 
 AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 ROWS = (DATA, FSDP)
-ANYHOW = {'allow_split_physical_axes': True}  # of a torus, if need be
-SMALL = 1024  # numbers; a smaller array is not worth a collective
+SPLIT = {'allow_split_physical_axes': True}  # of a torus, where necessary
+SMALL = 1024  # elements; a smaller array is not worth a collective
 Shape = tuple[int, ...]
 Rules = Sequence[tuple[str, str]]
 AnyMesh = Mesh | AbstractMesh
 
 
 def replicate(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """The same on every device."""
+  """Replicated on every device."""
   return PartitionSpec()
 
 
 def fsdp(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """Cut along its longest axis that `fsdp` divides."""
-  return _cut(mesh, shape, [(range(len(shape)), FSDP)])
+  """Sharded along `fsdp`, on the longest axis that it divides."""
+  return _shard(mesh, shape, [(range(len(shape)), FSDP)])
 
 
 def column(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """What a product makes is cut along `tensor`, what goes in along `fsdp`."""
+  """Of a kernel, outputs sharded along `tensor`, inputs along `fsdp`."""
   last = len(shape) - 1
-  return _cut(mesh, shape, [([last], TENSOR), ([last - 1], FSDP)])
+  return _shard(mesh, shape, [([last], TENSOR), ([last - 1], FSDP)])
 
 
 def row(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """What goes into a product is cut along `tensor`, what it makes `fsdp`."""
+  """Of a kernel, inputs sharded along `tensor`, outputs along `fsdp`."""
   last = len(shape) - 1
-  return _cut(mesh, shape, [([last - 1], TENSOR), ([last], FSDP)])
+  return _shard(mesh, shape, [([last - 1], TENSOR), ([last], FSDP)])
 
 
-def _cut(
+def _shard(
   mesh: AnyMesh, shape: Shape, wishes: Iterable[tuple[Iterable[int], str]]
 ) -> PartitionSpec:
-  """Each mesh axis on the longest of some axes that it divides, if any."""
-  cut: list[str | None] = [None] * len(shape)
+  """Each mesh axis on the longest of the given axes that it divides, if any."""
+  spec: list[str | None] = [None] * len(shape)
   if math.prod(shape) < SMALL:
     return PartitionSpec()
   for axes, name in wishes:
     fits = [a for a in axes if a >= 0 and not shape[a] % mesh.shape[name]]
     if fits and mesh.shape[name] > 1:
-      cut[max(fits, key=lambda axis: (shape[axis], axis))] = name
-  return PartitionSpec(*cut)
+      spec[max(fits, key=lambda axis: (shape[axis], axis))] = name
+  return PartitionSpec(*spec)
 
 
 TACTICS: dict[str, Callable[[Shape, AnyMesh], PartitionSpec]] = {
@@ -86,37 +87,37 @@ RULES = (
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """A mesh, and the rules for what lies on it.
+  """A mesh, and the rules by which arrays are sharded on it.
 
   Attributes:
-    mesh: of all devices, or an abstract one to ask what would be cut how.
-    rules: (pattern, tactic), the first that matches the path counts.
+    mesh: of all devices, or an abstract one to plan for devices elsewhere.
+    rules: (pattern, tactic); the first whose pattern matches a path applies.
   """
 
   mesh: AnyMesh
   rules: Rules = RULES
 
   @property
-  def everywhere(self) -> NamedSharding:
-    """The same array on every device."""
+  def replicated(self) -> NamedSharding:
+    """The whole array on every device."""
     return NamedSharding(self.mesh, PartitionSpec())
 
   @property
   def rows(self) -> NamedSharding:
-    """Rows (the first axis) spread over `data` and `fsdp`."""
+    """The first axis sharded along `data` and `fsdp`."""
     return NamedSharding(self.mesh, PartitionSpec(ROWS))
 
-  def hold(self, x: jax.Array) -> jax.Array:
-    """Rows of an activation where those of the batch are, if they divide."""
+  def constrain(self, x: jax.Array) -> jax.Array:
+    """Shards an activation as the batch, if its rows can be divided so."""
     parts = math.prod(self.mesh.shape[name] for name in ROWS)
     if parts == 1 or len(x) % parts:
       return x
     return jax.lax.with_sharding_constraint(x, self.rows)
 
   def tactic(self, path: str) -> str:
-    """The tactic for an array; `replicate` where no rule matches."""
-    found = (t for p, t in self.rules if fnmatch.fnmatchcase(path, p))
-    return next(found, 'replicate')
+    """The tactic for an array; `replicate` if no rule matches."""
+    matching = (t for p, t in self.rules if fnmatch.fnmatchcase(path, p))
+    return next(matching, 'replicate')
 
   def shardings(self, tree: Any) -> Any:
     """The sharding of every array of a tree, by its path and shape."""
@@ -127,36 +128,36 @@ class Layout:
 
     return jax.tree.map_with_path(place, tree)
 
-  def placed(self, tree: Any) -> Any:
-    """The tree by shapes alone, with the shardings of the rules."""
+  def abstract(self, tree: Any) -> Any:
+    """The tree abstractly, with the shardings of the rules."""
     return jax.tree.map(
       lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
       tree,
       self.shardings(tree),
     )
 
-  def held(self, tree: Any, *, gathered: bool = False) -> Any:
-    """What one device holds of a tree, by shapes alone.
+  def shards(self, tree: Any, *, gathered: bool = False) -> Any:
+    """The part of a tree that one device holds, abstractly.
 
     Args:
-      tree: by shapes.
-      gathered: as a layer reads it, put together again along `fsdp`.
+      tree: of arrays, abstractly.
+      gathered: all-gathered along `fsdp`, as a layer reads it.
     """
 
-    def cut(leaf: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
+    def shard(leaf: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
       if gathered:
         axes = (None if axis == FSDP else axis for axis in place.spec)
         place = NamedSharding(self.mesh, PartitionSpec(*axes))
       return jax.ShapeDtypeStruct(place.shard_shape(leaf.shape), leaf.dtype)
 
-    return jax.tree.map(cut, tree, self.shardings(tree))
+    return jax.tree.map(shard, tree, self.shardings(tree))
 
   def axes(self, tree: Any, name: str) -> list[int | None]:
-    """The axis of every array that is cut along a mesh axis, None for none."""
+    """The axis of every array that a mesh axis shards, None if it does not."""
     specs = [place.spec for place in jax.tree.leaves(self.shardings(tree))]
     return [spec.index(name) if name in spec else None for spec in specs]
 
-  def cuts(self, tree: Any) -> list[tuple[str, Any, str]]:
+  def mesh_axes(self, tree: Any) -> list[tuple[str, Any, str]]:
     """(path, array, 'fsdp, tensor') for every array of a tree."""
     arrays = jax.tree.leaves_with_path(tree)
     places = jax.tree.leaves(self.shardings(tree))
@@ -166,20 +167,18 @@ class Layout:
     ]
 
   def gather(self, tree: Any) -> Any:
-    """Whole arrays on every device; all hosts must ask for it."""
-    return jax.jit(lambda x: x, out_shardings=self.everywhere)(tree)
+    """The tree all-gathered on every device; all hosts must call this."""
+    return jax.jit(lambda x: x, out_shardings=self.replicated)(tree)
 
   def any(self, here: bool) -> jax.Array:
-    """Whether any host says True, without waiting for the answer."""
-    parts = jax.local_device_count()
-    flags = NamedSharding(self.mesh, PartitionSpec(AXES))
-    said = jax.make_array_from_process_local_data(flags, np.full(parts, here))
-    return _any(said)
+    """Whether any host passes True; does not wait for the result."""
+    local = np.full(jax.local_device_count(), here)
+    sharding = NamedSharding(self.mesh, PartitionSpec(AXES))
+    return _any(jax.make_array_from_process_local_data(sharding, local))
 
-  def tell(self, number: float) -> float:
+  def broadcast(self, number: float) -> float:
     """The first host's number, on all hosts."""
-    told = multihost_utils.broadcast_one_to_all(np.float64(number))
-    return float(told)
+    return float(multihost_utils.broadcast_one_to_all(np.float64(number)))
 
   def round_up(self, batch_size: int) -> int:
     """The least batch size from this on that divides over `data` and `fsdp`."""
@@ -204,7 +203,7 @@ class Layout:
     return multihost_utils.process_allgather(array, tiled=True)
 
   def check_batch_size(self, batch_size: int) -> None:
-    """Refuses a batch that does not divide over `data` and `fsdp`, and hosts.
+    """Refuses a batch that cannot be sharded along `data` and `fsdp`.
 
     Raises:
       ValueError: see `rows_per_device` and `share`.
@@ -213,10 +212,10 @@ class Layout:
     self.share(batch_size)
 
   def share(self, batch_size: int) -> tuple[int, int]:
-    """(p, P): this host loads the part p of P of every batch.
+    """(p, P): this host loads part p of the P equal parts of every batch.
 
     Raises:
-      ValueError: if the rows of its devices are not one such part.
+      ValueError: if the rows of its devices are not such a part.
     """
     index = self.rows.addressable_devices_indices_map((batch_size,)).values()
     spans = {i[0].indices(batch_size)[:2] for i in index if i is not None}
@@ -224,19 +223,19 @@ class Layout:
     size = last - first
     if sum(e - s for s, e in spans) != size or first % size:
       raise ValueError(
-        f'the rows of this host, {sorted(spans)} of {batch_size}, are not one '
+        f'the rows of this host, {sorted(spans)} of {batch_size}, must be one '
         'part of the batch: choose data and fsdp such that hosts divide them'
       )
     return first // size, batch_size // size
 
   def batch(self, local: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes this host's rows part of a batch over all hosts.
+    """Assembles a batch of all hosts from the rows of each.
 
     Args:
-      local: name -> numpy array [b / P, ...], or a dict of them.
+      local: name -> NumPy array [b / P, ...], or a dict of them.
 
     Returns:
-      the same tree of `jax.Array` [b, ...], spread over the devices.
+      the same tree of `jax.Array` [b, ...], sharded over the devices.
     """
     return jax.tree.map(
       lambda x: jax.make_array_from_process_local_data(self.rows, x),
@@ -250,11 +249,11 @@ def _any(flags: jax.Array) -> jax.Array:
 
 
 def rows_per_device(mesh: AnyMesh, batch_size: int) -> int:
-  """The rows of a batch that one device has.
+  """The number of rows of a batch that one device has.
 
   Raises:
-    ValueError: if `data` times `fsdp` does not divide the batch; it names the
-      nearest sizes that would do.
+    ValueError: if `data` times `fsdp` does not divide the batch size; it names
+      the nearest sizes that are possible.
   """
   parts = math.prod(mesh.shape[name] for name in ROWS)
   if batch_size > 0 and batch_size % parts == 0:
@@ -262,9 +261,8 @@ def rows_per_device(mesh: AnyMesh, batch_size: int) -> int:
   below = max(0, batch_size) // parts * parts
   choices = [str(n) for n in (below, below + parts) if n > 0]
   raise ValueError(
-    f'batch_size {batch_size} does not divide over {parts} part(s), data '
-    f'times fsdp: it is a multiple of {parts}, such as '
-    f'{" or ".join(choices)}'
+    f'batch_size = {batch_size} must be a multiple of {parts} (data times '
+    f'fsdp), such as {" or ".join(choices)}'
   )
 
 
@@ -279,17 +277,19 @@ def make_mesh(
   axes: Mapping[str, int] | None = None,
   devices: Sequence[Any] | None = None,
 ) -> Mesh:
-  """Devices as `data` x `fsdp` x `tensor`, by default all of all hosts.
+  """A mesh `data` x `fsdp` x `tensor`, by default of all devices of all hosts.
 
-  The axes are Auto (the compiler places arrays): flax's Embed fails under the
-  explicit ones that are JAX's default.
+  The axes are Auto (the compiler shards intermediate values), because Flax's
+  Embed fails with explicit ones, which are JAX's default.
 
   Args:
-    axes: sizes by name; -1 is what the others leave. By default all is `data`.
-    devices: that it is made of.
+    axes: sizes by name, of which one may be -1: as large as the others allow.
+      By default all devices are along `data`.
+    devices: of the mesh.
 
   Raises:
-    ValueError: if the sizes do not make up the devices, or see `arrange`.
+    ValueError: if the product of the sizes is not the number of devices; also
+      see `arrange`.
   """
   devices = jax.devices() if devices is None else devices
   shape = mesh_shape(axes or {DATA: -1}, len(devices))
@@ -300,47 +300,45 @@ def make_mesh(
 def arrange(devices: Sequence[Any], shape: Shape) -> np.ndarray:
   """The devices as an array [data, fsdp, tensor].
 
-  A slice is what fast links connect: one of TPUs, or the GPUs of a host. Where
-  there are several, `data` goes over them first, the axis that asks least of
-  the network between them, and `fsdp` over those that `data` cannot. `tensor`
-  never leaves a slice.
+  A slice is a set of devices with fast links: a slice of TPUs, or the GPUs of a
+  host. Several slices are connected along `data` as far as possible, the axis
+  that needs the least bandwidth between them, and for the rest along `fsdp`.
+  `tensor` stays within a slice.
 
   Raises:
-    ValueError: if `data` and `fsdp` cannot go over the slices.
+    ValueError: if `data` and `fsdp` cannot connect the slices.
   """
   slices = len({getattr(device, 'slice_index', 0) for device in devices})
   if slices == 1:
-    return mesh_utils.create_device_mesh(shape, devices, **ANYHOW)
+    return mesh_utils.create_device_mesh(shape, devices, **SPLIT)
   data, fsdp, tensor = shape
   outer = math.gcd(data, slices)
   inner = slices // outer
   if fsdp % inner:
     raise ValueError(
-      f'data = {data} times fsdp = {fsdp} must go over the {slices} slices '
-      f'of {len(devices) // slices} devices: data a multiple of {slices}, or '
-      f'fsdp of what it leaves, {inner}'
+      f'data = {data} times fsdp = {fsdp} must span the {slices} slices of '
+      f'{len(devices) // slices} devices: data must be a multiple of {slices}, '
+      f'or fsdp of the {inner} that data does not span'
     )
   within = (data // outer, fsdp // inner, tensor)
   between = (outer, inner, 1)
-  return mesh_utils.create_hybrid_device_mesh(
-    within, between, devices, **ANYHOW
-  )
+  return mesh_utils.create_hybrid_device_mesh(within, between, devices, **SPLIT)
 
 
 def abstract_mesh(axes: Mapping[str, int], devices: int) -> AbstractMesh:
-  """The mesh that so many devices would make; none of them need be here.
+  """A mesh of this number of devices, none of which need exist here.
 
   Raises:
-    ValueError: if the sizes do not make up the devices.
+    ValueError: if the product of the sizes is another number.
   """
   return AbstractMesh(mesh_shape(axes, devices), AXES)
 
 
 def mesh_shape(axes: Mapping[str, int], devices: int) -> Shape:
-  """(data, fsdp, tensor) on so many devices.
+  """The sizes (data, fsdp, tensor) of a mesh of this number of devices.
 
   Raises:
-    ValueError: if they are another number.
+    ValueError: if their product is another number.
   """
   sizes = [axes.get(name, 1) for name in AXES]
   known = math.prod(size for size in sizes if size > 0)
@@ -348,8 +346,8 @@ def mesh_shape(axes: Mapping[str, int], devices: int) -> Shape:
     return tuple(devices // known if size == -1 else size for size in sizes)
   if -1 not in sizes and known == devices:
     return tuple(sizes)
-  said = ' x '.join(f'{n} = {s}' for n, s in zip(AXES, sizes, strict=True))
+  given = ' x '.join(f'{n} = {s}' for n, s in zip(AXES, sizes, strict=True))
   raise ValueError(
-    f'mesh: {said} does not make up {devices} device(s); -1 is what the '
-    'others leave'
+    f'mesh: {given} must be {devices} device(s); -1 is as many as the others '
+    'allow'
   )

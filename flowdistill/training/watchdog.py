@@ -2,8 +2,8 @@
 
 About once a second, a thread of every host writes its heartbeat to HOST.json (a
 pulse, the stage and step, and what else keeps it busy) and reads those of the
-others. A collective waits for a lost host for ever and does not name it. When a
-host waits for another, one of these holds:
+others. A collective waits for a lost host indefinitely and does not name it.
+When a host waits for another, one of these holds:
 
 - the other has failed and reports it: it is named at once;
 - it has no pulse: it died, is frozen, or its machine is gone;

@@ -75,7 +75,7 @@ def _load_checkpoint(
   name, wanted = weights_of(
     weights.stage.state.roles[reference.role], reference
   )
-  wanted = layout.placed(wanted) if layout else wanted
+  wanted = layout.abstract(wanted) if layout else wanted
   state = RoleState(wanted, {}, {})
   if name != 'params':
     state = RoleState({}, {}, {name: wanted})

@@ -332,7 +332,7 @@ def test_a_flat_section_is_keys_of_its_owner():
   assert resolve(LINE, Shape) == LINE
 
 
-def test_a_flat_section_is_put_together_again():
+def test_a_flat_section_is_gathered_bytes_again():
   spec = {'name': 'line', 'law': {'name': 'scaled', 'factor': 5}, 'length': 2}
   length, stroke, ends = bound(spec | {'dashes': [1, 2]}, Shape)()
   assert (length, ends) == (2.0, 'round')

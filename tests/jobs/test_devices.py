@@ -109,7 +109,7 @@ def test_a_mesh_that_does_not_make_up_the_devices_is_refused(tmp_path):
   process = start(tmp_path, 8, '--config.mesh.data=3')
   errors = process.communicate(timeout=120)[1]
   assert process.returncode == 2
-  assert 'mesh: data = 3 x fsdp = 1 x tensor = 1 does not make up 8' in errors
+  assert 'mesh: data = 3 x fsdp = 1 x tensor = 1 must be 8 dev' in errors
   assert not list(tmp_path.iterdir())
 
 

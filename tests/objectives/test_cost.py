@@ -117,5 +117,5 @@ def test_guidance_without_a_condition_costs_what_autoguidance_does():
 @pytest.mark.parametrize('method', METHODS)
 def test_the_comparison_counts_every_method_at_its_cost(method):
   spec = load_stages(f'{COMPARISON}:{method}')[method]
-  found = passes(build.bind_stage(spec).objective, {})
+  found = passes(bind_stage(spec).objective, {})
   assert found == pytest.approx(METHODS[method][0], rel=0.02)

@@ -1,4 +1,4 @@
-"""The predicted peak: its rules one by one, and against the compiler."""
+"""The predicted peak: rule by rule, and against the compiler."""
 
 import json
 import math
@@ -120,11 +120,11 @@ def test_of_what_is_cut_a_piece_is_held():
     return jax.tree.map(jnp.subtract, w, jax.grad(loss)(w)), 0.0
 
   whole = step_peak(descend, w, A)
-  held = {
+  shards = {
     'down': jax.ShapeDtypeStruct((N, N), jnp.float32),
     'up': jax.ShapeDtypeStruct((N, N), jnp.float32),
   }
-  cut = step_peak(descend, w, A, held=held, cuts=[0, 1, None], parts=parts)
+  cut = step_peak(descend, w, A, shards=shards, axes=[0, 1, None], parts=parts)
   assert cut.gradients * parts == whole.gradients
   assert cut.total < whole.total / 2
 

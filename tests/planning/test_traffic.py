@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jobs import hosts
 
-from flowdistill.planning.traffic import Transfer, put_together, traffic
+from flowdistill.planning.traffic import Transfer, gathered_bytes, traffic
 from flowdistill.training.sharding import Layout, abstract_mesh
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_what_a_loop_casts_is_gathered_in_its_new_dtype():
 
 def together(f, params, *rest):
   layout = Layout(abstract_mesh({'data': 1, 'fsdp': 4, 'tensor': 1}, 4))
-  return put_together(f, params, *rest, layout=layout)
+  return gathered_bytes(f, params, *rest, layout=layout)
 
 
 def test_what_fsdp_cuts_is_whole_for_a_while():
@@ -155,7 +155,7 @@ def test_a_loop_puts_a_slice_together():
   assert together(loss, stacked, X) == 4 * WIDTH * WIDTH
 
 
-def test_what_is_cast_is_put_together_in_its_new_dtype():
+def test_what_is_cast_is_gathered_bytes_in_its_new_dtype():
   def half(w, x):
     return x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16)
 

@@ -82,12 +82,12 @@ def compiled(blueprint, layout):
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.rows),
     batch,
   )
-  out = layout.shardings(blueprint.state), layout.everywhere
-  step = with_rows(blueprint.step(), layout.hold)
+  out = layout.shardings(blueprint.state), layout.replicated
+  step = with_rows(blueprint.step(), layout.constrain)
   step = jax.jit(step, donate_argnums=0, out_shardings=out)
   params = blueprint.frozen_params
-  frozen = {role: layout.placed(w) for role, w in params.items()}
-  lowered = step.lower(layout.placed(blueprint.state), frozen, batch, key)
+  frozen = {role: layout.abstract(w) for role, w in params.items()}
+  lowered = step.lower(layout.abstract(blueprint.state), frozen, batch, key)
   return lowered.compile()
 
 

@@ -112,8 +112,8 @@ def main(network, objective, *meshes):
       (params, frozen),
       (layout.shardings(params), layout.shardings(frozen)),
     )
-    kept = layout.everywhere, layout.shardings(params)
-    step = jax.jit(held(value, layout.hold), out_shardings=kept)
+    kept = layout.replicated, layout.shardings(params)
+    step = jax.jit(held(value, layout.constrain), out_shardings=kept)
     many = step(*put, layout.batch(batch))
     leaves = [jax.tree.leaves(x) for x in (one, many)]
     apart = [
