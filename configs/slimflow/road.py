@@ -123,7 +123,7 @@ class Road:
     return self.pairs_of('stage:annealed')
 
   def distil(self) -> Spec:
-    """One step, by distillation with flow guidance, and LPIPS if it is given."""
+    """One step, by distillation with flow guidance, and LPIPS if given."""
     lpips = self.given.get('lpips')
     return {
       'network': self.slim,
