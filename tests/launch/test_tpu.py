@@ -55,7 +55,7 @@ def test_an_unknown_type_needs_a_version(machine):
   line = ['tpu_vm.sh', 'create', *WHERE, '--type=v9-8']
   done = machine.run(*line)
   assert done.returncode == 2
-  assert done.stderr.startswith('error: --type=v9-8 is not known; v5litepod-8')
+  assert done.stderr.startswith('error: --type=v9-8 must be like v5litepod-8')
   assert machine.calls == []
   assert machine.run(*line, '--version=v2-alpha-tpuv9').returncode == 0
 
@@ -273,7 +273,7 @@ class TestWatch:
     done = machine.run('tpu_vm.sh', 'watch', *WATCH, '--workdir=runs/r')
     assert done.returncode == 2
     assert done.stderr.startswith(
-      'error: --workdir=runs/r lies on the machine and is lost with it;'
+      'error: --workdir=runs/r must outlive the machine;'
     )
     assert machine.calls == []
 
