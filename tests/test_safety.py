@@ -9,7 +9,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from jobs import tiny
 
+from flowdistill.jobs import replay
 from flowdistill.networks import digit_classifier
 from flowdistill.stages import failure
 
@@ -138,7 +140,7 @@ def test_what_is_not_is_left(code):
 
 
 class Touches:
-  """What unpickles it makes a file."""
+  """An object that creates a file when it is unpickled."""
 
   def __init__(self, path):
     self.path = path
@@ -147,15 +149,30 @@ class Touches:
     return pathlib.Path.touch, (self.path,)
 
 
-def test_our_own_files_may_hold_no_pickle_either(tmp_path, monkeypatch):
-  """The batch that a failed run leaves, and the classifier's weights."""
-  inside = np.array([Touches(tmp_path / 'harm')], object)
-  np.savez(tmp_path / 'batch.npz', x0=inside)
-  with pytest.raises(ValueError, match='allow_pickle=False'):
-    failure._load_batch(tmp_path)
+@pytest.fixture
+def pickled(tmp_path):
+  """An array that unpickles an object which leaves a file `harm`."""
+  return np.array([Touches(tmp_path / 'harm')], object)
+
+
+def test_the_weights_of_the_classifier_are_never_unpickled(
+  tmp_path, monkeypatch, pickled
+):
   whole = dict(np.load(digit_classifier.WEIGHTS))
-  np.savez(tmp_path / 'weights.npz', **dict.fromkeys(whole, inside))
+  np.savez(tmp_path / 'weights.npz', **dict.fromkeys(whole, pickled))
   monkeypatch.setattr(digit_classifier, 'WEIGHTS', tmp_path / 'weights.npz')
   with pytest.raises(ValueError, match='allow_pickle=False'):
     digit_classifier.load_digit_classifier()
+  assert not (tmp_path / 'harm').exists()
+
+
+def test_the_batch_of_a_failed_step_is_never_unpickled(tmp_path, pickled):
+  override = 'optim.schedule.learning_rate=1e38'
+  with pytest.raises(failure.Halted, match='the first that is not finite is'):
+    tiny.train_here(tmp_path, tiny.TOY, override)
+  (batch,) = tmp_path.rglob('batch.npz')
+  np.savez(batch, x0=pickled)
+  with pytest.raises(ValueError, match='allow_pickle=False'):
+    stages = tiny.stages(tiny.TOY, override)
+    replay.run(stages, tmp_path, replay.Options())
   assert not (tmp_path / 'harm').exists()
