@@ -28,7 +28,7 @@ def test_all_names_the_way_and_what_is_learnt_from_what():
 
 
 def test_what_comes_first_is_the_same_in_all():
-  """So that in one workdir it is found again."""
+  """So that it is reused in one workdir."""
   arg = 'ffhq64,7m,folder=F'
   whole = stages('distil', arg)
   for name in ('flow', 'reflow', 'annealed'):

@@ -1,7 +1,7 @@
-"""No module runs what a file holds, or writes where an archive says.
+"""No module runs code from a file, or writes to a path from an archive.
 
-Each test lists all offenders: a call that loads pickles, hands a string to a
-shell, or unpacks an archive without a filter for the paths in it.
+The first test lists all offenders: calls that load pickles, pass a string to a
+shell, or unpack an archive without a filter for its paths.
 """
 
 import ast
@@ -23,7 +23,7 @@ SHELLS |= {'subprocess.getstatusoutput', 'asyncio.create_subprocess_shell'}
 CODE = {'eval', 'exec'}
 MAY_RUN = {
   'flowdistill/config/files.py': {'exec'},  # a config is a Python file
-  'flowdistill/convert/pickles.py': {'pickle'},  # it knows tensors alone
+  'flowdistill/convert/pickles.py': {'pickle'},  # it loads tensors only
 }
 SAFE = {  # a call -> the keyword that makes it safe, and its value
   'torch.load': ('weights_only', True),
@@ -57,7 +57,7 @@ def is_dangerous(name, given, archives):
 
 
 def keywords(call):
-  """Name -> its literal; a value that is computed may be any."""
+  """Name -> its literal; `any` stands for a computed value."""
   return {word.arg: getattr(word.value, 'value', any) for word in call.keywords}
 
 

@@ -124,7 +124,7 @@ def test_several_gpu_hosts_are_told_where_the_first_is(machine):
 
 
 def expanded(text):
-  """What Kubernetes makes of an argument, without any variable."""
+  """An argument after expansion by Kubernetes, without any variable set."""
   return re.sub(r'\$\$|\$\((\w+)\)', lambda m: '' if m[1] else '$', text)
 
 

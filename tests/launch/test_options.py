@@ -1,4 +1,4 @@
-"""What every script of launch/ does with its options."""
+"""How every script of launch/ reads its options."""
 
 import pathlib
 import shlex

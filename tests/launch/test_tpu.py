@@ -18,7 +18,7 @@ MAIN = (
 
 
 def verbs(calls):
-  """The calls of a watch in short: ssh is the setup's or the training's."""
+  """The calls of a watch, abbreviated: ssh is for the setup or the training."""
   short = []
   for call in calls:
     word = call[4] if call[0] == 'gcloud' else call[0]
@@ -104,7 +104,7 @@ def test_a_setup_that_fails_stops_there(machine):
 
 
 def test_arguments_come_through_ssh_unharmed(machine):
-  """Runs what the TPU host would be told, with its shell."""
+  """Runs the command for the TPU host in a shell."""
   words = [
     "--config.frozen={'teacher': 'stage:flow'}",
     '--config.a=two  spaces',
