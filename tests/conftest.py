@@ -22,22 +22,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
   )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+  if text := config.getoption('--slow-share'):
+    try:
+      read_share(text)
+    except ValueError as error:
+      raise pytest.UsageError(str(error)) from error
+
+
 def pytest_collection_modifyitems(
   config: pytest.Config, items: list[pytest.Item]
 ) -> None:
+  """Deselects the slow tests of the other shares."""
   if not (text := config.getoption('--slow-share')):
     return
-  try:
-    share, count = read_share(text)
-  except ValueError as error:
-    raise pytest.UsageError(str(error)) from error
-  others = [
+  share, count = read_share(text)
+  others = {
     item
     for item in items
     if item.get_closest_marker('slow') and share_of(item.nodeid, count) != share
-  ]
-  config.hook.pytest_deselected(items=others)
-  items[:] = [item for item in items if item not in set(others)]
+  }
+  config.hook.pytest_deselected(items=[*others])
+  items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture
