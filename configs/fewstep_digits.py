@@ -3,16 +3,17 @@ r"""Every few-step objective on the digits, at one cost, in one table.
   python -m flowdistill.main --config configs/fewstep_digits.py:all \
     --job=compare --workdir runs/fewstep_digits
 
-The argument is a method of METHODS or `all`; `all` has seeds 1 and 2 of the
-LEADERS besides. The teacher is that of the quickstart, with a warm-up of the
-rate. What starts from it is trained for BUDGET forward passes of a batch (a
-gradient is two more); what starts from scratch for those of the teacher
-besides, at the teacher's rate. The table says what each has cost, counted.
+The argument is a method of METHODS or `all`, which also trains LEADERS with the
+seeds 1 and 2. The teacher is that of the quickstart, with a warm-up of the
+learning rate. A method that starts from the teacher is trained for BUDGET
+forward passes of a batch (a gradient counts as two more); one that starts from
+scratch gets the teacher's forward passes on top, and the teacher's learning
+rate. The table states the counted cost of each.
 
-Two CPU cores of a 2.8 GHz Xeon, beside other work: 86 min. Fréchet distance
-(digits) at 1, 2, 4 and 8 NFE: ayf_emd_guided 1.17, 0.97, 0.92, 0.90
-and ect 1.17, 0.94, 0.86, 0.88 (medians of three seeds), teacher 1.09 at 31 NFE;
-the other methods are in README.
+It took 86 min on two cores of a 2.8 GHz Intel Xeon that were busy with other
+work. Fréchet distance (digits) at 1, 2, 4 and 8 NFE, medians over three seeds:
+ayf_emd_guided 1.17, 0.969, 0.924 and 0.903, ect 1.17, 0.939, 0.858 and 0.879.
+The teacher: 1.09 at 31 NFE. README has the other methods.
 """
 
 from typing import Any
@@ -24,7 +25,7 @@ from flowdistill.config import choose
 TEACHER_STEPS, TEACHER_RATE = 1800, 2e-3
 BUDGET, RATE = 9000, 5e-4
 RATES = {'distillation': 2e-3, 'rcgm': 1e-3, 'twinflow': 1e-3}
-# How a method is sampled: what its average velocity was asked for in training.
+# How a method is sampled: as its average velocity is evaluated in training.
 FEW = (1, 2, 4, 8)
 JUMPS = [['flow_map', nfe] for nfe in FEW]
 ONCE = [['flow_map', 1]]
@@ -41,7 +42,7 @@ LOGIT_NORMAL_FLOW = {'flow_times': 'logit_normal'}
 WEAK = {'source': 'stage:flow', 'weights': 'early'}
 
 # Method -> cost of a step in forward passes (docs/objectives.md), how it is
-# sampled, what it takes besides its own network, and its objective.
+# sampled, what it needs besides its own network, options of its objective.
 METHODS: dict[str, tuple[float, list[Any], str, dict[str, Any]]] = {
   'ayf_emd': (5, JUMPS, 'teacher', {**PAIRS, **WARM_UP}),
   'ayf_emd_guided': (6, JUMPS, 'teacher weak', {**GUIDED, **PAIRS, **WARM_UP}),
@@ -98,7 +99,7 @@ def teacher() -> dict[str, Any]:
 
 
 def stage(name: str) -> dict[str, Any]:
-  """The stage of one method, as long as its budget lasts."""
+  """The stage of one method, for as many steps as its budget allows."""
   cost, entries, needs, options = METHODS[name]
   scratch = needs == 'scratch'
   rate = TEACHER_RATE if scratch else RATES.get(name, RATE)
@@ -115,6 +116,6 @@ def stage(name: str) -> dict[str, Any]:
 
 
 def measured(entries: list[Any]) -> dict[str, Any]:
-  """How a stage is measured."""
+  """How a stage is evaluated."""
   sweep = {'student': entries}
   return {'evaluators': {'few_step': {'name': 'few_step', 'sweep': sweep}}}

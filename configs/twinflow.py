@@ -1,4 +1,4 @@
-r"""TwinFlow on the digits: every recipe of its README, as settings alone.
+r"""TwinFlow on the digits: every recipe of its README, by settings alone.
 
   python -m flowdistill.main --config configs/twinflow.py:twinflow \
     --workdir runs/twinflow
@@ -6,22 +6,22 @@ r"""TwinFlow on the digits: every recipe of its README, as settings alone.
 The argument is the recipe:
 
   twinflow       the default
-  data_free      the same from the teacher, without an image
+  data_free      the same from the teacher alone, without training images
   rcgm           RCGM as it is used in practice
-  rcgm_theory    RCGM alone, any jump
-  flow_matching  no jump, from scratch
-  lora_order1    settings for adapters, of which the objective's alone are here:
-  lora_order2    the whole network is trained
+  rcgm_theory    RCGM alone, with arbitrary jumps
+  flow_matching  no jumps, from scratch
+  lora_order1    the settings for LoRA adapters, only those of the objective:
+  lora_order2    here the whole network is trained
 
-A student starts from a rectified flow, the teacher of the quickstart. With the
-paper's `enhanced_ratio` of 0.8 it would learn that flow under guidance. Here it
-is 0 (data-free a scale of guidance, 1 where the paper has 4), because guidance
-makes this teacher worse.
+The student starts from a rectified flow, the teacher of the quickstart. With
+the paper's `enhanced_ratio` of 0.8 it would learn that flow under guidance.
+Here the ratio is 0 (for data_free it is a guidance scale, 1 where the paper has
+4), because guidance makes this teacher worse.
 
-Source: the README and the configs of https://github.com/inclusionAI/TwinFlow,
-OpenUni's for the whole network, those of SD3.5-M for adapters.
+Source: the README and the configs of https://github.com/inclusionAI/TwinFlow:
+OpenUni's for the whole network, SD3.5-M's for adapters.
 
-Two CPU cores: not yet measured.
+Time and Fréchet distances: not yet measured.
 """
 
 from typing import Any
@@ -38,7 +38,8 @@ ONE = {'e2e': 1.0, 'mul': 1.0, 'any': 0.0, 'adv': 1.0, 'one': 1.0}
 TWINFLOW = {'kinds': ALL, 'order': 2, 'matching': 0.75}
 DATA_FREE = {'data_free': True, 'target': 'frozen', 'enhanced_ratio': 1.0}
 NO_JUMP = {'kinds': MUL, 'order': 0, 'matching': 0.0, 'consistency_ratio': 0.0}
-# What the objective is told, and the decay of the average that is its target.
+# Options of the objective, and the decay of the EMA weights that give its
+# target (None: no such EMA).
 RECIPES = {
   'twinflow': (TWINFLOW, 0.999),
   'data_free': (TWINFLOW | DATA_FREE, None),
@@ -82,7 +83,7 @@ def get_config(arg: str = '') -> ConfigDict:
 
 
 def student(objective: dict[str, Any], decay: float | None) -> dict[str, Any]:
-  """The stage that learns few steps from a flow."""
+  """The few-step student of a flow."""
   average = {'half_life': {'steps': 140}} if decay is None else {'decay': decay}
   target = {} if decay is None else {'target': 'ema'}
   frozen = {'teacher': 'stage:flow'} if 'data_free' in objective else {}
@@ -97,6 +98,6 @@ def student(objective: dict[str, Any], decay: float | None) -> dict[str, Any]:
 
 
 def measured(entries: list[Any]) -> dict[str, Any]:
-  """How a stage is measured."""
+  """How a stage is evaluated."""
   sweep = {'student': entries}
   return {'evaluators': {'few_step': {'name': 'few_step', 'sweep': sweep}}}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A JobSet on GKE, on TPUs or GPUs: launch/gke.sh run|status|logs|delete
 #
-# run     fills gke/jobset.yaml and applies it; JobSet restarts what is preempted
-# status  says where it stands       logs    follows what all hosts print
-# delete  deletes it, also before a finished one is run again
+# run     fills in gke/jobset.yaml and applies it; JobSet restarts if preempted
+# status  shows its state      logs    follows the output of all hosts
+# delete  deletes it; needed before a finished run can be started again
 #
-# The same options fit every action; what follows -- goes to flowdistill.main.
+# Every action takes the same options; what follows -- goes to flowdistill.main.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/command.sh
@@ -24,7 +24,7 @@ main() {
   read_action 'run status logs delete' "$@"
   need name
   [[ ${given[name]} =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] ||
-    fail "--name=${given[name]} may have small letters, digits and inner -"
+    fail "--name=${given[name]} must be lower-case letters, digits and inner -"
   kubectl=(kubectl "--namespace=${given[namespace]:-default}")
   case $action in
     run) run ;;
@@ -45,11 +45,11 @@ run() {
   need_numbers hosts=1 chips= restarts=100
   read_accelerator
   read_training python
-  # Kubernetes would read $(NAME) in an argument; $$ is a dollar.
+  # Kubernetes expands $(NAME) in an argument; $$ stands for a dollar.
   training=("${training[@]//\$/\$\$}" "${world[@]}")
   [[ ${given[workdir]} == "/mnt/${given[bucket]}/"* ]] ||
-    fail "--workdir=${given[workdir]} is lost with its pod;" \
-      "it has to begin with /mnt/${given[bucket]}/"
+    fail "--workdir=${given[workdir]} must begin with /mnt/${given[bucket]}/;" \
+      'elsewhere it would be lost with its pod'
   manifest=$(fill)
   if [[ -n ${given[dry_run]-} ]]; then
     printf '%s\n' "$(quoted "${kubectl[@]}") apply --filename=- <<'EOF'" \
@@ -59,7 +59,7 @@ run() {
   fi
 }
 
-# --type decides how a node is chosen, and how its hosts find each other.
+# --type selects the nodes, and how the hosts find each other.
 read_accelerator() {
   local cloud=cloud.google.com
   world=()
@@ -76,16 +76,16 @@ $cloud/gke-tpu-topology: $(json "${given[topology]}")"
       ((given[hosts] == 1)) || world=(
         --distributed "--num_processes=${given[hosts]}"
         "--coordinator=${given[name]}-worker-0-0.${given[name]}:8476"
-        "--process_id=\$(JOB_COMPLETION_INDEX)" # Kubernetes fills it
+        "--process_id=\$(JOB_COMPLETION_INDEX)" # Kubernetes expands it
       )
       ;;
-    *) fail "--type=${given[type]} is not known; it is the node label, such as" \
+    *) fail "--type=${given[type]} must be a node label, such as" \
       'tpu-v5-lite-podslice, tpu-v6e-slice or nvidia-h100-80gb' ;;
   esac
   nodes+="${given[spot]:+, $cloud/gke-spot: \"true\"}}"
 }
 
-# The manifest: gke/jobset.yaml with its @NAMES@ replaced.
+# Prints the manifest: gke/jobset.yaml with its @NAMES@ replaced.
 fill() {
   local text word arguments=()
   for word in "${training[@]}"; do
@@ -105,7 +105,7 @@ fill() {
   echo "$text"
 }
 
-# A JSON string, which is YAML too.
+# Prints a text as a JSON string, which is also YAML.
 json() {
   local text=${1//\\/\\\\}
   text=${text//\"/\\\"}

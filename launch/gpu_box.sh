@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # One machine with GPUs: launch/gpu_box.sh --config=... --workdir=...
 #
-# Trains on all its GPUs, and starts again what was preempted or killed, after
-# --interval seconds, twice as many each time, up to ten minutes. SIGTERM and
-# Ctrl-C save and end it. What follows -- goes to flowdistill.main.
+# Trains on all its GPUs. A run that was preempted or killed is restarted after
+# --interval seconds; the pause doubles each time, up to ten minutes. SIGTERM
+# and Ctrl-C save and stop. What follows -- goes to flowdistill.main.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/command.sh
@@ -14,7 +14,7 @@ declare -A OPTIONS=(
   [interval]=10 [restarts]=10 [dry_run]=''
 )
 
-# Runs the command. A signal goes on to it, and is remembered in `stopped`.
+# Runs the command; forwards a signal to it, and records it in `stopped`.
 attempt() {
   local child='' code=0
   trap 'stopped=yes; trap "" TERM INT; [[ -z $child ]] || kill -TERM "$child"' \
@@ -47,7 +47,7 @@ while true; do
     echo "error: gave up; --restarts=N allows more" >&2
     exit "$code"
   fi
-  echo "exit code $code: again in $pause s" >&2
+  echo "exit code $code: restarting in $pause s" >&2
   attempt sleep "$pause" || exit "$code"
   pause=$((pause * 2 < 600 ? pause * 2 : 600))
 done

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A TPU VM that waits for its turn, under a queued resource of the same name:
+# A TPU VM under a queued resource of the same name, which waits for capacity:
 # launch/queued_resources.sh create|status|setup|run|watch|delete --name=...
 #
-# create  queues the request         status  says where it stands
-# setup   installs this working tree, once it is ACTIVE
+# create  queues the request         status  shows its state
+# setup   installs this working tree, once the resource is ACTIVE
 # run     trains on all its workers  delete  deletes the request and the VM
-# watch   does all of it until the training has ended, whatever is preempted
+# watch   does all of this until the training has ended, through preemptions
 #
-# The same options fit every action; what follows -- goes to flowdistill.main.
+# Every action takes the same options; what follows -- goes to flowdistill.main.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/command.sh

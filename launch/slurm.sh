@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # GPUs under SLURM, one process per GPU: launch/slurm.sh --nodes=2 --gpus=8 ...
 #
-# Submits slurm.sbatch, which puts itself into the queue again when it is
-# preempted or its time is over; SIGTERM comes --grace seconds before that.
-# What follows -- goes to flowdistill.main; other options of sbatch are given as
-# SBATCH_... in the environment.
+# Submits slurm.sbatch, which requeues itself when it is preempted or its time
+# limit is reached; SIGTERM comes --grace seconds before the limit. What follows
+# -- goes to flowdistill.main; other options of sbatch are given as SBATCH_...
+# in the environment.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/command.sh

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by tpu_vm.sh and queued_resources.sh, which have functions state,
-# create and delete: what is the same however a TPU VM was asked for.
+# Sourced by tpu_vm.sh and queued_resources.sh, which define the functions
+# state, create and delete: what both kinds of TPU VM share.
 
 declare -A OPTIONS=(
   [name]=my-tpu [zone]=us-west4-a [project]=my-project
@@ -10,7 +10,7 @@ declare -A OPTIONS=(
 )
 TREE=(setup.py pyproject.toml README.md LICENSE configs flowdistill launch)
 
-# read_tpu ACTIONS WORD...: the options, and `where` for gcloud.
+# read_tpu ACTIONS WORD...: reads the options, and sets `where` for gcloud.
 read_tpu() {
   read_action "$@"
   need name zone
@@ -22,7 +22,8 @@ read_tpu() {
   case $action in watch) read_watch ;; esac
 }
 
-# --type decides --version; https://cloud.google.com/tpu/docs/runtimes
+# The default of --version depends on --type;
+# https://cloud.google.com/tpu/docs/runtimes
 read_type() {
   need type
   case ${given[type]} in
@@ -31,12 +32,12 @@ read_type() {
     v6e-*) : "${given[version]:=v2-alpha-tpuv6e}" ;;
     v[234]-*) : "${given[version]:=tpu-ubuntu2204-base}" ;;
     *) [[ -n ${given[version]-} ]] ||
-      fail "--type=${given[type]} is not known; v5litepod-8, v5p-8 and v6e-8" \
-        'are, others need --version' ;;
+      fail "--type=${given[type]} must be like v5litepod-8, v5p-8 or v6e-8;" \
+        'other types need --version' ;;
   esac
 }
 
-# Sends the working tree, and installs it on every worker.
+# Copies the working tree to every worker, and installs it there.
 setup() {
   local archive=${TMPDIR:-/tmp}/flowdistill-${given[name]}.tar.gz install
   install=$(quoted flowdistill/launch/tpu_host.sh \
@@ -48,8 +49,8 @@ setup() {
 -C flowdistill && $install"
 }
 
-# The lock: when ssh breaks, gcloud runs the command again, and that one has to
-# wait for the training that is still there.
+# The lock: when ssh breaks, gcloud runs the command again, and the new run has
+# to wait for the training that is still running.
 run() {
   on_workers "cd flowdistill && flock .lock $(quoted "${training[@]}")"
 }

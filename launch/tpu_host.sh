@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `tpu_vm.sh setup` runs on each host: launch/tpu_host.sh [BUCKET]
+# Run by `tpu_vm.sh setup` on each host: launch/tpu_host.sh [BUCKET]
 #
 # Installs flowdistill in ~/venv (the image's Python is too old), and mounts the
 # bucket at /mnt/BUCKET.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A TPU VM: launch/tpu_vm.sh create|setup|run|watch|delete --name=... --zone=...
 #
-# create  asks for the VM            setup   installs this working tree on it
+# create  creates the VM             setup   installs this working tree on it
 # run     trains on all its workers  delete  deletes it
-# watch   does all of it until the training has ended, whatever is preempted
+# watch   does all of this until the training has ended, through preemptions
 #
-# The same options fit every action; what follows -- goes to flowdistill.main.
+# Every action takes the same options; what follows -- goes to flowdistill.main.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/command.sh

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Sourced by the scripts whose machine may be taken away. They have functions
-# state, create, delete, setup and run.
+# Sourced by the scripts whose machine may be preempted. They define the
+# functions state, create, delete, setup and run.
 
-# What a watch cannot do without. Options: --interval, --restarts.
+# Checks the options that a watch needs: --interval, --restarts, --workdir.
 read_watch() {
   need_numbers interval=30 restarts=100
   [[ ${given[workdir]} == /* ]] ||
-    fail "--workdir=${given[workdir]} lies on the machine and is lost with it;" \
-      'a mounted bucket keeps it: --bucket=NAME --workdir=/mnt/NAME/...'
+    fail "--workdir=${given[workdir]} must outlive the machine; use a mounted" \
+      'bucket: --bucket=NAME --workdir=/mnt/NAME/...'
 }
 
-# watch READY GONE: trains on a machine in state READY, and replaces one in a
-# state that matches GONE, until the training has ended. Returns its exit code.
+# watch READY GONE: trains on a machine in the state READY, and replaces one
+# whose state matches GONE, until the training has ended. Returns its exit code.
 watch() {
   local ready=$1 gone=$2 left=${given[restarts]} now code=75
   if [[ -n ${given[dry_run]-} ]]; then
@@ -32,7 +32,7 @@ watch() {
     elif [[ $now =~ ^($gone)$ ]]; then
       delete && create || true
     else
-      sleep "${given[interval]}" # it is changing by itself
+      sleep "${given[interval]}" # the state is about to change
       continue
     fi
     ((left-- > 0)) || break
@@ -42,19 +42,19 @@ watch() {
   return "$code"
 }
 
-# has_ended CODE READY: gcloud exits with 1 as well when the machine under it
-# has gone, so a failure counts if the machine is still there.
+# has_ended CODE READY: gcloud also exits with 1 when the machine has been
+# preempted, so a failure counts only if the machine is still there.
 has_ended() {
   ! again "$1" && { (($1 == 0)) || [[ $(state) == "$2" ]]; }
 }
 
-# show_watch READY GONE: each command of a watch once.
+# show_watch READY GONE: prints each command of a watch once.
 show_watch() {
   state
   echo "# if it is $2"
   delete
   create
-  echo "# when it is $1; from the top on exit code 75 or a signal's"
+  echo "# when it is $1; from the top on exit code 75 or above 128"
   setup
   run
 }

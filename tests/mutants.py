@@ -1,7 +1,7 @@
 """Mutants: copies of a module with one small change each, and a sample of them.
 
-The changes are mutmut's: + to −, an argument left out, a number one higher, a
-condition turned round, and so on.
+The changes are mutmut's: + to −, an argument omitted, a number increased
+by one, a condition negated, and so on.
 """
 
 import collections
@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 import libcst as cst
 from mutmut.mutation.mutators import mutation_operators
 
-# Types do nothing, and a test may leave the words of an error open.
+# Types have no effect, and tests need not check the words of an error.
 SKIPPED = cst.Annotation | cst.Decorator | cst.Raise
 ALIAS = cst.Name | cst.Attribute | cst.Subscript  # of a type, such as Array
 
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-  """A module with one change, which is known by its path and its change."""
+  """A module with one change, identified by its path and the change."""
 
   path: str
   change: str
@@ -62,7 +62,7 @@ def mutants_of(path: str) -> Iterator[Mutant]:
 
 
 class Edits(cst.CSTVisitor):
-  """Collects pairs: a node, and what mutmut would put in its place."""
+  """Collects pairs: a node, and its replacement by mutmut."""
 
   def __init__(self) -> None:
     super().__init__()
@@ -99,7 +99,7 @@ def _difference(old: str, new: str) -> tuple[int, str]:
 
 
 def sample(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
-  """The same share of every module; a larger sample contains a smaller one."""
+  """The same fraction of every module; larger samples contain smaller ones."""
   modules = collections.defaultdict(list)
   for mutant in mutants:
     modules[mutant.path].append(mutant)

@@ -2,17 +2,16 @@
 
   python tests/mutation.py --sample 300 --seed 0 [paths; by default three rooms]
 
-Makes a sample of mutants (mutants.py), runs the tests of the changed module
-against each, and lists those that no test notices. It fails if that is more
-than 5 % of them, not counting those that mutation_survivors.toml explains.
-Results stay in .mutation/ until the module or one of its test files changes,
-so that a run that was killed goes on where it stopped.
+Samples mutants (mutants.py), runs the tests of the changed module against each,
+and lists those that no test detects. It fails if they are more than 5 %, not
+counting those that mutation_survivors.toml explains. Results stay in .mutation/
+until the module or one of its test files changes, so that a run that was killed
+continues where it stopped.
 
-mutmut's own runner leaves decorated functions and the constants of a module
-alone, and tests a function with those tests that were seen to call it, where a
-program that JAX has compiled calls nothing. Here one process imports everything
-once and forks for each mutant. It touches no device before: XLA's threads do
-not survive a fork.
+mutmut's own runner skips decorated functions and module constants, and tests a
+function with the tests that it has seen calling it, but a program compiled by
+JAX calls no function. Here one process imports everything once and forks for
+each mutant. It uses no device before that: XLA's threads do not survive a fork.
 """
 
 import argparse
@@ -41,7 +40,7 @@ ROOMS = ['flowdistill/objectives', 'flowdistill/samplers', 'flowdistill/flow']
 RESULTS = pathlib.Path('.mutation/results.jsonl')
 REASONS = pathlib.Path('tests/mutation_survivors.toml')
 GOAL = 0.95
-# Modules that are tested by other files than tests/<room>/test_<module>.py.
+# Modules whose tests are not in tests/<room>/test_<module>.py.
 TESTS = {
   'objectives/align_your_flow': ['align_your_flow', 'guided'],
   'objectives/kinds': ['twinflow'],
@@ -56,12 +55,12 @@ TESTS = {
 
 
 def main() -> int:
-  """Runs what has no result yet, reports, and returns the exit code."""
+  """Runs the mutants without a result, reports, and returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('paths', nargs='*', default=ROOMS, help='folders, files')
   parser.add_argument('--sample', type=int, default=300, help='mutants')
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--jobs', type=int, default=1, help='at the same time')
+  parser.add_argument('--jobs', type=int, default=1, help='in parallel')
   options = parser.parse_args()
   paths = modules(options.paths)
   everyone = [mutant for path in paths for mutant in mutants_of(path)]
@@ -88,7 +87,7 @@ def modules(paths: list[str]) -> list[str]:
 
 
 def tests_of(path: str) -> list[str]:
-  """The files that test a module: its own, or else all those of its room."""
+  """The test files of a module: its own, or else all those of its room."""
   _, *room, name = pathlib.PurePath(path).with_suffix('').parts
   names = TESTS.get('/'.join([*room, name]), [name])
   folder = pathlib.Path('tests', *room)
@@ -106,7 +105,7 @@ def digest(*paths: str) -> str:
 
 
 def read_results(state: Mapping[str, str]) -> dict[Key, str]:
-  """Key -> outcome, of modules that are still in that state."""
+  """Key -> outcome, for modules that are unchanged since."""
   lines = RESULTS.read_text('utf-8').splitlines() if RESULTS.exists() else []
   return {
     (row['path'], row['change']): row['outcome']
@@ -124,7 +123,7 @@ def write_result(key: Key, state: str, outcome: str) -> None:
 
 
 def read_reasons(paths: Iterable[str]) -> set[Key]:
-  """The mutants of these modules of which is said why they survive."""
+  """The mutants of these modules whose survival has a recorded reason."""
   text = REASONS.read_text('utf-8') if REASONS.exists() else ''
   tables = tomllib.loads(text)
   return {(path, change) for path in paths for change in tables.get(path, ())}
@@ -146,9 +145,7 @@ def report(
   for path, change in sorted(stale):
     print(f'has a reason, but is killed or gone: {path}  {change}')
   excused = len(alive & reasons)
-  print(
-    f'{len(dead)} of {len(mutants)} killed, {excused} have a reason to live'
-  )
+  print(f'{len(dead)} of {len(mutants)} killed, {excused} survive for a reason')
   return int(len(dead) < GOAL * (len(mutants) - excused) or bool(stale))
 
 
@@ -161,7 +158,7 @@ def judge(
   cost = {}
   for file, code, seconds in in_forks(clean, jobs):
     if code:
-      sys.exit(f'{file} fails as it is, with exit code {code}')
+      sys.exit(f'{file} fails without a mutant, with exit code {code}')
     cost[file] = seconds
 
   def call(mutant: Mutant) -> Callable[[], int]:
@@ -177,7 +174,7 @@ def judge(
 def in_forks(
   calls: Iterable[tuple[Any, Callable[[], int]]], jobs: int
 ) -> Iterator[tuple[Any, int, float]]:
-  """For each (key, f): key, exit code f() of a silent child, CPU seconds."""
+  """For each (key, f): key, exit code of a silent child f(), CPU seconds."""
   calls, running = iter(calls), {}
   while True:
     for key, f in itertools.islice(calls, jobs - len(running)):
@@ -197,10 +194,10 @@ def in_forks(
 def run_tests(
   files: list[str], limit: float, mutant: Mutant | None = None
 ) -> int:
-  """pytest's exit code; the process ends if it takes `limit` CPU seconds."""
+  """pytest's exit code; the process is killed after `limit` CPU seconds."""
 
   class NoShrinking:
-    def pytest_collection(self) -> None:  # conftest.py has chosen its profile
+    def pytest_collection(self) -> None:  # after conftest.py set its profile
       phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
       hypothesis.settings.register_profile('mutation', phases=phases)
       hypothesis.settings.load_profile('mutation')
@@ -208,13 +205,13 @@ def run_tests(
   if mutant:
     sys.meta_path.insert(0, Swapped(mutant))
   resource.setrlimit(resource.RLIMIT_CPU, (round(limit), round(limit) + 5))
-  signal.alarm(round(10 * limit))  # seconds by the clock, if it only waits
+  signal.alarm(round(10 * limit))  # wall-clock seconds, if it only waits
   options = ['-x', '-n0', '-p', 'no:cacheprovider', '-p', 'no:randomly']
   return pytest.main([*options, *files], plugins=[NoShrinking()])
 
 
 class Swapped(importlib.machinery.SourceFileLoader):
-  """Finds and loads one module, with the source of a mutant."""
+  """Finds and loads one module from the source of a mutant."""
 
   def __init__(self, mutant: Mutant) -> None:
     path = pathlib.Path(mutant.path)
@@ -231,7 +228,7 @@ class Swapped(importlib.machinery.SourceFileLoader):
 
 
 def import_once(package: str, cache: str) -> None:
-  """Imports what the tests will import; the package itself is forgotten."""
+  """Imports what the tests will import, then unloads the package itself."""
   os.environ |= {
     'JAX_COMPILATION_CACHE_DIR': cache,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',

@@ -1,6 +1,6 @@
-"""Flows that are known in closed form, in the signatures of the project.
+"""Flows that are known in closed form, with the signatures of networks.
 
-A test hands their methods to objectives and samplers in the place of networks:
+Tests pass their methods to objectives and samplers in place of networks:
 `average_velocity` is a student u(x_t, t, s, cond), `velocity` a teacher
 v(x_t, t, cond).
 """
@@ -23,8 +23,8 @@ Array = jax.Array
 class Gaussian:
   """Data N(0, std²), in any number of dimensions, and noise N(0, 1).
 
-  Then x_t ~ N(0, V_t) with V_t = (1 − t)² std² + t², and every path keeps its
-  quantile: f(x_t, t, s) = x_t √(V_s / V_t).
+  Then x_t ~ N(0, V_t) with V_t = (1 − t)² std² + t², and every path stays at
+  its quantile: f(x_t, t, s) = x_t √(V_s / V_t).
   """
 
   std: float = 0.5
@@ -53,9 +53,9 @@ class Gaussian:
   def average_velocity(
     self, x: Array, t: Array, s: Array, cond: Any = None
   ) -> Array:
-    """u = (f − x_t) / (s − t), written without the 0 / 0 at s = t.
+    """u = (f − x_t) / (s − t), without the 0 / 0 at s = t.
 
-    √V_s − √V_t = (V_s − V_t) / (√V_s + √V_t), and V is a parabola, so that
+    √V_s − √V_t = (V_s − V_t) / (√V_s + √V_t), and V is quadratic in t, so
     (V_s − V_t) / (s − t) = (1 + std²)(s + t) − 2 std².
     """
     del cond
@@ -68,10 +68,11 @@ class Gaussian:
 class Mixture:
   """Data ½ N(−mean, std²) + ½ N(mean, std²), the same for every coordinate.
 
-  Its velocity is the mean of those of the two parts, weighted by how likely
-  each is at x_t; it is smooth up to t = 0, and not linear in x. On a line every
-  path keeps its quantile, so the flow map is f = F_s⁻¹(F_t(x)), with F_t the
-  distribution function of x_t. Ask in float64: u divides f − x_t by s − t.
+  Its velocity is the mean of those of the two components, weighted by their
+  posterior probabilities at x_t; it is smooth up to t = 0, and not linear in x.
+  In one dimension every path stays at its quantile, so the flow map is
+  f = F_s⁻¹(F_t(x)), with F_t the distribution function of x_t. Use float64: u
+  divides f − x_t by s − t.
   """
 
   mean: float = 1.0
@@ -87,7 +88,7 @@ class Mixture:
     return part.rate(t) * (x - centre * lean) - self.mean * lean
 
   def flow_map(self, x: Array, t: Array, s: Array) -> Array:
-    """f(x_t [b, ...], t [b], s [b]), which jax.jvp and jax.grad may pass."""
+    """f(x_t [b, ...], t [b], s [b]), differentiable by jax.jvp and jax.grad."""
     return jax.jit(_rearranged, static_argnums=0)(
       self, jnp.asarray(x), expand(t, x), expand(s, x)
     )
@@ -97,7 +98,7 @@ class Mixture:
   ) -> Array:
     """u = (f − x_t) / (s − t), and its series in s − t where that is 0 / 0.
 
-    u = v + (s − t) / 2 dv/dt + ..., of which two terms are enough for the first
+    u = v + (s − t) / 2 dv/dt + ...; two terms are enough for the first
     derivatives at s = t.
     """
     del cond
@@ -115,13 +116,13 @@ class Mixture:
     return self.mean * side + self.std * generator.normal(size=(n, 1))
 
   def parts(self, x: Array, t: Array) -> tuple[Array, Array, Array]:
-    """x measured from both centres in standard deviations, and one of these."""
+    """x relative to both centres in standard deviations, and their size."""
     std = jnp.sqrt(Gaussian(self.std).variance(t))
     centre = (1 - t) * self.mean
     return (x + centre) / std, (x - centre) / std, std
 
   def log_density(self, x: Array, t: Array) -> Array:
-    """log p_t(x), for t of the shape of x up to broadcasting."""
+    """log p_t(x), for t that broadcasts to x."""
     left, right, std = self.parts(x, t)
     log_parts = jnp.logaddexp(norm.logpdf(left), norm.logpdf(right))
     return log_parts - jnp.log(2 * std)
@@ -134,10 +135,10 @@ class Mixture:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _rearranged(flow: Mixture, x: Array, t: Array, s: Array) -> Array:
-  """The f with F_s(f) = F_t(x), found in the left half: the flow is odd.
+  """The f with F_s(f) = F_t(x), solved for x <= 0, because the flow is odd.
 
-  F_t lies between the distribution functions of the two parts, which brackets
-  f; the bracket is halved, and then Newton's method finishes.
+  F_t lies between the distribution functions of the two components, which
+  brackets f; the bracket is bisected, and Newton's method finishes.
   """
   below = -jnp.abs(x)
   wanted = flow.log_below(below, t)

@@ -61,7 +61,7 @@ def test_it_lists_what_survives_goes_on_and_knows_reasons(folder):
   assert code == 1
   assert sum(line.startswith('killed ') for line in lines) == 4
   assert lines[-1] == f'survived: toy/clip.py:2  {SURVIVOR}'
-  assert last == '4 of 5 killed, 0 have a reason to live'
+  assert last == '4 of 5 killed, 0 survive for a reason'
 
   results = folder / '.mutation/results.jsonl'
   results.write_text(''.join(results.read_text().splitlines(True)[:3]))
@@ -69,7 +69,7 @@ def test_it_lists_what_survives_goes_on_and_knows_reasons(folder):
   reasons.write_text(f'["toy/clip.py"]\n"{SURVIVOR}" = "who would want that"\n')
   code, lines, last = run()
   assert (code, len(lines)) == (0, 2)  # of 5
-  assert last == '4 of 5 killed, 1 have a reason to live'
+  assert last == '4 of 5 killed, 1 survive for a reason'
 
   (folder / 'toy/clip.py').write_text('def clip(x):\n  return x\n')
   code, lines, _ = run()

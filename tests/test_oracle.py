@@ -1,4 +1,4 @@
-"""The oracles themselves: they solve the equations that define them."""
+"""The oracles themselves satisfy the equations that define them."""
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def test_the_flow_map_of_the_mixture_keeps_the_quantile():
 
 
 def test_the_flow_map_of_the_mixture_solves_the_equation_of_its_velocity():
-  """By differences, so that it does not lean on the rule it was given."""
+  """By finite differences, so that the test does not use its own JVP rule."""
   x, t, s = between()
   h = 1e-5
   ahead, behind = (MIXTURE.flow_map(x, t, s + d) for d in (h, -h))

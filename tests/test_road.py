@@ -1,4 +1,4 @@
-"""The arguments of the configs of SlimFlow, and of those of images."""
+"""What configs share, and the arguments of those that take any."""
 
 import pathlib
 
@@ -28,7 +28,7 @@ def test_all_names_the_way_and_what_is_learnt_from_what():
 
 
 def test_what_comes_first_is_the_same_in_all():
-  """So that in one workdir it is found again."""
+  """So that it is reused in one workdir."""
   arg = 'ffhq64,7m,folder=F'
   whole = stages('distil', arg)
   for name in ('flow', 'reflow', 'annealed'):
@@ -58,15 +58,37 @@ def test_sizes_are_those_of_the_slim_network(arg, name, nf, ch_mult):
   ('arg', 'message'),
   [
     ('cifar', "'cifar': did you mean 'cifar10'"),
-    ('cifar10,imagenet64', 'one data set and one size'),
-    ('3m,7m', 'one data set and one size'),
-    ('imagenet64,15m', '15m is no size for imagenet64'),
+    ('cifar10,imagenet64', 'must name one data set and one size'),
+    ('3m,7m', 'must name one data set and one size'),
+    ('imagenet64,15m', '15m is not a size for imagenet64'),
     ('flder=x', "'flder': did you mean 'folder=PATH'"),
   ],
 )
 def test_arguments_that_mean_nothing_raise(arg, message):
   with pytest.raises(ConfigError, match=message):
     stages('flow', arg)
+
+
+def test_the_guided_student_has_the_teacher_of_the_quickstart():
+  """Only the students differ: in guidance, its input, and the evaluation."""
+  quickstart, guided = (
+    build.load_stages(f'{FOLDER.parent / name}.py')
+    for name in ('quickstart', 'guided_digits')
+  )
+  assert list(guided) == list(quickstart) == ['flow', 'distil']
+  assert guided['flow'] == quickstart['flow']
+  differ = {k for k in guided['distil'] if differs(k, guided, quickstart)}
+  assert differ == {'network', 'init_from', 'objective', 'optim', 'evaluators'}
+  student, other = (
+    guided['distil']['objective'],
+    quickstart['distil']['objective'],
+  )
+  assert {k for k in student if student[k] != other[k]} == {'guidance'}
+
+
+def differs(key, *configs):
+  one, other = (config['distil'][key] for config in configs)
+  return one != other
 
 
 def images(arg):
@@ -82,8 +104,8 @@ def test_of_pictures_of_your_own():
 @pytest.mark.parametrize(
   ('arg', 'message'),
   [
-    ('folder=F,size=abc', 'size=abc: it must be a whole number'),
-    ('folder=F,channels', 'channels=: it must be a whole number'),
+    ('folder=F,size=abc', 'size = abc must be a whole number'),
+    ('folder=F,channels', 'channels =  must be a whole number'),
     ('foldr=F', "'foldr': did you mean 'folder'"),
   ],
 )

@@ -1,7 +1,7 @@
-"""No module runs what a file holds, or writes where an archive says.
+"""No module runs code from a file, or writes to a path from an archive.
 
-Each test lists all offenders: a call that loads pickles, hands a string to a
-shell, or unpacks an archive without a filter for the paths in it.
+The first test lists all offenders: calls that load pickles, pass a string to a
+shell, or unpack an archive without a filter for its paths.
 """
 
 import ast
@@ -9,7 +9,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from jobs import tiny
 
+from flowdistill.jobs import replay
 from flowdistill.networks import digit_classifier
 from flowdistill.stages import failure
 
@@ -21,7 +23,7 @@ SHELLS |= {'subprocess.getstatusoutput', 'asyncio.create_subprocess_shell'}
 CODE = {'eval', 'exec'}
 MAY_RUN = {
   'flowdistill/config/files.py': {'exec'},  # a config is a Python file
-  'flowdistill/convert/pickles.py': {'pickle'},  # it knows tensors alone
+  'flowdistill/convert/pickles.py': {'pickle'},  # it loads tensors only
 }
 SAFE = {  # a call -> the keyword that makes it safe, and its value
   'torch.load': ('weights_only', True),
@@ -55,7 +57,7 @@ def is_dangerous(name, given, archives):
 
 
 def keywords(call):
-  """Name -> its literal; a value that is computed may be any."""
+  """Name -> its literal; `any` stands for a computed value."""
   return {word.arg: getattr(word.value, 'value', any) for word in call.keywords}
 
 
@@ -138,7 +140,7 @@ def test_what_is_not_is_left(code):
 
 
 class Touches:
-  """What unpickles it makes a file."""
+  """An object that creates a file when it is unpickled."""
 
   def __init__(self, path):
     self.path = path
@@ -147,15 +149,30 @@ class Touches:
     return pathlib.Path.touch, (self.path,)
 
 
-def test_our_own_files_may_hold_no_pickle_either(tmp_path, monkeypatch):
-  """The batch that a failed run leaves, and the classifier's weights."""
-  inside = np.array([Touches(tmp_path / 'harm')], object)
-  np.savez(tmp_path / 'batch.npz', x0=inside)
-  with pytest.raises(ValueError, match='allow_pickle=False'):
-    failure._load_batch(tmp_path)
+@pytest.fixture
+def pickled(tmp_path):
+  """An array that unpickles an object which leaves a file `harm`."""
+  return np.array([Touches(tmp_path / 'harm')], object)
+
+
+def test_the_weights_of_the_classifier_are_never_unpickled(
+  tmp_path, monkeypatch, pickled
+):
   whole = dict(np.load(digit_classifier.WEIGHTS))
-  np.savez(tmp_path / 'weights.npz', **dict.fromkeys(whole, inside))
+  np.savez(tmp_path / 'weights.npz', **dict.fromkeys(whole, pickled))
   monkeypatch.setattr(digit_classifier, 'WEIGHTS', tmp_path / 'weights.npz')
   with pytest.raises(ValueError, match='allow_pickle=False'):
     digit_classifier.load_digit_classifier()
+  assert not (tmp_path / 'harm').exists()
+
+
+def test_the_batch_of_a_failed_step_is_never_unpickled(tmp_path, pickled):
+  override = 'optim.schedule.learning_rate=1e38'
+  with pytest.raises(failure.Halted, match='the first that is not finite is'):
+    tiny.train_here(tmp_path, tiny.TOY, override)
+  (batch,) = tmp_path.rglob('batch.npz')
+  np.savez(batch, x0=pickled)
+  with pytest.raises(ValueError, match='allow_pickle=False'):
+    stages = tiny.stages(tiny.TOY, override)
+    replay.run(stages, tmp_path, replay.Options())
   assert not (tmp_path / 'harm').exists()

@@ -6,11 +6,12 @@ r"""Faces: a U-Net on CelebA, 128 x 128.
   python -m flowdistill.main --workdir runs/celeba --job=generate \
     --sampler=rk4 --nfe=2000 --samples=4 --write=grid
 
-The argument is a folder, a .zip or a .tar with the pictures; without one, it is
-celeb_a of TFDS (--config.dataset.data_dir and that of evaluation.dataset).
-The middle 178 pixels of a picture are scaled to 128.
+The argument is a folder, a .zip or a .tar with the pictures; without one, the
+data set is celeb_a of TFDS, found by --config.dataset.data_dir and
+--config.evaluation.dataset.data_dir. The central square of 178 pixels is scaled
+to 128.
 
-The hours, and the faces: not yet measured.
+Time and quality: not yet measured.
 """
 
 from ml_collections import ConfigDict

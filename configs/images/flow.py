@@ -1,7 +1,7 @@
-"""What the configs of this folder share: a U-Net that is trained as a flow.
+"""What the configs of this folder share: a rectified flow with a U-Net.
 
-A run has the examples held out as a validation set, the checkpoint with the
-least loss on them stays, and every so often there is a grid of samples.
+Held-out examples are the validation set; the checkpoint with the lowest
+validation loss is kept, and a grid of samples is drawn at intervals.
 """
 
 from typing import Any
@@ -12,13 +12,13 @@ Spec = dict[str, Any]
 def config(
   dataset: Spec, *, epochs: int, rate: float, decay: float, network: Spec
 ) -> Spec:
-  """A rectified flow on a data set that has a split.
+  """A rectified flow on a data set that has splits.
 
   Args:
-    dataset: with its options but the split.
+    dataset: its name and options, without the split.
     epochs: of training.
-    rate: of Adam.
-    decay: of the average of the weights.
+    rate: the learning rate of AdamW.
+    decay: of the EMA weights.
     network: options of the U-Net.
   """
   sweep = {'student': [['rk4', 100], ['euler', 10]]}

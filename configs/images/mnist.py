@@ -1,4 +1,4 @@
-r"""Handwritten digits: a conditional U-Net on MNIST, 64 x 64 and grey.
+r"""Handwritten digits: a conditional U-Net on MNIST, 64 x 64, greyscale.
 
   python -m flowdistill.main --config configs/images/mnist.py \
     --workdir runs/mnist --config.dataset.data_dir=DATA \
@@ -7,10 +7,10 @@ r"""Handwritten digits: a conditional U-Net on MNIST, 64 x 64 and grey.
   python -m flowdistill.main --workdir runs/mnist --job=generate \
     --sampler=rk4 --nfe=100 --label=7 --samples=16 --write=grid
 
-MNIST is prepared once, see docs/data.md. 128 x 128 as in the Flow Image
+MNIST is prepared once, see docs/data.md. For 128 x 128, as in the Flow Image
 Generator: --config.dataset.size=128 --config.evaluation.dataset.size=128.
 
-The hours, and the digits: not yet measured.
+Time and quality: not yet measured.
 """
 
 from ml_collections import ConfigDict

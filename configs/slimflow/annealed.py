@@ -3,10 +3,10 @@ r"""SlimFlow's annealed reflow: a slim 2-flow from scratch.
   python -m flowdistill.main --workdir runs/slimflow \
     --config configs/slimflow/annealed.py:cifar10,15m,data_dir=DATA
 
-In the workdir of flow.py or reflow.py, 1-flow and pairs are found again. Sizes:
-see road.py.
+In the workdir of flow.py or reflow.py, their finished 1-flow and pairs are
+reused. Sizes: see road.py.
 
-On GPUs or TPUs, the hours: not yet measured.
+Time on GPUs or TPUs: not yet measured.
 """
 
 from ml_collections import ConfigDict

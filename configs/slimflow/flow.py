@@ -3,9 +3,10 @@ r"""The 1-flow of SlimFlow, on CIFAR-10, FFHQ-64 or ImageNet-64.
   python -m flowdistill.main --workdir runs/slimflow \
     --config configs/slimflow/flow.py:cifar10,data_dir=DATA
 
-The argument: see road.py. The paper's on CIFAR-10: FID 2.58 at 127 NFE (RK45).
+The argument: see road.py. The paper's 1-flow on CIFAR-10: FID 2.58 at 127 NFE
+(RK45).
 
-On GPUs or TPUs, the hours: not yet measured.
+Time on GPUs or TPUs, and our FID: not yet measured.
 """
 
 from ml_collections import ConfigDict

@@ -1,11 +1,13 @@
-"""What the configs of this folder share: data, networks, the stages.
+"""What the configs of this folder share: data, networks and stages.
 
-Their argument is a comma list: the data, `cifar10`, `ffhq64` or `imagenet64`;
-the size of the slim network, such as `15m`; for FFHQ `folder=PATH`, for the
-others `data_dir=PATH`; `lpips=FILE`, the weights of LPIPS; and `runlocal`.
+Their argument is a comma-separated list: the data set, `cifar10`, `ffhq64` or
+`imagenet64`; the size of the slim network, such as `15m`; `folder=PATH` for
+FFHQ and `data_dir=PATH` for the others; `lpips=FILE`, the weights of LPIPS; and
+`runlocal`.
 
-Parameters, widths and the training are those of SlimFlow (2024),
-https://arxiv.org/abs/2407.12718, and its code. Lengths of stages are ours.
+Architectures and hyperparameters are those of SlimFlow (2024),
+https://arxiv.org/abs/2407.12718, and its code. The lengths of the stages are
+ours.
 """
 
 from typing import Any
@@ -33,13 +35,13 @@ KEYS = ('folder', 'data_dir', 'lpips')
 
 
 class Road:
-  """The stages from scratch to one step, on the data and at the size asked for.
+  """The stages from scratch to one step, for one data set and one size.
 
   Args:
-    arg: of a config, see above.
+    arg: the argument of a config, see above.
 
   Raises:
-    ConfigError: for a word that means nothing, or a size without data.
+    ConfigError: if a word is unknown, or there is no such size for the data.
   """
 
   def __init__(self, arg: str):
@@ -53,18 +55,20 @@ class Road:
     data = [name for name in names if name in TEACHERS] or ['cifar10']
     sizes = [name for name in names if name in SIZES]
     if len(data) > 1 or len(sizes) > 1:
-      raise ConfigError(f'config argument {arg!r}: one data set and one size')
+      raise ConfigError(
+        f'config argument {arg!r} must name one data set and one size'
+      )
     self.data = data[0]
     self.fat = network(TEACHERS[self.data])
     slim = {'imagenet64': '44m'}.get(self.data, '15m')
     self.slim = network((sizes or [slim])[0])
     if self.fat['name'] != self.slim['name']:
       raise ConfigError(
-        f'config argument {arg!r}: {sizes[0]} is no size for {self.data}'
+        f'config argument {arg!r}: {sizes[0]} is not a size for {self.data}'
       )
 
   def config(self, *names: str) -> Spec:
-    """The stages of these names, and what they share."""
+    """The stages of these names, and the options that they share."""
     return {
       'dataset': self.dataset(),
       'train': {'batch_size': 128, 'flip': True},
@@ -100,7 +104,7 @@ class Road:
     return learning(self.fat, FLOW_STEPS)
 
   def pairs(self) -> Spec:
-    """What RK45 makes of noise with the 1-flow."""
+    """Noise, and the samples that RK45 draws from it with the 1-flow."""
     return self.pairs_of('stage:flow')
 
   def reflow(self) -> Spec:
@@ -115,11 +119,11 @@ class Road:
     return learning(self.slim, REFLOW_STEPS, coupling, pairs='stage:pairs')
 
   def slim_pairs(self) -> Spec:
-    """What RK45 makes of noise with the slim 2-flow."""
+    """The same with the slim 2-flow."""
     return self.pairs_of('stage:annealed')
 
   def distil(self) -> Spec:
-    """Its one step: LPIPS, if there are weights of it, and flow guidance."""
+    """One step, by distillation with flow guidance, and LPIPS if given."""
     lpips = self.given.get('lpips')
     return {
       'network': self.slim,

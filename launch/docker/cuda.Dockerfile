@@ -3,8 +3,8 @@
 #   flowdistill:cuda python -m flowdistill.main --config configs/quickstart.py \
 #   --workdir runs/quickstart
 #
-# CUDA and cuDNN come as wheels; the machine has the driver and the NVIDIA
-# container toolkit.
+# CUDA and cuDNN are installed as wheels; the machine needs the driver and the
+# NVIDIA container toolkit.
 FROM python:3.12-slim-bookworm
 WORKDIR /flowdistill
 COPY setup.py pyproject.toml README.md LICENSE ./

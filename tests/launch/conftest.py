@@ -1,6 +1,6 @@
 """Stand-ins for the programs that the launch scripts call.
 
-They come first on the PATH, write down each call, and answer as a test says.
+They come first on the PATH, record each call, and reply as a test specifies.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ os.execv('/bin/bash', ['bash', '-c', reply, *call])
 
 @dataclasses.dataclass(frozen=True)
 class StandIns:
-  """Runs a script of launch/ among stand-ins."""
+  """Runs a script of launch/ with stand-ins on its PATH."""
 
   folder: pathlib.Path
 
@@ -53,9 +53,9 @@ class StandIns:
       path.chmod(0o755)
 
   def reply(self, *table: tuple[str, list[int | str]]) -> None:
-    """What calls that match a pattern answer, in turn; the last one stays.
+    """Sets pattern -> replies to matching calls, in turn; the last one repeats.
 
-    A number is an exit code, a text a Bash program. Other calls succeed.
+    A number is an exit code, a text is a Bash program. Other calls succeed.
     """
     (self.folder / 'replies.json').write_text(json.dumps(table))
 

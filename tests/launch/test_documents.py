@@ -1,4 +1,4 @@
-"""The Dockerfiles and the README say what the repository has."""
+"""The Dockerfiles and the README agree with the repository."""
 
 import pathlib
 import re

@@ -124,7 +124,7 @@ def test_several_gpu_hosts_are_told_where_the_first_is(machine):
 
 
 def expanded(text):
-  """What Kubernetes makes of an argument, without any variable."""
+  """An argument after expansion by Kubernetes, without any variable set."""
   return re.sub(r'\$\$|\$\((\w+)\)', lambda m: '' if m[1] else '$', text)
 
 
@@ -174,13 +174,13 @@ def test_what_kubectl_says_is_passed_on(machine):
 @pytest.mark.parametrize(
   ('extra', 'message'),
   [
-    ('--name=My_run', '--name=My_run may have small letters'),
-    ('--name=a-', '--name=a- may have small letters'),
-    ('--type=h100', '--type=h100 is not known; it is the node label'),
-    ('--chips=all', '--chips=all is no whole number'),
-    ('--hosts=two', '--hosts=two is no whole number'),
-    ('--workdir=/mnt/c/r', '--workdir=/mnt/c/r is lost with its pod;'),
-    ('--workdir=runs/r', '--workdir=runs/r is lost with its pod;'),
+    ('--name=My_run', '--name=My_run must be lower-case letters'),
+    ('--name=a-', '--name=a- must be lower-case letters'),
+    ('--type=h100', '--type=h100 must be a node label'),
+    ('--chips=all', '--chips=all must be a whole number'),
+    ('--hosts=two', '--hosts=two must be a whole number'),
+    ('--workdir=/mnt/c/r', '--workdir=/mnt/c/r must begin with /mnt/b/;'),
+    ('--workdir=runs/r', '--workdir=runs/r must begin with /mnt/b/;'),
   ],
 )
 def test_what_cannot_run_is_refused(extra, message, machine):

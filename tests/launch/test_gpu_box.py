@@ -1,4 +1,4 @@
-"""gpu_box.sh: the loop that starts again what was preempted."""
+"""gpu_box.sh: the loop that restarts a preempted run."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def test_restarts_have_a_limit(machine):
 
 
 def stop(machine, number, *line):
-  """Starts a box, and signals it once its python or sleep has written."""
+  """Starts gpu_box.sh, and signals it once its python or sleep is running."""
   root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
   box = subprocess.Popen(
     # A shell that was started with SIGINT ignored cannot trap it.

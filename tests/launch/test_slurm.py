@@ -77,7 +77,7 @@ def test_a_job_that_was_cancelled_is_not(cluster, state):
   cluster.reply(('srun', [75]), ('squeue', [f'echo {state}']))
   done = job(cluster)
   assert cluster.calls == [SRUN, LOOK]
-  assert done.stderr == f'job 17 is {state}: not queued again here\n'
+  assert done.stderr == f'job 17 is {state}: not requeued here\n'
 
 
 def test_restarts_have_a_limit(cluster):

@@ -18,7 +18,7 @@ MAIN = (
 
 
 def verbs(calls):
-  """The calls of a watch in short: ssh is the setup's or the training's."""
+  """The calls of a watch, abbreviated: ssh is for the setup or the training."""
   short = []
   for call in calls:
     word = call[4] if call[0] == 'gcloud' else call[0]
@@ -55,7 +55,7 @@ def test_an_unknown_type_needs_a_version(machine):
   line = ['tpu_vm.sh', 'create', *WHERE, '--type=v9-8']
   done = machine.run(*line)
   assert done.returncode == 2
-  assert done.stderr.startswith('error: --type=v9-8 is not known; v5litepod-8')
+  assert done.stderr.startswith('error: --type=v9-8 must be like v5litepod-8')
   assert machine.calls == []
   assert machine.run(*line, '--version=v2-alpha-tpuv9').returncode == 0
 
@@ -104,7 +104,7 @@ def test_a_setup_that_fails_stops_there(machine):
 
 
 def test_arguments_come_through_ssh_unharmed(machine):
-  """Runs what the TPU host would be told, with its shell."""
+  """Runs the command for the TPU host in a shell."""
   words = [
     "--config.frozen={'teacher': 'stage:flow'}",
     '--config.a=two  spaces',
@@ -273,7 +273,7 @@ class TestWatch:
     done = machine.run('tpu_vm.sh', 'watch', *WATCH, '--workdir=runs/r')
     assert done.returncode == 2
     assert done.stderr.startswith(
-      'error: --workdir=runs/r lies on the machine and is lost with it;'
+      'error: --workdir=runs/r must outlive the machine;'
     )
     assert machine.calls == []
 
