@@ -854,7 +854,7 @@ def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
 SAMPLING = {
   '--nfe=many': '--nfe=many: it must be int, or none for an adaptive sampler',
   '--nfe=none': (
-    '--sampler=flow_map --nfe=none: nfe = None must be an integer for '
+    '--sampler=flow_map --nfe=none: nfe = None must be a number of calls for '
     "'flow_map'"
   ),
   '--sampler=rk45': ("--sampler=rk45 --nfe=4: nfe = 4 must be None for 'rk45'"),
