@@ -243,7 +243,7 @@ RANGES = {
   'objective.times.high=2': 'high = 2.0 must lie in (0.0, 1]',
   'dataset.noise=-1': 'noise = -1.0 must be at least 0',
   'dataset.split=tarin': "split = 'tarin' must be one of 'all', 'train'",
-  'evaluators.energy.samples=1': 'samples = 1, it must be at least 2',
+  'evaluators.energy.samples=1': 'samples = 1 must be at least 2',
 }
 LENGTHS = {
   '--config.train.steps=0': (
@@ -408,15 +408,15 @@ SWEEPS = {
     ".student has ['eulr', 4]: there is no sampler 'eulr'; did you mean 'euler'"
   ),
   "{'student': [['euler', 1], ['heun', 30]]}": (
-    ".student has ['heun', 30]: nfe is 30, and this sampler has no such number "
-    'of network calls: the nearest is 29 or 31'
+    ".student has ['heun', 30]: nfe = 30 is not possible for heun; the nearest "
+    'are 29 and 31'
   ),
-  "{'student': [['euler', 0]]}": "['student'] has ['euler', 0], it must be",
-  "{'student': 'euler'}": "['student'] = 'euler', it must be a list",
+  "{'student': [['euler', 0]]}": "['student'] has ['euler', 0]; it must be",
+  "{'student': 'euler'}": "['student'] = 'euler' must be a list",
   "{'teacher': [['euler', 4]]}": (
-    " has the role 'teacher', the roles there are: ['student']"
+    " has the role 'teacher'; it must be one of ['student']"
   ),
-  '{}': ' = {} is empty; it must be like',
+  '{}': ' = {} must have entries, like',
 }
 
 
@@ -756,7 +756,7 @@ GENERATE = {
   '--sampler=eulr': (
     "--sampler=eulr --nfe=4: there is no sampler 'eulr'; did you mean 'euler'?"
   ),
-  '--nfe=0': '--sampler=flow_map --nfe=0: nfe is 0, and this sampler has no ',
+  '--nfe=0': '--sampler=flow_map --nfe=0: nfe = 0 is not possible for ',
   '--label=3': '--label=3: this data set has no classes',
 }
 
@@ -807,7 +807,7 @@ def test_a_sampler_that_would_not_be_used(run, stages):
   message = run(*typed)
   assert message.startswith('--sampler=heun --nfe=4 has no effect without')
   message = run(*typed, '--model=teacher')
-  assert message.startswith('--sampler=heun --nfe=4: nfe is 4, and')
+  assert message.startswith('--sampler=heun --nfe=4: nfe = 4 is not')
   _, options = run(*typed, '--model=teacher', '--nfe=5')
   assert (options.sampler, options.nfe) == ('heun', 5)
 
@@ -846,8 +846,8 @@ def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
     env={**os.environ, 'JAX_PLATFORMS': 'nowhere'},
   )
   assert done.stderr == (
-    f"error: {key}.student has ['rk4', 2]: nfe is 2, and this sampler has no "
-    'such number of network calls: the nearest is 4\n'
+    f"error: {key}.student has ['rk4', 2]: nfe = 2 is not possible for rk4; "
+    'the nearest is 4\n'
   )
   assert done.returncode == 2
   assert done.stdout == ''
@@ -936,8 +936,8 @@ def test_ways_to_draw(run, images, job):
   assert options.guidance == {'scale': 2, 'low': 0.2, 'high': 0.8}
   message = run(*typed[:6], '--nfe=3', '--guidance=2')
   assert message.startswith(
-    '--sampler=gamma --nfe=3 --guidance=2.0: nfe is 3, and this sampler has no '
-    'such number of network calls: the nearest is 2 or 4'
+    '--sampler=gamma --nfe=3 --guidance=2.0: nfe = 3 is not possible for '
+    'gamma; the nearest are 2 and 4'
   )
 
 
@@ -956,8 +956,7 @@ ENTRIES = {
     "there is no grid 'shfted'; did you mean 'shifted'?"
   ),
   "['euler', 1, {'guidance': 2}]": (
-    'nfe is 1, and this sampler has no such number of network calls: the '
-    'nearest is 2'
+    'nfe = 1 is not possible for euler; the nearest is 2'
   ),
   "['euler', 2, {'guidance': {'low': 0.5}}]": "guidance = {'low': 0.5} must be",
 }
@@ -1007,12 +1006,12 @@ def test_a_network_that_is_told_its_guidance_asks_once(run, configs):
 
 
 DIAGNOSTICS = {
-  'boundary': "teacher = 'teacher', the roles there are: ['student']",
+  'boundary': "teacher = 'teacher' must be one of ['student']",
   'teacher_distance': (
-    "reference has the role 'teacher', the roles there are: ['student']"
+    "reference has the role 'teacher'; it must be one of ['student']"
   ),
-  'semigroup.role=ema': "role = 'ema', the roles there are: ['student']",
-  'straightness.steps=0': 'steps = 0, it must be at least 1',
+  'semigroup.role=ema': "role = 'ema' must be one of ['student']",
+  'straightness.steps=0': 'steps = 0 must be at least 1',
 }
 
 

@@ -72,7 +72,7 @@ def test_arguments_that_mean_nothing_raise(arg, message):
 def test_the_guided_student_has_the_teacher_of_the_quickstart():
   """Only the students differ: in guidance, its input, and the evaluation."""
   quickstart, guided = (
-    build.load_stages(f'{FOLDER.parent / name}.py')
+    load_stages(f'{FOLDER.parent / name}.py')
     for name in ('quickstart', 'guided_digits')
   )
   assert list(guided) == list(quickstart) == ['flow', 'distil']

@@ -101,11 +101,11 @@ def _check_kind(
   method = SAMPLERS[sampler](lambda x, t, s: x, **given)
   if backwards and not method.reversible:
     raise ValueError(
-      f'sampler = {sampler!r} must be an ODE solver, such as heun, to go from '
-      'data to noise'
+      f'sampler = {sampler!r} must be a solver of the ODE, such as heun, to go '
+      'from data to noise'
     )
   if method.control is None and not isinstance(nfe, numbers.Integral):
-    raise ValueError(f'nfe = {nfe!r} must be an integer for {sampler!r}')
+    raise ValueError(f'nfe = {nfe!r} must be a number of calls for {sampler!r}')
   if method.control is not None and nfe is not None:
     raise ValueError(
       f'nfe = {nfe!r} must be None for {sampler!r}: it makes as many calls as '

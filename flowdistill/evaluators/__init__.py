@@ -1,9 +1,10 @@
 """Evaluators: `f(models, source, features, folder, *, ...) -> iterator[row]`.
 
-A row is a dict that JSON can hold: what was measured (`model`, `sampler`,
-`nfe`, `options`, `samples`, `seed`) and the figures. Pictures go to
-`folder`/samples. Arguments are checked when an evaluator is called, before
-anything is drawn.
+A row is a JSON-serialisable dict: what was measured (`model`, `sampler`, `nfe`,
+`options`, `samples`, `seed`) and the figures. Pictures go to `folder`/samples.
+Arguments are checked when an evaluator is called, before anything is drawn. On
+several processes every one of them runs the evaluators, each with a folder of
+its own, as drawing is collective.
 """
 
 from flowdistill.evaluators.any_step import any_step

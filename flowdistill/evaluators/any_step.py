@@ -1,4 +1,4 @@
-"""The any-step curve: how good a model is at 1, 2, 4, ... 32 evaluations."""
+"""The any-step curve: quality at 1, 2, 4, ... 32 network evaluations."""
 
 import pathlib
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ def any_step(
 ) -> Iterator[Row]:
   """Yields the rows of `few_step` and draws samples/any_step.png.
 
-  Without features, for points, they are the rows of `energy`, and there is no
-  picture: its estimate may be below 0, and the axes are logarithmic.
+  Without features (for points) these are the rows of `energy`, without a
+  picture: that estimate may be negative, and the axes are logarithmic.
 
   Args:
     models: role -> model.
     source: the real examples.
-    features: the feature network, if there is one.
+    features: the feature network; None for points.
     folder: of the stage.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
     samples: number of examples that are drawn, at least 2.
@@ -40,7 +40,9 @@ def any_step(
   Raises:
     ValueError: if an option is out of range.
   """
-  how: dict[str, Any] = {'sweep': sweep, 'samples': samples, 'seed': seed}
+  options: dict[str, Any] = {'sweep': sweep, 'samples': samples, 'seed': seed}
   if features is None:
-    return energy(models, source, features, folder, **how)
-  return few_step(models, source, features, folder, **how, picture='any_step')
+    return energy(models, source, features, folder, **options)
+  return few_step(
+    models, source, features, folder, **options, picture='any_step'
+  )

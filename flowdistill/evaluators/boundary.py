@@ -1,4 +1,4 @@
-"""Whether a student that stands still is its teacher: u(x, t, t) = v(x, t)."""
+"""How far u(x, t, t) of a student is from the velocity v(x, t) it learnt."""
 
 import pathlib
 from collections.abc import Iterator
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from flowdistill.evaluators.signature import Data, Features, Models, Row
-from flowdistill.evaluators.states import asked, check_role, mean_norm, states
+from flowdistill.evaluators.states import (
+  check_role,
+  columns,
+  mean_norm,
+  states,
+)
 from flowdistill.evaluators.sweep import check_samples
 
 
@@ -25,19 +30,19 @@ def boundary(
 ) -> Iterator[Row]:
   """Yields a row with `boundary_error` over uniform t, then one for each time.
 
-  E‖u(x_t, t, t) − v(x_t, t)‖ / E‖v(x_t, t)‖ for real examples, v the teacher
-  without guidance: a student of a guided teacher differs by its guidance.
+  This is E‖u(x_t, t, t) − v(x_t, t)‖ / E‖v(x_t, t)‖ on real examples. v is the
+  teacher without guidance, so a student of a guided teacher differs from it.
 
   Args:
     models: role -> model.
     source: the real examples.
-    features: unused, every evaluator takes it.
-    folder: unused as well.
+    features: not used.
+    folder: not used.
     role: of the student.
     teacher: the role of its teacher.
-    times: in [0, 1], where it is measured besides.
+    times: in [0, 1], at which it is measured as well.
     samples: number of examples, at least 2.
-    guidance: the scale that a network is told, if it takes one.
+    guidance: the scale that a network is conditioned on, if it takes one.
     seed: of examples, noise and times.
 
   Raises:
@@ -48,18 +53,18 @@ def boundary(
   check_role(teacher, models, 'teacher')
   check_samples(samples)
   if not all(0 <= t <= 1 for t in times):
-    raise ValueError(f'times = {times}, they must lie in [0, 1]')
-  t = np.random.default_rng(seed).uniform(size=samples)
-  todo = [({}, t), *(({'t': at}, np.full(samples, at)) for at in times)]
+    raise ValueError(f'times = {times} must lie in [0, 1]')
+  uniform = np.random.default_rng(seed).uniform(size=samples)
+  fixed = [({'t': t}, np.full(samples, t)) for t in times]
 
   def rows() -> Iterator[Row]:
-    for where, t in todo:
+    for column, t in [({}, uniform), *fixed]:
       x_t, cond = states(source, t, seed, guidance)
       u = models[role].ask(x_t, t, t, cond)
       v = models[teacher].ask(x_t, t, t, cond)
       yield {
-        **asked(role, guidance),
-        **where,
+        **columns(role, guidance),
+        **column,
         'samples': samples,
         'seed': seed,
         'boundary_error': mean_norm(u - v) / mean_norm(v),

@@ -1,4 +1,4 @@
-"""The energy distance to the data, for points in the plane."""
+"""The energy distance between samples and data, for points in the plane."""
 
 import pathlib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from flowdistill.evaluators.signature import (
 )
 from flowdistill.evaluators.sweep import (
   SWEEP,
-  Cell,
-  cells,
+  SweepEntry,
   check_samples,
   conditions,
   draw_timed,
+  parse_sweep,
 )
 from flowdistill.metrics.energy import energy_distance
 
@@ -37,8 +37,8 @@ def energy(
   Args:
     models: role -> model.
     source: the real examples, of which at most `samples` are compared.
-    features: unused, every evaluator takes it.
-    folder: unused as well.
+    features: not used.
+    folder: not used.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
@@ -47,20 +47,24 @@ def energy(
     ValueError: if an option is out of range.
   """
   del features, folder
-  todo = cells(sweep, models)
+  entries = parse_sweep(sweep, models)
   check_samples(samples)
-  return _rows(models, source, todo, samples, seed)
+  return _rows(models, source, entries, samples, seed)
 
 
 def _rows(
-  models: Models, source: Data, todo: list[Cell], samples: int, seed: int
+  models: Models,
+  source: Data,
+  entries: list[SweepEntry],
+  samples: int,
+  seed: int,
 ) -> Iterator[Row]:
   real = real_examples(source, samples)
   cond = conditions(source, samples)
-  for cell in todo:
-    drawn, x, ms = draw_timed(models, cell, samples, cond, seed)
+  for each in entries:
+    entry, x, ms = draw_timed(models, each, samples, cond, seed)
     yield {
-      **drawn.row(),
+      **entry.columns(),
       'samples': samples,
       'seed': seed,
       'energy_distance': energy_distance(x, real),

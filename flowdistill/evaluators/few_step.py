@@ -1,4 +1,4 @@
-"""How good are few steps: Fréchet distance, class accuracy, memory, speed."""
+"""Quality in few steps: Fréchet distance, accuracy, memorisation, speed."""
 
 import pathlib
 from collections.abc import Iterator
@@ -16,12 +16,13 @@ from flowdistill.evaluators.signature import (
 )
 from flowdistill.evaluators.sweep import (
   SWEEP,
-  Cell,
-  cells,
+  SweepEntry,
   check_samples,
   conditions,
   draw_timed,
+  parse_sweep,
 )
+from flowdistill.flow.spec import LABEL
 from flowdistill.metrics.frechet import Moments, frechet_distance, moments
 from flowdistill.metrics.neighbours import memorised
 
@@ -39,13 +40,13 @@ def few_step(
   seed: int = 0,
   picture: str = 'frechet_over_nfe',
 ) -> Iterator[Row]:
-  """Yields a row per entry of the sweep; at the end draws the curve.
+  """Yields a row per entry of the sweep, and then draws the curve.
 
-  Every model is given the labels of the data, and is measured against all of
-  the data, or 10 000 examples spread over it if it has more:
-  `frechet_<features>`, `accuracy` (share of samples that the feature network
-  takes for the class that was asked for), `memorised` (see
-  `metrics/neighbours.py`; fresh data has 0.5) and `ms_per_image`.
+  Every model is given the conditions of the data. Its samples are compared with
+  all of the data, or with 10 000 examples evenly spread over larger data:
+  `frechet_<features>`; `accuracy`, where examples have labels: the share of
+  samples that the feature network classifies as their label; `memorised` (see
+  `metrics/neighbours.py`; 0.5 for fresh data) and `ms_per_image`.
 
   Args:
     models: role -> model.
@@ -55,20 +56,20 @@ def few_step(
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
-    picture: what the curve is called.
+    picture: the file name of the curve.
 
   Raises:
     ValueError: if there are no features, or an option is out of range.
   """
-  todo = cells(sweep, models)
+  entries = parse_sweep(sweep, models)
   check_samples(samples)
   if features is None:
     raise ValueError(
-      'few_step needs a feature network: set evaluation.features, or take '
+      'few_step needs a feature network: set evaluation.features, or use '
       "the evaluator 'energy' for points"
     )
   path = folder / 'samples' / f'{picture}.png'
-  return _rows(models, source, features, path, todo, samples, seed)
+  return _rows(models, source, features, path, entries, samples, seed)
 
 
 def _rows(
@@ -76,7 +77,7 @@ def _rows(
   source: Data,
   features: Features,
   path: pathlib.Path,
-  todo: list[Cell],
+  entries: list[SweepEntry],
   samples: int,
   seed: int,
 ) -> Iterator[Row]:
@@ -84,10 +85,10 @@ def _rows(
   real = moments(features(training)[0])
   cond = conditions(source, samples)
   rows = []
-  for cell in todo:
-    drawn, x, ms = draw_timed(models, cell, samples, cond, seed)
+  for each in entries:
+    entry, x, ms = draw_timed(models, each, samples, cond, seed)
     row = {
-      **drawn.row(),
+      **entry.columns(),
       'samples': samples,
       'seed': seed,
       **_figures(x, cond, training, features, real),
@@ -105,9 +106,9 @@ def _figures(
   features: Features,
   real: Moments,
 ) -> Row:
-  drawn, logits = features(x)
-  figures = {f'frechet_{features.name}': frechet_distance(moments(drawn), real)}
-  if 'label' in cond:
-    right = np.argmax(logits, axis=-1) == cond['label']
-    figures['accuracy'] = float(np.mean(right))
+  ours, logits = features(x)
+  figures = {f'frechet_{features.name}': frechet_distance(moments(ours), real)}
+  if LABEL in cond:
+    correct = np.argmax(logits, axis=-1) == cond[LABEL]
+    figures['accuracy'] = float(np.mean(correct))
   return {**figures, 'memorised': memorised(x, training)}

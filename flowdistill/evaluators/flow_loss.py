@@ -1,4 +1,4 @@
-"""How well a velocity is predicted: on examples held out, a validation loss."""
+"""The loss of a velocity; on held-out examples, a validation loss."""
 
 import pathlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flowdistill.evaluators.signature import Data, Features, Models, Row
-from flowdistill.evaluators.states import asked, check_role, states
+from flowdistill.evaluators.states import check_role, columns, states
 from flowdistill.evaluators.sweep import check_samples
 
 
@@ -23,17 +23,17 @@ def flow_loss(
 ) -> Iterator[Row]:
   """Yields a row with `flow_loss`: E‖u(x_t, t, t) − (x1 − x0)‖² / dimensions.
 
-  t is uniform in [0.01, 1]. `evaluation.dataset` says on which examples, such
-  as those that are not learnt from.
+  t is uniform in [0.01, 1]. `evaluation.dataset` chooses the examples, such as
+  a held-out split.
 
   Args:
     models: role -> model.
     source: of x0.
-    features: unused, every evaluator takes it.
-    folder: unused as well.
-    role: of the model that is asked.
-    samples: how many x_t, at least 2; the same at each evaluation.
-    guidance: the scale that a network is told, if it takes one.
+    features: not used.
+    folder: not used.
+    role: of the model.
+    samples: number of x_t, at least 2; the same at each evaluation.
+    guidance: the scale that a network is conditioned on, if it takes one.
     seed: of examples, noise and times.
 
   Raises:
@@ -50,7 +50,7 @@ def flow_loss(
     v_t = (x_t - x_0) / t.reshape(-1, *(1,) * (x_t.ndim - 1))
     error = np.square(models[role].ask(x_t, t, t, cond) - v_t)
     yield {
-      **asked(role, guidance),
+      **columns(role, guidance),
       'samples': samples,
       'seed': seed,
       'flow_loss': float(np.mean(error, dtype=np.float64)),

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flowdistill.evaluators.canvas import DPI, MUTED, colours, new_figure, save
-from flowdistill.evaluators.sweep import Cell, places
+from flowdistill.evaluators.sweep import SweepEntry, grid_cells
 
 SMALLEST, LARGEST = 64, 128  # height of an image in the picture, in pixels
 GAP, HEAD, EDGE, LETTER = 6, 110, 30, 13.5  # pixels, DPI of them an inch
@@ -17,36 +17,36 @@ GAP, HEAD, EDGE, LETTER = 6, 110, 30, 13.5  # pixels, DPI of them an inch
 
 def side_by_side(
   path: pathlib.Path,
-  drawn: Sequence[tuple[Cell, np.ndarray]],
+  samples: Sequence[tuple[SweepEntry, np.ndarray]],
   *,
   headings: Sequence[str] = (),
 ) -> None:
-  """Draws a panel per model as a PNG; rows of one NFE are level.
+  """Draws a panel per model as a PNG; images of one NFE are level.
 
   Small images are enlarged by a whole factor, pixel by pixel.
 
   Args:
     path: of the PNG.
-    drawn: images [n, h, w, 1 or 3] in [-1, 1] of each entry of a sweep, all of
-      one shape.
+    samples: images [n, h, w, 1 or 3] in [-1, 1] of each entry of a sweep, all
+      of one shape.
     headings: of the n columns.
   """
-  todo = [cell for cell, _ in drawn]
-  strips = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for _, x in drawn]
+  entries = [entry for entry, _ in samples]
+  strips = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for _, x in samples]
   h, w, _ = strips[0].shape
-  lefts, width = _lefts(todo, w)
-  tops = [HEAD + row * h for row, _ in places(todo)]
+  lefts, width = _lefts(entries, w)
+  tops = [HEAD + row * h for row, _ in grid_cells(entries)]
   page = np.ones((max(tops) + h + EDGE, width, 3))
-  for cell, top, strip in zip(todo, tops, strips, strict=True):
-    page[top : top + h, lefts[cell.model] :][:, :w] = strip
+  for entry, top, strip in zip(entries, tops, strips, strict=True):
+    page[top : top + h, lefts[entry.model] :][:, :w] = strip
   figure, ax = _show(page)
-  for cell, top in zip(todo, tops, strict=True):
-    left, middle = lefts[cell.model], top + (h - GAP) / 2
-    _write(ax, left - 18, middle, str(cell), ha='right')
+  for entry, top in zip(entries, tops, strict=True):
+    left, middle = lefts[entry.model], top + (h - GAP) / 2
+    _write(ax, left - 18, middle, str(entry), ha='right')
   for role, left in lefts.items():
     style = {'size': 12, 'weight': 'bold', 'color': colours(lefts)[role]}
     _write(ax, left, 34, role, **style)
-    _head(ax, left, w / len(drawn[0][1]), headings)
+    _write_headings(ax, left, w / len(samples[0][1]), headings)
   save(figure, path)
 
 
@@ -60,18 +60,18 @@ def strips(
     rows: [rows, n, h, w, 1 or 3] in [-1, 1].
     headings: of the n columns.
   """
-  drawn = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for x in rows]
-  h, w, _ = drawn[0].shape
-  page = np.ones((HEAD // 2 + h * len(drawn), w + 2 * EDGE, 3))
-  for row, strip in enumerate(drawn):
+  lines = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for x in rows]
+  h, w, _ = lines[0].shape
+  page = np.ones((HEAD // 2 + h * len(lines), w + 2 * EDGE, 3))
+  for row, strip in enumerate(lines):
     top = HEAD // 2 + row * h
     page[top : top + h, EDGE : EDGE + w] = strip
-  _, ax = figure = _show(page)
+  figure, ax = _show(page)
   for k, heading in enumerate(headings):
     pitch = w / rows.shape[1]
     middle = EDGE + k * pitch + (pitch - GAP) / 2
     _write(ax, middle, HEAD // 4, heading, ha='center', size=6)
-  save(figure[0], path)
+  save(figure, path)
 
 
 def _resize(x: np.ndarray) -> np.ndarray:
@@ -91,11 +91,11 @@ def _strip(x: np.ndarray) -> np.ndarray:
   return np.broadcast_to(row, (*row.shape[:2], 3))
 
 
-def _lefts(todo: Sequence[Cell], w: int) -> tuple[dict[str, int], int]:
-  """Role -> where its images begin, after its labels; and the whole width."""
+def _lefts(entries: Sequence[SweepEntry], w: int) -> tuple[dict[str, int], int]:
+  """Role -> left edge of its images, after their titles; and the page width."""
   lefts, end = {}, 0
-  for role in dict.fromkeys(cell.model for cell in todo):
-    longest = max(len(str(cell)) for cell in todo if cell.model == role)
+  for role in dict.fromkeys(entry.model for entry in entries):
+    longest = max(len(str(each)) for each in entries if each.model == role)
     lefts[role] = end + 2 * EDGE + int(longest * LETTER)
     end = lefts[role] + w
   return lefts, end + EDGE
@@ -111,7 +111,9 @@ def _show(page: np.ndarray) -> tuple[Figure, Axes]:
   return figure, ax
 
 
-def _head(ax: Axes, left: int, pitch: float, headings: Sequence[str]) -> None:
+def _write_headings(
+  ax: Axes, left: int, pitch: float, headings: Sequence[str]
+) -> None:
   for k, heading in enumerate(headings):
     middle = left + k * pitch + (pitch - GAP) / 2
     _write(ax, middle, HEAD - 24, heading, ha='center')

@@ -1,4 +1,4 @@
-"""Pictures of the way from noise to data, and of how straight it is."""
+"""Pictures of the paths from noise to data, and of their straightness."""
 
 import pathlib
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from flowdistill.evaluators.canvas import COLOURS, MUTED, new_figure, save
 from flowdistill.evaluators.mosaic import strips
 from flowdistill.evaluators.pictures import are_points
 from flowdistill.evaluators.signature import Data, Features, Model, Models, Row
-from flowdistill.evaluators.states import asked, check_role, states
+from flowdistill.evaluators.states import check_role, columns, states
 from flowdistill.evaluators.sweep import check_samples
 
-COLUMNS = 9  # times at which images are shown, of which there is a picture
+COLUMNS = 9  # times at which the images of a path are shown
 
 
 def paths(
@@ -31,8 +31,8 @@ def paths(
   """Draws samples/<role>_paths.png and samples/<role>_straightness.png.
 
   The first has a row for each path z_t of the velocity u(x, t, t), from noise
-  on the left to data on the right; points in the plane are lines. The second is
-  E‖(z1 − z0) − ż_t‖² over t, whose integral the row has as `straightness`.
+  on the left to data on the right; paths of points in the plane are lines. The
+  second is E‖(z1 − z0) − ż_t‖² over t; its integral is `straightness`.
 
   Source: Liu, Gong, Liu, "Flow Straight and Fast" (2022),
   https://arxiv.org/abs/2209.03003, the measure S(Z) of straightness.
@@ -40,13 +40,13 @@ def paths(
   Args:
     models: role -> model.
     source: of the conditions and the shape.
-    features: unused, every evaluator takes it.
+    features: not used.
     folder: of the stage.
-    role: of the model that is asked.
+    role: of the model.
     steps: of Euler's method, one call each.
-    shown: paths in the picture; all samples if they are points.
+    shown: paths in the picture; paths of points are all shown.
     samples: number of paths, at least 2.
-    guidance: the scale that a network is told, if it takes one.
+    guidance: the scale that a network is conditioned on, if it takes one.
     seed: of the noise.
 
   Raises:
@@ -55,20 +55,20 @@ def paths(
   del features
   check_role(role, models)
   check_samples(samples)
-  are_points(source.shape)
+  are_points(source.spec.shape)
   for name, value in (('steps', steps), ('shown', shown)):
     if value < 1:
-      raise ValueError(f'{name} = {value}, it must be at least 1')
+      raise ValueError(f'{name} = {value} must be at least 1')
 
   def rows() -> Iterator[Row]:
     x1, cond = states(source, np.ones(samples), seed, guidance)
     z, v = trajectories(models[role], x1, cond, steps)
     over_t = deviation(z, v)
-    into = folder / 'samples'
-    draw_paths(into / f'{role}_paths.png', z, shown)
-    draw_straightness(into / f'{role}_straightness.png', over_t)
+    pictures = folder / 'samples'
+    draw_paths(pictures / f'{role}_paths.png', z, shown)
+    draw_straightness(pictures / f'{role}_straightness.png', over_t)
     yield {
-      **asked(role, guidance),
+      **columns(role, guidance),
       'steps': steps,
       'samples': samples,
       'seed': seed,
@@ -81,7 +81,7 @@ def paths(
 def trajectories(
   model: Model, x1: np.ndarray, cond: dict[str, np.ndarray], steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """z [steps + 1, n, ...], from t = 1 to 0, and ż at all but the last."""
+  """z [steps + 1, n, ...], from t = 1 to 0, and ż [steps, n, ...]."""
   z, v, h = [x1.astype(np.float64)], [], 1 / steps
   for k in range(steps):
     t = np.full(len(x1), 1 - k * h)
@@ -92,8 +92,8 @@ def trajectories(
 
 def deviation(z: np.ndarray, v: np.ndarray) -> np.ndarray:
   """E‖(z1 − z0) − ż_t‖² at each step, [steps]."""
-  off = np.square(z[0] - z[-1] - v).reshape(*v.shape[:2], -1)
-  return off.sum(-1).mean(-1)
+  squares = np.square(z[0] - z[-1] - v).reshape(*v.shape[:2], -1)
+  return squares.sum(-1).mean(-1)
 
 
 def draw_paths(path: pathlib.Path, z: np.ndarray, shown: int) -> None:

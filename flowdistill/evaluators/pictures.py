@@ -1,4 +1,4 @@
-"""What a person looks at first: models side by side, from the same noise."""
+"""Samples of several models side by side, from the same noise."""
 
 import pathlib
 from collections.abc import Iterator
@@ -15,7 +15,14 @@ from flowdistill.evaluators.signature import (
   Row,
   real_examples,
 )
-from flowdistill.evaluators.sweep import SWEEP, Cell, cells, draw
+from flowdistill.evaluators.sweep import (
+  SWEEP,
+  SweepEntry,
+  conditions,
+  draw,
+  parse_sweep,
+)
+from flowdistill.flow.spec import LABEL
 
 COLUMNS, POINTS = 10, 2000
 
@@ -38,51 +45,50 @@ def pictures(
     features: unused, every evaluator takes it.
     folder: of the stage.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
-    examples: of each model and NFE; None is one per class, 10 where there are
-      no classes, 2000 if they are points.
+    examples: of each model and NFE; None is one per class, 10 without classes,
+      2000 for points.
     seed: of their noise.
 
   Raises:
     ValueError: if an option is out of range, or such examples have no picture.
   """
   del features
-  todo = cells(sweep, models)
+  entries = parse_sweep(sweep, models)
   if examples is not None and examples < 1:
-    raise ValueError(f'examples = {examples}, it must be at least 1')
-  points = are_points(source.shape)
-  n = examples or (POINTS if points else source.num_classes or COLUMNS)
-  path = folder / 'samples' / f'{"_and_".join(_roles(todo))}.png'
-  return _draw(models, source, path, todo, n, seed)
+    raise ValueError(f'examples = {examples} must be at least 1')
+  points = are_points(source.spec.shape)
+  n = examples or (POINTS if points else source.spec.num_classes or COLUMNS)
+  roles = dict.fromkeys(entry.model for entry in entries)
+  path = folder / 'samples' / f'{"_and_".join(roles)}.png'
+  return _draw(models, source, path, entries, n, seed)
 
 
 def _draw(
   models: Models,
   source: Data,
   path: pathlib.Path,
-  todo: list[Cell],
+  entries: list[SweepEntry],
   n: int,
   seed: int,
 ) -> Iterator[Row]:
-  label = np.arange(n, dtype=np.int32) % max(source.num_classes, 1)
-  cond = {'label': label} if source.num_classes else {}
-  drawn = [draw(models, cell, n, cond, seed) for cell in todo]
-  if len(source.shape) == 1:
-    scatter(path, drawn, real_examples(source, POINTS))
+  cond = conditions(source, n)
+  if LABEL in cond:  # the classes in turn
+    cond[LABEL] = np.arange(n, dtype=np.int32) % source.spec.num_classes
+  samples = [draw(models, entry, n, cond, seed) for entry in entries]
+  if len(source.spec.shape) == 1:
+    scatter(path, samples, real_examples(source, POINTS))
   else:
-    headings = [str(k) for k in cond.get('label', ())]
-    side_by_side(path, drawn, headings=headings)
+    headings = [str(k) for k in cond.get(LABEL, ())]
+    side_by_side(path, samples, headings=headings)
   yield from ()
 
 
-def _roles(todo: list[Cell]) -> list[str]:
-  return list(dict.fromkeys(cell.model for cell in todo))
-
-
 def are_points(shape: tuple[int, ...]) -> bool:
-  """Raises ValueError for what is neither an image nor a point."""
+  """Whether examples are points; raises ValueError unless points or images."""
   image = len(shape) == 3 and shape[-1] in (1, 3)
   if not image and shape != (2,):
     raise ValueError(
-      f'pictures are of images [h, w, 1 or 3] and points [2], not {shape}'
+      f'shape = {shape} must be [h, w, 1 or 3] of images or [2] of points: '
+      'other examples have no picture'
     )
   return not image

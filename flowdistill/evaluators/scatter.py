@@ -1,4 +1,4 @@
-"""Points of several models over the data, a panel per number of evaluations."""
+"""Points of several models over the data, a panel per sweep entry."""
 
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from flowdistill.evaluators.canvas import (
   new_figure,
   save,
 )
-from flowdistill.evaluators.sweep import Cell, places
+from flowdistill.evaluators.sweep import SweepEntry, grid_cells
 
 PANEL, HEAD, LEFT, GAP = 1.65, 0.42, 0.35, 0.1  # inches
 GREY = '#cbd2d9'
@@ -22,32 +22,34 @@ GREY = '#cbd2d9'
 
 def scatter(
   path: pathlib.Path,
-  drawn: Sequence[tuple[Cell, np.ndarray]],
+  samples: Sequence[tuple[SweepEntry, np.ndarray]],
   data: np.ndarray,
 ) -> None:
-  """Draws a row of panels per model as a PNG, the data grey behind them.
+  """Draws a row of panels per model as a PNG, the data in grey behind.
 
   Args:
     path: of the PNG.
-    drawn: points [n, 2] of each entry of a sweep.
+    samples: points [n, 2] of each entry of a sweep.
     data: real points [m, 2].
   """
-  where = places([cell for cell, _ in drawn])
-  colour = colours(cell.model for cell, _ in drawn)
-  columns, rows = np.max(where, axis=0) + 1
+  cells = grid_cells([entry for entry, _ in samples])
+  colour = colours(entry.model for entry, _ in samples)
+  columns, rows = np.max(cells, axis=0) + 1
   width = LEFT + columns * (PANEL + GAP)
   height = rows * (HEAD + PANEL) + GAP
   figure = new_figure(width, height)
-  for (column, row), (cell, x) in zip(where, drawn, strict=True):
+  for (column, row), (entry, x) in zip(cells, samples, strict=True):
     left = LEFT + column * (PANEL + GAP)
     bottom = height - (row + 1) * (HEAD + PANEL)
     ax = figure.add_axes(
       (left / width, bottom / height, PANEL / width, PANEL / height)
     )
-    _panel(ax, x, data, colour[cell.model])
-    title = str(cell).replace(' (', '\n(')  # options have a line of their own
+    _panel(ax, x, data, colour[entry.model])
+    title = str(entry).replace(' (', '\n(')  # options on their own line
     ax.set_title(title, fontsize=9, color=MUTED, pad=4)
-  for row, role in enumerate(dict.fromkeys(cell.model for cell, _ in drawn)):
+  for row, role in enumerate(
+    dict.fromkeys(entry.model for entry, _ in samples)
+  ):
     middle = height - (row + 1) * (HEAD + PANEL) + PANEL / 2
     _name(figure, LEFT / 2 / width, middle / height, role, colour[role])
   save(figure, path)

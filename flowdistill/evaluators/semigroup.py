@@ -1,4 +1,4 @@
-"""Whether a jump is the same as two jumps: f(f(x, t, r), r, s) = f(x, t, s)."""
+"""How far two jumps are from one: f(f(x, t, r), r, s) and f(x, t, s)."""
 
 import pathlib
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ import numpy as np
 
 from flowdistill.evaluators.signature import Data, Features, Models, Row
 from flowdistill.evaluators.states import (
-  asked,
   check_role,
+  columns,
   jump,
   mean_norm,
   states,
@@ -30,8 +30,8 @@ def semigroup(
   """Yields a row with `semigroup_error`.
 
   E‖f(f(x_t, t, r), r, s) − f(x_t, t, s)‖ / E‖f(x_t, t, s) − x_t‖ for real
-  examples and t > r > s, three uniform times in order: by how much two jumps
-  miss one, as a share of how far that goes. An exact flow map has 0.
+  examples and t > r > s, three sorted uniform times: the distance between the
+  ends, relative to the length of the one jump. It is 0 for an exact flow map.
 
   Source: Boffi, Albergo, Vanden-Eijnden, "Flow Map Matching" (2024),
   https://arxiv.org/abs/2406.07507, the semigroup property.
@@ -39,11 +39,11 @@ def semigroup(
   Args:
     models: role -> model.
     source: the real examples.
-    features: unused, every evaluator takes it.
-    folder: unused as well.
-    role: of the model that is asked.
+    features: not used.
+    folder: not used.
+    role: of the model.
     samples: number of examples, at least 2.
-    guidance: the scale that a network is told, if it takes one.
+    guidance: the scale that a network is conditioned on, if it takes one.
     seed: of examples, noise and times.
 
   Raises:
@@ -70,7 +70,7 @@ def _rows(
   one = jump(model, x_t, t, s, cond)
   two = jump(model, jump(model, x_t, t, r, cond), r, s, cond)
   yield {
-    **asked(role, guidance),
+    **columns(role, guidance),
     'samples': samples,
     'seed': seed,
     'semigroup_error': mean_norm(two - one) / mean_norm(one - x_t),

@@ -1,15 +1,17 @@
-"""What an evaluator is given, and what it yields."""
+"""The arguments of an evaluator, and the rows that it yields."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
+from flowdistill.flow.spec import DataSpec
+
 Row = dict[str, Any]
 
 
 class Drawn(Protocol):
-  """Examples `x` [n, ...], and how often each asked the network: `nfe` [n]."""
+  """Examples `x` [n, ...] and the network calls of each, `nfe` [n]."""
 
   @property
   def x(self) -> np.ndarray: ...
@@ -20,9 +22,10 @@ class Drawn(Protocol):
 class Model(Protocol):
   """model(n, ...) -> n examples; example i is a function of (seed, i).
 
-  `cond` is name -> array [n, ...], without names where the data has no label;
+  `cond` is name -> array [n, ...], {} where the data have no conditions;
   `options` are those of the sampler, 'grid' and 'guidance'. `ask` is the
-  network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...].
+  network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...]. On several
+  processes both are collective, and return the same on each.
   """
 
   def __call__(
@@ -54,22 +57,18 @@ Models = Mapping[str, Model]
 class Data(Protocol):
   """The real examples; `source[index [b]]` has `x0` float32 [b, *shape].
 
-  With classes it has `label` too, and `labels` are those of all of them, int32
-  [n]; without, that is None.
+  `conditions(index [b])` is name -> array [b, ...], as `spec.cond` says.
   """
 
   @property
-  def shape(self) -> tuple[int, ...]: ...
-  @property
-  def num_classes(self) -> int: ...
-  @property
-  def labels(self) -> np.ndarray | None: ...
+  def spec(self) -> DataSpec: ...
+  def conditions(self, index: np.ndarray, /) -> dict[str, np.ndarray]: ...
   def __len__(self) -> int: ...
   def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
 
 
 def real_examples(source: Data, most: int) -> np.ndarray:
-  """x0 [m, *shape] of as many examples, spread evenly over all of them."""
+  """x0 [m, *shape] of at most so many examples, evenly spread over all."""
   m = min(most, len(source))
   return source[np.arange(m) * len(source) // m]['x0']
 
@@ -77,7 +76,7 @@ def real_examples(source: Data, most: int) -> np.ndarray:
 class Features(Protocol):
   """features(x [n, ...]) -> (features [n, d], logits [n, k]).
 
-  `name` is what a distance in them is called: 'digits' -> frechet_digits.
+  Distances between features have its `name`: 'digits' -> frechet_digits.
   """
 
   @property

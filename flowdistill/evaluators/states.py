@@ -1,4 +1,4 @@
-"""Real examples on their way to noise, for evaluators that ask a network."""
+"""Noised real examples, for evaluators that call a network themselves."""
 
 import numpy as np
 
@@ -13,22 +13,20 @@ def states(
   Args:
     source: of x0.
     t: times [n].
-    seed: of which examples, and of their noise; whatever t is, the same.
-    guidance: the scale that a network is told, if it takes one; at all times.
+    seed: of the examples and their noise, which do not depend on t.
+    guidance: the scale that a network is conditioned on, if it takes one.
 
   Returns:
-    x_t float32 [n, ...] and name -> array [n].
+    x_t float32 [n, ...] and name -> array [n, ...].
   """
   generator = np.random.default_rng(seed)
   index = generator.integers(len(source), size=len(t))
-  real = source[index]
-  x1 = generator.standard_normal((len(t), *source.shape), np.float32)
-  x_t = real['x0'] + expand(t, x1) * (x1 - real['x0'])
-  told = {'guidance': guidance, 'guidance_low': 0.0, 'guidance_high': 1.0}
-  cond = {k: np.full(len(t), v, np.float32) for k, v in told.items()}
-  if source.num_classes:
-    cond['label'] = real['label']
-  return x_t.astype(np.float32), cond
+  x0 = source[index]['x0']
+  x1 = generator.standard_normal((len(t), *source.spec.shape), np.float32)
+  x_t = x0 + expand(t, x1) * (x1 - x0)
+  scalars = {'guidance': guidance, 'guidance_low': 0.0, 'guidance_high': 1.0}
+  cond = {k: np.full(len(t), v, np.float32) for k, v in scalars.items()}
+  return x_t.astype(np.float32), {**cond, **source.conditions(index)}
 
 
 def expand(t: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -53,13 +51,13 @@ def mean_norm(x: np.ndarray) -> float:
   return float(np.linalg.norm(flat, axis=-1).mean())
 
 
-def asked(role: str, guidance: float) -> Row:
-  """Which network was asked, as a row says it."""
-  told = {} if guidance == 1 else {'options': f'guidance={guidance}'}
-  return {'model': role, **told}
+def columns(role: str, guidance: float) -> Row:
+  """The columns of a row that name the network."""
+  options = {} if guidance == 1 else {'options': f'guidance={guidance}'}
+  return {'model': role, **options}
 
 
 def check_role(role: str, models: Models, option: str = 'role') -> None:
-  """Raises ValueError unless there is such a model."""
+  """Raises ValueError unless there is a model of this role."""
   if role not in models:
-    raise ValueError(f'{option} = {role!r}, the roles there are: {[*models]}')
+    raise ValueError(f'{option} = {role!r} must be one of {[*models]}')

@@ -1,4 +1,4 @@
-"""How straight the paths of a flow are, which is what few steps need."""
+"""How straight the paths of a flow are: few steps need straight paths."""
 
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from flowdistill.evaluators.signature import Data, Features, Model, Models, Row
-from flowdistill.evaluators.states import asked, check_role, states
+from flowdistill.evaluators.states import check_role, columns, states
 from flowdistill.evaluators.sweep import check_samples
 
 
@@ -32,12 +32,12 @@ def straightness(
   Args:
     models: role -> model.
     source: of the conditions and the shape.
-    features: unused, every evaluator takes it.
-    folder: unused as well.
-    role: of the model that is asked.
-    steps: of the midpoint method, two calls each; it is of second order.
+    features: not used.
+    folder: not used.
+    role: of the model.
+    steps: of the midpoint method (second order), two calls each.
     samples: number of paths, at least 2.
-    guidance: the scale that a network is told, if it takes one.
+    guidance: the scale that a network is conditioned on, if it takes one.
     seed: of the noise.
 
   Raises:
@@ -47,12 +47,12 @@ def straightness(
   check_role(role, models)
   check_samples(samples)
   if steps < 1:
-    raise ValueError(f'steps = {steps}, it must be at least 1')
+    raise ValueError(f'steps = {steps} must be at least 1')
 
   def rows() -> Iterator[Row]:
     x1, cond = states(source, np.ones(samples), seed, guidance)
     yield {
-      **asked(role, guidance),
+      **columns(role, guidance),
       'steps': steps,
       'samples': samples,
       'seed': seed,
@@ -65,7 +65,7 @@ def straightness(
 def _integral(
   model: Model, x1: np.ndarray, cond: Mapping[str, np.ndarray], steps: int
 ) -> float:
-  """∫ E‖ż_t‖² dt − E‖z1 − z0‖², for z1 − z0 is the mean of ż_t over t."""
+  """∫ E‖ż_t‖² dt − E‖z1 − z0‖², as z1 − z0 is the mean of ż_t over t."""
   x, speed, h = x1.astype(np.float64), 0.0, 1 / steps
   for k in range(steps):
     t = np.full(len(x), 1 - k * h)

@@ -1,7 +1,7 @@
-"""Which samplers and numbers of evaluations are measured, and drawing them.
+"""A sweep: which samplers are measured at how many network evaluations.
 
-A sweep is role -> list of [sampler, nfe] or [sampler, nfe, options]; its order
-is that of the rows. An adaptive sampler has the nfe None. The options are those
+A sweep is role -> list of [sampler, nfe] or [sampler, nfe, options], in the
+order of the rows. The nfe of an adaptive sampler is None. The options are those
 of the sampler, 'grid' and 'guidance'.
 """
 
@@ -29,20 +29,20 @@ SWEEP: dict[str, Any] = {
     ['flow_map', 8],
   ],
 }
-HEADS = ('name', 'scale')  # what stands before the brackets of an option
+MAIN = ('name', 'scale')  # keys of an option that stand before its brackets
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class SweepEntry:
   """One entry of a sweep.
 
   Attributes:
     model: a role.
     sampler: by name.
-    nfe: calls of the network for one example; of an adaptive sampler None, and
-      once it has drawn the mean over the examples.
+    nfe: network calls for one example; for an adaptive sampler None, and after
+      drawing the mean over the examples.
     options: of the sampler, 'grid' and 'guidance'.
-    adaptive: whether the sampler finds its number of calls itself.
+    adaptive: whether the sampler chooses its number of calls.
   """
 
   model: str
@@ -53,142 +53,141 @@ class Cell:
 
   def __str__(self) -> str:
     nfe = 'adaptive' if self.nfe is None else f'{self.nfe:.4g} NFE'
-    how = f' ({spell(self.options)})' if self.options else ''
+    how = f' ({format_options(self.options)})' if self.options else ''
     return f'{self.sampler.replace("_", " ")} {nfe}{how}'
 
-  def row(self) -> Row:
-    """How examples were drawn, as a row says it."""
-    options = {'options': spell(self.options)} if self.options else {}
-    adaptive = {'adaptive': True} if self.adaptive else {}
-    return {
-      'model': self.model,
-      'sampler': self.sampler,
-      'nfe': self.nfe,
-      **options,
-      **adaptive,
-    }
+  def columns(self) -> Row:
+    """The columns of a row that say how examples were drawn."""
+    row = {'model': self.model, 'sampler': self.sampler, 'nfe': self.nfe}
+    if self.options:
+      row['options'] = format_options(self.options)
+    if self.adaptive:
+      row['adaptive'] = True
+    return row
 
 
-def spell(options: Mapping[str, Any]) -> str:
+def format_options(options: Mapping[str, Any]) -> str:
   """'gamma=0.5, grid=shifted(shift=2), guidance=1.5(low=0.2)'."""
-  return ', '.join(f'{name}={_spell(v)}' for name, v in options.items())
+  return ', '.join(f'{name}={_format(v)}' for name, v in options.items())
 
 
-def _spell(value: Any) -> str:
+def _format(value: Any) -> str:
   if not isinstance(value, Mapping):
     return str(value)
-  head = ''.join(str(value[key]) for key in HEADS if key in value)
-  rest = {key: each for key, each in value.items() if key not in HEADS}
-  return f'{head}({spell(rest)})' if rest else head
+  main = ''.join(str(value[key]) for key in MAIN if key in value)
+  rest = {key: each for key, each in value.items() if key not in MAIN}
+  return f'{main}({format_options(rest)})' if rest else main
 
 
-def cells(
+def parse_sweep(
   sweep: Mapping[str, Any], roles: Iterable[str], *, option: str = 'sweep'
-) -> list[Cell]:
+) -> list[SweepEntry]:
   """The entries of a sweep, in its order.
 
   Args:
     sweep: role -> list of entries.
-    roles: those that there are.
-    option: what the sweep is called in the config, for errors.
+    roles: those that exist.
+    option: the key of the sweep in the config, for errors.
 
   Raises:
-    ValueError: if it is empty, names a role that is not among `roles`, or an
-      entry is none.
+    ValueError: if it is empty, has a role that does not exist, or an entry that
+      is malformed.
   """
   roles = list(roles)
   for role in sweep:
     if role not in roles:
       raise ValueError(
-        f'{option} has the role {role!r}, the roles there are: {roles}'
+        f'{option} has the role {role!r}; it must be one of {roles}'
       )
     if not isinstance(sweep[role], list | tuple):
       raise ValueError(
-        f'{option}[{role!r}] = {sweep[role]!r}, it must be a list of '
-        '[sampler, nfe]'
+        f'{option}[{role!r}] = {sweep[role]!r} must be a list of [sampler, nfe]'
       )
-  found = [_cell(role, e, option) for role, es in sweep.items() for e in es]
-  if not found:
+  entries = [
+    _parse_entry(role, entry, option)
+    for role, listed in sweep.items()
+    for entry in listed
+  ]
+  if not entries:
     raise ValueError(
-      f"{option} = {sweep!r} is empty; it must be like {{'student': "
+      f"{option} = {sweep!r} must have entries, like {{'student': "
       "[['flow_map', 1], ['flow_map', 2]]}"
     )
-  return found
+  return entries
 
 
-def places(todo: Sequence[Cell]) -> list[tuple[int, int]]:
-  """Where each entry stands in a picture: (by NFE, by model).
+def grid_cells(entries: Sequence[SweepEntry]) -> list[tuple[int, int]]:
+  """The place of each entry in a picture: (by NFE, by model).
 
-  Entries of one NFE are level; where a model has two of one NFE, its second
-  stands below.
+  Entries of one NFE are level. If a model has two of one NFE, the second is
+  one level below the first.
   """
   keys = []
-  for i, cell in enumerate(todo):
-    same = [c for c in todo[:i] if (c.model, c.nfe) == (cell.model, cell.nfe)]
-    keys.append((cell.nfe, len(same)))
+  for i, entry in enumerate(entries):
+    way = entry.model, entry.nfe
+    repeats = sum((e.model, e.nfe) == way for e in entries[:i])
+    keys.append((entry.nfe, repeats))
   levels = sorted(set(keys))
-  models = list(dict.fromkeys(cell.model for cell in todo))
+  models = list(dict.fromkeys(entry.model for entry in entries))
   return [
-    (levels.index(key), models.index(cell.model))
-    for key, cell in zip(keys, todo, strict=True)
+    (levels.index(key), models.index(entry.model))
+    for key, entry in zip(keys, entries, strict=True)
   ]
 
 
 def conditions(source: Data, n: int) -> dict[str, np.ndarray]:
-  """The labels of the data, over and over: its balance of classes, [n]."""
-  if source.labels is None:
-    return {}
-  return {'label': np.resize(source.labels, n)}
+  """The conditions [n, ...] of the data in their order, repeated cyclically."""
+  return source.conditions(np.arange(n) % len(source))
 
 
 def draw(
   models: Models,
-  cell: Cell,
+  entry: SweepEntry,
   n: int,
   cond: Mapping[str, np.ndarray],
   seed: int,
-) -> tuple[Cell, np.ndarray]:
-  """The entry with the NFE that it took, and its n examples."""
-  drawn = models[cell.model](
+) -> tuple[SweepEntry, np.ndarray]:
+  """The entry with its measured NFE, and n examples."""
+  drawn = models[entry.model](
     n,
-    sampler=cell.sampler,
-    nfe=None if cell.nfe is None else int(cell.nfe),
+    sampler=entry.sampler,
+    nfe=None if entry.nfe is None else int(entry.nfe),
     cond=cond,
     seed=seed,
-    **cell.options,
+    **entry.options,
   )
   nfe = float(np.mean(drawn.nfe))
   nfe = int(nfe) if nfe.is_integer() else nfe
-  return dataclasses.replace(cell, nfe=nfe), np.asarray(drawn.x)
+  return dataclasses.replace(entry, nfe=nfe), np.asarray(drawn.x)
 
 
 def draw_timed(
   models: Models,
-  cell: Cell,
+  entry: SweepEntry,
   n: int,
   cond: Mapping[str, np.ndarray],
   seed: int,
-) -> tuple[Cell, np.ndarray, float]:
+) -> tuple[SweepEntry, np.ndarray, float]:
   """As `draw`, and milliseconds for one example, without compilation."""
-  draw(models, cell, 1, {k: rows[:1] for k, rows in cond.items()}, seed)
+  draw(models, entry, 1, {k: rows[:1] for k, rows in cond.items()}, seed)
   start = time.perf_counter()
-  drawn, x = draw(models, cell, n, cond, seed)
-  return drawn, x, (time.perf_counter() - start) * 1000 / n
+  measured, x = draw(models, entry, n, cond, seed)
+  return measured, x, (time.perf_counter() - start) * 1000 / n
 
 
 def check_samples(samples: int) -> None:
-  """Raises ValueError unless a distance can be measured on so many."""
+  """Raises ValueError unless there are enough to measure a distance."""
   if samples < 2:
-    raise ValueError(f'samples = {samples}, it must be at least 2')
+    raise ValueError(f'samples = {samples} must be at least 2')
 
 
-def _cell(role: str, entry: Any, option: str) -> Cell:
+def _parse_entry(role: str, entry: Any, option: str) -> SweepEntry:
   """Raises ValueError unless it is [sampler, nfe] or [sampler, nfe, dict]."""
   match entry:
     case [str(sampler), nfe, *rest] if _is_nfe(nfe) and _are_options(rest):
-      return Cell(role, sampler, nfe, *rest, adaptive=nfe is None)
+      return SweepEntry(role, sampler, nfe, *rest, adaptive=nfe is None)
   raise ValueError(
-    f'{option}[{role!r}] has {entry!r}, it must be [sampler, nfe] like '
+    f'{option}[{role!r}] has {entry!r}; it must be [sampler, nfe] like '
     "['euler', 4], or [sampler, nfe, {options}]; nfe is None for an adaptive "
     'sampler'
   )

@@ -1,4 +1,4 @@
-"""How far few steps end from where the teacher's ODE does, from one noise."""
+"""The distance of samples in few steps from those of the teacher's ODE."""
 
 import pathlib
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from flowdistill.evaluators.curve import curve
 from flowdistill.evaluators.signature import Data, Features, Models, Row
 from flowdistill.evaluators.sweep import (
   SWEEP,
-  Cell,
-  cells,
+  SweepEntry,
   check_samples,
   conditions,
   draw,
+  parse_sweep,
 )
 
 STUDENT: dict[str, Any] = {'student': SWEEP['student']}
@@ -32,18 +32,18 @@ def teacher_distance(
   samples: int = 512,
   seed: int = 0,
 ) -> Iterator[Row]:
-  """Yields a row per entry with `teacher_distance`; at the end draws the curve.
+  """Yields a row per entry with `teacher_distance`, and then draws the curve.
 
-  √E(x − y)², a mean over examples and coordinates, with x of the sweep and y
-  of the reference from the same noise, in the units of the data.
+  It is √E(x − y)² in the units of the data, a mean over examples and
+  coordinates, where x of the sweep and y of the reference have the same noise.
 
   Args:
     models: role -> model.
     source: of the conditions.
-    features: unused, every evaluator takes it.
+    features: not used.
     folder: of the stage; the curve is samples/teacher_distance.png in it.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
-    reference: the same, with one entry: the teacher's ODE, finely solved. For
+    reference: the same, with one entry: the teacher's ODE in many steps. For
       the student of a guided teacher it has the option 'guidance'.
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
@@ -52,30 +52,30 @@ def teacher_distance(
     ValueError: if an option is out of range.
   """
   del features
-  todo = cells(sweep, models)
-  fine, *more = cells(reference, models, option='reference')
+  entries = parse_sweep(sweep, models)
+  fine, *others = parse_sweep(reference, models, option='reference')
   check_samples(samples)
-  if more:
-    raise ValueError(f'reference = {reference}, it must have one entry')
+  if others:
+    raise ValueError(f'reference = {reference} must have one entry')
   path = folder / 'samples' / 'teacher_distance.png'
-  return _rows(models, source, path, todo, fine, samples, seed)
+  return _rows(models, source, path, entries, fine, samples, seed)
 
 
 def _rows(
   models: Models,
   source: Data,
   path: pathlib.Path,
-  todo: list[Cell],
-  fine: Cell,
+  entries: list[SweepEntry],
+  fine: SweepEntry,
   samples: int,
   seed: int,
 ) -> Iterator[Row]:
   cond, rows = conditions(source, samples), []
   reference, y = draw(models, fine, samples, cond, seed)
-  for cell in todo:
-    drawn, x = draw(models, cell, samples, cond, seed)
+  for each in entries:
+    entry, x = draw(models, each, samples, cond, seed)
     row = {
-      **drawn.row(),
+      **entry.columns(),
       'reference': f'{reference.model} {reference}',
       'samples': samples,
       'seed': seed,

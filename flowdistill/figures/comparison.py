@@ -1,6 +1,6 @@
-"""Methods side by side: a metric over the number of evaluations, in a picture.
+"""A picture of several methods: a metric over the number of evaluations.
 
-Every method has a line with its name at the end; the names are moved apart.
+Every method is a line with its name at the end; names are moved apart.
 """
 
 import dataclasses
@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from flowdistill.evaluators.canvas import COLOURS, new_figure, save
-from flowdistill.evaluators.curve import log_axes
+from flowdistill.evaluators.canvas import COLOURS, log_axes, new_figure, save
 from flowdistill.figures.spread import spread
 
 PALETTE = (
@@ -34,7 +33,7 @@ PALETTE = (
   '#aba000',
 )
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
-# Inches: of the axes, around them, from one name to the next, of a letter.
+# Inches: the axes, their margins, the distance of names, the width of a letter.
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 6.2, 4.2, 0.8, 0.6, 0.2
 PITCH, LETTER, TIE, SPACE = 0.22, 0.085, 0.4, 0.5
 
@@ -46,7 +45,7 @@ class Point:
   Attributes:
     nfe: network evaluations per image.
     value, low, high: median, least and most.
-    adaptive: whether the sampler found the NFE itself.
+    adaptive: whether the sampler chose the NFE.
   """
 
   nfe: float
@@ -58,17 +57,17 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-  """One way to draw: what was trained, and how it is sampled.
+  """One line of the picture: what was trained, and how it is sampled.
 
   Attributes:
-    name: as the picture and the table show it.
-    teacher: whether another stage learnt from it.
-    points: by NFE.
-    seeds: how many runs the medians are of.
+    name: in the picture and the table.
+    teacher: whether another stage was distilled from it.
+    points: in the order of NFE.
+    seeds: number of runs that the medians are over.
     steps: of training, None if unknown.
-    forward_passes: what training cost, None if unknown.
+    forward_passes: the cost of training, None if unknown.
     parameters: of the network, None if unknown.
-    macs: multiply-accumulate operations of a call for one example.
+    macs: multiply-accumulate operations of a call for one example, or None.
   """
 
   name: str
@@ -85,23 +84,23 @@ class Method:
     return min(self.points, key=lambda point: point.value)
 
 
-Name = tuple[Point, str, str]
-"""The end of a line, what is written beside it, and its colour."""
+Label = tuple[Point, str, str]
+"""The end of a line, the text beside it, and its colour."""
 
 
 def comparison(
   path: pathlib.Path, methods: Sequence[Method], *, metric: str
 ) -> None:
-  """Draws a PNG: a line per method, with bars from the least seed to the most.
+  """Draws a PNG: a line per method, with error bars over the range of seeds.
 
-  Teachers are dashed, and their best is a thin horizontal line. The picture
-  ends where the students do, on the right and at the top: what teachers have
-  beyond is in the table alone. Where a student ends earlier, its name says so.
+  Teachers are dashed, and their best is a thin horizontal line. On the right
+  and at the top the picture ends with the students: further points of teachers
+  are in the table alone. If a student ends earlier, its name says so.
 
   Args:
     path: of the PNG.
     methods: at least one.
-    metric: what it is called in the rows, the less the better.
+    metric: its key in the rows; lower is better.
   """
   shown = _within_students(methods)
   lines = list(zip(shown, _styles(shown), strict=True))
@@ -117,26 +116,26 @@ def comparison(
   for point, _, _ in names[len(lines) :]:
     ax.axhline(point.value, color=COLOURS[0], linewidth=0.8, zorder=2)
   ax.margins(x=0.03, y=0.05)
-  ax.autoscale_view()  # or the places of the names would be of other limits
+  ax.autoscale_view()  # before names are placed by the limits of the axes
   _end_above_students(ax, shown)
   _write(ax, names, gap)
   save(figure, path)
 
 
-def spell(value: float) -> str:
-  """Three digits: '0.994', '1.20', '26.2', '131'."""
+def three_digits(value: float) -> str:
+  """Three significant digits: '0.994', '1.20', '26.2', '131'."""
   return f'{value:#.3g}'.removesuffix('.')
 
 
 def _name(method: Method, last: float) -> str:
-  """'ayf_emd, 1.15', and where it ends if that is before the last NFE."""
+  """'ayf_emd, 1.15', and its last NFE if that is not the last of all."""
   end = method.points[-1]
   where = '' if end.nfe == last else f' at {end.nfe:.4g} NFE'
-  return f'{method.name}, {spell(end.value)}{where}'
+  return f'{method.name}, {three_digits(end.value)}{where}'
 
 
 def _end_above_students(ax: Axes, shown: Sequence[Method]) -> None:
-  """All of the students is in sight, and where the teachers' lines end."""
+  """Limits that show all of the students, and the ends of teachers' lines."""
   students = [p for m in shown if not m.teacher for p in m.points]
   if not students or ax.get_yscale() != 'log':
     return
@@ -147,9 +146,9 @@ def _end_above_students(ax: Axes, shown: Sequence[Method]) -> None:
 
 
 def _page(names: Sequence[str]) -> tuple[Figure, Axes, float]:
-  """A figure with room for the names on the right, and its axes.
+  """A figure with room for names on the right, its axes, and the gap of names.
 
-  The number is from one name to the next, as a share of the axes' height.
+  The gap, from one name to the next, is a fraction of the axes' height.
   """
   height = max(HEIGHT, PITCH * len(names))
   right = SPACE + LETTER * max(map(len, names))
@@ -162,7 +161,7 @@ def _page(names: Sequence[str]) -> tuple[Figure, Axes, float]:
 
 
 def _within_students(methods: Sequence[Method]) -> list[Method]:
-  """Without what teachers have at more NFE than any student."""
+  """Drops the points of teachers at more NFE than any student has."""
   students = [p.nfe for m in methods if not m.teacher for p in m.points]
   if not students:
     return list(methods)
@@ -176,7 +175,7 @@ def _within_students(methods: Sequence[Method]) -> list[Method]:
 
 
 def _styles(methods: Sequence[Method]) -> list[tuple[str, str]]:
-  """(colour, marker) of each; the teachers have one colour."""
+  """(colour, marker) of each; all teachers have the same colour."""
   markers = itertools.cycle(MARKERS)
   palette = itertools.cycle(PALETTE)
   return [
@@ -206,18 +205,18 @@ def _line(ax: Axes, method: Method, colour: str, marker: str) -> None:
   )
 
 
-def _teachers_best(methods: Sequence[Method], nfe: float) -> list[Name]:
-  """The point, placed at the NFE where the picture ends, and what to write."""
-  found = [p for method in methods if method.teacher for p in method.points]
-  if not found:
+def _teachers_best(methods: Sequence[Method], nfe: float) -> list[Label]:
+  """The label of the best point, at the NFE where the picture ends."""
+  points = [p for method in methods if method.teacher for p in method.points]
+  if not points:
     return []
-  best = min(found, key=lambda point: point.value)
-  text = f"teacher's best, {spell(best.value)} at {best.nfe:.4g} NFE"
+  best = min(points, key=lambda point: point.value)
+  text = f"teacher's best, {three_digits(best.value)} at {best.nfe:.4g} NFE"
   return [(dataclasses.replace(best, nfe=nfe), text, COLOURS[0])]
 
 
-def _write(ax: Axes, names: Sequence[Name], gap: float) -> None:
-  """Writes names beside the axes, `gap` apart, tied to points at the end."""
+def _write(ax: Axes, names: Sequence[Label], gap: float) -> None:
+  """Writes names beside the axes, at least `gap` apart, tied to their lines."""
   to_axes = ax.transData + ax.transAxes.inverted()
   wanted = [to_axes.transform((p.nfe, p.value))[1] for p, _, _ in names]
   last = max(point.nfe for point, _, _ in names)

@@ -1,4 +1,4 @@
-"""Images that were drawn, as PNG files."""
+"""Images as PNG files."""
 
 import math
 import pathlib
@@ -21,13 +21,13 @@ def write_images(folder: pathlib.Path, x: np.ndarray) -> None:
 
 
 def write_grid(path: pathlib.Path, x: np.ndarray) -> None:
-  """All images in one, as square as can be, in the order of reading."""
+  """All images in one, as square as possible, row by row."""
   n, h, w, c = x.shape
   columns = math.ceil(math.sqrt(n))
   rows = -(-n // columns)
   spare = rows * columns - n
-  edges = ((0, spare), (0, GAP), (0, GAP), (0, 0))
-  tiles = np.pad(x, edges, constant_values=1)
+  padding = ((0, spare), (0, GAP), (0, GAP), (0, 0))
+  tiles = np.pad(x, padding, constant_values=1)
   tiles = tiles.reshape(rows, columns, h + GAP, w + GAP, c)
   page = tiles.swapaxes(1, 2).reshape(rows * (h + GAP), columns * (w + GAP), c)
   (image,) = pixels(page[None, :-GAP, :-GAP])

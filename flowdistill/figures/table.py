@@ -21,23 +21,23 @@ COLUMNS = {  # key: (title, format)
   'straightness': ('straightness\n(0 is straight)', '.4f'),
   'flow_loss': ('flow loss', '.4f'),
 }
-WHAT = ('model', 'sampler', 'nfe', 't')  # no figures
+SETTINGS = ('model', 'sampler', 'nfe', 't')  # columns that are no figures
 FRECHET = 'frechet_'
 Row = Mapping[str, Any]
 
 
 def table(rows: Iterable[Row]) -> Group:
-  """One line per row, with the columns that the rows have; 79 letters wide.
+  """One line per row, with the columns that the rows have; 79 characters wide.
 
-  A line is drawn between models. A figure that a row lacks is left blank; rows
-  that have none in common with those above begin a new table. Options stand
+  Models are separated by a rule. A figure that a row lacks is left blank; rows
+  without any figure in common with those above begin a new table. Options are
   below the sampler.
   """
-  return Group(*map(_table, _alike(rows)))
+  return Group(*map(_table, _groups(rows)))
 
 
-def _alike(rows: Iterable[Row]) -> list[list[Row]]:
-  """Neighbouring rows that share a figure, or have none."""
+def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+  """Neighbouring rows with a figure in common, or without any."""
   groups: list[list[Row]] = []
   for row in rows:
     above, own = _figures(groups[-1] if groups else []), _figures([row])
@@ -48,26 +48,28 @@ def _alike(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def _figures(rows: Sequence[Row]) -> set[str]:
-  return {k for row in rows for k in row if _column(k)[0] and k not in WHAT}
+  return {k for row in rows for k in row if _column(k)[0] and k not in SETTINGS}
 
 
 def _table(rows: Sequence[Row]) -> Table:
   rows = [_with_options(row) for row in rows]
   keys = dict.fromkeys(key for row in rows for key in row)
   columns = {key: _column(key) for key in keys if _column(key)[0]}
-  made = Table(header_style='bold', border_style='dim')
+  grid = Table(header_style='bold', border_style='dim')
   for key, (title, style) in columns.items():
-    made.add_column(
+    grid.add_column(
       title,
       justify='right' if style else 'left',
       no_wrap=key != 'sampler',
       overflow='fold',
     )
   for row, following in zip(rows, [*rows[1:], {}], strict=False):
-    cells = [_spell(row.get(key), style) for key, (_, style) in columns.items()]
+    cells = [
+      _format(row.get(key), style) for key, (_, style) in columns.items()
+    ]
     last = row.get('model') != following.get('model')
-    made.add_row(*cells, end_section=last)
-  return made
+    grid.add_row(*cells, end_section=last)
+  return grid
 
 
 def _with_options(row: Row) -> Row:
@@ -78,11 +80,11 @@ def _with_options(row: Row) -> Row:
 
 
 def _column(key: str) -> tuple[str, str]:
-  """(title, format); no title for what is not shown."""
+  """(title, format); the title is empty for what is not shown."""
   if key.startswith(FRECHET):
     return f'Fréchet\ndistance\n({key.removeprefix(FRECHET)})', '.2f'
   return COLUMNS.get(key, ('', ''))
 
 
-def _spell(value: Any, style: str) -> str:
+def _format(value: Any, style: str) -> str:
   return '' if value is None else format(value, style)

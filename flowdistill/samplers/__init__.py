@@ -2,8 +2,8 @@
 
 A sampler is made for an average velocity u(x_t, t, s), with t and s [b] and
 the condition closed over; its keyword-only parameters are its options. `grids`
-says at which times it stops, `integrate` drives it, `draw` does all of it for
-a network with parameters.
+has the times at which it stops, `plan` chooses how many there are, `integrate`
+drives it, and `solve` compiles that for a network with parameters.
 """
 
 from flowdistill.samplers.grids import (

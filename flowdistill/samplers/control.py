@@ -1,4 +1,4 @@
-"""Control of the step size, for every example by itself."""
+"""Control of the step size, separately for every example."""
 
 import dataclasses
 
@@ -13,18 +13,18 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Control:
-  """How large an error may be, and how the step follows it.
+  """The error that a step may make, and how the step size follows the error.
 
   Source: Hairer, Nørsett, Wanner, "Solving Ordinary Differential Equations I"
   (1993), section II.4, eqs. 4.11 and 4.13.
 
   Attributes:
-    rtol, atol: the error that is allowed at each coordinate,
+    rtol, atol: the error allowed in each coordinate,
       atol + rtol max(|x_t|, |x_s|).
-    order: the error goes with the step to the power order + 1.
-    safety: what the step that would just do is multiplied by.
-    min_factor, max_factor: least and most that a step is multiplied by.
-    first_step: length of the first one.
+    order: the error is of order h^(order + 1) in the step size h.
+    safety: factor on the step size that would just be accepted.
+    min_factor, max_factor: limits on the factor from one step to the next.
+    first_step: size of the first one.
     max_steps: attempts, accepted or not, after which it gives up.
 
   Raises:
@@ -41,7 +41,7 @@ class Control:
   max_steps: int
 
   def __post_init__(self) -> None:
-    right = {
+    ranges = {
       'rtol': (self.rtol > 0, 'be above 0'),
       'atol': (self.atol >= 0, 'be at least 0'),
       'safety': (0 < self.safety < 1, 'lie in (0, 1)'),
@@ -50,39 +50,39 @@ class Control:
       'first_step': (0 < self.first_step <= 1, 'lie in (0, 1]'),
       'max_steps': (self.max_steps >= 1, 'be at least 1'),
     }
-    for name, (holds, wanted) in right.items():
-      if not holds:
+    for name, (valid, wanted) in ranges.items():
+      if not valid:
         raise ValueError(f'{name} = {getattr(self, name)} must {wanted}')
 
   def size(self, x_t: Array, x_s: Array, error: Array) -> Array:
-    """The error [b, ...] over what is allowed, as root mean square [b]."""
-    most = jnp.maximum(jnp.abs(x_t), jnp.abs(x_s))
-    square = jnp.square(error / (self.atol + self.rtol * most))
+    """The error [b, ...] relative to the allowed one: root mean square [b]."""
+    scale = jnp.maximum(jnp.abs(x_t), jnp.abs(x_s))
+    square = jnp.square(error / (self.atol + self.rtol * scale))
     return jnp.sqrt(square.mean(tuple(range(1, square.ndim))))
 
-  def factor(self, size: Array, shrunk: Array) -> Array:
-    """What the step is multiplied by, [b].
+  def factor(self, size: Array, rejected: Array) -> Array:
+    """The factor from this step size to the next, [b].
 
     Args:
-      size: of the error, [b]; 1 is what is allowed.
-      shrunk: [b], whether the last attempt failed: then it does not grow yet.
+      size: of the error, [b]; 1 is the allowed one.
+      rejected: [b], whether the last attempt was; then the step does not grow.
     """
-    most = jnp.where(shrunk, 1.0, self.max_factor)
+    most = jnp.where(rejected, 1.0, self.max_factor)
     wanted = self.safety * size ** (-1 / (self.order + 1))
     clipped = jnp.clip(wanted, self.min_factor, most)
     return jnp.where(jnp.isnan(size), self.min_factor, clipped)
 
   def check_arrived(self, arrived: np.ndarray) -> None:
-    """Checks that the end was reached, [b].
+    """Checks that every example reached the end, [b].
 
     Raises:
-      ValueError: saying how many examples were not done in `max_steps`.
+      ValueError: with the number of examples that did not in `max_steps`.
     """
     if not arrived.all():
       raise ValueError(
         f'rtol = {self.rtol} must be larger, or max_steps = {self.max_steps}: '
         f'after so many steps {(~arrived).sum()} of {len(arrived)} examples '
-        'were still on their way (as they are where a network is not finite)'
+        'had not reached the end (nor do they where a network is not finite)'
       )
 
 

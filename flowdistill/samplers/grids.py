@@ -1,6 +1,6 @@
 """Time grids: steps -> float64 [steps + 1], falling from noise to data at 0.
 
-A grid that begins below 1 takes the noise x1 for x at its first time.
+A grid that begins below 1 uses the noise x1 as x at its first time.
 """
 
 import statistics
@@ -14,10 +14,10 @@ def uniform(steps: int) -> np.ndarray:
 
 
 def shifted(steps: int, *, shift: float = 3.0) -> np.ndarray:
-  """σ(t) = t / (1 − t), the noise level, times α: α > 1 stays longer at noise.
+  """The noise level σ(t) = t / (1 − t) times α; α > 1 has more steps at noise.
 
-  That is α t / (1 + (α − 1) t) = t / (t + (1 − t) / α), and the last form keeps
-  both ends to the last digit.
+  That is α t / (1 + (α − 1) t) = t / (t + (1 − t) / α), and the last form is
+  exact at both ends.
 
   Source: Esser et al., "Scaling Rectified Flow Transformers" (2024),
   https://arxiv.org/abs/2403.03206, eq. 23; α = 3 is theirs for 1024² images.
@@ -39,11 +39,11 @@ def logit_normal(
 ) -> np.ndarray:
   """The quantiles 1, 1 − 1/n, ..., 0 of t = sigmoid(N(mean, std²)).
 
-  Its steps are short where training with that law drew many times.
+  Steps are short where training with that law drew times often.
 
   Args:
     steps: n.
-    mean: of log σ(t); above 0 it stays longer at noise.
+    mean: of log σ(t); above 0 there are more steps at noise.
     std: of log σ(t), above 0; a larger one has longer steps in the middle.
 
   Raises:
@@ -86,8 +86,8 @@ def karras(
     raise ValueError(
       f'sigma_max = {sigma_max} must be above sigma_min = {sigma_min}'
     )
-  most, least = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
-  sigma = np.linspace(most, least, steps) ** rho
+  high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+  sigma = np.linspace(high, low, steps) ** rho
   return np.append(sigma / (1 + sigma), 0.0)
 
 
@@ -115,7 +115,7 @@ def kumaraswamy(
     a: above 0; a larger one has shorter steps near the noise.
     b: above 0; a larger one has shorter steps near the data.
     c: above 0; a larger one has shorter steps near the noise.
-    gap: (g0, g1), what is left out of w at the noise and at the data.
+    gap: (g0, g1), the lengths omitted from w at the noise and at the data.
 
   Raises:
     ValueError: unless a, b, c > 0 and 0 <= g0 < 1 − g1 <= 1.
@@ -135,11 +135,11 @@ def kumaraswamy(
 def explicit(
   steps: int, *, times: tuple[float, ...] = (1.0, 0.0)
 ) -> np.ndarray:
-  """The times as they are given, one more than there are steps.
+  """The given times, one more than there are steps.
 
   Raises:
-    ValueError: if their number is not steps + 1, or if they do not fall
-      strictly, from at most 1 to 0.
+    ValueError: unless there are steps + 1 of them, which fall strictly from at
+      most 1 to 0.
   """
   grid = np.asarray(times, np.float64)
   if grid.shape != (steps + 1,):

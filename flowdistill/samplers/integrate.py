@@ -1,4 +1,4 @@
-"""Drives a sampler: along a grid with one scan, or by its error with a loop."""
+"""Drives a sampler: a scan over a grid, or a loop with adaptive steps."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def sample(sampler: Sampler, grid: Array, x1: Array, keys: Array) -> Array:
     sampler: made for this batch.
     grid: times [steps + 1], falling from noise to data.
     x1: standard normal noise, at time grid[0].
-    keys: [b], one for each example; a step's noise is drawn from them.
+    keys: [b], one for each example; the noise of all steps is drawn from them.
 
   Returns:
     x at time grid[-1].
@@ -45,48 +45,50 @@ def adapt(
 ) -> tuple[Array, Array, Array]:
   """From time ends[0] to ends[1] in steps that the sampler's control chooses.
 
-  Every example has its own time and its own step. One that has arrived stays as
-  it is while the others go on, and counts no more calls.
+  Every example has its own time and step size. One that has arrived does not
+  change while the others continue, and counts no more calls.
 
   Args:
     sampler: made for this batch, with a `control`.
     ends: [2], falling to go to data, rising to go to noise.
     x: [b, ...], at time ends[0].
     keys: [b], one for each example.
-    calls: times -> how many network calls it is to ask for v there.
+    calls: times -> network calls of one velocity at these times.
 
   Returns:
     x at time ends[1], the calls [b], and whether an example arrived [b].
   """
   control = sampler.control
   if control is None:
-    raise ValueError('this sampler has no control of its steps')
+    raise ValueError('this sampler is not adaptive: it has no control')
   start, end = jnp.asarray(ends, x.dtype)
   towards = jnp.sign(end - start)
   t = jnp.full(len(x), start)
 
   def cost(t: Array, s: Array) -> Array:
-    asked = sampler.asks(jnp.stack([t, s]))
-    return calls(asked[1:]).sum(0).astype(jnp.int32)
+    times = sampler.asks(jnp.stack([t, s]))
+    return calls(times[1:]).sum(0).astype(jnp.int32)
 
-  def going(state):
+  def unfinished(state):
     _, t, _, _, _, attempts = state
     return jnp.any(t != end) & (attempts < control.max_steps)
 
   def attempt(state):
-    carry, t, h, shrunk, nfe, attempts = state
+    carry, t, h, rejected, nfe, attempts = state
     left = jnp.abs(end - t)
     s = jnp.where(h < left, t + towards * h, end)
     tried = sampler.step(carry, t, s, keys)
     size = control.size(carry[0], tried[0], tried[2])
-    on_way, good = t != end, size < 1
-    carry = jax.tree.map(lambda a, b: choose(on_way & good, a, b), tried, carry)
-    nfe += jnp.where(on_way, cost(t, s), 0)
-    h = jnp.minimum(h, left) * control.factor(size, shrunk)
-    return carry, jnp.where(good, s, t), h, ~good, nfe, attempts + 1
+    moving, accepted = t != end, size < 1
+    carry = jax.tree.map(
+      lambda a, b: choose(moving & accepted, a, b), tried, carry
+    )
+    nfe += jnp.where(moving, cost(t, s), 0)
+    h = jnp.minimum(h, left) * control.factor(size, rejected)
+    return carry, jnp.where(accepted, s, t), h, ~accepted, nfe, attempts + 1
 
   h, no = jnp.full_like(t, control.first_step), jnp.zeros_like(t, bool)
   nfe = calls(t).astype(jnp.int32)
   state = (sampler.init(x, t), t, h, no, nfe, 0)
-  carry, t, _, _, nfe, _ = jax.lax.while_loop(going, attempt, state)
+  carry, t, _, _, nfe, _ = jax.lax.while_loop(unfinished, attempt, state)
   return carry[0], nfe, t == end

@@ -1,4 +1,4 @@
-"""Samplers that jump: they ask a flow map's average velocity u(x_t, t, s)."""
+"""Samplers that jump: they call a flow map's average velocity u(x_t, t, s)."""
 
 import math
 
@@ -31,8 +31,8 @@ def consistency(u: AverageVelocity) -> Sampler:
 
     x̂ = f(x_t, t, 0),  x_s = (1 − s) x̂ + s ε.
 
-  It asks the average velocity to s = 0 alone, so a consistency model will do,
-  and preserves the marginals for an exact one.
+  It calls the average velocity with s = 0 alone, so a consistency model is
+  enough, and preserves the marginals for an exact one.
 
   Source: Song et al., "Consistency Models" (2023),
   https://arxiv.org/abs/2303.01469, Algorithm 1, in the time of this project.
@@ -81,8 +81,8 @@ def jump_renoise(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
     r = (1 − γ) s,  x̃ = f(x_t, t, r),  k = (1 − s) / (1 − r),
     x_s = k x̃ + √(s² − k² r²) ε.
 
-  x̃ = (1 − r) x0 + r x1 has k r of its noise left beside (1 − s) x0, and s is
-  wanted. It preserves the marginals for an exact flow map. γ = 0 is `flow_map`,
+  k x̃ = (1 − s) x0 + k r x1, and the coefficient of the noise has to be s. It
+  preserves the marginals for an exact flow map. γ = 0 is `flow_map`,
   γ = 1 is `consistency`; between them it is `gamma` with another r.
 
   Source: Zheng et al., "Trajectory Consistency Distillation" (2024),

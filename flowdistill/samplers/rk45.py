@@ -18,8 +18,8 @@ from flowdistill.samplers.sampler import (
 )
 
 Array = jax.Array
-# Row i says where stage i + 2 is asked: at time t + c_i h, and at x plus h
-# times these multiples of the velocities so far. The last is the result.
+# Row i is where stage i + 2 evaluates the velocity: at time t + c_i h, and at x
+# plus h times these multiples of the velocities so far. The last is the result.
 NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 STAGES = (
   (1 / 5,),
@@ -50,23 +50,23 @@ def rk45(
   first_step: float = 0.05,
   max_steps: int = 1000,
 ) -> Sampler:
-  """Order 5 with steps as long as its own estimate of the error allows.
+  """Order 5, with steps as long as its estimate of the error allows.
 
   Every example has its own steps, so that none depends on its neighbours. A
   step costs six calls, whether it is accepted or not, as its last stage is the
   first one of the next; the start costs one. (SciPy's `RK45`, which Rectified
-  Flow samples with, is the same method with one step size for the batch.) Where
-  the velocity jumps in time, as at the ends of a guidance interval, the result
-  may be off by more than the tolerance.
+  Flow uses, is the same method with one step size for the batch.) Where the
+  velocity is discontinuous in time, as at the ends of a guidance interval, the
+  error may exceed the tolerance.
 
   Args:
     u: the average velocity.
     rtol: relative error that a step may make, above 0.
     atol: absolute error that a step may make, at least 0.
-    safety: factor on the step that would just do, in (0, 1).
-    min_factor: least that a step is multiplied by, in (0, 1).
-    max_factor: most that a step is multiplied by, above 1.
-    first_step: length of the first step, in (0, 1].
+    safety: factor on the step size that would just be accepted, in (0, 1).
+    min_factor: least factor from one step size to the next, in (0, 1).
+    max_factor: largest factor from one step size to the next, above 1.
+    first_step: size of the first step, in (0, 1].
     max_steps: attempts for an example, accepted or not.
 
   Raises:
@@ -109,7 +109,7 @@ def _asks(grid: Array) -> Array:
 
 
 def _between(t: Array, s: Array, node: float) -> Array:
-  """t + node (s − t), which for node = 1 is s to the last digit."""
+  """t + node (s − t), which is exactly s for node = 1."""
   return (1 - node) * t + node * s
 
 

@@ -1,4 +1,4 @@
-"""What a sampler is: how it starts, one step, and when it asks the network."""
+"""A sampler: its initial state, one step, and the times of network calls."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,12 +26,12 @@ class Sampler:
     init: (x [b, ...], t) -> carry, a tuple that starts with x_t [b, ...].
     step: (carry, t, s, keys) -> carry, from time t to time s, with keys [b]:
       one for each example, so that none depends on another. The times are
-      scalars, or where there is a `control` [b].
-    asks: grid [steps + 1] -> the times at which one run along it asks the
-      network, in order; their number is the NFE.
+      scalars, or [b] if there is a `control`.
+    asks: grid [steps + 1] -> the times of the network calls along it, in order;
+      their number is the NFE.
     reversible: whether it also goes from data to noise, along a rising grid.
-    control: of the step size, if that is chosen on the way. Then `init` and
-      `step` return (x, v, error): the velocity at x, and how far x may be off.
+    control: of the step size, if the sampler is adaptive. Then `init` and
+      `step` return (x, v, error): the velocity at x, and the error of x.
   """
 
   init: Callable[[Array, Array], Carry]
@@ -42,20 +42,20 @@ class Sampler:
 
 
 def at_starts(grid: np.ndarray) -> np.ndarray:
-  """Asks once a step, at the time where it starts."""
+  """One call a step, at its start."""
   return grid[:-1]
 
 
 def at_both_ends(grid: np.ndarray, *, at_zero: bool) -> np.ndarray:
-  """Asks at both ends of every step, at time 0 only if it starts there.
+  """Calls at both ends of every step, at time 0 only if the step starts there.
 
   Args:
     grid: times [steps + 1].
-    at_zero: whether a step that ends at 0 asks there as well.
+    at_zero: whether there is a call at the end of a step to 0 as well.
   """
   ends = np.stack([grid[:-1], grid[1:]], axis=1)
-  asked = np.stack([np.full(len(ends), True), ends[:, 1] > 0], axis=1)
-  return ends[asked | at_zero]
+  called = np.stack([np.full(len(ends), True), ends[:, 1] > 0], axis=1)
+  return ends[called | at_zero]
 
 
 def one_state(
@@ -74,7 +74,7 @@ def one_state(
 
 
 def at_times(u: AverageVelocity) -> AverageVelocity:
-  """u, which may be asked with scalar times, the same for the whole batch."""
+  """u that accepts scalar times, the same for the whole batch."""
 
   def each(x: Array, t: Array, s: Array) -> Array:
     return u(x, *(jnp.broadcast_to(r, len(x)) for r in (t, s)))

@@ -1,6 +1,6 @@
 """The sampler of UCGM and TwinFlow in its three styles: few, any and mul.
 
-With F = u(x_t, t, r) it predicts data and noise, and meets them at s,
+With F = u(x_t, t, r) it predicts data and noise, and mixes them at s,
 
   x̂ = x_t − t F,  ẑ = x_t + (1 − t) F,
   x_s = (1 − s) x̂ + s (√(1 − ρ) ẑ + √ρ ε).
@@ -31,7 +31,7 @@ from flowdistill.samplers.sampler import (
 
 Array = jax.Array
 Predict = Callable[[Array, Array, Array], Array]
-"""F(x_t, t, s), whose target time is chosen."""
+"""F(x_t, t, s), with the target time of the style."""
 
 
 def few(
@@ -40,16 +40,16 @@ def few(
   stochasticity: float | str = 1.0,
   extrapolation: float = 0.0,
 ) -> Sampler:
-  """Always asks for the jump to the data, r = 0. One call a step.
+  """Always predicts the jump to the data, r = 0. One call a step.
 
-  ρ = 1 is `consistency`. With less, ẑ is the noise that x̂ and x_t make up, and
-  not that of the flow, so the marginals are off even where u is exact.
+  ρ = 1 is `consistency`. With less, ẑ is the noise that follows from x̂ and x_t,
+  not that of the flow, so the marginals are wrong even if u is exact.
 
   Args:
     u: the average velocity.
     stochasticity: ρ, the share of fresh noise in [0, 1], or 'sde' (see `mul`).
-    extrapolation: κ >= 0; from the third step on, what x̂ and ẑ changed by since
-      the step before is added κ times.
+    extrapolation: κ >= 0; from the third step on, κ times the change of x̂ and
+      ẑ since the previous step is added to them.
 
   Raises:
     ValueError: for an option out of range.
@@ -65,10 +65,10 @@ def any_style(
   stochasticity: float | str = 0.0,
   extrapolation: float = 0.0,
 ) -> Sampler:
-  """Asks for the jump to the next time, r = s. One call a step.
+  """Predicts the jump to the next time, r = s. One call a step.
 
-  ρ = κ = 0 is `flow_map`. Its F is the mean over the step already, so that a
-  second-order correction, which `mul` has, could only spoil it.
+  ρ = κ = 0 is `flow_map`. F is the mean over the step already, so a correction
+  of second order, as in `mul`, could only add error.
 
   Args:
     u: the average velocity.
@@ -90,16 +90,16 @@ def mul(
   order: int = 1,
   correct_last: bool = False,
 ) -> Sampler:
-  """Asks for the velocity, r = t. One call a step, two if it is corrected.
+  """Predicts the velocity, r = t. One call a step, two if it is corrected.
 
   ρ = κ = 0 is `euler`. 'sde' is the ρ for which many steps follow the SDE
   dx = (v + ẑ) dt + √(2t) dw: s² ρ = min(2t (t − s), s²), which keeps the
   marginals. With order 2 a step becomes
 
-    x_s = x_t + (s − t) (F + F') / 2,  F' asked at s, where F led,
+    x_s = x_t + (s − t) (F + F') / 2,  F' at s, at the end of the step by F,
 
-  without fresh noise and, but for where F led, without extrapolation; κ = 0 is
-  `heun`. The correction that is published with the method has a coefficient
+  without fresh noise and, except in the step by F, without extrapolation; κ = 0
+  is `heun`. The published correction of the method has a coefficient
   (1 − s) / (1 − t) that is infinite at t = 1, and is not of order 2.
 
   Args:
@@ -124,8 +124,8 @@ def mul(
   noiseless = _unified(predict, 0.0, extrapolation).step
 
   def corrected(carry: Carry, t: Array, s: Array, keys: Array) -> Carry:
-    led = noiseless(carry, t, s, keys)
-    (x, *_), (x_s, x0, x1, count) = carry, led
+    first_order = noiseless(carry, t, s, keys)
+    (x, *_), (x_s, x0, x1, count) = carry, first_order
     return x + (s - t) * (x1 - x0 + predict(x_s, s, s)) / 2, x0, x1, count
 
   def step(carry: Carry, t: Array, s: Array, keys: Array) -> Carry:
@@ -144,7 +144,7 @@ def _to(u: AverageVelocity, target: Callable[[Array, Array], Array]) -> Predict:
 def _unified(
   predict: Predict, stochasticity: float | str, extrapolation: float
 ) -> Sampler:
-  """Steps of order 1; carries x, the last x̂ and ẑ, and how many there were."""
+  """Steps of order 1; carries x, the last x̂ and ẑ, and the number of steps."""
   noise_at = _noise(stochasticity)
   if not extrapolation >= 0:
     raise ValueError(f'extrapolation = {extrapolation} must be at least 0')
@@ -162,15 +162,15 @@ def _unified(
       h + ahead * (h - h_prev) for h, h_prev in zip(raw, last, strict=True)
     )
     n = noise_at(t, s)
-    kept = jnp.sqrt((s - n) * (s + n))  # s √(1 − ρ), where n = s √ρ
-    x_s = (1 - s) * x0 + kept * x1 + n * fresh_noise(keys, x)
+    old = jnp.sqrt((s - n) * (s + n))  # s √(1 − ρ), where n = s √ρ
+    x_s = (1 - s) * x0 + old * x1 + n * fresh_noise(keys, x)
     return x_s, *raw, count + 1
 
   return Sampler(init, step, at_starts)
 
 
 def _noise(stochasticity: float | str) -> Callable[[Array, Array], Array]:
-  """(t, s) -> s √ρ, the fresh noise in x_s, which is finite at s = 0 too."""
+  """(t, s) -> s √ρ, the fresh noise in x_s, also finite at s = 0."""
   if stochasticity == 'sde':
     return lambda t, s: jnp.minimum(jnp.sqrt(2 * t * (t - s)), s)
   if isinstance(stochasticity, str) or not 0 <= stochasticity <= 1:

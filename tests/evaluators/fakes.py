@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.datasets import load_digits
 
+from flowdistill.flow.spec import DataSpec
+
 
 @dataclasses.dataclass
 class Data:
   """A source: the digits, or a cloud of points."""
 
-  shape: tuple[int, ...]
-  num_classes: int
+  spec: DataSpec
   arrays: dict[str, np.ndarray]
 
-  @property
-  def labels(self):
-    return self.arrays.get('label')
+  def conditions(self, index):
+    return {name: self.arrays[name][index] for name in self.spec.cond}
 
   def __len__(self):
     return len(self.arrays['x0'])
@@ -29,15 +29,15 @@ class Data:
 
 
 def digits():
-  found = load_digits()
-  x0 = (found.images / 8 - 1).astype(np.float32)[..., None]
-  label = found.target.astype(np.int32)
-  return Data((8, 8, 1), 10, {'x0': x0, 'label': label})
+  bunch = load_digits()
+  x0 = (bunch.images / 8 - 1).astype(np.float32)[..., None]
+  label = bunch.target.astype(np.int32)
+  return Data(DataSpec.labelled((8, 8, 1), 10), {'x0': x0, 'label': label})
 
 
 def points(n=400):
   x0 = np.random.default_rng(1).standard_normal((n, 2)).astype(np.float32)
-  return Data((2,), 0, {'x0': x0})
+  return Data(DataSpec((2,)), {'x0': x0})
 
 
 class Pixels:
@@ -56,7 +56,7 @@ class Pixels:
 
 
 class Samples(NamedTuple):
-  """What a model answers: examples, and how often each asked the network."""
+  """What a model answers: examples, and the network calls of each."""
 
   x: np.ndarray
   nfe: np.ndarray
@@ -74,18 +74,18 @@ class Replay:
   calls: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   def __call__(self, n, *, sampler, nfe, cond, seed, **options):
-    how = {'n': n, 'sampler': sampler, 'nfe': nfe, 'cond': cond, 'seed': seed}
-    self.calls.append(how | ({'options': options} if options else {}))
-    taken = 2 + np.arange(n) % 2 if nfe is None else np.full(n, nfe)
+    call = {'n': n, 'sampler': sampler, 'nfe': nfe, 'cond': cond, 'seed': seed}
+    self.calls.append(call | ({'options': options} if options else {}))
+    nfes = 2 + np.arange(n) % 2 if nfe is None else np.full(n, nfe)
     x0 = np.resize(self.x0, (n, *self.x0.shape[1:]))
     noise = np.random.default_rng(seed).standard_normal(x0.shape)
-    x = x0 + self.noise / taken[0] * noise
-    return Samples(x.astype(np.float32), taken)
+    x = x0 + self.noise / nfes[0] * noise
+    return Samples(x.astype(np.float32), nfes)
 
 
 @dataclasses.dataclass
 class Flow:
-  """A network u(x_t, t, s, cond) that is a function; `asked` is what it was."""
+  """A network u(x_t, t, s, cond) that is a function; records its calls."""
 
   u: Callable[..., Any]
   shape: tuple[int, ...] = (2,)

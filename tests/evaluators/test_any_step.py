@@ -38,5 +38,5 @@ def test_points_have_the_rows_of_energy(tmp_path):
 
 @pytest.mark.parametrize('features', [None, Pixels(digits())])
 def test_bad_values_are_refused_before_anything_is_drawn(features, tmp_path):
-  with pytest.raises(ValueError, match='samples = 1, it must be at least 2'):
+  with pytest.raises(ValueError, match='samples = 1 must be at least 2'):
     any_step({'student': None}, digits(), features, tmp_path, samples=1)

@@ -112,8 +112,3 @@ def test_options_tell_lines_apart(axes):
 def test_numbers_under_the_axis_do_not_touch(axes):
   rows = [{**ROWS[0], 'nfe': nfe} for nfe in (1, 8, 31, 32, 35.5, 36)]
   assert axes(rows).get_xticks().tolist() == [1, 8, 31, 36]
-
-
-def test_what_a_metric_is_called():
-  assert module.name_of('frechet_digits') == 'Fréchet distance (digits)'
-  assert module.name_of('teacher_distance') == 'teacher distance'

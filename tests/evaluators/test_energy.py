@@ -47,7 +47,7 @@ def test_rows_of_the_data_and_of_noisy_data(tmp_path):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'samples': 0}, 'samples = 0, it must be at least 2'),
+    ({'samples': 0}, 'samples = 0 must be at least 2'),
     ({'sweep': {'weak': [['euler', 1]]}}, "the role 'weak'"),
   ],
 )

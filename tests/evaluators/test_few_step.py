@@ -9,6 +9,7 @@ from evaluators.fakes import Pixels, Replay, Samples, digits
 from matplotlib.image import imread
 
 from flowdistill.evaluators.few_step import few_step
+from flowdistill.flow.spec import DataSpec
 
 SOURCE = digits()
 FEATURES = Pixels(SOURCE)
@@ -135,10 +136,9 @@ def test_options_and_the_measured_nfe_are_in_the_rows(tmp_path):
   ]
 
 
-def test_points_have_no_accuracy(tmp_path):
+def test_without_labels_there_is_no_accuracy(tmp_path):
   source = digits()
-  source.num_classes = 0
-  del source.arrays['label']
+  source.spec = DataSpec(source.spec.shape)
   rows = few_step(
     {'student': Replay(X0)},
     source,
@@ -154,7 +154,7 @@ def test_points_have_no_accuracy(tmp_path):
   ('features', 'options', 'message'),
   [
     (None, {}, "set evaluation.features.*'energy'"),
-    (FEATURES, {'samples': 1}, 'samples = 1, it must be at least 2'),
+    (FEATURES, {'samples': 1}, 'samples = 1 must be at least 2'),
     (FEATURES, {'sweep': {'weak': [['euler', 1]]}}, "the role 'weak'"),
   ],
 )

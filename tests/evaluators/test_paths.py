@@ -6,6 +6,7 @@ from evaluators import fakes
 from PIL import Image
 
 from flowdistill.evaluators.paths import deviation, paths, trajectories
+from flowdistill.flow.spec import DataSpec
 
 
 class Straight:
@@ -59,8 +60,8 @@ def test_there_are_pictures(tmp_path, source):
   ('options', 'message'),
   [
     ({'role': 'teacher'}, "role = 'teacher'"),
-    ({'steps': 0}, 'steps = 0, it must be at least 1'),
-    ({'shown': 0}, 'shown = 0, it must be at least 1'),
+    ({'steps': 0}, 'steps = 0 must be at least 1'),
+    ({'shown': 0}, 'shown = 0 must be at least 1'),
     ({'samples': 1}, 'samples = 1'),
   ],
 )
@@ -70,6 +71,6 @@ def test_options_out_of_range_raise(tmp_path, options, message):
 
 
 def test_examples_that_have_no_picture_are_refused(tmp_path):
-  source = fakes.Data((3,), 0, {'x0': np.zeros((5, 3), np.float32)})
-  with pytest.raises(ValueError, match='pictures are of images'):
+  source = fakes.Data(DataSpec((3,)), {'x0': np.zeros((5, 3), np.float32)})
+  with pytest.raises(ValueError, match=r'^shape = \(3,\) must be'):
     row(Straight(), source, tmp_path)

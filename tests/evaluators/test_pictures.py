@@ -8,7 +8,8 @@ from matplotlib.image import imread
 
 from flowdistill.evaluators import canvas, mosaic
 from flowdistill.evaluators.pictures import pictures
-from flowdistill.evaluators.sweep import Cell
+from flowdistill.evaluators.sweep import SweepEntry
+from flowdistill.flow.spec import DataSpec
 
 SWEEP = {
   'teacher': [['euler', 1], ['heun', 31]],
@@ -43,9 +44,9 @@ def test_every_pixel_is_where_it_belongs(tmp_path):
   rng = np.random.default_rng(0)
   shape = (3, 16, 16, 3)
   drawn = [
-    (Cell('teacher', 'euler', 1), rng.uniform(-1, 1, shape)),
-    (Cell('teacher', 'heun', 3), rng.uniform(-1, 1, shape)),
-    (Cell('student', 'flow_map', 3), rng.uniform(-1, 1, shape)),
+    (SweepEntry('teacher', 'euler', 1), rng.uniform(-1, 1, shape)),
+    (SweepEntry('teacher', 'heun', 3), rng.uniform(-1, 1, shape)),
+    (SweepEntry('student', 'flow_map', 3), rng.uniform(-1, 1, shape)),
   ]
   mosaic.side_by_side(tmp_path / 'a.png', drawn, headings=['0', '1', '2'])
   page = imread(tmp_path / 'a.png')[..., :3]
@@ -70,7 +71,9 @@ def find_left(page, top, start):
 
 def test_values_out_of_range_are_cut_off(tmp_path):
   x = np.stack([np.full((64, 64, 1), v) for v in (-5.0, 0.0, 5.0)])
-  mosaic.side_by_side(tmp_path / 'a.png', [(Cell('student', 'euler', 1), x)])
+  mosaic.side_by_side(
+    tmp_path / 'a.png', [(SweepEntry('student', 'euler', 1), x)]
+  )
   page = imread(tmp_path / 'a.png')[mosaic.HEAD + 32, :, 0]
   first = int(np.argmax(page == 0))
   middle = [page[first + 70 * k + 32] for k in range(3)]
@@ -79,7 +82,9 @@ def test_values_out_of_range_are_cut_off(tmp_path):
 
 def test_large_images_are_made_smaller(tmp_path):
   x = np.random.default_rng(0).uniform(-1, 1, (4, 512, 512, 3))
-  mosaic.side_by_side(tmp_path / 'a.png', [(Cell('student', 'euler', 1), x)])
+  mosaic.side_by_side(
+    tmp_path / 'a.png', [(SweepEntry('student', 'euler', 1), x)]
+  )
   height, width, _ = imread(tmp_path / 'a.png').shape
   assert height < 300
   assert width < 1000
@@ -111,14 +116,16 @@ def inks(image, colour):
 )
 def test_how_many_columns(num_classes, examples, labels, tmp_path):
   x0 = np.zeros((12, 8, 8, 3), np.float32)
-  source = Data((8, 8, 3), num_classes, {'x0': x0})
+  label = np.full(12, 2, np.int32)  # pictures go through the classes instead
+  spec = DataSpec.labelled((8, 8, 3), num_classes)
+  source = Data(spec, {'x0': x0, 'label': label})
   _, _, models = draw(tmp_path, source, examples=examples)
   (call,) = models['student'].calls
   assert call['n'] == (len(labels) if labels else 10)
   assert [v.tolist() for v in call['cond'].values()] == [labels] * bool(labels)
 
 
-def test_nothing_global_is_touched(tmp_path):
+def test_no_global_state_is_touched(tmp_path):
   before = dict(mpl.rcParams)
   draw(tmp_path, digits())
   assert dict(mpl.rcParams) == before
@@ -141,11 +148,13 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('shape', [(3,), (8, 8, 2), (8, 8), (4, 8, 8, 3)])
 def test_what_has_no_picture_is_refused(shape, tmp_path):
-  source = Data(shape, 0, {'x0': np.zeros((2, *shape), np.float32)})
-  with pytest.raises(ValueError, match=r'images \[h, w, 1 or 3\] and points'):
+  source = Data(DataSpec(shape), {'x0': np.zeros((2, *shape), np.float32)})
+  with pytest.raises(
+    ValueError, match=r'^shape = .* must be \[h, w, 1 or 3\] of'
+  ):
     draw(tmp_path, source)
 
 
 def test_no_examples_are_refused(tmp_path):
-  with pytest.raises(ValueError, match='examples = 0, it must be at least 1'):
+  with pytest.raises(ValueError, match='examples = 0 must be at least 1'):
     draw(tmp_path, digits(), examples=0)

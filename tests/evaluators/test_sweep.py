@@ -8,31 +8,31 @@ from evaluators.fakes import Replay, digits, points
 
 from flowdistill.evaluators.sweep import (
   SWEEP,
-  Cell,
-  cells,
+  SweepEntry,
   conditions,
   draw,
   draw_timed,
-  places,
-  spell,
+  format_options,
+  grid_cells,
+  parse_sweep,
 )
 
-E1, E2, E8 = (Cell('teacher', 'euler', n) for n in (1, 2, 8))
-F1, F2 = (Cell('student', 'flow_map', n) for n in (1, 2))
+E1, E2, E8 = (SweepEntry('teacher', 'euler', n) for n in (1, 2, 8))
+F1, F2 = (SweepEntry('student', 'flow_map', n) for n in (1, 2))
 
 
 @pytest.mark.parametrize('pair', [tuple, list])
-def test_cells_are_in_the_order_that_is_written(pair):
+def test_entries_are_in_the_order_that_is_written(pair):
   sweep = {
     'student': pair([pair(['flow_map', 2]), pair(['flow_map', 1])]),
     'teacher': pair([pair(['euler', 8])]),
   }
-  assert cells(sweep, ['teacher', 'student']) == [F2, F1, E8]
+  assert parse_sweep(sweep, ['teacher', 'student']) == [F2, F1, E8]
 
 
 def test_the_default_is_the_table_of_the_quickstart():
-  found = cells(SWEEP, ['student', 'teacher'])
-  assert [str(cell) for cell in found] == [
+  entries = parse_sweep(SWEEP, ['student', 'teacher'])
+  assert [str(entry) for entry in entries] == [
     'euler 1 NFE',
     'euler 2 NFE',
     'euler 4 NFE',
@@ -50,33 +50,33 @@ def test_the_default_is_the_table_of_the_quickstart():
   [
     (
       {'weak': [['euler', 1]]},
-      r"the role 'weak', the roles there are: \['teacher', 'student'\]",
+      r"the role 'weak'; it must be one of \['teacher', 'student'\]",
     ),
-    ({}, 'sweep = {} is empty'),
-    ({'student': []}, "sweep = {'student': .*} is empty"),
-    ({'student': [['euler']]}, r"sweep\['student'\] has \['euler'\], it must"),
-    ({'student': ['euler', 4]}, r"has 'euler', it must be \[sampler, nfe\]"),
+    ({}, 'sweep = {} must have entries, like'),
+    ({'student': []}, "sweep = {'student': .*} must have entries"),
+    ({'student': [['euler']]}, r"sweep\['student'\] has \['euler'\]; it must"),
+    ({'student': ['euler', 4]}, r"has 'euler'; it must be \[sampler, nfe\]"),
     ({'student': [['euler', 0]]}, r"has \['euler', 0\]"),
     ({'student': [['euler', 1.5]]}, r"has \['euler', 1.5\]"),
     ({'student': [['euler', True]]}, r"has \['euler', True\]"),
     ({'student': [[4, 'euler']]}, r"has \[4, 'euler'\]"),
-    ({'student': [['gamma', 1, 'gamma=1']]}, r"\['gamma', 1, 'gamma=1'\], it"),
+    ({'student': [['gamma', 1, 'gamma=1']]}, r"\['gamma', 1, 'gamma=1'\]; it"),
     (
       {'student': [['gamma', 1, {}, {}]]},
-      r"has \['gamma', 1, {}, {}\], it must",
+      r"has \['gamma', 1, {}, {}\]; it must",
     ),
-    ({'student': [['gamma', 1, {'nfe': 2}]]}, r"has .*{'nfe': 2}\], it must"),
-    ({'student': 5}, r"sweep\['student'\] = 5, it must be a list"),
+    ({'student': [['gamma', 1, {'nfe': 2}]]}, r"has .*{'nfe': 2}\]; it must"),
+    ({'student': 5}, r"sweep\['student'\] = 5 must be a list"),
   ],
 )
 def test_bad_sweeps_are_refused(sweep, message):
   with pytest.raises(ValueError, match=message):
-    cells(sweep, ['teacher', 'student'])
+    parse_sweep(sweep, ['teacher', 'student'])
 
 
 def test_a_sweep_has_the_name_of_its_option():
   with pytest.raises(ValueError, match="^reference has the role 'weak'"):
-    cells({'weak': [['euler', 1]]}, ['teacher'], option='reference')
+    parse_sweep({'weak': [['euler', 1]]}, ['teacher'], option='reference')
 
 
 OPTIONS = {
@@ -88,46 +88,49 @@ OPTIONS = {
 
 def test_an_entry_may_have_options():
   sweep = {'student': [['gamma', 4, OPTIONS], ['heun', 3, {}]]}
-  gamma, heun = cells(sweep, ['student'])
+  gamma, heun = parse_sweep(sweep, ['student'])
   spelled = 'gamma=0.5, grid=shifted(shift=2), guidance=1.5(low=0.2)'
   assert str(gamma) == f'gamma 4 NFE ({spelled})'
-  assert gamma.row() == {
+  assert gamma.columns() == {
     'model': 'student',
     'sampler': 'gamma',
     'nfe': 4,
     'options': spelled,
   }
-  assert (str(heun), 'options' in heun.row()) == ('heun 3 NFE', False)
-  assert spell({'grid': 'karras', 'guidance': 2}) == 'grid=karras, guidance=2'
+  assert (str(heun), 'options' in heun.columns()) == ('heun 3 NFE', False)
+  assert (
+    format_options({'grid': 'karras', 'guidance': 2})
+    == 'grid=karras, guidance=2'
+  )
 
 
-def test_a_model_is_told_the_options():
+def test_a_model_is_given_the_options():
   model = Replay(np.zeros((3, 2)))
-  (cell,) = cells({'student': [['gamma', 4, OPTIONS]]}, ['student'])
-  drawn, _ = draw({'student': model}, cell, 3, {}, seed=1)
+  (entry,) = parse_sweep({'student': [['gamma', 4, OPTIONS]]}, ['student'])
+  drawn, _ = draw({'student': model}, entry, 3, {}, seed=1)
   assert model.calls[-1]['options'] == OPTIONS
-  assert drawn == cell
+  assert drawn == entry
 
 
 def test_an_adaptive_sampler_is_measured():
   """Its NFE is the mean over the examples, whole if that is."""
   model = Replay(np.zeros((4, 2)))
-  (cell,) = cells({'teacher': [['rk45', None]]}, ['teacher'])
-  assert str(cell) == 'rk45 adaptive'
-  drawn, _ = draw({'teacher': model}, cell, 4, {}, seed=0)
+  (entry,) = parse_sweep({'teacher': [['rk45', None]]}, ['teacher'])
+  assert str(entry) == 'rk45 adaptive'
+  drawn, _ = draw({'teacher': model}, entry, 4, {}, seed=0)
   assert model.calls[-1]['nfe'] is None
-  assert drawn.row() == {
+  assert drawn.columns() == {
     'model': 'teacher',
     'sampler': 'rk45',
     'nfe': 2.5,
     'adaptive': True,
   }
-  one, _ = draw({'teacher': model}, cell, 1, {}, seed=0)
+  one, _ = draw({'teacher': model}, entry, 1, {}, seed=0)
   assert (one.nfe, type(one.nfe)) == (2, int)
 
 
 def test_entries_of_one_nfe_are_level():
-  assert places([E1, E2, E8, F2, F1]) == [
+  assert grid_cells([E1, E2, E8, F2, F1]) == [
     (0, 0),
     (1, 0),
     (2, 0),
@@ -137,8 +140,8 @@ def test_entries_of_one_nfe_are_level():
 
 
 def test_a_second_entry_of_one_nfe_stands_below():
-  gamma = Cell('student', 'gamma', 1)
-  assert places([E1, E2, F1, gamma, F2]) == [
+  gamma = SweepEntry('student', 'gamma', 1)
+  assert grid_cells([E1, E2, F1, gamma, F2]) == [
     (0, 0),
     (2, 0),
     (0, 1),
@@ -167,8 +170,8 @@ class Compiling(Replay):
 def test_a_model_is_timed_when_it_is_warm():
   x0 = np.arange(3, dtype=np.float32)[:, None]
   model, cond = Compiling(x0), {'label': np.array([1, 2, 0])}
-  cell, x, ms = draw_timed({'student': model}, F2, 3, cond, seed=7)
-  assert cell == F2
+  entry, x, ms = draw_timed({'student': model}, F2, 3, cond, seed=7)
+  assert entry == F2
   np.testing.assert_array_equal(x, x0)
   assert 10 <= 3 * ms < 400
   first, second = model.calls

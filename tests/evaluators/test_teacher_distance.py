@@ -78,13 +78,13 @@ def test_both_start_from_the_same_noise_and_labels(tmp_path):
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'samples': 1}, '^samples = 1, it must be at least 2'),
+    ({'samples': 1}, '^samples = 1 must be at least 2'),
     ({'sweep': {'ema': []}}, "^sweep has the role 'ema'"),
     ({'reference': {'ema': []}}, "^reference has the role 'ema'"),
-    ({'reference': {'teacher': []}}, '^reference = .* is empty'),
+    ({'reference': {'teacher': []}}, '^reference = .* must have entries'),
     (
       {'reference': {'teacher': [['heun', 1], ['heun', 3]]}},
-      '^reference = .*, it must have one entry',
+      '^reference = .* must have one entry',
     ),
   ],
 )

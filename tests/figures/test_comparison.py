@@ -8,7 +8,12 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from flowdistill.figures import comparison as module
-from flowdistill.figures.comparison import Method, Point, comparison, spell
+from flowdistill.figures.comparison import (
+  Method,
+  Point,
+  comparison,
+  three_digits,
+)
 from flowdistill.figures.spread import spread
 
 TEACHER = {1: 26.2, 2: 8.4, 4: 3.9, 8: 2.2}
@@ -161,7 +166,7 @@ def test_places_are_moved_as_little_as_it_takes():
 
 def test_three_digits():
   values = (0.9941, 1.2, 26.23, 131.4, -0.00061)
-  assert [spell(v) for v in values] == [
+  assert [three_digits(v) for v in values] == [
     '0.994',
     '1.20',
     '26.2',

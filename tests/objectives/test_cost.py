@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from flowdistill.build.tables import bind_stage
 from flowdistill.flow.guidance import uniform
 from flowdistill.flow.spec import DataSpec
 from flowdistill.flow.tangent import difference
