@@ -127,9 +127,8 @@ class Generator:
       return self._noise(key, first + index, self.spec.shape)
 
     batches, nfes = self._solve(n, plan, start, cond or {})
-    if self.space is not None:
-      batches = map(self.space.decode, batches)
-    return Samples(np.concatenate([*batches])[:n], nfes)
+    pictures = [self.to_pictures(x) for x in batches]
+    return Samples(np.concatenate(pictures)[:n], nfes)
 
   def encode(
     self,
@@ -162,15 +161,22 @@ class Generator:
       {**options, 'grid': grid, 'guidance': guidance},
       backwards=True,
     )
-    encoded = (lambda x: x) if self.space is None else self.space.encode
 
     def start(index: np.ndarray) -> tuple[Any, Any]:
-      x = encoded(rows.take(np.asarray(x0, np.float32), index))
+      x = self.to_space(rows.take(np.asarray(x0, np.float32), index))
       _, unused = self._noise(jax.random.key(0), index, ())
       return self._spread(x), unused
 
     batches, nfes = self._solve(len(x0), plan, start, cond or {})
     return Samples(np.concatenate(batches)[: len(x0)], nfes)
+
+  def to_space(self, x0: np.ndarray) -> np.ndarray:
+    """Pictures [n, ...] as the network sees them."""
+    return x0 if self.space is None else np.asarray(self.space.encode(x0))
+
+  def to_pictures(self, x: np.ndarray) -> np.ndarray:
+    """What the network makes [n, ...] as pictures."""
+    return x if self.space is None else np.asarray(self.space.decode(x))
 
   def ask(
     self,

@@ -59,7 +59,7 @@ def boundary(
 
   def rows() -> Iterator[Row]:
     for column, t in [({}, uniform), *fixed]:
-      x_t, cond = states(source, t, seed, guidance)
+      x_t, cond = states(models[role], source, t, seed, guidance)
       u = models[role].ask(x_t, t, t, cond)
       v = models[teacher].ask(x_t, t, t, cond)
       yield {

@@ -45,10 +45,11 @@ def flow_loss(
 
   def rows() -> Iterator[Row]:
     t = np.random.default_rng(seed).uniform(0.01, 1, samples)
-    x_t, cond = states(source, t, seed, guidance)
-    x_0, _ = states(source, np.zeros(samples), seed, guidance)
+    model, zeros = models[role], np.zeros(samples)
+    x_t, cond = states(model, source, t, seed, guidance)
+    x_0, _ = states(model, source, zeros, seed, guidance)
     v_t = (x_t - x_0) / t.reshape(-1, *(1,) * (x_t.ndim - 1))
-    error = np.square(models[role].ask(x_t, t, t, cond) - v_t)
+    error = np.square(model.ask(x_t, t, t, cond) - v_t)
     yield {
       **columns(role, guidance),
       'samples': samples,

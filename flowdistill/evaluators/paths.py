@@ -61,11 +61,13 @@ def paths(
       raise ValueError(f'{name} = {value} must be at least 1')
 
   def rows() -> Iterator[Row]:
-    x1, cond = states(source, np.ones(samples), seed, guidance)
-    z, v = trajectories(models[role], x1, cond, steps)
+    model, ones = models[role], np.ones(samples)
+    x1, cond = states(model, source, ones, seed, guidance)
+    z, v = trajectories(model, x1, cond, steps)
     over_t = deviation(z, v)
     pictures = folder / 'samples'
-    draw_paths(pictures / f'{role}_paths.png', z, shown)
+    seen = np.stack([model.to_pictures(x) for x in z])
+    draw_paths(pictures / f'{role}_paths.png', seen, shown)
     draw_straightness(pictures / f'{role}_straightness.png', over_t)
     yield {
       **columns(role, guidance),

@@ -65,8 +65,8 @@ def _rows(
 ) -> Iterator[Row]:
   times = np.random.default_rng(seed).uniform(size=(3, samples))
   s, r, t = np.sort(times, axis=0)
-  x_t, cond = states(source, t, seed, guidance)
   model = models[role]
+  x_t, cond = states(model, source, t, seed, guidance)
   one = jump(model, x_t, t, s, cond)
   two = jump(model, jump(model, x_t, t, r, cond), r, s, cond)
   yield {

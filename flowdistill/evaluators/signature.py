@@ -24,8 +24,9 @@ class Model(Protocol):
 
   `cond` is name -> array [n, ...], {} where the data have no conditions;
   `options` are those of the sampler, 'grid' and 'guidance'. `ask` is the
-  network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...]. On several
-  processes both are collective, and return the same on each.
+  network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...], in the space
+  that it was trained in; `to_space` and `to_pictures` lead there and back. On
+  several processes all are collective, and return the same on each.
   """
 
   def __call__(
@@ -48,6 +49,9 @@ class Model(Protocol):
     cond: Mapping[str, np.ndarray],
     /,
   ) -> np.ndarray: ...
+
+  def to_space(self, x0: np.ndarray, /) -> np.ndarray: ...
+  def to_pictures(self, x: np.ndarray, /) -> np.ndarray: ...
 
 
 Models = Mapping[str, Model]

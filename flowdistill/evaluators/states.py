@@ -6,11 +6,16 @@ from flowdistill.evaluators.signature import Data, Model, Models, Row
 
 
 def states(
-  source: Data, t: np.ndarray, seed: int, guidance: float = 1.0
+  model: Model,
+  source: Data,
+  t: np.ndarray,
+  seed: int,
+  guidance: float = 1.0,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """x_t = (1 − t) x0 + t x1 of random examples, and their conditions.
 
   Args:
+    model: in whose space they are.
     source: of x0.
     t: times [n].
     seed: of the examples and their noise, which do not depend on t.
@@ -21,8 +26,8 @@ def states(
   """
   generator = np.random.default_rng(seed)
   index = generator.integers(len(source), size=len(t))
-  x0 = source[index]['x0']
-  x1 = generator.standard_normal((len(t), *source.spec.shape), np.float32)
+  x0 = model.to_space(source[index]['x0'])
+  x1 = generator.standard_normal(x0.shape, np.float32)
   x_t = x0 + expand(t, x1) * (x1 - x0)
   scalars = {'guidance': guidance, 'guidance_low': 0.0, 'guidance_high': 1.0}
   cond = {k: np.full(len(t), v, np.float32) for k, v in scalars.items()}

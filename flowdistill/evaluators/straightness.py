@@ -50,13 +50,14 @@ def straightness(
     raise ValueError(f'steps = {steps} must be at least 1')
 
   def rows() -> Iterator[Row]:
-    x1, cond = states(source, np.ones(samples), seed, guidance)
+    model, ones = models[role], np.ones(samples)
+    x1, cond = states(model, source, ones, seed, guidance)
     yield {
       **columns(role, guidance),
       'steps': steps,
       'samples': samples,
       'seed': seed,
-      'straightness': _integral(models[role], x1, cond, steps),
+      'straightness': _integral(model, x1, cond, steps),
     }
 
   return rows()

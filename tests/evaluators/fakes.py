@@ -62,8 +62,18 @@ class Samples(NamedTuple):
   nfe: np.ndarray
 
 
+class InPixels:
+  """What a model of the pictures themselves makes of a space."""
+
+  def to_space(self, x0):
+    return x0
+
+  def to_pictures(self, x):
+    return x
+
+
 @dataclasses.dataclass
-class Replay:
+class Replay(InPixels):
   """Draws the data over and over, plus noise that falls with the NFE.
 
   Without an NFE it is adaptive: its examples take 2, 3, 2, 3, ... calls.
@@ -84,7 +94,7 @@ class Replay:
 
 
 @dataclasses.dataclass
-class Flow:
+class Flow(InPixels):
   """A network u(x_t, t, s, cond) that is a function; records its calls."""
 
   u: Callable[..., Any]

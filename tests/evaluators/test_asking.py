@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from evaluators.fakes import Flow, digits, points
+from evaluators.fakes import Flow, InPixels, digits, points
 from oracle import Gaussian, Mixture
 
 from flowdistill.evaluators.boundary import boundary
@@ -13,7 +13,7 @@ from flowdistill.evaluators.states import states
 from flowdistill.evaluators.straightness import straightness
 
 GAUSSIAN = Gaussian(std=0.4)
-DATA = points(1000)
+DATA, PIXELS = points(1000), InPixels()
 N = 4000
 
 
@@ -61,7 +61,7 @@ def test_jumps_go_down_from_real_states():
   np.testing.assert_array_equal(one['t'], t)
   np.testing.assert_array_equal(one['s'], s)
   np.testing.assert_array_equal(second['t'], r)
-  np.testing.assert_array_equal(one['x_t'], states(DATA, t, 0)[0])
+  np.testing.assert_array_equal(one['x_t'], states(PIXELS, DATA, t, 0)[0])
   np.testing.assert_array_equal(one['x_t'], first['x_t'])
   np.testing.assert_allclose(
     second['x_t'],
@@ -131,7 +131,7 @@ def test_how_straight_a_gaussian_flow_is():
     found = row(
       straightness, GAUSSIAN.average_velocity, steps=steps, samples=N, seed=5
     )
-    x1, _ = states(DATA, np.ones(N), 5)
+    x1, _ = states(PIXELS, DATA, np.ones(N), 5)
     power = np.square(x1, dtype=np.float64).sum() / N
     exact = 0.4 * (2 - np.pi / 2) * power
     assert found['straightness'] == pytest.approx(exact, abs=4 * error)
@@ -177,7 +177,7 @@ def test_a_network_may_be_conditioned_on_guidance(evaluator):
 
 def test_states_are_of_the_data_with_its_labels():
   source = digits()
-  x0, cond = states(source, np.zeros(300), 4)
+  x0, cond = states(PIXELS, source, np.zeros(300), 4)
   real = {
     (x.tobytes(), int(k))
     for x, k in zip(source.arrays['x0'], source.arrays['label'], strict=True)
@@ -185,14 +185,14 @@ def test_states_are_of_the_data_with_its_labels():
   drawn = zip(x0, cond['label'], strict=True)
   assert {(x.tobytes(), int(k)) for x, k in drawn} <= real
   assert len(set(cond['label'])) == 10
-  x1, _ = states(source, np.ones(300), 4)
+  x1, _ = states(PIXELS, source, np.ones(300), 4)
   assert abs(x1.mean()) < 0.03 and abs(x1.std() - 1) < 0.03
   t = np.linspace(0, 1, 300)
-  x_t, _ = states(source, t, 4)
+  x_t, _ = states(PIXELS, source, t, 4)
   t = t[:, None, None, None]
   np.testing.assert_allclose(x_t, (1 - t) * x0 + t * x1, atol=1e-5)
   assert x_t.dtype == np.float32
-  other, _ = states(source, np.ones(300), 5)
+  other, _ = states(PIXELS, source, np.ones(300), 5)
   assert not np.array_equal(other, x1)
 
 

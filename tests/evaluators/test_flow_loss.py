@@ -7,14 +7,14 @@ from evaluators import fakes
 from flowdistill.evaluators.flow_loss import flow_loss
 
 
-class Still:
+class Still(fakes.InPixels):
   """A velocity that is 0 everywhere."""
 
   def ask(self, x_t, t, s, cond):
     return np.zeros_like(x_t)
 
 
-class Exact:
+class Exact(fakes.InPixels):
   """The velocity of standard normal data: v = x (2 t − 1) / (t² + (1 − t)²)."""
 
   def ask(self, x_t, t, s, cond):

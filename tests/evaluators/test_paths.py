@@ -9,14 +9,14 @@ from flowdistill.evaluators.paths import deviation, paths, trajectories
 from flowdistill.flow.spec import DataSpec
 
 
-class Straight:
+class Straight(fakes.InPixels):
   """Every path goes on as it began: ż = 3 everywhere."""
 
   def ask(self, x_t, t, s, cond):
     return np.full_like(x_t, 3)
 
 
-class Bent:
+class Bent(fakes.InPixels):
   """ż = 2 t, which on average over t is 1: z1 − z0 = 1, and S = 1 / 3."""
 
   def ask(self, x_t, t, s, cond):
