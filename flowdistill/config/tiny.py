@@ -17,13 +17,13 @@ STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 def make_tiny(stage: dict[str, Any]) -> dict[str, Any]:
   """A resolved stage with a tiny network, two steps, few samples and no files.
 
-  An override is applied to what this returns, so a data set can still be named.
+  Overrides are applied to the result, so that they can still name a data set.
   """
   dataset = embedded(stage['dataset'])
   if stage['job'] == 'pairs':
     few = {'count': SAMPLES, 'batch_size': BATCH_SIZE, 'shard_size': BATCH_SIZE}
     return {**stage, **few, 'dataset': dataset}
-  held = stage['evaluation']['dataset']
+  held_out = stage['evaluation']['dataset']
   evaluators = {
     name: {**spec, 'samples': SAMPLES} if 'samples' in spec else spec
     for name, spec in stage['evaluators'].items()
@@ -38,14 +38,14 @@ def make_tiny(stage: dict[str, Any]) -> dict[str, Any]:
     'evaluation': {
       **stage['evaluation'],
       'batch_size': SAMPLES,
-      'dataset': held and embedded(held),
+      'dataset': held_out and embedded(held_out),
     },
     'evaluators': evaluators,
   }
 
 
 def keep_tiny(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-  """A stage after an override; where that named another network, a tiny one."""
+  """A stage after an override, with a tiny network if that named a new one."""
   if 'network' not in after:
     return after
   same = before['network']['name'] == after['network']['name']
@@ -53,12 +53,12 @@ def keep_tiny(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 
 def tiny_network(network: dict[str, Any]) -> dict[str, Any]:
-  """The same architecture with next to no parameters."""
+  """The same architecture with very few parameters."""
   return {**network, **TINY_NETWORKS[network['name']]}
 
 
 def embedded(dataset: dict[str, Any]) -> dict[str, Any]:
-  """Digits in place of files that another machine may not have."""
+  """Digits in place of a data set of files, which may not be present."""
   if dataset['name'] not in FROM_FILES:
     return dataset
   return {'name': 'digits', 'size': 8, 'split': dataset['split']}
