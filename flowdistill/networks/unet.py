@@ -74,9 +74,7 @@ class UNet(nnx.Module):
     if width % GROUPS:
       raise ValueError(f'width = {width} must be a multiple of {GROUPS}')
     if attention < 0:
-      raise ValueError(
-        f'attention = {attention} must be a height or 0, for none'
-      )
+      raise ValueError(f'attention = {attention} must be a height, 0 for none')
     check_dropout(dropout)
     sides = heights(spec.shape, ch_mult)
     self.remat = options.remat

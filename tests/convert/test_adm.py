@@ -26,8 +26,8 @@ def built(branch, **more):
   """(graph, params) without arrays."""
   options = {'classes': 5, 'head_channels': 4, **SMALL, **BRANCHES[branch]}
   spec = DataSpec.labelled((SIDE, SIDE, 3), options.pop('classes'))
-  build = functools.partial(ADM, spec, **options, **more, rngs=nnx.Rngs(0))
-  return nnx.split(nnx.eval_shape(build))
+  build = functools.partial(ADM, spec, **options, **more)
+  return nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
 
 
 def drawn(branch):
