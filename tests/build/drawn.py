@@ -33,7 +33,7 @@ WAYS = (
 
 def model():
   """A DiT in which no array is zero."""
-  net = DiT(SPEC.shape, 10, width=64, depth=2, rngs=nnx.Rngs(0))
+  net = DiT(SPEC.shape, 10, width=64, depth=1, rngs=nnx.Rngs(0))
   graph, params = nnx.split(net)
   keys = iter(jax.random.split(jax.random.key(1), 200))
   params = jax.tree.map(
@@ -47,14 +47,14 @@ def images(generator):
   """Everything that a generator answers, as numpy arrays."""
   drawn = [generator(N, cond=COND, seed=5, first=2, **how).x for how in WAYS]
   t = np.linspace(0.1, 1, N)
-  noise = generator.encode(drawn[0], nfe=4, cond=COND).x
+  noise = generator.encode(drawn[0], sampler='euler', nfe=2, cond=COND).x
   return [*drawn, noise, generator.ask(drawn[0], t, t / 2, COND)]
 
 
 def main(*meshes):
   network, params = model()
   one = images(Generator(network.apply, params, SPEC, batch_size=3))
-  print(json.dumps([float(np.abs(x).max()) for x in one]))
+  print(json.dumps({'sizes': [float(np.abs(x).max()) for x in one]}))
   for mesh in meshes:
     sizes = dict(zip(AXES, map(int, mesh.split('x')), strict=True))
     devices = jax.devices()[: math.prod(sizes.values())]

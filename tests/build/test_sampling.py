@@ -300,12 +300,12 @@ def test_a_space_decodes_what_is_drawn_and_encodes_what_goes_back():
 
 def check_meshes(lines, count):
   """All meshes drew the images of one device, some with sharded weights."""
-  sizes, *found = [json.loads(x) for x in lines if x[0] in '[{']
-  assert min(sizes) > 1  # images, not zeros
+  size, *found = [json.loads(x) for x in lines if x.startswith('{')]
+  assert min(size['sizes']) > 0.5  # images, not zeros
   assert len(found) == count
   for mesh in found:
     assert mesh['apart'] < 1e-4, mesh
-    assert (mesh['cut'] > 5) == (mesh['mesh'][2:] != '1x1'), mesh
+    assert (mesh['cut'] > 3) == (mesh['mesh'][2:] != '1x1'), mesh
 
 
 def test_eight_devices_draw_what_one_draws():
