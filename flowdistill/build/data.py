@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.stream import length_of
+from flowdistill.datasets.stream import Stream, length_of
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
 
@@ -19,19 +19,21 @@ class DataRecord:
   Attributes:
     spec: of the examples.
     size: how many; None for a stream that does not say.
+    stream: whether they have an order of their own, and no index.
   """
 
   spec: DataSpec
   size: int | None
+  stream: bool = False
 
   def to_json(self) -> dict[str, Any]:
     """As JSON has it; `of` reads it."""
-    return {'spec': self.spec.to_json(), 'size': self.size}
+    return dataclasses.asdict(self)
 
   @classmethod
   def of(cls, record: Mapping[str, Any]) -> 'DataRecord':
     """The record that `to_json` described."""
-    return cls(DataSpec.of(record['spec']), record['size'])
+    return cls(DataSpec.of(record['spec']), record['size'], record['stream'])
 
 
 class Data:
@@ -56,14 +58,14 @@ class Data:
   @functools.cached_property
   def record(self) -> DataRecord:
     """What it is, by the record if there is one."""
-    if self._record is not None:
-      return self._record
-    return DataRecord(self.source.spec, length_of(self.source))
+    return self.actual if self._record is None else self._record
 
   @property
   def actual(self) -> DataRecord:
     """What it is, by the source itself."""
-    return DataRecord(self.source.spec, length_of(self.source))
+    source = self.source
+    stream = isinstance(source, Stream)
+    return DataRecord(source.spec, length_of(source), stream)
 
   @property
   def spec(self) -> DataSpec:
@@ -71,9 +73,9 @@ class Data:
     return self.record.spec
 
   def __len__(self) -> int:
-    if self.record.size is None:
-      raise ValueError('this data set is a stream, whose length is not known')
-    return self.record.size
+    if self.record.stream:
+      raise ValueError('this data set is a stream: it has no index')
+    return self.record.size or len(self.source)
 
   def __getitem__(self, index: Any) -> Mapping[str, np.ndarray]:
     return self.source[index]

@@ -225,7 +225,12 @@ def check_entry(
 
 
 def check_measured(blueprint: Blueprint, real: Data) -> None:
-  """The evaluators' examples are like those of the stage."""
+  """The evaluators' examples have an index, and are like the stage's."""
+  if real.record.stream:
+    raise ConfigError(
+      f'config.{blueprint.key("evaluation.dataset")} must be a data set with '
+      'an index: evaluators cannot measure against a stream'
+    )
   if (real.spec.shape, real.spec.cond) != (
     blueprint.data.spec.shape,
     blueprint.data.spec.cond,

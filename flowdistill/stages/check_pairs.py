@@ -16,6 +16,11 @@ def check_pairs(blueprints: Blueprints, name: str) -> None:
   blueprint = blueprints[name]
   stage, data = blueprint.stage, blueprint.data
   backwards = stage.direction == 'from_data'
+  if stage.direction != 'from_noise' and data.record.stream:
+    raise ConfigError(
+      f'config.{blueprint.key("direction")} = {stage.direction!r} must be '
+      "'from_noise': the data set is a stream, without an index"
+    )
   if backwards and stage.count > len(data):
     raise ConfigError(
       f'config.{blueprint.key("count")} = {stage.count} must be at most '

@@ -39,11 +39,9 @@ def captioned(*, split: str = 'all', size: int = 256, seed: int = 0):
   return Source(SPEC, {'x0': x0, 'text': text, 'mask': mask})
 
 
-DATASETS.setdefault('captioned', captioned)
-
-
 def get_config(arg=''):
   del arg
+  DATASETS.setdefault('captioned', captioned)
   flow = {'objective': 'rectified_flow'}
   guided = {'guidance': {'name': 'fixed', 'scale': 1.5}, 'against': 'null'}
   distil = {

@@ -2,7 +2,7 @@
 
 The critic is a few layers on points, and sees data and what the student makes
 of noise in one step; the student is to make what the critic takes for data.
-Reading this config puts the critic and both losses into the tables.
+Its `get_config` puts the critic and both losses into the tables.
 """
 
 import jax
@@ -59,13 +59,16 @@ def telling_apart(nets, batch, key, step):
   return jax.nn.softplus(-real) + jax.nn.softplus(fake), {}
 
 
-NETWORKS.setdefault('critic', Critic)
-OBJECTIVES.setdefault('fooling_flow', fooling_flow)
-OBJECTIVES.setdefault('telling_apart', telling_apart)
+def register():
+  """Puts them into the tables."""
+  NETWORKS.setdefault('critic', Critic)
+  OBJECTIVES.setdefault('fooling_flow', fooling_flow)
+  OBJECTIVES.setdefault('telling_apart', telling_apart)
 
 
 def get_config(arg=''):
   del arg
+  register()
   return ConfigDict(
     {
       'dataset': 'moons',

@@ -10,7 +10,7 @@ import sys
 
 import jax
 import numpy as np
-from jobs import critic, hosts, tiny  # noqa: F401 (the tables of critic)
+from jobs import critic, hosts, tiny
 
 from flowdistill.stages.assembly import (
   abstract_state,
@@ -71,4 +71,5 @@ def restored_on(folder, devices, *axes):
 
 
 if __name__ == '__main__':
+  critic.register()
   print(json.dumps(restored(pathlib.Path(sys.argv[1]), *sys.argv[2:])))

@@ -19,6 +19,12 @@ from flowdistill.stages.assembly import batches
 CONFIG = pathlib.Path(__file__).with_name('captioned.py')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def tables():
+  with tiny.own_tables():
+    yield
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """The workdir of all four stages."""

@@ -27,6 +27,12 @@ def arrays(workdir):
   return {k: np.asarray(v) for k, v in elastic.arrays(workdir).items()}
 
 
+@pytest.fixture(scope='module', autouse=True)
+def tables():
+  with tiny.own_tables():
+    yield
+
+
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   """The workdir of a run on one device that nobody disturbed."""

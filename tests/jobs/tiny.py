@@ -1,5 +1,6 @@
 """Runs that are small enough for a test, in this process or in one of ours."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -10,7 +11,10 @@ import time
 import numpy as np
 
 from flowdistill.config.overrides import parse_override
+from flowdistill.datasets import DATASETS
 from flowdistill.jobs import compare, pairs, train
+from flowdistill.networks import NETWORKS
+from flowdistill.objectives import OBJECTIVES
 from flowdistill.stages.assembly import assemble
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.kinds import check_stages, load_stages
@@ -19,6 +23,19 @@ from flowdistill.training import checkpoint
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 TOY = f'{CONFIGS / "toys.py"}:runlocal'
 UNMEASURED = ('stages.distil.evaluators={}', 'evaluation.features=none')
+
+
+@contextlib.contextmanager
+def own_tables():
+  """While it is open, configs may put entries of their own into tables."""
+  tables = (DATASETS, NETWORKS, OBJECTIVES)
+  before = [dict(table) for table in tables]
+  try:
+    yield
+  finally:
+    for table, entries in zip(tables, before, strict=True):
+      table.clear()
+      table.update(entries)
 
 
 def stages(source, *overrides):
