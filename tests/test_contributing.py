@@ -7,8 +7,8 @@ import types
 
 import pytest
 
-from flowdistill.build import objects as build
 from flowdistill.objectives import OBJECTIVES
+from flowdistill.stages.kinds import load_stages
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text('utf-8')
@@ -43,7 +43,7 @@ def test_its_oracle_test_passes():
 def test_its_config_is_accepted(tmp_path):
   path = tmp_path / 'moons_halved_jumps.py'
   path.write_text(block('configs/moons_halved_jumps.py'))
-  stages = build.load_stages(str(path))
+  stages = load_stages(str(path))
   assert list(stages) == ['flow', 'distil']
   assert stages['distil']['objective']['name'] == 'halved_jumps'
   assert stages['distil']['objective']['times']['name'] == 'sorted_uniform'

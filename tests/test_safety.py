@@ -174,5 +174,5 @@ def test_the_batch_of_a_failed_step_is_never_unpickled(tmp_path, pickled):
   np.savez(batch, x0=pickled)
   with pytest.raises(ValueError, match='allow_pickle=False'):
     stages = tiny.stages(tiny.TOY, override)
-    replay.run(stages, tmp_path, replay.Options())
+    tiny.run(replay, stages, tmp_path, replay.Options())
   assert not (tmp_path / 'harm').exists()

@@ -17,7 +17,7 @@ from flowdistill.planning.memory import step_peak
 from flowdistill.stages.blueprints import Blueprints
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
-COMPILED = pathlib.Path(__file__).with_name('compiled.py')
+COMPILED = pathlib.Path(__file__).parents[1] / 'training' / 'compiled.py'
 TOYS = tiny.CONFIGS / 'toys.py'
 N = 64
 BYTES = 4 * N * N
