@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import Gaussian
 
-from flowdistill.build import objects as build
+from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import bind, options
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import Objective
@@ -90,8 +90,8 @@ def test_a_network_that_refuses_jvp_trains():
     'p': 0.0,
   }
   where = 'objective'
-  resolved = resolve(spec, Objective, where, build.ROOMS)
-  objective = bind(resolved, Objective, where, build.ROOMS)
+  resolved = resolve(spec, Objective, where, ROOMS)
+  objective = bind(resolved, Objective, where, ROOMS)
 
   @jax.jit
   def losses(params):
