@@ -32,13 +32,14 @@ def build_learning(
   def to_updates(length: Length) -> int:
     return -(-data.to_steps(length, batch_size) // (accumulate * every))
 
+  with located(join(where, 'train')):
+    calls = to_calls(train.length)
   schedule = learner.optim.schedule(to_updates(train.length), to_updates)
   optimiser = learner.optim.optimiser(schedule)
   with located(join(where, 'optim'), ('clip', 'accumulate')):
     tx = make_optimiser(
       optimiser, clip=learner.optim.clip, accumulate=accumulate
     )
-  calls = to_calls(train.length)
   emas = {key: kind(calls, to_calls) for key, kind in learner.ema.items()}
   is_student = name == STUDENT
   return Learning(

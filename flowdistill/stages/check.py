@@ -31,6 +31,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
       effect, weights that do not fit, a condition that does not exist.
   """
   blueprint = blueprints[name]
+  _check_lengths(blueprint)
   _check_effects(blueprint)
   for role in blueprint.learns:
     _check_start(blueprint, role)
@@ -40,6 +41,25 @@ def check_train(blueprints: Blueprints, name: str) -> None:
     _check_frozen(blueprint, role)
   _check_roles(blueprint)
   _check_evaluators(blueprint)
+
+
+def _check_lengths(blueprint: Blueprint) -> None:
+  """Lengths in epochs need a data set whose length is known."""
+  stage = blueprint.stage
+  lengths = {
+    'train': stage.train.length,
+    'log': stage.log.every,
+    'checkpoint.every': stage.checkpoint.every,
+    'checkpoint.keep_every': stage.checkpoint.keep_every,
+    'evaluation.every': stage.evaluation.every,
+    **{
+      f'evaluation.schedules.{name}': every
+      for name, every in stage.evaluation.schedules.items()
+    },
+  }
+  for key, length in lengths.items():
+    with located(blueprint.key(key)):
+      blueprint.to_steps(length)
 
 
 def _check_effects(blueprint: Blueprint) -> None:

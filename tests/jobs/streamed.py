@@ -37,6 +37,7 @@ def get_config(arg=''):
     'network': {'name': 'mlp', 'width': 16, 'depth': 1},
     'objective': 'rectified_flow',
     'train': {'steps': 9, 'batch_size': 8},
+    'optim': {'schedule': 'constant'},
     'checkpoint': {'every': 3},
     'log': {'every': 1},
   }

@@ -35,8 +35,8 @@ def alone(name, **options):
   [
     (
       [DISTIL + text for text in PLAIN],
-      r"distil\.network\.scalars: the objective draws \['guidance'\] for every "
-      r"example.*must have scalars = \['guidance'\]",
+      r"distil\.network\.scalars must be \['guidance'\]: the objective draws "
+      r"\['guidance'\] for every example",
     ),
     (
       [DISTIL + 'objective.guidance=none', DISTIL + 'frozen.weak=stage:flow'],
@@ -52,7 +52,7 @@ def alone(name, **options):
     ),
     (
       [DISTIL + 'init_from.matching=1'],
-      r'init_from: .*matching is True or False',
+      r'init_from: .*matching must be True or False',
     ),
     (alone('ayf_emd'), r'distil\.objective: .*nets\.teacher.*frozen\.teacher'),
     (alone('scm', distil='true'), r'distil\.objective: .*frozen\.teacher'),

@@ -6,6 +6,7 @@ import subprocess
 
 import jax
 
+from flowdistill.training.files import jsonable
 from flowdistill.workdir import environment as environment_module
 from flowdistill.workdir.environment import PACKAGES, environment
 
