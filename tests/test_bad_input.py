@@ -95,8 +95,8 @@ def run(monkeypatch, capsys, tmp_path):
   workdir = tmp_path / 'workdir'
   verbosity = logging.get_verbosity()
 
-  def reach(stages, workdir, options):
-    reached.append((stages, options))
+  def reach(blueprints, options):
+    reached.append((blueprints.specs, options))
 
   def without_absl(main, argv, flags_parser):
     flags_parser(argv)
@@ -206,17 +206,17 @@ NAMES = {
   ),
 }
 TYPES = {
-  '--config.train.steps=ten': "'ten' is str; it must be int or None",
-  '--config.train.steps=true': 'True is bool; it must be int or None',
-  '--config.train.steps=1.5': '1.5 is float; it must be int or None',
-  '--config.train.batch_size=none': 'None is None; it must be int',
-  '--config.train.batch_size=': "'' is str; it must be int",
-  '--config.train.drop_cond=[0.1]': '[0.1] is list; it must be float',
-  '--config.train=5': '5 is int; it must be a dict with keys from',
-  '--config.network=5': "5 is int; it must be one of 'adm', 'dit', 'mlp', ",
-  '--config.ema=5': '5 is int; it must be a dict, name -> value',
-  '--config.resume=5': '5 is int; it must be str or None',
-  '--config.seed=1,2': '(1, 2) is tuple; it must be int',
+  '--config.train.steps=ten': "'ten' (str) must be int or None",
+  '--config.train.steps=true': 'True (bool) must be int or None',
+  '--config.train.steps=1.5': '1.5 (float) must be int or None',
+  '--config.train.batch_size=none': 'None (None) must be int',
+  '--config.train.batch_size=': "'' (str) must be int",
+  '--config.train.drop_cond=[0.1]': '[0.1] (list) must be float',
+  '--config.train=5': '5 (int) must be a dict with keys from',
+  '--config.network=5': "5 (int) must be one of 'adm', 'dit', 'mlp', ",
+  '--config.ema=5': '5 (int) must be a dict, name -> value',
+  '--config.resume=5': '5 (int) must be str or None',
+  '--config.seed=1,2': '(1, 2) (tuple) must be int',
 }
 RANGES = {
   'network.dropout=1.5': 'dropout = 1.5 must lie in [0, 1)',
@@ -290,7 +290,7 @@ EFFECTS = {
     "fills only ['ema', 'student']: set 'frozen.teacher'"
   ),
   '--config.resume=stage:flow': (
-    "config.resume = 'stage:flow' is no folder of a stage; to start from an "
+    "config.resume = 'stage:flow' must be the folder of a stage; to start from an "
     'earlier stage of this config, there is init_from'
   ),
   '--config.init_from=nowhere': (
@@ -299,7 +299,7 @@ EFFECTS = {
   '--config.resume=nowhere': (
     'config.resume: nowhere is no folder of a run: there is no config.json'
   ),
-  '--config.init_from=7': "config.init_from: 7: say where from, as 'stage:",
+  '--config.init_from=7': "config.init_from: 7 must be 'stage:NAME'",
 }
 
 
@@ -390,7 +390,7 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
     ),
     (
       ['ema={}', 'ema.mian.half_life=3'],
-      "config.ema has ['mian']: one is called 'main', and is sampled",
+      "config.ema = ['mian'] must have one that is called 'main'",
     ),
     (
       ['init_from=a', 'resume=b'],
@@ -516,7 +516,7 @@ STAGE = {
     'there are none'
   ),
   'stages.distil.frozen.teacher.weights=mian': (
-    "config.stages.distil.frozen.teacher: stage:flow keeps no weights 'mian'; "
+    "config.stages.distil.frozen.teacher: stage:flow has no weights 'mian'; "
     "did you mean 'main'?"
   ),
   'stages.distil.frozen={}': (
@@ -552,8 +552,8 @@ def test_a_teacher_of_other_data(run, stages):
     stages, '--workdir=W', *typed, '--config.stages.distil.init_from=none'
   )
   assert message == (
-    "config.stages.distil.frozen.teacher = 'stage:flow' knows examples [2] of "
-    '0 classes, and this data set has examples [8, 8, 1] of 10 classes'
+    "config.stages.distil.frozen.teacher = 'stage:flow' knows examples [2], "
+    'and this data set has examples [8, 8, 1] with 10 classes'
   )
 
 
@@ -585,17 +585,17 @@ IN_FILE = {
     "{'steps': 10, 'epochs': 2.0}"
   ),
   "raw['train']['batch_size'] = '8'": (
-    "config.train.batch_size = '8' is str; it must be int"
+    "config.train.batch_size = '8' (str) must be int"
   ),
-  "raw['train'] = [5]": 'config.train = [5] is list; it must be a dict',
+  "raw['train'] = [5]": 'config.train = [5] (list) must be a dict',
   "raw['train']['batch_size'] = True": (
-    'config.train.batch_size = True is bool; it must be int'
+    'config.train.batch_size = True (bool) must be int'
   ),
   "raw['network']['dropout'] = 1.5": (
     'config.network.dropout = 1.5 must lie in [0, 1)'
   ),
   "raw['frozen'] = {'teacher': 5}": (
-    "config.frozen.teacher: 5: say where from, as 'stage:NAME'"
+    "config.frozen.teacher: 5 must be 'stage:NAME'"
   ),
   "raw['stages'] = {}": 'config.stages = {}: name at least one stage',
 }
@@ -627,9 +627,7 @@ IN_FILE_OF_STAGES = {
   "raw['stages']['a b'] = raw['stages'].pop('distil')": (
     "config.stages has 'a b': a stage is named with letters, digits"
   ),
-  "raw['stages']['flow'] = 5": (
-    'config.stages.flow = 5 is int; it must be a dict'
-  ),
+  "raw['stages']['flow'] = 5": ('config.stages.flow = 5 (int) must be a dict'),
 }
 
 
@@ -721,7 +719,7 @@ COMMANDS = {
   'CONFIG --wrokdir=W': (
     "--wrokdir: --job=train has no such option; did you mean 'workdir'?"
   ),
-  'CONFIG --workdir=W --profile=-1': '--profile=-1: it must be at least 0',
+  'CONFIG --workdir=W --profile=-1': '--profile=-1 must be at least 0',
   'CONFIG --workdir=W --hlep': '--hlep: --job=train has no such option;',
   'CONFIG --workdir=W --job=trian': (
     "--job=trian does not exist; did you mean 'train'?"
@@ -748,8 +746,8 @@ GENERATE = {
     "--sampels: --job=generate has no such option; did you mean 'samples'?"
   ),
   '--samples': '--samples has no value: it is --samples=VALUE',
-  '--samples=five': '--samples=five: it must be int',
-  '--samples=0': '--samples=0: it must be at least 1',
+  '--samples=five': '--samples=five must be int',
+  '--samples=0': '--samples=0 must be at least 1',
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
   '--model=techer': "--model=techer does not exist; did you mean 'teacher'?",
   '--weights=mian': "--weights=mian does not exist; did you mean 'main'?",
@@ -757,7 +755,7 @@ GENERATE = {
     "--sampler=eulr --nfe=4: there is no sampler 'eulr'; did you mean 'euler'?"
   ),
   '--nfe=0': '--sampler=flow_map --nfe=0: nfe = 0 is not possible for ',
-  '--label=3': '--label=3: this data set has no classes',
+  '--label=3': '--label=3 has no effect: this data set has no classes',
 }
 
 
@@ -772,14 +770,14 @@ def test_a_command_that_is_wrong(run, points, tmp_path, typed):
 PLAN = {
   '--kind=h1000': "--kind=h1000 does not exist; did you mean 'h100'?",
   '--knd=h100': "--knd: --job=plan has no such option; did you mean 'kind'?",
-  '--devices=0': '--devices=0: it must be at least 1, or -1 for those that',
-  '--devices=-2': '--devices=-2: it must be at least 1, or -1 for those that',
-  '--devices=many': '--devices=many: it must be int',
-  '--utilisation=0': '--utilisation=0.0: it must be above 0 and at most 1',
-  '--utilisation=1.5': '--utilisation=1.5: it must be above 0 and at most 1',
-  '--utilisation=nan': '--utilisation=nan: it must be above 0 and at most 1',
-  '--price=-1': '--price=-1.0: it must be at least 0',
-  '--price=inf': '--price=inf: it must be at least 0',
+  '--devices=0': '--devices=0 must be at least 1, or -1 for those that',
+  '--devices=-2': '--devices=-2 must be at least 1, or -1 for those that',
+  '--devices=many': '--devices=many must be int',
+  '--utilisation=0': '--utilisation=0.0 must be above 0 and at most 1',
+  '--utilisation=1.5': '--utilisation=1.5 must be above 0 and at most 1',
+  '--utilisation=nan': '--utilisation=nan must be above 0 and at most 1',
+  '--price=-1': '--price=-1.0 must be at least 0',
+  '--price=inf': '--price=inf must be at least 0',
   '--json': '--json has no value: it is --json=VALUE',
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
 }
@@ -799,7 +797,7 @@ def test_an_option_of_a_job_that_is_wrong(run, stages, typed):
 
 def test_a_label_that_does_not_exist(run, images):
   message = run(images, '--workdir=W', '--job=generate', '--label=11')
-  assert message == '--label=11: classes are 0 to 9, and 10 is "no class"'
+  assert message == '--label=11 must be in 0 to 9, or 10 for "no class"'
 
 
 def test_a_sampler_that_would_not_be_used(run, stages):
@@ -856,7 +854,7 @@ def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
 
 # What is typed after --job=generate, on stages of points.
 SAMPLING = {
-  '--nfe=many': '--nfe=many: it must be int, or none for an adaptive sampler',
+  '--nfe=many': '--nfe=many must be int, or none for an adaptive sampler',
   '--nfe=none': (
     '--sampler=flow_map --nfe=none: nfe = None must be a number of calls for '
     "'flow_map'"
@@ -875,8 +873,7 @@ SAMPLING = {
     "'shft'; did you mean 'shift'?"
   ),
   '--guidance=strong': (
-    '--guidance=strong: it must be a number, or like '
-    "'scale=2, low=0.2, high=0.8'"
+    "--guidance=strong must be a number, or like 'scale=2, low=0.2, high=0.8'"
   ),
   '--guidance=nan': (
     '--sampler=flow_map --nfe=4 --guidance=nan: guidance = nan '
@@ -886,11 +883,9 @@ SAMPLING = {
     'this data set has no conditions'
   ),
   '--options=gamma': (
-    "--options=gamma: it must be like 'gamma=0.3', with commas between several"
+    "--options=gamma must be like 'gamma=0.3', with commas between several"
   ),
-  '--options=gamma=1, gamma=0': (
-    '--options=gamma=1, gamma=0: it must be like '
-  ),
+  '--options=gamma=1, gamma=0': ('--options=gamma=1, gamma=0 must be like '),
   '--options=gamma=0.3': (
     '--sampler=flow_map --nfe=4 --options=gamma=0.3: flow_map takes no '
     "'gamma'; there are none"
@@ -901,7 +896,7 @@ SAMPLING = {
 GAMMA = {
   '--options=gama=0.3': "gamma takes no 'gama'; did you mean 'gamma'?",
   '--options=gamma=2': 'gamma = 2 must lie in [0, 1]',
-  '--options=gamma=a': "gamma = 'a' is str; it must be float",
+  '--options=gamma=a': "gamma = 'a' (str) must be float",
 }
 
 

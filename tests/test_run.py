@@ -90,7 +90,7 @@ def test_a_network_that_takes_the_scale_is_told_it():
     ({'sampler': 'gamma', 'gama': 0.5}, "gamma takes no 'gama'; did you mean"),
     (
       {'sampler': 'gamma', 'gamma': '1'},
-      "gamma = '1' is str; it must be float",
+      "gamma = '1' (str) must be float",
     ),
     ({'sampler': 'gamma', 'gamma': 2}, r'gamma = 2 must lie in \[0, 1\]'),
     ({'grid': 'unifrom'}, "there is no grid 'unifrom'; did you mean 'uniform'"),

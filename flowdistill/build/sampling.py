@@ -246,7 +246,7 @@ class Generator:
       return {}
     if not self.spec.cond.keys() & cond.keys():
       raise ValueError(
-        f'cond has {sorted(cond)}; with guidance it must have one of '
+        f'cond has {sorted(cond)}; for guidance it must have one of '
         f'{sorted(self.spec.cond)}, to lead away from its null'
       )
     return self.spec.null(cond)

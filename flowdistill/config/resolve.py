@@ -144,4 +144,4 @@ def _one_of(choices: Iterable[str]) -> str:
 
 def _of_another_type(spec: Spec, where: str, wanted: str) -> str:
   kind = 'None' if spec is None else type(spec).__name__
-  return f'config.{where} = {spec!r} is {kind}; it must be {wanted}'
+  return f'config.{where} = {spec!r} ({kind}) must be {wanted}'

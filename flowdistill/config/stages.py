@@ -105,8 +105,8 @@ class TrainStage:
     for name in self.roles:
       if name == STUDENT or name in self.frozen:
         raise ValueError(
-          f'roles has {name!r}: it must be another name than that of the '
-          'student and of frozen networks'
+          f'roles = {list(self.roles)} must have other names than the student '
+          f'and the frozen networks, and has {name!r}'
         )
 
   @property

@@ -26,7 +26,7 @@ def read(text: str, kind: Any) -> Any:
   try:
     return _read(text, kind)
   except ValueError as error:
-    raise ValueError(f'it must be {WANTED[kind]}') from error
+    raise ValueError(f'must be {WANTED[kind]}') from error
 
 
 def _read(text: str, kind: Any) -> Any:
@@ -44,13 +44,13 @@ def _pairs(text: str) -> Spec:
   try:
     call = ast.parse(f'f({text})', mode='eval').body
   except SyntaxError as error:
-    raise ValueError('it is no NAME=VALUE') from error
+    raise ValueError('this is not NAME=VALUE') from error
   match call:
     case ast.Call(func=ast.Name(), args=[], keywords=[_, *_] as pairs):
       found = {str(each.arg): _value(each.value) for each in pairs}
       if len(found) == len(pairs) and 'None' not in found:
         return found
-  raise ValueError('it is no NAME=VALUE, or a name stands twice')
+  raise ValueError('this is not NAME=VALUE, or a name appears twice')
 
 
 def _value(node: ast.expr) -> Any:

@@ -78,9 +78,9 @@ class Options:
     for name in ('batch_size', 'epsilon', 'tolerance'):
       value = getattr(self, name)
       if not 0 < value < math.inf:
-        raise ConfigError(f'--{name}={value}: it must be above 0')
+        raise ConfigError(f'--{name}={value} must be above 0')
     if self.seed < 0:
-      raise ConfigError(f'--seed={self.seed}: it must be at least 0')
+      raise ConfigError(f'--seed={self.seed} must be at least 0')
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:

@@ -64,7 +64,7 @@ class Options:
   def __post_init__(self) -> None:
     if self.devices < 1 and self.devices != HERE:
       raise ConfigError(
-        f'--devices={self.devices}: it must be at least 1, or -1 for those '
+        f'--devices={self.devices} must be at least 1, or -1 for those '
         'that are here'
       )
     if self.kind and self.kind not in HARDWARE:
@@ -73,10 +73,10 @@ class Options:
       )
     if not 0 < self.utilisation <= 1:
       raise ConfigError(
-        f'--utilisation={self.utilisation}: it must be above 0 and at most 1'
+        f'--utilisation={self.utilisation} must be above 0 and at most 1'
       )
     if not 0 <= self.price < math.inf:
-      raise ConfigError(f'--price={self.price}: it must be at least 0')
+      raise ConfigError(f'--price={self.price} must be at least 0')
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:

@@ -121,11 +121,11 @@ class Blueprints(Mapping[str, Blueprint]):
     """
     folder = folders.source_folder(source, self.workdir)
     folder = folders.last_stage(folder)
+    specs = {folder.name: record.load_spec(folder)}
     if not has_checkpoint(folder):
       raise ConfigError(f'{folder} has no complete checkpoint')
     place = folder.resolve()
     if place not in self._elsewhere:
-      specs = {folder.name: record.load_spec(folder)}
       others = Blueprints(specs, folder.parent, home=folder)
       self._elsewhere[place] = others[folder.name]
     return self._elsewhere[place]

@@ -36,7 +36,7 @@ def parse_options(
     try:
       values[field_of(name)] = read(text, types[name])
     except ValueError as error:
-      raise ConfigError(f'--{name}={text}: {error}') from error
+      raise ConfigError(f'--{name}={text} {error}') from error
   return kind(**values)
 
 

@@ -160,7 +160,9 @@ def check_label(spec: DataSpec, label: Any) -> Any:
   """
   classes, wanted = spec.num_classes, np.asarray(label)
   if not classes:
-    raise ValueError(f'label = {label}: these examples have no classes')
+    raise ValueError(
+      f'label = {label} has no effect: this data set has no classes'
+    )
   if wanted.size and (wanted.min() < 0 or wanted.max() > classes):
     raise ValueError(
       f'label = {label} must be in 0 to {classes - 1}, or {classes} for '

@@ -29,7 +29,7 @@ def check_steps(text: str) -> None:
   if text in (LAST, ALL, WAIT) or re.fullmatch(r'\d+|\d*:\d*', text):
     return
   raise ConfigError(
-    f'--steps={text}: it must be {LAST}, {ALL}, {WAIT}, a step, or a range '
+    f'--steps={text} must be {LAST}, {ALL}, {WAIT}, a step, or a range '
     'such as 500:2000'
   )
 

@@ -218,7 +218,7 @@ def test_options_are_keywords_with_a_default():
     ),
     (
       {'shape': 3},
-      "config.shape = 3 is int; it must be one of 'square', 'circle', 'line', "
+      "config.shape = 3 (int) must be one of 'square', 'circle', 'line', "
       'or a dict with that as a name',
     ),
     (
@@ -237,7 +237,7 @@ def test_options_are_keywords_with_a_default():
     ),
     (
       {'shape': 'square', 'paper': 3},
-      'config.paper = 3 is int; it must be a dict with keys from '
+      'config.paper = 3 (int) must be a dict with keys from '
       "['width', 'margin', 'ruled', 'spans', 'extra', 'ink']",
     ),
     (
@@ -246,7 +246,7 @@ def test_options_are_keywords_with_a_default():
     ),
     (
       {'shape': 'square', 'more': ['circle']},
-      "config.more = ['circle'] is list; it must be a dict, name -> value",
+      "config.more = ['circle'] (list) must be a dict, name -> value",
     ),
     (
       {'shape': 'square', 'more': {'a': 'sqare'}},
@@ -255,7 +255,7 @@ def test_options_are_keywords_with_a_default():
     ),
     (
       {'shape': 'square', 'title': 3},
-      'config.title = 3 is int; it must be str or None',
+      'config.title = 3 (int) must be str or None',
     ),
   ],
 )
@@ -266,14 +266,14 @@ def test_the_message_names_the_key_the_value_and_what_is_right(spec, expected):
 @pytest.mark.parametrize(
   ('spec', 'expected'),
   [
-    ({'width': '2'}, "config.p.width = '2' is str; it must be float"),
-    ({'width': True}, 'config.p.width = True is bool; it must be float'),
-    ({'width': None}, 'config.p.width = None is None; it must be float'),
-    ({'ruled': 1}, 'config.p.ruled = 1 is int; it must be bool'),
-    ({'spans': 3}, 'config.p.spans = 3 is int; it must be tuple'),
-    ({'extra': []}, 'config.p.extra = [] is list; it must be dict'),
-    ({'ink': 1.5}, 'config.p.ink = 1.5 is float; it must be int or str'),
-    ({'ink': True}, 'config.p.ink = True is bool; it must be int or str'),
+    ({'width': '2'}, "config.p.width = '2' (str) must be float"),
+    ({'width': True}, 'config.p.width = True (bool) must be float'),
+    ({'width': None}, 'config.p.width = None (None) must be float'),
+    ({'ruled': 1}, 'config.p.ruled = 1 (int) must be bool'),
+    ({'spans': 3}, 'config.p.spans = 3 (int) must be tuple'),
+    ({'extra': []}, 'config.p.extra = [] (list) must be dict'),
+    ({'ink': 1.5}, 'config.p.ink = 1.5 (float) must be int or str'),
+    ({'ink': True}, 'config.p.ink = True (bool) must be int or str'),
   ],
 )
 def test_types(spec, expected):
@@ -344,7 +344,7 @@ def test_a_flat_section_is_gathered_bytes_again():
   ('options', 'expected'),
   [
     ({'weight': -1}, 'config.a.weight = -1.0 must be above 0'),
-    ({'weight': 'x'}, "config.a.weight = 'x' is str; it must be float"),
+    ({'weight': 'x'}, "config.a.weight = 'x' (str) must be float"),
     (
       {'weigth': 1},
       "config.a.weigth = 1: line takes no 'weigth'; did you mean 'weight'? "

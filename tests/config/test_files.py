@@ -226,6 +226,7 @@ SET = [
       'weights': 'ema',
       'matching': False,
       'dtype': 'float32',
+      'role': 'student',
     },
   ),
   (
@@ -236,6 +237,7 @@ SET = [
       'weights': 'params',
       'matching': False,
       'dtype': 'float32',
+      'role': 'student',
     },
   ),
   (

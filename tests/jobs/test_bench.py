@@ -195,9 +195,9 @@ def test_scalars_are_given_and_dtypes_are_listed(tmp_path):
 @pytest.mark.parametrize('name', ['batch_size', 'epsilon', 'tolerance'])
 @pytest.mark.parametrize('value', [0, -1, np.inf, np.nan])
 def test_options_out_of_range_raise(name, value):
-  with pytest.raises(ConfigError, match=f'^--{name}={value}: it must be above'):
+  with pytest.raises(ConfigError, match=f'^--{name}={value} must be above'):
     bench.Options(**{name: value})
-  with pytest.raises(ConfigError, match='^--seed=-1: it must be at least 0'):
+  with pytest.raises(ConfigError, match='^--seed=-1 must be at least 0'):
     bench.Options(seed=-1)
 
 

@@ -244,7 +244,10 @@ BACK = {'stage': 'flow', 'direction': 'from_data', 'count': 9}
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
-    ({'stage': 'pairs', 'count': 3}, "'pairs' says itself how it makes pairs"),
+    (
+      {'stage': 'pairs', 'count': 3},
+      "'pairs' has its own keys for how it makes",
+    ),
     ({'stage': 'flow', 'count': 0}, 'count = 0 must be at least 1'),
     ({'stage': 'flow', 'seed': 2**32}, r'seed = 4294967296 must lie in'),
     ({'stage': 'flow', 'direction': 'back'}, "direction = 'back' must be of"),
@@ -300,8 +303,11 @@ def test_a_stage_does_not_go_on_with_other_pairs(run, tmp_path):
       'reflow.pairs has no effect: the objective draws noise of its own',
     ),
     ('stages.reflow.pairs=none', 'set `pairs` of the stage'),
-    ('stages.reflow.pairs=stage:flow', 'no earlier stage that makes pairs'),
-    ('stages.reflow.pairs=/nowhere', 'is no store of pairs'),
+    (
+      'stages.reflow.pairs=stage:flow',
+      'must be an earlier stage that makes pairs',
+    ),
+    ('stages.reflow.pairs=/nowhere', 'is not a store of pairs'),
     ('stages.reflow.init_from=stage:pairs', 'no earlier stage that trains'),
     ('stages.pairs.teacher=none', 'teacher: a flow pairs'),
     ('stages.pairs.sampler=heum', "there is no sampler 'heum'"),

@@ -158,7 +158,7 @@ def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
     ),
     (
       {'dataset': 'digits'},
-      r'evaluation.dataset has examples \[8, 8, 1\] of 10',
+      r'evaluation.dataset has examples \[8, 8, 1\] with 10',
     ),
   ],
 )

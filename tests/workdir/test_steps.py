@@ -61,7 +61,7 @@ def test_what_is_asked_for(text, found):
 
 @pytest.mark.parametrize('text', ['', 'first', '1-2', '1:2:3', '-5', '1.5'])
 def test_what_says_nothing_is_refused(text):
-  with pytest.raises(ConfigError, match=f'--steps={text}: it must be last'):
+  with pytest.raises(ConfigError, match=f'--steps={text} must be last'):
     check_steps(text)
 
 
