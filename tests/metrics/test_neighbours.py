@@ -34,7 +34,7 @@ def test_a_copy_is_at_distance_zero_exactly():
 
 
 def test_fresh_digits_are_near_half_of_the_time():
-  """Real ones, on average over which are held out."""
+  """Real ones, averaged over which are held out."""
   x = load_digits().images
   rng, shares = np.random.default_rng(0), []
   for _ in range(5):

@@ -85,7 +85,7 @@ def test_at_r_below_one_a_share_of_straightness_remains(objective):
 
 @BOTH
 def test_at_r_zero_the_tangent_is_the_difference_to_the_teacher(objective):
-  """EMD asks it where the jump starts, LMD where it lands.
+  """EMD evaluates it where the jump starts, LMD where it ends.
 
   All is linear in x, so that over the loss of a student that does not move at
   all, ‖v(x, t or s)‖², only numbers are left.

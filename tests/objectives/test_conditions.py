@@ -36,15 +36,15 @@ def labelled(level):
   return {'label': level.astype(int)}
 
 
-def told_in_text(level):
-  """A text of 5 tokens of 3 numbers, of which the mask leaves the first two."""
+def textual(level):
+  """A text of 5 tokens of 3 numbers, all but the first two masked."""
   text = jnp.zeros((N, 5, 3)).at[:, 1, 2].set(level).at[:, 4].set(9.0)
   mask = jnp.zeros((N, 5), bool).at[:, :2].set(True)
   return {'text': text, 'mask': mask}
 
 
 def read(cond):
-  """The level [b] that a condition of either kind says."""
+  """The level [b] that a condition of either kind encodes."""
   if 'label' in cond:
     return cond['label'].astype(jnp.float32)
   return jnp.sum(cond['text'] * cond['mask'][..., None], axis=(1, 2))
@@ -68,8 +68,8 @@ def loss(name, made):
 
 
 @pytest.mark.parametrize('name', OBJECTIVES)
-def test_a_text_that_says_what_a_label_says_has_the_same_loss(name):
+def test_a_text_of_the_same_meaning_as_a_label_has_the_same_loss(name):
   by_label, _ = loss(name, labelled)
-  by_text, names = loss(name, told_in_text)
+  by_text, names = loss(name, textual)
   np.testing.assert_array_equal(by_text, by_label)
   assert {each - EXTRA for each in names} == {frozenset({'text', 'mask'})}

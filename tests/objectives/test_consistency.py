@@ -186,7 +186,7 @@ def test_from_scratch_the_exact_map_is_stationary_when_the_gap_closes(flow):
   ('step', 'share'), [(0, 1 / 3), (9, 1 / 3), (10, 1 / 9), (25, 1 / 27)]
 )
 def test_the_gap_shrinks_from_stage_to_stage(step, share):
-  """σ_r = σ_t (1 − 1 / q^a), and r / t says σ_r: at t = 1/2, σ_t = 1."""
+  """σ_r = σ_t (1 − 1 / q^a), and r / t determines σ_r: at t = 1/2, σ_t = 1."""
   flow = Gaussian()
   options = {'times': at(0.5), 'q': 3.0, 'double_steps': 10, **ECT}
   _, metrics = ect(nets(flow), batch(flow), KEY, step, **options)

@@ -71,7 +71,7 @@ def scaled(a):
 
 
 class Noted(list):
-  """A network that keeps what it was asked."""
+  """A network that records its inputs."""
 
   def __init__(self, network):
     super().__init__()

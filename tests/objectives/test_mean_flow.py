@@ -245,7 +245,7 @@ def test_only_what_guidance_needs_is_asked(options, calls):
 
 @pytest.mark.parametrize('kappa', [0.0, 0.5])
 def test_nothing_is_learnt_through_the_guided_target(kappa):
-  """Only the velocities at s = t move with a, and the jumps do not ask them."""
+  """Only the velocities at s = t depend on a, and the jumps do not use them."""
 
   def loss(a):
     def student(x, t, s, cond):
@@ -261,14 +261,14 @@ def test_nothing_is_learnt_through_the_guided_target(kappa):
 
 
 INTERVALS = pytest.mark.parametrize('middle', [0.5, 0.2, None])
-TOLD = ('guidance', 'guidance_low', 'guidance_high')
+NAMES = ('guidance', 'guidance_low', 'guidance_high')
 
 
-def told_student(x, t, s, cond):
-  """The exact map of whatever guidance it is told."""
+def conditioned_student(x, t, s, cond):
+  """The exact map of the guidance that it is conditioned on."""
   scale, low, high = (
     cond.get(name, other)
-    for name, other in zip(TOLD, (1.0, 0.0, 1.0), strict=True)
+    for name, other in zip(NAMES, (1.0, 0.0, 1.0), strict=True)
   )
   return PAIR.student(scale, low, high)(x, t, s, cond)
 
@@ -284,9 +284,11 @@ def test_the_student_that_does_as_it_is_told_has_no_residual(middle):
     return run(improved_mean_flow, nets, data, **options, **PLAIN)[0]
 
   def stubborn(x, t, s, cond):
-    return told_student(x, t, s, {**cond, 'guidance': cond['guidance'] + 0.5})
+    return conditioned_student(
+      x, t, s, {**cond, 'guidance': cond['guidance'] + 0.5}
+    )
 
-  np.testing.assert_array_less(np.sqrt(loss(told_student)), 1e-8)
+  np.testing.assert_array_less(np.sqrt(loss(conditioned_student)), 1e-8)
   assert np.quantile(np.sqrt(loss(stubborn)), 0.75) > 1e-2
 
 
@@ -345,7 +347,7 @@ def test_without_a_law_the_improved_one_tells_nothing():
 def test_the_improved_target_gets_no_gradient():
   def loss(a):
     def student(x, t, s, cond):
-      u = told_student(x, t, s, cond)
+      u = conditioned_student(x, t, s, cond)
       return jnp.where(expand(s == t, x), a, 1.0) * u
 
     options = {'times': at(0.9, 0.4), 'guidance': guidance.fixed}

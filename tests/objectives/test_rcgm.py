@@ -123,7 +123,7 @@ def test_of_order_one_the_limit_of_delta_is_the_tangent_of_mean_flow():
 
 
 def test_of_order_zero_it_is_flow_matching():
-  """u(x_t, t, t) is asked once, and no clip is in its way."""
+  """u(x_t, t, t) is called once, and nothing is clipped."""
   asked, data, (t, s) = [], batch(Mixture()), apart()
 
   def student(x, t, s, cond):

@@ -53,7 +53,7 @@ def exact(flow, **other):
 
 
 def recorded(**nets):
-  """Roles that note what they are asked, by name."""
+  """Roles that record their inputs, by name."""
   asked = {name: [] for name in nets}
 
   def noting(name, u):

@@ -118,7 +118,7 @@ def test_from_scratch_the_mean_gradient_turns_at_the_exact_map(flow):
 
 @pytest.mark.parametrize('target', ['ema', 'student'])
 def test_the_gradient_goes_through_the_tangent_and_not_through_the_end(target):
-  """The student a u has df/ds = a ρ x and ends where the target says τ x.
+  """The student a u has df/ds = a ρ x and the target is τ x.
 
   The slope over the loss is then 2 ρ / (a ρ − τ), with ρ = κ + (s − t) ∂κ/∂s
   and τ = rate(s) (1 + (s − t) a κ), times a for the student's own.
@@ -184,8 +184,8 @@ def test_flow_matching_is_at_s_or_at_times_of_its_own(flow_times):
 # --- Guidance ---------------------------------------------------------------
 
 
-def told(x, t, s, cond):
-  """The exact map of the scale it is told."""
+def conditioned(x, t, s, cond):
+  """The exact map of the scale that it is conditioned on."""
   return PAIR.student(cond.get('guidance', 1.0), 0.0, 1.0)(x, t, s, cond)
 
 
@@ -201,9 +201,9 @@ def test_the_student_that_does_as_it_is_told_has_no_residual():
     return np.sqrt(run(nets, data, distil=True, guidance=LAW)[0])
 
   def stubborn(x, t, s, cond):
-    return told(x, t, s, {**cond, 'guidance': cond['guidance'] + 0.5})
+    return conditioned(x, t, s, {**cond, 'guidance': cond['guidance'] + 0.5})
 
-  np.testing.assert_array_less(error(told), 1e-8)
+  np.testing.assert_array_less(error(conditioned), 1e-8)
   assert np.median(error(stubborn)) > 1e-2
 
 
@@ -249,7 +249,7 @@ def test_the_velocity_without_condition_gets_no_gradient():
   def loss(a):
     def student(x, t, s, cond):
       free = expand(cond['label'] == 0, x)
-      return jnp.where(free, a, 1.0) * told(x, t, s, cond)
+      return jnp.where(free, a, 1.0) * conditioned(x, t, s, cond)
 
     options = {'guidance': LAW, 'target': 'student'}
     return jnp.sum(run(Roles(student=student), PAIR.batch(N), **options)[0])

@@ -50,7 +50,7 @@ def batch(flow=CONDITIONAL, n=N, dims=DIMS):
 
 
 def noted(u, calls):
-  """The network u, which writes down what it is asked outside of a loop."""
+  """The network u, which records its inputs outside of a loop."""
 
   def network(x, *rest):
     if not isinstance(x, jax.core.Tracer):
@@ -142,7 +142,7 @@ def test_weights_out_of_range_are_named(weights, message):
 @pytest.mark.parametrize('ends_too', [False, True])
 @pytest.mark.parametrize('order', [1, 2])
 def test_every_kind_is_learnt_by_its_own_formula(order, ends_too):
-  """All that was drawn is read off what the student was asked."""
+  """All that was drawn is derived from the inputs of the student."""
   asked, data, ratio = [], batch(), 0.7
   nets = Roles(student=noted(wavy, asked), teacher=of_label)
   loss, metrics = twinflow(
