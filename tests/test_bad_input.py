@@ -279,7 +279,7 @@ EFFECTS = {
     'config.train.drop_cond has no effect: this data set has no conditions'
   ),
   '--config.frozen.teacher=stage:flow': (
-    "config.frozen.teacher = 'stage:flow' is no earlier stage "
+    "config.frozen.teacher = 'stage:flow' must be an earlier stage "
     'that trains; there are none'
   ),
   '--config.objective.coupling=paired': (
@@ -290,8 +290,8 @@ EFFECTS = {
     "fills only ['ema', 'student']: set 'frozen.teacher'"
   ),
   '--config.resume=stage:flow': (
-    "config.resume = 'stage:flow' must be the folder of a stage; to start from an "
-    'earlier stage of this config, there is init_from'
+    "config.resume = 'stage:flow' must be the folder of a stage; to start from "
+    'an earlier stage of this config, there is init_from'
   ),
   '--config.init_from=nowhere': (
     'config.init_from: nowhere is no folder of a run: there is no config.json'
@@ -476,7 +476,7 @@ STAGE = {
     "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
     '--config.stages.distil.objective=ayf_lmd'
   ),
-  'train.steps=ten': "config.stages.flow.train.steps = 'ten' is str",
+  'train.steps=ten': "config.stages.flow.train.steps = 'ten' (str)",
   'stages.distil.train.drop_cond=2': (
     'config.stages.distil.train.drop_cond = 2.0 must lie in [0, 1]'
   ),
@@ -497,21 +497,21 @@ STAGE = {
     'config.stages.distil.objective.times.std = 0.0 must be above 0'
   ),
   'stages.distil.frozen.teacher=stage:flw': (
-    "config.stages.distil.frozen.teacher = 'stage:flw' is no earlier stage "
+    "config.stages.distil.frozen.teacher = 'stage:flw' must be an earlier stage "
     'that trains; '
     "did you mean 'stage:flow'?"
   ),
   'stages.distil.frozen.teacher=flow': (
-    "config.stages.distil.frozen.teacher = 'flow' is no earlier stage "
+    "config.stages.distil.frozen.teacher = 'flow' must be an earlier stage "
     'that trains; '
     "did you mean 'stage:flow'?"
   ),
   'stages.distil.frozen.teacher=stage:distil': (
-    "config.stages.distil.frozen.teacher = 'stage:distil' is no earlier stage "
+    "config.stages.distil.frozen.teacher = 'stage:distil' must be an earlier stage "
     'that trains;'
   ),
   'stages.flow.init_from=stage:distil': (
-    "config.stages.flow.init_from = 'stage:distil' is no earlier stage "
+    "config.stages.flow.init_from = 'stage:distil' must be an earlier stage "
     'that trains; '
     'there are none'
   ),
@@ -605,7 +605,7 @@ IN_FILE_OF_STAGES = {
     "did you mean 'train'?"
   ),
   "raw['stages']['distil']['frozen'] = {'teacher': 'stage:flw'}": (
-    "config.stages.distil.frozen.teacher = 'stage:flw' is no earlier stage "
+    "config.stages.distil.frozen.teacher = 'stage:flw' must be an earlier stage "
     'that trains; '
     "did you mean 'stage:flow'?"
   ),

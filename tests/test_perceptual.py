@@ -175,8 +175,11 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
       'frozen.perceptual has no effect: the objective asks only for',
     ),
     ('objective.distance=()', 'objective.distance = () must name one or more'),
-    ('objective.resize=8', 'objective.resize = 8 hands images of side 8'),
-    ('objective.resize=none', 'objective.resize = None hands images of side 8'),
+    ('objective.resize=8', 'objective.resize = 8 gives VGG16 images of size 8'),
+    (
+      'objective.resize=none',
+      'objective.resize = None gives VGG16 images of size 8',
+    ),
     (
       'objective.solver_steps=0',
       'objective.solver_steps = 0 needs pairs: batches with x1',

@@ -35,8 +35,9 @@ def load_spec(folder: pathlib.Path) -> Spec:
   Raises:
     ConfigError: if the folder was made by a version that had other keys.
   """
+  record = read_record(folder)
   try:
-    return resolve_stage(read_record(folder)['config'])
+    return resolve_stage(record['config'])
   except ConfigError as error:
     raise ConfigError(f'{folder / CONFIG}: {error}') from error
 

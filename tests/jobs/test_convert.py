@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.convert import CONVERTERS
-from flowdistill.jobs import convert, train
+from flowdistill.jobs import JOBS, convert, train
 from flowdistill.stages.conversion import LABEL
 from flowdistill.stages.options import parse_options
 from flowdistill.training.checkpoint import by_name
@@ -183,10 +183,10 @@ def test_a_network_without_rules_is_refused(tmp_path):
 
 def test_an_option_may_be_a_word_of_python():
   given = [('from', 'a.pth'), ('to', 'there')]
-  options = parse_options('convert', given)
+  options = parse_options(JOBS, 'convert', given)
   assert (options.from_, options.to) == ('a.pth', 'there')
   with pytest.raises(ConfigError, match="no such option; did you mean 'from'"):
-    parse_options('convert', [('form', 'a.pth')])
+    parse_options(JOBS, 'convert', [('form', 'a.pth')])
 
 
 def test_what_an_interrupted_conversion_left_is_not_taken(tmp_path):

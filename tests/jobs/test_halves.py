@@ -55,7 +55,7 @@ def test_averages_and_frozen_weights_in_bfloat16(run):
 def test_a_frozen_network_in_bfloat16_makes_its_products_in_it(run):
   made, ones = run[1], jnp.ones(3)
   for role, expected in (('teacher', True), ('student', False)):
-    model = made.models[role]
+    model = made.blueprint.roles[role].model
     program = jax.make_jaxpr(model.apply)(
       model.params, jnp.ones((3, 2)), ones, ones, {}
     )

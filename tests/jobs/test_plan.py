@@ -296,7 +296,7 @@ def test_without_a_kind_bytes_are_shown_and_no_times(tmp_path, capsys):
 def test_a_mesh_or_a_batch_that_does_not_divide_is_refused():
   with pytest.raises(ConfigError, match=r'stages\.flow\.mesh: .*6 device\(s\)'):
     planned('flow', 'mesh.fsdp=4', devices=6)
-  with pytest.raises(ConfigError, match='batch_size 128 .* 126 or 129'):
+  with pytest.raises(ConfigError, match='batch_size = 128 .* 126 or 129'):
     planned('flow', devices=3)
 
 
