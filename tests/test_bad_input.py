@@ -279,8 +279,8 @@ EFFECTS = {
     'config.train.drop_cond has no effect: this data set has no conditions'
   ),
   '--config.frozen.teacher=stage:flow': (
-    "config.frozen.teacher = 'stage:flow' must be an earlier stage "
-    'that trains; there are none'
+    "config.frozen.teacher = 'stage:flow' must be an earlier "
+    'stage that trains; there are none'
   ),
   '--config.objective.coupling=paired': (
     'config.objective.coupling: a coupling of pairs needs batches with x1, and'
@@ -497,22 +497,22 @@ STAGE = {
     'config.stages.distil.objective.times.std = 0.0 must be above 0'
   ),
   'stages.distil.frozen.teacher=stage:flw': (
-    "config.stages.distil.frozen.teacher = 'stage:flw' must be an earlier stage "
-    'that trains; '
+    "config.stages.distil.frozen.teacher = 'stage:flw' must be an earlier "
+    'stage that trains; '
     "did you mean 'stage:flow'?"
   ),
   'stages.distil.frozen.teacher=flow': (
-    "config.stages.distil.frozen.teacher = 'flow' must be an earlier stage "
-    'that trains; '
+    "config.stages.distil.frozen.teacher = 'flow' must be an earlier "
+    'stage that trains; '
     "did you mean 'stage:flow'?"
   ),
   'stages.distil.frozen.teacher=stage:distil': (
-    "config.stages.distil.frozen.teacher = 'stage:distil' must be an earlier stage "
-    'that trains;'
+    "config.stages.distil.frozen.teacher = 'stage:distil' must be an earlier "
+    'stage that trains;'
   ),
   'stages.flow.init_from=stage:distil': (
-    "config.stages.flow.init_from = 'stage:distil' must be an earlier stage "
-    'that trains; '
+    "config.stages.flow.init_from = 'stage:distil' must be an earlier "
+    'stage that trains; '
     'there are none'
   ),
   'stages.distil.frozen.teacher.weights=mian': (
@@ -605,8 +605,8 @@ IN_FILE_OF_STAGES = {
     "did you mean 'train'?"
   ),
   "raw['stages']['distil']['frozen'] = {'teacher': 'stage:flw'}": (
-    "config.stages.distil.frozen.teacher = 'stage:flw' must be an earlier stage "
-    'that trains; '
+    "config.stages.distil.frozen.teacher = 'stage:flw' must be an earlier "
+    'stage that trains; '
     "did you mean 'stage:flow'?"
   ),
   "raw['stages']['flow']['init_from'] = 'stage:distil'": (

@@ -15,6 +15,7 @@ from flowdistill.datasets.shards import read_array
 from flowdistill.jobs import pairs, train
 from flowdistill.stages import pairing
 from flowdistill.stages.assembly import batches
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.watchdog import AGAIN, Watchdog
 
 CONFIG = """
@@ -221,9 +222,9 @@ def test_a_host_waits_until_another_has_finished(run, tmp_path, monkeypatch):
 
   monkeypatch.setattr(pairing, 'write_shards', nothing_is_left_to_write)
   monkeypatch.setattr(pairing.time, 'sleep', sleep)
-  spec = tiny.stages(config)['pairs']
+  blueprint = Blueprints(tiny.stages(config), tmp_path)['pairs']
   quiet = Watchdog(tmp_path / 'hosts', 0, 1, 60)
-  pairing.make_pairs('pairs', spec, folder, tmp_path, quiet)
+  pairing.make_pairs(blueprint, folder, quiet)
   assert looks == [1]
 
 
@@ -257,7 +258,7 @@ BACK = {'stage': 'flow', 'direction': 'from_data', 'count': 9}
     ),
     (
       BACK | {'count': 10**6},
-      r'--count = 1000000: the flow goes back from \d+ images',
+      r'--count = 1000000 must be at most \d+: the flow goes back',
     ),
     (
       BACK | {'sampler': 'few', 'nfe': 2},
@@ -308,7 +309,10 @@ def test_a_stage_does_not_go_on_with_other_pairs(run, tmp_path):
       'must be an earlier stage that makes pairs',
     ),
     ('stages.reflow.pairs=/nowhere', 'is not a store of pairs'),
-    ('stages.reflow.init_from=stage:pairs', 'no earlier stage that trains'),
+    (
+      'stages.reflow.init_from=stage:pairs',
+      'must be an earlier stage that trains',
+    ),
     ('stages.pairs.teacher=none', 'teacher: a flow pairs'),
     ('stages.pairs.sampler=heum', "there is no sampler 'heum'"),
     ('stages.pairs.job=pair', r"pairs\.job = 'pair' does not exist"),

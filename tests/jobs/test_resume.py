@@ -7,7 +7,7 @@ import signal
 import pytest
 from jobs import tiny
 
-from flowdistill.jobs import train
+from flowdistill.training.watchdog import AGAIN
 
 ONE = (
   'stages.distil.train.steps=40',
@@ -74,7 +74,7 @@ def test_killed_and_continued_is_the_same_to_the_byte(
 def test_sigterm_saves_exits_cleanly_and_continues(undisturbed, tmp_path):
   process = tiny.start(tmp_path, tiny.TOY, *ONE)
   output = tiny.send_when(process, lambda: trained(tmp_path, 6), signal.SIGTERM)
-  assert process.returncode == train.AGAIN == 75, output
+  assert process.returncode == AGAIN == 75, output
   assert 'distil: stopped and saved at step' in output
   output = tiny.start(tmp_path, tiny.TOY, *ONE).communicate()[0]
   assert 'distil: continues at step' in output, output
