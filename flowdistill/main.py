@@ -21,8 +21,8 @@ from flowdistill.config.overrides import Override, parse_override
 from flowdistill.jobs import JOBS, pairs
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.failure import Halted
+from flowdistill.stages.job_options import check_options, parse_options
 from flowdistill.stages.kinds import check_stages, load_stages
-from flowdistill.stages.options import check_options, parse_options
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.watchdog import give_up, on_abort
 

@@ -12,7 +12,7 @@ from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.stack import constrain_layer_inputs
 from flowdistill.samplers import rows
 from flowdistill.samplers.guided import Guidance
-from flowdistill.samplers.plan import Grid, Plan
+from flowdistill.samplers.sampling_plan import Grid, Plan
 from flowdistill.samplers.solve import Network, call, noise, solve
 from flowdistill.training.sharding import Layout
 

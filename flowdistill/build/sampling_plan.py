@@ -11,7 +11,7 @@ from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.grids import falls
 from flowdistill.samplers.guided import as_scalars, interval
-from flowdistill.samplers.plan import Plan, make_plan
+from flowdistill.samplers.sampling_plan import Plan, make_plan
 
 
 def plan_sampling(

@@ -30,7 +30,7 @@ from flowdistill.flow.couplings import (
 from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
 from flowdistill.flow.tangent import TANGENTS, Tangent
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
-from flowdistill.flow.weights import WEIGHTS, Weight
+from flowdistill.flow.weighting import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.training.ema import EMAS

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.files import Files, open_files
+from flowdistill.datasets.archives import Files, open_files
 from flowdistill.datasets.pictures import Pictures
 from flowdistill.datasets.split import split_places
 from flowdistill.flow.spec import LABEL, DataSpec

@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.features import (
+from flowdistill.datasets.pictures import Pictures
+from flowdistill.datasets.prepared import open_prepared, open_records
+from flowdistill.datasets.split import split_indices
+from flowdistill.datasets.tfds_features import (
   Feature,
   class_names,
   image_key,
@@ -13,9 +16,6 @@ from flowdistill.datasets.features import (
   leaves,
   make_parse,
 )
-from flowdistill.datasets.pictures import Pictures
-from flowdistill.datasets.prepared import open_prepared, open_records
-from flowdistill.datasets.split import split_indices
 from flowdistill.flow.spec import LABEL, DataSpec
 
 UNREAD = -1

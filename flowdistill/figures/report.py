@@ -8,7 +8,7 @@ import rich
 
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.table import table
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.workdir.folders import RESULTS, SAMPLES
 from flowdistill.workdir.results import say
 

@@ -29,7 +29,7 @@ from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_same_shapes
 from flowdistill.stages.failure import Halted
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.training.roles import Params
 from flowdistill.workdir import weights
 from flowdistill.workdir.weights import has_checkpoint

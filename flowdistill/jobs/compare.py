@@ -30,7 +30,7 @@ from flowdistill.jobs import train
 from flowdistill.planning.cost import forward_passes, size_of
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import checkpoint
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.workdir.folders import CHECKPOINTS, RESULTS, SAMPLES
 from flowdistill.workdir.results import NAMED, say
 

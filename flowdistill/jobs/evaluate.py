@@ -19,7 +19,7 @@ from flowdistill.stages.assembly import (
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.hooks import measure_stage
 from flowdistill.training import checkpoint
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.folders import CHECKPOINTS, RESULTS
 from flowdistill.workdir.results import describe, say

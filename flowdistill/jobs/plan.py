@@ -25,7 +25,7 @@ from flowdistill.planning.estimate import estimate
 from flowdistill.planning.forecast import forecast
 from flowdistill.planning.hardware import HARDWARE
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 
 HERE = -1
 NAMES = {

@@ -25,7 +25,7 @@ from flowdistill.flow.guidance import ScaleLaw
 from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import PairLaw, interval
 from flowdistill.flow.transport import expand, interpolate
-from flowdistill.flow.weights import Weight, uniform
+from flowdistill.flow.weighting import Weight, uniform
 from flowdistill.objectives.guided import guided_teacher
 from flowdistill.objectives.regression import Loss, regress_on_tangent, warm_up
 from flowdistill.objectives.roles import Roles

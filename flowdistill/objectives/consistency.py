@@ -24,7 +24,7 @@ from flowdistill.flow.transport import (
   x0_from_velocity,
   x1_from_velocity,
 )
-from flowdistill.flow.weights import Weight, uniform
+from flowdistill.flow.weighting import Weight, uniform
 from flowdistill.objectives.regression import Loss, regress_on_tangent, warm_up
 from flowdistill.objectives.roles import Roles
 

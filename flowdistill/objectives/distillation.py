@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from flowdistill.flow.losses import DISTANCES, Distance
 from flowdistill.flow.times import TimeLaw, grid
 from flowdistill.flow.transport import expand, flow_map, interpolate
-from flowdistill.flow.weights import Weight, uniform
+from flowdistill.flow.weighting import Weight, uniform
 from flowdistill.objectives.roles import MissingRole, Roles
 
 Array = jax.Array

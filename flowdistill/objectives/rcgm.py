@@ -14,7 +14,7 @@ from flowdistill.flow.couplings import Coupling, independent
 from flowdistill.flow.losses import mean_square
 from flowdistill.flow.times import PairLaw, sorted_uniform
 from flowdistill.flow.transport import interpolate
-from flowdistill.flow.weights import Weight, tangent
+from flowdistill.flow.weighting import Weight, tangent
 from flowdistill.objectives.recursion import Recursion, regress
 from flowdistill.objectives.roles import Roles
 

@@ -16,8 +16,8 @@ from flowdistill.flow.couplings import Coupling, independent
 from flowdistill.flow.losses import squared_norm
 from flowdistill.flow.times import TimeLaw, uniform
 from flowdistill.flow.transport import interpolate
-from flowdistill.flow.weights import Weight
-from flowdistill.flow.weights import uniform as uniform_weight
+from flowdistill.flow.weighting import Weight
+from flowdistill.flow.weighting import uniform as uniform_weight
 from flowdistill.objectives.roles import Roles
 
 Array = jax.Array

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-PERCEPTUAL = 'perceptual'
-
 
 class MissingRole(AttributeError):
   """An objective calls a role that the config does not fill."""

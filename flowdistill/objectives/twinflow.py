@@ -31,8 +31,8 @@ from flowdistill.flow.transport import (
   flow_map,
   interpolate,
 )
-from flowdistill.flow.weights import Weight, tangent
-from flowdistill.objectives.kinds import Kinds, times_of
+from flowdistill.flow.weighting import Weight, tangent
+from flowdistill.objectives.branches import Kinds, times_of
 from flowdistill.objectives.recursion import Recursion, regress
 from flowdistill.objectives.roles import Roles
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flowdistill.flow.noise import numbered
 from flowdistill.samplers.guided import calls, guide
 from flowdistill.samplers.integrate import adapt, sample
-from flowdistill.samplers.plan import Plan
 from flowdistill.samplers.sampler import AverageVelocity
+from flowdistill.samplers.sampling_plan import Plan
 
 Array = jax.Array
 Network = Callable[[Any, Array, Array, Array, Any], Array]

@@ -16,7 +16,7 @@ from flowdistill.config.bind import ConfigError, Spec, suggest
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import trained
 from flowdistill.config.sections import Reference
-from flowdistill.training.files import jsonable
+from flowdistill.training.json_files import jsonable
 from flowdistill.workdir import folders, record
 from flowdistill.workdir.folders import STAGE
 from flowdistill.workdir.weights import has_checkpoint

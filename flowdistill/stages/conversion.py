@@ -19,7 +19,7 @@ from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.sections import Reference
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.checkpoint import Checkpoints, by_name
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.training.roles import Params
 from flowdistill.training.state import MAIN, TrainState, init_state
 from flowdistill.workdir import weights

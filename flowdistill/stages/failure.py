@@ -12,7 +12,7 @@ from flowdistill.build.models import Model, make_apply
 from flowdistill.stages.assembly import Assembly, abstract_state
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.training.loop import NotFinite
 from flowdistill.training.replay import Watch, first_not_finite, module_kinds
 

@@ -25,7 +25,7 @@ from flowdistill.datasets.shards import is_whole, read_array, write_shard
 from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import sharding
-from flowdistill.training.files import jsonable
+from flowdistill.training.json_files import jsonable
 from flowdistill.training.loop import Stop
 from flowdistill.training.progress import Progress, progress
 from flowdistill.training.sharding import Layout

@@ -29,7 +29,7 @@ from flowdistill.stages.hooks import (
   open_checkpoints,
 )
 from flowdistill.training import checkpoint
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.training.log import MetricLog, log_parameters
 from flowdistill.training.loop import NotFinite, Stop, fit
 from flowdistill.training.profile import Profile, Waiting

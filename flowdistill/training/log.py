@@ -15,7 +15,7 @@ from flax import nnx
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
-from flowdistill.training.files import jsonable, naming
+from flowdistill.training.json_files import jsonable, naming
 
 METRICS = 'metrics.jsonl'
 PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.

@@ -9,7 +9,7 @@ from flowdistill.build.data import DataRecord
 from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError, Spec
 from flowdistill.config.files import differences
-from flowdistill.training.files import jsonable, write_json
+from flowdistill.training.json_files import jsonable, write_json
 from flowdistill.training.lengths import UNITS
 from flowdistill.workdir.environment import environment
 from flowdistill.workdir.folders import CONFIG, RESULTS

@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from flowdistill.datasets import files
+from flowdistill.datasets import archives as files
 from flowdistill.datasets.folder import folder
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.pipeline import make_batches

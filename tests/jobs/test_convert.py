@@ -15,7 +15,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.convert import CONVERTERS
 from flowdistill.jobs import JOBS, convert, train
 from flowdistill.stages.conversion import LABEL
-from flowdistill.stages.options import parse_options
+from flowdistill.stages.job_options import parse_options
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.record import load_spec
 

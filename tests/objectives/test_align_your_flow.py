@@ -9,7 +9,7 @@ import pytest
 from oracle import Gaussian
 
 from flowdistill.flow.times import interval, ordered, sorted_uniform
-from flowdistill.flow.weights import snr
+from flowdistill.flow.weighting import snr
 from flowdistill.objectives import ayf_emd, ayf_lmd
 from flowdistill.objectives.roles import Roles
 

@@ -6,7 +6,7 @@ from flowdistill.flow import times, weights
 from flowdistill.flow.couplings import independent
 from flowdistill.flow.tangent import jvp
 from flowdistill.objectives import OBJECTIVES
-from flowdistill.objectives.kinds import Kinds
+from flowdistill.objectives.branches import Kinds
 
 AYF = {
   'times': times.interval,

@@ -20,7 +20,7 @@ from oracle import Gaussian, Mixture
 from flowdistill.flow.couplings import paired
 from flowdistill.flow.losses import barron, mean_square
 from flowdistill.flow.transport import expand, velocity_of
-from flowdistill.flow.weights import uniform
+from flowdistill.flow.weighting import uniform
 from flowdistill.objectives.rcgm import rcgm
 from flowdistill.objectives.roles import MissingRole, Roles
 

@@ -20,8 +20,8 @@ from flowdistill.flow import times
 from flowdistill.flow.losses import barron, mean_square
 from flowdistill.flow.times import fixed
 from flowdistill.flow.transport import expand
-from flowdistill.flow.weights import uniform
-from flowdistill.objectives.kinds import Kinds, times_of
+from flowdistill.flow.weighting import uniform
+from flowdistill.objectives.branches import Kinds, times_of
 from flowdistill.objectives.roles import MissingRole, Roles
 from flowdistill.objectives.twinflow import twinflow
 

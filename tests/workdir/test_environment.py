@@ -6,7 +6,7 @@ import subprocess
 
 import jax
 
-from flowdistill.training.files import jsonable
+from flowdistill.training.json_files import jsonable
 from flowdistill.workdir import environment as environment_module
 from flowdistill.workdir.environment import PACKAGES, environment
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowdistill.training.files import write_json
+from flowdistill.training.json_files import write_json
 
 
 def test_json_is_strict_and_indented(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from defaults import defaults
 
-from flowdistill.flow.weights import WEIGHTS, karras, snr, tangent
+from flowdistill.flow.weighting import WEIGHTS, karras, snr, tangent
 
 T = jnp.array([0.25, 0.5, 1.0])
 EXPECTED = {

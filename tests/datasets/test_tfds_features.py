@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tensorflow_datasets import features
 
-from flowdistill.datasets.features import (
+from flowdistill.datasets.tfds_features import (
   class_names,
   image_key,
   label_key,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flowdistill.samplers.guided import interval
-from flowdistill.samplers.plan import make_plan, steps_for
+from flowdistill.samplers.sampling_plan import make_plan, steps_for
 
 
 def steps(sampler, nfe, guidance=None, options=None, **how):
