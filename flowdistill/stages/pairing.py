@@ -134,6 +134,8 @@ def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
     return False
   old = read_manifest(out)
   wanted = {'format': FORMAT, 'finished': old['finished'], **manifest}
+  if not old['spec']['classes']:  # recorded before classes had names
+    wanted['spec'] = {**wanted['spec'], 'classes': ()}
   known = {key: old.get(key) for key in wanted}
   if lines := differences(known, jsonable(wanted)):
     raise ConfigError(
