@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jobs import elastic, hosts, tiny
 
+import flowdistill
 from flowdistill.training.checkpoint import completed_steps
 
 COMMAND = (
@@ -222,3 +223,24 @@ def test_hosts_that_may_write_nothing_say_where():
     assert code == 1
     assert f"'{workdir}" in errors.splitlines()[-1]
     assert 'Traceback' not in errors
+
+
+@pytest.mark.slow
+def test_hosts_draw_and_measure_what_one_does(one, tmp_path):
+  """Two processes of two devices each, the weights sharded over them."""
+  shutil.copytree(one, tmp_path / 'run')
+  mesh = ['--config.mesh.fsdp=4', '--config.evaluation.batch_size=7']
+  energy = {'name': 'energy', 'samples': 10}
+  evaluators = f"--config.stages.distil.evaluators={{'energy': {energy}}}"
+  draw = ['--job=generate', '--samples=10', '--nfe=2', f'--out={tmp_path}']
+  for more in (draw, ['--job=evaluate', evaluators]):
+    workdir = tmp_path / 'run'
+    ended = hosts.end_all(start_hosts(workdir, *more, *mesh))
+    assert [code for code, *_ in ended] == [0, 0], ended
+  with np.load(tmp_path / 'samples.npz') as saved:
+    x = saved['x0']
+  expected = flowdistill.load(one).sample(10, nfe=2)
+  np.testing.assert_allclose(x, expected, atol=1e-4)
+  results = tmp_path / 'run' / 'distil' / 'evaluations' / '00000003'
+  rows = json.loads((results / 'results.json').read_text())
+  assert {row['model'] for row in rows} == {'teacher', 'student'}
