@@ -71,9 +71,9 @@ def _draw(
   n: int,
   seed: int,
 ) -> Iterator[Row]:
-  cond = conditions(source, n)
-  if LABEL in cond:  # the classes in turn
-    cond[LABEL] = np.arange(n, dtype=np.int32) % source.spec.num_classes
+  cond = source.spec.each_class(np.arange(n))
+  if source.spec.cond.keys() - cond:
+    cond = {**conditions(source, n), **cond}
   samples = [draw(models, entry, n, cond, seed) for entry in entries]
   if len(source.spec.shape) == 1:
     scatter(path, samples, real_examples(source, POINTS))

@@ -122,6 +122,8 @@ def test_a_run_knows_its_data(moved, tmp_path):
     'flow',
     'distil',
   ]
+  assert evaluate.run(blueprints, evaluate.Options()) == []  # it draws pictures
+  assert list((moved / 'distil' / 'evaluations').glob('*/samples/*.png'))
   with pytest.raises(ValueError, match='pictures'):
     loaded.source[0]
 
