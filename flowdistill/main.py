@@ -145,7 +145,7 @@ def split_arguments(
     if name not in flags.FLAGS:
       rest.append((name, value))
     elif value is None:
-      raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+      raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
     else:
       ours.append(f'--{name}={value}')
   return ours, rest

@@ -164,17 +164,17 @@ KEYS = {
     "did you mean 'main'?"
   ),
   '--config.seed.x=5': (
-    '--config.seed.x=5: config.seed is a value, it has no keys'
+    '--config.seed.x=5: config.seed is a value without keys'
   ),
   '--config.stages.flow.seed=5': (
     "--config.stages.flow.seed=5: config has no key 'stages';"
   ),
   '--config.train..steps=5': (
-    '--config.train..steps: an override is --config.KEY[.KEY...]=VALUE'
+    '--config.train..steps must have the form --config.KEY[.KEY]=VALUE'
   ),
-  '--config.=5': '--config.: an override is --config.KEY[.KEY...]=VALUE',
+  '--config.=5': '--config. must have the form --config.KEY[.KEY]=VALUE',
   '--config.train.steps': (
-    '--config.train.steps has no value: it is --config.train.steps=VALUE'
+    '--config.train.steps must have a value: --config.train.steps=VALUE'
   ),
 }
 NAMES = {
@@ -247,7 +247,7 @@ RANGES = {
 }
 LENGTHS = {
   '--config.train.steps=0': (
-    'config.train: 0 steps: a stage takes at least one step'
+    'config.train: 0 steps: a stage must have at least one step'
   ),
   '--config.ema.main.half_life=-1': (
     'config.ema.main.half_life: a length must be finite and at least 0, got -1 '
@@ -390,7 +390,7 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
     ),
     (
       ['ema={}', 'ema.mian.half_life=3'],
-      "config.ema = ['mian'] must have one that is called 'main'",
+      "config.ema = ['mian'] must contain 'main'",
     ),
     (
       ['init_from=a', 'resume=b'],
@@ -452,10 +452,11 @@ def test_a_network_or_an_evaluator_that_does_not_fit_images(
 
 STAGE = {
   'stages.dist.train.steps=5': (
-    "--config.stages.dist.train.steps=5: no stage 'dist'; did you mean 'distil'"
+    "--config.stages.dist.train.steps=5: stage 'dist' does not exist; "
+    "did you mean 'distil'"
   ),
   'stages.distil=5': (
-    '--config.stages.distil=5: set a key of the stage, as in '
+    '--config.stages.distil=5 must set a key of the stage, as in '
     '--config.stages.distil.train.steps=100'
   ),
   'stages.distil.objective.warmup=5': (
@@ -467,13 +468,13 @@ STAGE = {
     "'maxr'; did you mean 'max_r'?"
   ),
   'objective.name=ayf_lmd': (
-    '--config.objective.name=ayf_lmd: the stages differ in it '
-    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
+    '--config.objective.name=ayf_lmd must name a stage, as they differ '
+    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}): for example "
     '--config.stages.distil.objective.name=ayf_lmd'
   ),
   'objective=ayf_lmd': (
-    '--config.objective=ayf_lmd: the stages differ in it '
-    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
+    '--config.objective=ayf_lmd must name a stage, as they differ '
+    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}): for example "
     '--config.stages.distil.objective=ayf_lmd'
   ),
   'train.steps=ten': "config.stages.flow.train.steps = 'ten' (str)",
@@ -572,7 +573,7 @@ IN_FILE = {
   "raw['network'] = 'mpl'": (
     "config.network = 'mpl' does not exist; did you mean 'mlp'?"
   ),
-  "raw['network'] = {'width': 8}": "config.network needs a 'name'; the choices",
+  "raw['network'] = {'width': 8}": "config.network must have a 'name'; the cho",
   "raw['objective'] = {'name': 'ayf_emd', 'warmup': 3}": (
     "config.objective.warmup = 3: ayf_emd takes no 'warmup'; "
     "did you mean 'warmup_steps'?"
@@ -597,7 +598,7 @@ IN_FILE = {
   "raw['frozen'] = {'teacher': 5}": (
     "config.frozen.teacher: 5 must be 'stage:NAME'"
   ),
-  "raw['stages'] = {}": 'config.stages = {}: name at least one stage',
+  "raw['stages'] = {}": 'config.stages = {} must have at least one stage',
 }
 IN_FILE_OF_STAGES = {
   "raw['stages']['flow']['trian'] = 5": (
@@ -610,10 +611,10 @@ IN_FILE_OF_STAGES = {
     "did you mean 'stage:flow'?"
   ),
   "raw['stages']['flow']['init_from'] = 'stage:distil'": (
-    "config.stages: ['flow', 'distil'] refer to themselves or to each other"
+    "config.stages: the references of ['flow', 'distil'] must not form a cycle"
   ),
   "raw['stages']['flow']['init_from'] = 'stage:flow'": (
-    "config.stages: ['flow', 'distil'] refer to themselves or to each other"
+    "config.stages: the references of ['flow', 'distil'] must not form a cycle"
   ),
   "raw['objective'] = 'ayf_lmd'": (
     "config.objective has no effect: every stage has its own 'objective'"
@@ -622,10 +623,10 @@ IN_FILE_OF_STAGES = {
     'config.stages.flow.frozen.teacher: other is no folder of a run'
   ),
   "raw['stages']['samples'] = raw['stages'].pop('distil')": (
-    "config.stages has 'samples': a stage is named with letters, digits"
+    "config.stages has 'samples': the name of a stage must consist of"
   ),
   "raw['stages']['a b'] = raw['stages'].pop('distil')": (
-    "config.stages has 'a b': a stage is named with letters, digits"
+    "config.stages has 'a b': the name of a stage must consist of"
   ),
   "raw['stages']['flow'] = 5": ('config.stages.flow = 5 (int) must be a dict'),
 }
@@ -651,7 +652,7 @@ def test_what_is_wrong_in_a_file_of_stages(run, configs, line):
     ('ConfigDict(raw).trian.steps = 5', 'line 8: AttributeError: '),
     ('raw = = 5', 'line 8: SyntaxError: invalid syntax'),
     ('import flowdistil', 'line 8: ModuleNotFoundError: '),
-    ('return None', 'get_config is None; return a ConfigDict'),
+    ('return None', 'get_config returned None; it must return a ConfigDict'),
   ],
 )
 def test_python_that_is_wrong_in_a_file(run, configs, line, expected):
@@ -672,7 +673,9 @@ def test_a_file_without_get_config(run, tmp_path):
 def test_a_config_from_an_address_is_refused(run, scheme):
   address = f'{scheme}://example.org/quickstart.py'
   message = run(f'--config={address}', '--workdir=W')
-  assert message.startswith(f'--config={address}: a config is code, and none')
+  assert message.startswith(
+    f'--config={address} must be a local file: a config is code'
+  )
 
 
 def test_a_file_that_does_not_exist(run, configs, monkeypatch):
@@ -714,8 +717,8 @@ COMMANDS = {
   'CONFIG': '--workdir is missing: the folder of the run',
   '--job=plan': '--workdir is missing: the folder of the run',
   '--workdir=W': '--config is missing: FILE.py or FILE.py:arg,arg',
-  '--config --workdir=W': '--config has no value: it is --config=VALUE',
-  'CONFIG --workdir': '--workdir has no value: it is --workdir=VALUE',
+  '--config --workdir=W': '--config must have a value: --config=VALUE',
+  'CONFIG --workdir': '--workdir must have a value: --workdir=VALUE',
   'CONFIG --wrokdir=W': (
     "--wrokdir: --job=train has no such option; did you mean 'workdir'?"
   ),
@@ -745,7 +748,7 @@ GENERATE = {
   '--sampels=5': (
     "--sampels: --job=generate has no such option; did you mean 'samples'?"
   ),
-  '--samples': '--samples has no value: it is --samples=VALUE',
+  '--samples': '--samples must have a value: --samples=VALUE',
   '--samples=five': '--samples=five must be int',
   '--samples=0': '--samples=0 must be at least 1',
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
@@ -778,7 +781,7 @@ PLAN = {
   '--utilisation=nan': '--utilisation=nan must be above 0 and at most 1',
   '--price=-1': '--price=-1.0 must be at least 0',
   '--price=inf': '--price=inf must be at least 0',
-  '--json': '--json has no value: it is --json=VALUE',
+  '--json': '--json must have a value: --json=VALUE',
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
 }
 

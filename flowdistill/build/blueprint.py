@@ -89,11 +89,7 @@ class Blueprint:
 
   @functools.cached_property
   def roles(self) -> dict[str, Role]:
-    """Name -> network: those that learn, then those that are frozen.
-
-    Raises:
-      ConfigError: for a reference to what does not exist.
-    """
+    """Name -> network: those that learn, then those that are frozen."""
     frozen: dict[str, Role] = {}
     shared: dict[Reference, str] = {}
     for name, reference in self.stage.frozen.items():
@@ -111,11 +107,7 @@ class Blueprint:
     return {}
 
   def weights(self, name: str) -> Weights:
-    """What a role's weights come from: `init_from`, or a frozen reference.
-
-    Raises:
-      ConfigError: if that does not exist.
-    """
+    """What a role's weights come from: `init_from`, or a frozen reference."""
     if name not in self._weights:
       reference, key = self.reference(name)
       self._weights[name] = self.refer(name, reference, key)
@@ -209,14 +201,6 @@ def make_blueprint(
   refer: Refer,
 ) -> Blueprint:
   """Binds a stage, and shapes its networks.
-
-  Args:
-    name: of the stage.
-    spec: its resolved config.
-    where: its key in the config.
-    folder: of the stage.
-    open_data: see there.
-    refer: see there.
 
   Raises:
     ConfigError: for a value out of range, or weights that do not exist.

@@ -81,11 +81,7 @@ def digest_of(file: pathlib.Path) -> str:
 
 
 def converter(network: str) -> Converter:
-  """The rules between weights of PyTorch and those of a network.
-
-  Raises:
-    ValueError: if there are none.
-  """
+  """The rules between weights of PyTorch and those of a network."""
   if network not in CONVERTERS:
     raise ValueError(
       f'there are no rules for weights of {network!r}; '
@@ -95,11 +91,7 @@ def converter(network: str) -> Converter:
 
 
 def read_foreign(file: pathlib.Path, network: str, shapes: Shapes) -> Foreign:
-  """What a file of PyTorch has for a network: `params`, and maybe `ema`.
-
-  Raises:
-    ValueError: if it cannot be read, or its arrays are not the expected ones.
-  """
+  """What a file of PyTorch has for a network: `params`, and maybe `ema`."""
   rules = converter(network)
   arrays = read_chosen(file, lambda names: rules.wanted(names, ema=True))
   return rules.read(arrays, shapes)

@@ -14,15 +14,7 @@ from flowdistill.training.roles import Learning
 def build_learning(
   name: str, learner: Learner, train: Train, data: Data, where: str
 ) -> Learning:
-  """The learning of a role.
-
-  Args:
-    name: of the role.
-    learner: what the config says of it.
-    train: of the stage.
-    data: whose size lengths in epochs refer to.
-    where: key of the section that the learner is of.
-  """
+  """The learning of a role."""
   batch_size, every = train.batch_size, learner.every
   accumulate = learner.optim.accumulate
 

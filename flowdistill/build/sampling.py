@@ -143,15 +143,6 @@ class Generator:
   ) -> Samples:
     """Goes from data x0 [n, ...] to noise, along the grid from its end.
 
-    Args:
-      x0: [n, ...], encoded by `space` first.
-      sampler: an ODE solver: euler, heun, rk4 or rk45.
-      nfe: as for drawing, and so are the others.
-      cond: name -> array [n, ...].
-      guidance: λ, or a dict.
-      grid: a name in GRIDS, or a dict.
-      **options: of the sampler.
-
     Raises:
       ValueError: as for drawing, and for a sampler that cannot go backwards.
     """
@@ -185,11 +176,7 @@ class Generator:
     s: np.ndarray,
     cond: Cond | None = None,
   ) -> np.ndarray:
-    """The network itself, u(x_t [n, ...], t [n], s [n], cond) [n, ...].
-
-    Raises:
-      ValueError: for arrays that have not n rows.
-    """
+    """The network itself, u(x_t [n, ...], t [n], s [n], cond) [n, ...]."""
     states = {'x_t': x_t, 't': t, 's': s}
     rows.check(len(x_t), states=states, cond=cond or {})
     given = [np.asarray(a, np.float32) for a in states.values()], cond or {}

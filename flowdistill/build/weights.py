@@ -31,11 +31,7 @@ class Weights:
 
 
 def weights_of(state: RoleState, reference: Reference) -> tuple[str, Params]:
-  """The name and the weights of a role that a reference asks for.
-
-  Raises:
-    ConfigError: if there are no EMA weights of that name.
-  """
+  """The name and the weights of a role that a reference asks for."""
   name = reference.weights
   if name == 'params' or (name == 'ema' and not state.emas):
     return 'params', state.params

@@ -124,11 +124,7 @@ def network_dtype(precision: str) -> str:
 def load_weights(
   blueprints: Blueprints, stage: str, options: Options
 ) -> tuple[str, Params]:
-  """Says which weights these are, and reads them, or draws them by shape.
-
-  Raises:
-    ConfigError: if there is a checkpoint, and it is of another network.
-  """
+  """Says which weights these are, and reads them, or draws them by shape."""
   blueprint = blueprints[stage]
   name = blueprint.learns[0]
   wanted = blueprint.learners[name].model.params
@@ -181,11 +177,7 @@ def show(rows: Sequence[Row], options: Options) -> None:
 
 
 def check_rows(rows: Sequence[Row], dtype: str, tolerance: float) -> None:
-  """Refuses tangents that are off, of those that this network would use.
-
-  Raises:
-    Halted: naming all of them, with what to do.
-  """
+  """Refuses tangents that are off, of those that this network would use."""
   used = {'float64', 'float32', dtype}
   off = [
     f'{name} by {row["method"]} in {row["precision"]} is {row[name]:.1%} off '

@@ -95,11 +95,7 @@ def cost_of(blueprint: Blueprint, steps: int) -> Cost:
 
 
 def choose_metric(rows: Mapping[str, Sequence[Row]], wanted: str) -> str:
-  """The figure that is asked for, or the first distance.
-
-  Raises:
-    ConfigError: if no row has it.
-  """
+  """The figure that is asked for, or the first distance."""
   found = [key for each in rows.values() for row in each for key in row]
   figures = [key for key in dict.fromkeys(found) if key not in NAMED]
   if wanted and wanted not in figures:

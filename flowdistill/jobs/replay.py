@@ -15,11 +15,7 @@ class Options:
 
 
 def run(blueprints: Blueprints, options: Options) -> str:
-  """Names the step that failed and the first module that is not finite.
-
-  Raises:
-    ConfigError: if no stage of this run has failed.
-  """
+  """Names the step that failed and the first module that is not finite."""
   del options
   for name in blueprints.trained:
     if (blueprints.folder(name) / failure.FAILURE).is_dir():

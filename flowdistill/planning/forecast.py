@@ -43,11 +43,7 @@ def forecast(blueprint: Blueprint, devices: int) -> Row:
 
 
 def lay_out(blueprint: Blueprint, devices: int) -> Layout:
-  """The layout on so many devices, which need not be here.
-
-  Raises:
-    ConfigError: if the mesh or the batch do not divide.
-  """
+  """The layout on so many devices, which need not be here."""
   stage = blueprint.stage
   with located(blueprint.key('mesh')):
     mesh = sharding.abstract_mesh(stage.mesh.sizes, devices)

@@ -191,15 +191,7 @@ def evaluate_stage(
   folder: pathlib.Path,
   names: Collection[str] | None = None,
 ) -> Iterator[Row]:
-  """Runs the stage's evaluators, on all hosts.
-
-  Args:
-    assembly: of the stage.
-    params: as `sampled` returns them.
-    step: of the state that they are from.
-    folder: of the pictures, which go to `folder`/samples.
-    names: of the evaluators; by default all.
-  """
+  """Runs the stage's evaluators, on all hosts."""
   blueprint = assembly.blueprint
   stage = blueprint.stage
   chosen = [

@@ -67,14 +67,7 @@ class Point:
 def audit(
   models: Mapping[str, Model], params: Params, point: Point, epsilon: float
 ) -> list[Row]:
-  """A row per precision and method: distances to the reference, and cost.
-
-  Args:
-    models: precision -> the network in it; float64, the reference, is first.
-    params: of all of them.
-    point: where they are asked.
-    epsilon: the step of central differences.
-  """
+  """A row per precision and method: distances to the reference, and cost."""
   exact: dict[str, np.ndarray] = {}
   rows = []
   for precision, model in models.items():

@@ -49,11 +49,7 @@ class Blueprints(Mapping[str, Blueprint]):
 
   @classmethod
   def of_run(cls, workdir: pathlib.Path) -> 'Blueprints':
-    """Those of the stages that have begun in a workdir.
-
-    Raises:
-      ConfigError: if there is no run.
-    """
+    """Those of the stages that have begun in a workdir."""
     names = folders.stage_names(workdir)
     specs = {
       name: record.load_spec(folders.stage_folder(workdir, name))
@@ -114,11 +110,7 @@ class Blueprints(Mapping[str, Blueprint]):
       return self.at(source)
 
   def at(self, source: str) -> Blueprint:
-    """The last stage that trains in a folder.
-
-    Raises:
-      ConfigError: if there is none, or it has no checkpoint.
-    """
+    """The last stage that trains in a folder."""
     folder = folders.source_folder(source, self.workdir)
     folder = folders.last_stage(folder)
     specs = {folder.name: record.load_spec(folder)}
@@ -133,11 +125,7 @@ class Blueprints(Mapping[str, Blueprint]):
   def weights(
     self, role: str, reference: Reference, key: str, before: str = ''
   ) -> Weights:
-    """What a reference names, abstractly; see `stage_of`.
-
-    Raises:
-      ConfigError: if it does not exist.
-    """
+    """What a reference names, abstractly; see `stage_of`."""
     if role in FILES:
       model = file_model(role)
       return Weights(reference, model, in_dtype(model.params, reference))

@@ -235,11 +235,7 @@ def check_entry(
   nfe: int | None,
   options: Mapping[str, Any],
 ) -> None:
-  """Checks that a role of a stage can be sampled in this way.
-
-  Raises:
-    ValueError: see `plan_sampling`.
-  """
+  """Checks that a role of a stage can be sampled in this way."""
   scalars = blueprint.roles[role].model.scalars
   plan_sampling(sampler, nfe, options, spec=blueprint.sees, scalars=scalars)
 

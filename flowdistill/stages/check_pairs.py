@@ -8,11 +8,7 @@ from flowdistill.stages.check import check_knows
 
 
 def check_pairs(blueprints: Blueprints, name: str) -> None:
-  """Checks the teacher of the pairs, and how it is sampled.
-
-  Raises:
-    ConfigError: for a value out of range, or a teacher that does not fit.
-  """
+  """Checks the teacher of the pairs, and how it is sampled."""
   blueprint = blueprints[name]
   stage, data = blueprint.stage, blueprint.data
   backwards = stage.direction == 'from_data'

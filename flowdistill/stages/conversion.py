@@ -70,11 +70,6 @@ def convert(
 
   The folder appears when it is complete.
 
-  Args:
-    blueprint: of the stage that says which network it is.
-    file: of foreign weights.
-    to: the folder.
-
   Raises:
     ValueError: if the file cannot be read, or is of another network.
   """

@@ -102,11 +102,7 @@ class Hooks:
   def _note_best(
     self, step: int, state: TrainState, figures: Mapping[str, float]
   ) -> None:
-    """Notes the figure of the best checkpoint, and saves what it is of.
-
-    Raises:
-      ConfigError: if all evaluators have run, and none measures it.
-    """
+    """Notes the figure of the best checkpoint, and saves what it is of."""
     name = self.blueprint.stage.checkpoint.best
     if not name:
       return
@@ -163,15 +159,7 @@ def measure_stage(
   names: list[str] | None = None,
   each: Callable[[Any], Any] = lambda row: None,
 ) -> list[Any]:
-  """The rows of evaluators; all hosts measure, the first keeps the pictures.
-
-  Args:
-    assembly: of the stage.
-    state: of which the weights are.
-    folder: of the pictures.
-    names: of the evaluators; by default all.
-    each: is called with every row.
-  """
+  """The rows of evaluators; all hosts measure, the first keeps the pictures."""
   params, step = sampled(assembly, state), int(state.step)
   with picture_folder(folder) as place:
     rows = []

@@ -1,4 +1,4 @@
-"""Options of jobs, `--NAME=VALUE`: read, and checked before any device."""
+"""Options of jobs, `--NAME=VALUE`: parse, and checked before any device."""
 
 import keyword
 import typing
@@ -10,7 +10,7 @@ from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling
-from flowdistill.config.typed import read
+from flowdistill.config.typed import parse
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.trained import check_label
 
@@ -21,20 +21,16 @@ Jobs = Mapping[str, Any]
 def parse_options(
   jobs: Jobs, job: str, given: Sequence[tuple[str, str | None]]
 ) -> Any:
-  """(NAME, VALUE) pairs as the options of a job.
-
-  Raises:
-    ConfigError: if the job has no such option, or the value is of another type.
-  """
+  """(NAME, VALUE) pairs as the options of a job."""
   kind, types = jobs[job].Options, types_of(jobs[job])
   values: dict[str, Any] = {}
   for name, text in given:
     if name not in types:
       raise ConfigError(f'--{name}: {_why_unknown(name, jobs, job)}')
     if text is None:
-      raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+      raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
     try:
-      values[field_of(name)] = read(text, types[name])
+      values[field_of(name)] = parse(text, types[name])
     except ValueError as error:
       raise ConfigError(f'--{name}={text} {error}') from error
   return kind(**values)
@@ -64,11 +60,6 @@ def _why_unknown(name: str, jobs: Jobs, job: str) -> str:
 
 def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   """Checks those that say what to draw from which stage, where a job has them.
-
-  Args:
-    options: of the job.
-    blueprints: of the run.
-    last: the stage that is meant where none is named.
 
   Raises:
     ConfigError: if there is no such stage, role, sampler, number of network

@@ -32,10 +32,6 @@ def load_stages(
 
 
 def check_stages(blueprints: Blueprints) -> None:
-  """Checks every stage by its kind, before any device is touched.
-
-  Raises:
-    ConfigError: for what is wrong.
-  """
+  """Checks every stage by its kind, before any device is touched."""
   for name, spec in blueprints.specs.items():
     KINDS[spec['job']].check(blueprints, name)

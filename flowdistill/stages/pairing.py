@@ -63,11 +63,7 @@ def make_stage_pairs(
 def make_pairs(
   blueprint: Blueprint, out: pathlib.Path, dog: Watchdog
 ) -> pathlib.Path:
-  """Writes the shards that are missing, and then marks the store finished.
-
-  Raises:
-    ConfigError: if the folder has other pairs.
-  """
+  """Writes the shards that are missing, and then marks the store finished."""
   name, stage = blueprint.name, blueprint.stage
   layout = local_layout(stage.batch_size)
   teacher = None
@@ -90,11 +86,7 @@ def make_pairs(
 
 
 def local_layout(batch_size: int) -> Layout:
-  """The devices of this host, which share the rows of a batch.
-
-  Raises:
-    ConfigError: if the batch does not divide over them.
-  """
+  """The devices of this host, which share the rows of a batch."""
   layout = Layout(sharding.make_mesh(devices=jax.local_devices()))
   with located('batch_size'):
     sharding.rows_per_device(layout.mesh, batch_size)

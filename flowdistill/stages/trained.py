@@ -38,11 +38,7 @@ class TrainedStage:
   which: str = 'ema'
 
   def at(self, step: int) -> 'TrainedStage':
-    """The same, with the weights of another checkpoint.
-
-    Raises:
-      ConfigError: if there is none of that step.
-    """
+    """The same, with the weights of another checkpoint."""
     learns = [n for n in self.models if n in self.blueprint.learners]
     models = {
       name: load_learner(self.blueprint, name, self.which, self.layout, step)
@@ -51,11 +47,7 @@ class TrainedStage:
     return dataclasses.replace(self, models={**self.models, **models})
 
   def generator(self, role: str) -> Generator:
-    """A role, as samples are drawn from it.
-
-    Raises:
-      ConfigError: if there is no such role, or it cannot be sampled.
-    """
+    """A role, as samples are drawn from it."""
     choices = [n for n in self.models if self.blueprint.roles[n].is_drawable]
     if role not in choices:
       raise ConfigError(f'no model {role!r}; {suggest(role, choices)}')
@@ -77,17 +69,7 @@ def load_stage(
   step: int | None = None,
   roles: Iterable[str] | None = None,
 ) -> TrainedStage:
-  """Reads the weights of a stage's networks, onto all devices.
-
-  Args:
-    blueprint: of the stage.
-    which: weights of the roles that learn.
-    step: of their checkpoint; by default the last.
-    roles: that are read; by default all.
-
-  Raises:
-    ConfigError: if there is no checkpoint.
-  """
+  """Reads the weights of a stage's networks, onto all devices."""
   layout = sampling_layout(blueprint)
   models = {
     name: load_learner(blueprint, name, which, layout, step)
@@ -153,11 +135,7 @@ def conditions(
 
 
 def check_label(spec: DataSpec, label: Any) -> Any:
-  """Labels that exist.
-
-  Raises:
-    ValueError: for a class that does not exist, or data without classes.
-  """
+  """Labels that exist."""
   classes, wanted = spec.num_classes, np.asarray(label)
   if not classes:
     raise ValueError(

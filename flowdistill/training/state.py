@@ -190,14 +190,7 @@ def gradients(
 def update(
   role: Role, state: RoleState, grads: Params, step: Array
 ) -> RoleState:
-  """One optimiser step, and every EMA after it.
-
-  Args:
-    role: that learns.
-    state: before.
-    grads: of its parameters.
-    step: updates of this role made before.
-  """
+  """One optimiser step, and every EMA after it."""
   learns = role.learns
   if learns is None:
     return state

@@ -25,11 +25,7 @@ def source_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def stage_names(workdir: pathlib.Path) -> list[str]:
-  """The stages of the run in a workdir that have begun, in order.
-
-  Raises:
-    ConfigError: if there is no run.
-  """
+  """The stages of the run in a workdir that have begun, in order."""
   path = workdir / CONFIG
   if not path.is_file():
     raise ConfigError(
@@ -43,11 +39,7 @@ def stage_names(workdir: pathlib.Path) -> list[str]:
 
 
 def last_stage(folder: pathlib.Path) -> pathlib.Path:
-  """The folder of a run's last stage that trains; a stage's own is itself.
-
-  Raises:
-    ConfigError: if there is no run, or nothing has been trained in it.
-  """
+  """The folder of a run's last stage that trains; a stage's own is itself."""
   folders = [stage_folder(folder, name) for name in stage_names(folder)]
   trained = [path for path in folders if job_of(path) == TRAIN]
   if not trained:

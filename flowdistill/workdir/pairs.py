@@ -16,11 +16,7 @@ def pairs_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def load_pairs(source: str, workdir: pathlib.Path) -> Pairs:
-  """The pairs of an earlier stage, or of a folder of ours or of SlimFlow.
-
-  Raises:
-    ConfigError: if there are none, or they are not finished.
-  """
+  """The pairs of an earlier stage, or of a folder of ours or of SlimFlow."""
   try:
     return open_pairs(pairs_folder(source, workdir))
   except ValueError as error:

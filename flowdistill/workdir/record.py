@@ -18,11 +18,7 @@ MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # where it runs
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any]:
-  """What the config.json of a stage says.
-
-  Raises:
-    ConfigError: if it is none of a stage.
-  """
+  """What the config.json of a stage says."""
   record = json.loads((folder / CONFIG).read_text())
   if 'config' not in record:
     raise ConfigError(f'{folder / CONFIG} was not written by this package')
@@ -30,11 +26,7 @@ def read_record(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def load_spec(folder: pathlib.Path) -> Spec:
-  """The resolved config that a stage's folder was made with.
-
-  Raises:
-    ConfigError: if the folder was made by a version that had other keys.
-  """
+  """The resolved config that a stage's folder was made with."""
   record = read_record(folder)
   try:
     return resolve_stage(record['config'])
@@ -64,9 +56,6 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   """Refuses a folder that another config made; only its length may grow.
 
   Mesh and hosts may be others: a checkpoint is restored onto any.
-
-  Raises:
-    ConfigError: with the keys that differ.
   """
   if not (folder / CONFIG).is_file():
     return
@@ -102,11 +91,7 @@ def _only_longer(old: Spec, new: Spec) -> bool:
 def check_references(
   folder: pathlib.Path, references: Mapping[str, str]
 ) -> None:
-  """Refuses to go on from weights other than those that it began with.
-
-  Raises:
-    ConfigError: naming the role, what it was and what it is.
-  """
+  """Refuses to go on from weights other than those that it began with."""
   if not (folder / CONFIG).is_file():
     return
   record = read_record(folder)
@@ -122,9 +107,6 @@ def check_data(folder: pathlib.Path, data: DataRecord) -> None:
   """Refuses to go on with other classes, or other conditions.
 
   A class folder that is added, removed or renamed changes what labels mean.
-
-  Raises:
-    ConfigError: with the names that differ.
   """
   record = load_data(folder)
   if record is None or record.spec == data.spec:

@@ -44,12 +44,6 @@ def chosen(
 ) -> Iterator[int]:
   """The steps that `text` says, ascending.
 
-  Args:
-    folder: of the checkpoints.
-    text: as above.
-    end: the step at which the stage has ended.
-    patience: seconds without a new checkpoint after which to wait no more.
-
   Raises:
     ConfigError: if there is none of them.
   """
@@ -104,11 +98,6 @@ def read_each(
   """Each step, and what is read of its checkpoint.
 
   One that a run removes meanwhile is left out, with a line in the log.
-
-  Args:
-    folder: of the checkpoints.
-    steps: those that are there, or appear.
-    read: of a step.
 
   Raises:
     FileNotFoundError: if in the end there was none.

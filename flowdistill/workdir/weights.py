@@ -42,17 +42,7 @@ def load(
   layout: Layout | None = None,
   step: int | None = None,
 ) -> Trained:
-  """Reads the weights that a reference names, and nothing else.
-
-  Args:
-    role: that they are for.
-    weights: abstract.
-    layout: of the arrays; without one they lie on the first device.
-    step: of the checkpoint, by default the last.
-
-  Raises:
-    ConfigError: if there are none.
-  """
+  """Reads the weights that a reference names, and nothing else."""
   if weights.stage is None:
     return _load_file(role, weights, layout)
   return _load_checkpoint(weights, layout, step)
