@@ -405,7 +405,7 @@ def test_values_that_are_wrong_together(run, points, typed, expected):
 
 SWEEPS = {
   "{'student': [['eulr', 4]]}": (
-    ".student has ['eulr', 4]: there is no sampler 'eulr'; did you mean 'euler'"
+    ".student has ['eulr', 4]: sampler = 'eulr' does not exist; did you mean"
   ),
   "{'student': [['euler', 1], ['heun', 30]]}": (
     ".student has ['heun', 30]: nfe = 30 is not possible for heun; the nearest "
@@ -755,7 +755,8 @@ GENERATE = {
   '--model=techer': "--model=techer does not exist; did you mean 'teacher'?",
   '--weights=mian': "--weights=mian does not exist; did you mean 'main'?",
   '--sampler=eulr': (
-    "--sampler=eulr --nfe=4: there is no sampler 'eulr'; did you mean 'euler'?"
+    "--sampler=eulr --nfe=4: sampler = 'eulr' does not exist; "
+    "did you mean 'euler'?"
   ),
   '--nfe=0': '--sampler=flow_map --nfe=0: nfe = 0 is not possible for ',
   '--label=3': '--label=3 has no effect: this data set has no classes',
@@ -859,12 +860,12 @@ def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
 SAMPLING = {
   '--nfe=many': '--nfe=many must be int, or none for an adaptive sampler',
   '--nfe=none': (
-    '--sampler=flow_map --nfe=none: nfe = None must be a number of calls for '
+    '--sampler=flow_map --nfe=none: nfe = None must be an integer for '
     "'flow_map'"
   ),
   '--sampler=rk45': ("--sampler=rk45 --nfe=4: nfe = 4 must be None for 'rk45'"),
   '--grid=shfted': (
-    "--sampler=flow_map --nfe=4 --grid=shfted: there is no grid 'shfted'; "
+    "--sampler=flow_map --nfe=4 --grid=shfted: grid = 'shfted' does not exist; "
     "did you mean 'shifted'?"
   ),
   '--grid=name=shifted, shift=0': (
@@ -951,7 +952,7 @@ ENTRIES = {
   "['gamma', 2, {'gama': 0.5}]": "gamma takes no 'gama'; did you mean 'gamma'?",
   "['euler', 2, {'backwards': True}]": "euler takes no 'backwards'",
   "['euler', 2, {'grid': 'shfted'}]": (
-    "there is no grid 'shfted'; did you mean 'shifted'?"
+    "grid = 'shfted' does not exist; did you mean 'shifted'?"
   ),
   "['euler', 1, {'guidance': 2}]": (
     'nfe = 1 is not possible for euler; the nearest is 2'

@@ -29,7 +29,7 @@ def check_pairs(blueprints: Blueprints, name: str) -> None:
   check_knows(
     teacher.stage.sees, blueprint.sees, f'{key} = {reference.source!r}'
   )
-  with located(blueprint.where):
+  with located(blueprint.where, ('sampler', 'nfe')):
     plan_sampling(
       stage.sampler,
       stage.nfe,

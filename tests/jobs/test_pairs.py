@@ -314,7 +314,7 @@ def test_a_stage_does_not_go_on_with_other_pairs(run, tmp_path):
       'must be an earlier stage that trains',
     ),
     ('stages.pairs.teacher=none', 'teacher = None must be set for direction'),
-    ('stages.pairs.sampler=heum', "there is no sampler 'heum'"),
+    ('stages.pairs.sampler=heum', "sampler = 'heum' does not exist"),
     ('stages.pairs.job=pair', r"pairs\.job = 'pair' does not exist"),
     ('stages.pairs.network=mlp', "has no key 'network'"),
   ],
