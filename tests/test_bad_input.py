@@ -273,7 +273,7 @@ LENGTHS = {
 }
 EFFECTS = {
   '--config.train.flip=True': (
-    'config.train.flip has no effect: these examples are no images'
+    'config.train.flip has no effect: these examples are not images'
   ),
   '--config.train.drop_cond=0.5': (
     'config.train.drop_cond has no effect: this data set has no conditions'
@@ -290,8 +290,8 @@ EFFECTS = {
     "fills only ['ema', 'student']: set 'frozen.teacher'"
   ),
   '--config.resume=stage:flow': (
-    "config.resume = 'stage:flow' must be the folder of a stage; to start from "
-    'an earlier stage of this config, there is init_from'
+    "config.resume = 'stage:flow' must be the folder of a stage; use "
+    'init_from to start from an earlier stage of this config'
   ),
   '--config.init_from=nowhere': (
     'config.init_from: nowhere is no folder of a run: there is no config.json'
@@ -382,7 +382,7 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
     ),
     (
       ['checkpoint.best=student/euler_1/energy_distance'],
-      'config.checkpoint.best has no effect: evaluation.every does not say',
+      'config.checkpoint.best has no effect: no evaluator runs while',
     ),
     (
       ['evaluators={}', 'evaluation.features=digits'],
@@ -394,7 +394,7 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
     ),
     (
       ['init_from=a', 'resume=b'],
-      'config.init_from has no effect: resume takes over a whole state',
+      'config.init_from has no effect: resume restores a whole state',
     ),
   ],
 )
@@ -730,7 +730,7 @@ COMMANDS = {
   'CONFIG --workdir=W train': "'train' belongs to no option",
   'CONFIG --workdir=W -- x': "'--' belongs to no option",
   'CONFIG --workdir=W --train.steps=5': (
-    '--train.steps: a key of the config is set as --config.train.steps=VALUE'
+    '--train.steps: a key of the config must be set by --config.train.steps=VAL'
   ),
   'CONFIG --workdir=W --samples=5': (
     '--samples: it is an option of --job=generate, not of --job=train'
@@ -894,8 +894,8 @@ SAMPLING = {
     '--sampler=flow_map --nfe=4 --options=gamma=0.3: flow_map takes no '
     "'gamma'; there are none"
   ),
-  '--options=nfe=3': "--options has 'nfe': that is said by --nfe",
-  '--options=guidance=3': "--options has 'guidance': that is said by --guid",
+  '--options=nfe=3': "--options has 'nfe': set it by --nfe",
+  '--options=guidance=3': "--options has 'guidance': set it by --guid",
 }
 GAMMA = {
   '--options=gama=0.3': "gamma takes no 'gama'; did you mean 'gamma'?",

@@ -172,7 +172,7 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
     ),
     (
       "objective.distance=('l1',)",
-      'frozen.perceptual has no effect: the objective asks only for',
+      'frozen.perceptual has no effect: the objective calls only',
     ),
     ('objective.distance=()', 'objective.distance = () must name one or more'),
     ('objective.resize=8', 'objective.resize = 8 gives VGG16 images of size 8'),

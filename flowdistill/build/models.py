@@ -23,16 +23,18 @@ class Model:
     params: abstract parameters.
     scalars: names of the scalar conditions [b] that it takes.
     signature: the kind of its output, see `training/roles.py`.
+    watch: see `make_apply`.
   """
 
   graph: Any
   params: Params
   scalars: tuple[str, ...] = ()
   signature: str = AVERAGE
+  watch: Callable[[nnx.Module], None] | None = None
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""
-    return make_apply(self.graph)(params, *args, **kwargs)
+    return make_apply(self.graph, self.watch)(params, *args, **kwargs)
 
 
 def make_apply(graph: Any, watch: Any = None) -> Apply:
