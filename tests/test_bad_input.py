@@ -294,10 +294,10 @@ EFFECTS = {
     'init_from to start from an earlier stage of this config'
   ),
   '--config.init_from=nowhere': (
-    'config.init_from: nowhere is no folder of a run: there is no config.json'
+    'config.init_from: nowhere must be the folder of a run: there is no '
   ),
   '--config.resume=nowhere': (
-    'config.resume: nowhere is no folder of a run: there is no config.json'
+    'config.resume: nowhere must be the folder of a run: there is no '
   ),
   '--config.init_from=7': "config.init_from: 7 must be 'stage:NAME'",
 }
@@ -525,8 +525,8 @@ STAGE = {
     "the config fills only ['ema', 'student']: set 'frozen.teacher'"
   ),
   'stages.distil.frozen.weak=stage:flow': (
-    'config.stages.distil.frozen.weak has no effect: the objective asks only '
-    "for ['student', 'teacher']"
+    'config.stages.distil.frozen.weak has no effect: the objective calls only '
+    "['student', 'teacher']"
   ),
   'stages.distil.network.width=16': (
     'config.stages.distil.init_from: these weights do not fit. The first array '
@@ -620,7 +620,7 @@ IN_FILE_OF_STAGES = {
     "config.objective has no effect: every stage has its own 'objective'"
   ),
   "raw['stages']['flow']['frozen'] = {'teacher': 'other'}": (
-    'config.stages.flow.frozen.teacher: other is no folder of a run'
+    'config.stages.flow.frozen.teacher: other must be the folder of a run'
   ),
   "raw['stages']['samples'] = raw['stages'].pop('distil')": (
     "config.stages has 'samples': the name of a stage must consist of"
@@ -739,9 +739,9 @@ COMMANDS = {
     '--samples: it is an option of --job=generate, not of --job=evaluate'
   ),
   'CONFIG --workdir=W --distributed=maybe': 'flag --distributed=maybe: ',
-  '--workdir=W --job=evaluate': 'W is no folder of a run: there is no ',
+  '--workdir=W --job=evaluate': 'W must be the folder of a run: there ',
   '--workdir=W --job=generate --config.seed=5': (
-    '--config.seed=5: without --config nothing is overridden'
+    '--config.seed=5 has no effect without --config'
   ),
 }
 GENERATE = {

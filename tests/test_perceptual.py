@@ -168,7 +168,7 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
     ),
     (
       'frozen.teacher=HERE/vgg.npz',
-      'frozen.teacher: HERE/vgg.npz is no folder of a run',
+      'frozen.teacher: HERE/vgg.npz must be the folder of a run',
     ),
     (
       "objective.distance=('l1',)",

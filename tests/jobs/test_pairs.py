@@ -247,7 +247,7 @@ BACK = {'stage': 'flow', 'direction': 'from_data', 'count': 9}
   [
     (
       {'stage': 'pairs', 'count': 3},
-      "'pairs' has its own keys for how it makes",
+      "'pairs' makes pairs by its own keys",
     ),
     ({'stage': 'flow', 'count': 0}, 'count = 0 must be at least 1'),
     ({'stage': 'flow', 'seed': 2**32}, r'seed = 4294967296 must lie in'),
