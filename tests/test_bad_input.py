@@ -774,8 +774,8 @@ def test_a_command_that_is_wrong(run, points, tmp_path, typed):
 PLAN = {
   '--kind=h1000': "--kind=h1000 does not exist; did you mean 'h100'?",
   '--knd=h100': "--knd: --job=plan has no such option; did you mean 'kind'?",
-  '--devices=0': '--devices=0 must be at least 1, or -1 for those that',
-  '--devices=-2': '--devices=-2 must be at least 1, or -1 for those that',
+  '--devices=0': '--devices=0 must be at least 1, or -1 for those of ',
+  '--devices=-2': '--devices=-2 must be at least 1, or -1 for those of ',
   '--devices=many': '--devices=many must be int',
   '--utilisation=0': '--utilisation=0.0 must be above 0 and at most 1',
   '--utilisation=1.5': '--utilisation=1.5 must be above 0 and at most 1',

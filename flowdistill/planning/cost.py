@@ -26,13 +26,14 @@ def step_flops(blueprint: Blueprint) -> float:
 
   A role that is updated every n steps counts 1/n.
   """
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  args = blueprint.state, blueprint.frozen_params, blueprint.batch(), key
-  total = 0
-  for name, role in blueprint.learners.items():
-    work = flops(blueprint.gradients(name), *args)
-    total += work if role.every == 1 else work / role.every
-  return total
+  args = blueprint.state, blueprint.frozen_params, blueprint.batch()
+
+  def role_flops(name: str) -> float:
+    gradients, every = blueprint.gradients(name), blueprint.roles[name].every
+    work = flops(lambda *args: gradients(*args, jax.random.key(0)), *args)
+    return work if every == 1 else work / every
+
+  return sum(map(role_flops, blueprint.learns))
 
 
 def ideal_seconds(blueprint: Blueprint) -> float | None:
