@@ -1,4 +1,4 @@
-"""From a slow flow model to one that draws in one to four steps."""
+"""Distils flow models into flow maps that sample in one to four steps."""
 
 from flowdistill.run import Run, load
 

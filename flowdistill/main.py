@@ -26,10 +26,10 @@ from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.watchdog import give_up, on_abort
 
-# What ends in a line: what may go well another time, and what a user changes.
+# Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
 ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
-SHAPES = ('plan', 'convert')  # the jobs that a config is enough for
+SHAPES = ('plan', 'convert')  # the jobs that need no workdir
 MISTAKES = (ConfigError, CheckpointError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
@@ -45,8 +45,8 @@ DISTRIBUTED = flags.DEFINE_bool(
 COORDINATOR = flags.DEFINE_string(
   'coordinator',
   None,
-  'With --distributed, HOST:PORT of the first; where a'
-  ' TPU, SLURM or the like says it, none of these three is needed.',
+  'With --distributed, HOST:PORT of the first host; on a TPU or under SLURM'
+  ' none of these three is needed.',
 )
 NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many hosts.')
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which one, from 0.')
@@ -80,7 +80,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
 
 
 def keep_programs() -> None:
-  """Keeps compiled programs on disk, where JAX is not told otherwise."""
+  """Enables the compilation cache on disk, unless JAX is configured."""
   if jax.config.values['jax_compilation_cache_dir'] is None:
     home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     folder = pathlib.Path(home).expanduser() / 'flowdistill' / 'programs'
@@ -89,15 +89,15 @@ def keep_programs() -> None:
 
 
 def meet(timeout: float) -> None:
-  """Waits for the other hosts. JAX aborts where they do not come."""
-  away = f'not every process came to the start within {timeout:g} s'
-  with on_abort(lambda: give_up(away)):
+  """Waits for the other hosts; JAX aborts the process if they are missing."""
+  missing = f'not every process came to the start within {timeout:g} s'
+  with on_abort(lambda: give_up(missing)):
     jax.distributed.initialize(
       COORDINATOR.value,
       NUM_PROCESSES.value,
       PROCESS_ID.value,
       initialization_timeout=math.ceil(timeout),
-      # Later than our watchdog, which names who is missing.
+      # Longer than that of our watchdog, which names the missing hosts.
       heartbeat_timeout_seconds=math.ceil(2 * timeout + 60),
     )
 
@@ -105,7 +105,7 @@ def meet(timeout: float) -> None:
 def read_blueprints(
   workdir: pathlib.Path, overrides: Sequence[Override]
 ) -> Blueprints:
-  """The stages of --config; without it, those that the workdir was made with.
+  """The stages of --config, or else those of the workdir.
 
   Raises:
     ConfigError: if there is neither.
@@ -117,16 +117,16 @@ def read_blueprints(
   if JOB.value == 'train':
     raise ConfigError('--config is missing: FILE.py or FILE.py:arg,arg')
   if overrides:
-    raise ConfigError(f'{overrides[0]}: without --config nothing is overridden')
+    raise ConfigError(f'{overrides[0]} has no effect without --config')
   return Blueprints.of_run(workdir)
 
 
 def split_arguments(
   arguments: Sequence[str],
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
-  """Splits what absl knows from overrides and options of jobs.
+  """Splits flags of absl from overrides and options of jobs.
 
-  Both may be spelled --name=value or --name value.
+  All may be written as --name=value or --name value.
 
   Raises:
     ConfigError: for a word that belongs to no option, or a missing value.
@@ -145,14 +145,14 @@ def split_arguments(
     if name not in flags.FLAGS:
       rest.append((name, value))
     elif value is None:
-      raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+      raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
     else:
       ours.append(f'--{name}={value}')
   return ours, rest
 
 
 def _is_switch(name: str) -> bool:
-  """Whether absl knows it as a flag that stands alone, as --help does."""
+  """Whether it is a boolean flag of absl, such as --help."""
   known = [n for n in (name, name.removeprefix('no')) if n in flags.FLAGS]
   return any(flags.FLAGS[n].boolean for n in known)
 
@@ -162,7 +162,7 @@ def _is_flag(word: str) -> bool:
 
 
 def start() -> None:
-  """The command: our own errors are a line, with --v=1 also a traceback."""
+  """The command; errors are one line, with --v=1 also a traceback."""
   try:
     keep_programs()
     app.define_help_flags()
@@ -185,7 +185,7 @@ def start() -> None:
 
 
 def leave(code: int) -> NoReturn:
-  """Exits; of several hosts at once, for JAX's way out waits for the others."""
+  """Exits; with several hosts at once, as JAX would wait for the others."""
   if not jax.distributed.is_initialized():
     sys.exit(code)
   sys.stdout.flush()

@@ -27,7 +27,7 @@ from flowdistill.workdir.weights import Trained
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A stage that has been trained, and the networks that it knows.
+  """A trained stage and its networks.
 
   Attributes:
     stage: the networks, on all devices.
@@ -42,7 +42,7 @@ class Run:
 
   @property
   def source(self) -> Data:
-    """The real examples, which are opened when they are asked for."""
+    """The real examples, which are opened on first use."""
     return self.stage.blueprint.data
 
   @property
@@ -65,12 +65,12 @@ class Run:
     """Draws n examples; number i is a function of (seed, i).
 
     Args:
-      n: how many.
+      n: number of examples.
       model: a role of this stage.
       sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
-      nfe: network calls for one example; None for 'rk45', which adapts.
+      nfe: network calls for one example; None for the adaptive 'rk45'.
       label: one class for all, or n classes; None goes through all classes.
-      cond: the other conditions: name -> one value for all, or n of them; by
+      cond: the other conditions: name -> one value for all, or n values; by
         default those of the data set's examples.
       seed: of the noise.
       **options: of the sampler, such as gamma; 'grid' and 'guidance'.
@@ -79,7 +79,7 @@ class Run:
       float32 [n, ...] in the range of the data.
 
     Raises:
-      ValueError: for an unknown name, or an nfe that the sampler cannot have.
+      ValueError: for an unknown name, or an impossible nfe.
     """
     generator = self.stage.generator(model)
     given = conditions(self.stage.blueprint, n, label, cond)
@@ -97,7 +97,7 @@ class Run:
     cond: Cond | None = None,
     **options: Any,
   ) -> np.ndarray:
-    """Goes back from data to noise: `sample` leads from there to x0 again.
+    """Integrates from data to noise, the inverse of sampling.
 
     Args:
       x0: [n, ...] in the range of the data.
@@ -105,15 +105,15 @@ class Run:
       sampler: a solver of the ODE, as 'euler', 'heun', 'rk4' or 'rk45'.
       nfe: network calls for one example; None for 'rk45'.
       label: one class for all, or n classes; None is unconditional.
-      cond: the other conditions; what is not given is unconditional.
+      cond: the other conditions; missing ones are unconditional.
       **options: of the sampler, 'grid' and 'guidance'.
 
     Returns:
-      float32 [n, ...], standard normal if x0 is like the data.
+      float32 [n, ...], standard normal if x0 has the distribution of the data.
 
     Raises:
-      ValueError: for an unknown name, a sampler that cannot go back, or an nfe
-        that it cannot have.
+      ValueError: for an unknown name, a sampler that is no ODE solver, or an
+        impossible nfe.
     """
     generator = self.stage.generator(model)
     blueprint = self.stage.blueprint
@@ -122,11 +122,7 @@ class Run:
     return generator.encode(x0, cond=given, **how).x
 
   def at(self, step: int) -> 'Run':
-    """The same networks, with the student's weights of another checkpoint.
-
-    Raises:
-      ConfigError: if there is none of that step.
-    """
+    """The same run, with the student's weights of another checkpoint."""
     return Run(self.stage.at(step))
 
 
@@ -137,12 +133,10 @@ def load(
   weights: str = 'ema',
   step: int | None = None,
 ) -> Run:
-  """Loads a run from its workdir, or one stage of it.
-
-  The data that it was trained on need not be there.
+  """Loads a run from its workdir, or one stage of it, without its data.
 
   Args:
-    workdir: what `--workdir` was.
+    workdir: the `--workdir` of the training.
     stage: its name; by default the last one that trains.
     weights: of the student: 'ema', 'params', or the name of an EMA.
     step: of the student's checkpoint; by default the last.

@@ -164,17 +164,17 @@ KEYS = {
     "did you mean 'main'?"
   ),
   '--config.seed.x=5': (
-    '--config.seed.x=5: config.seed is a value, it has no keys'
+    '--config.seed.x=5: config.seed is a value without keys'
   ),
   '--config.stages.flow.seed=5': (
     "--config.stages.flow.seed=5: config has no key 'stages';"
   ),
   '--config.train..steps=5': (
-    '--config.train..steps: an override is --config.KEY[.KEY...]=VALUE'
+    '--config.train..steps must have the form --config.KEY[.KEY]=VALUE'
   ),
-  '--config.=5': '--config.: an override is --config.KEY[.KEY...]=VALUE',
+  '--config.=5': '--config. must have the form --config.KEY[.KEY]=VALUE',
   '--config.train.steps': (
-    '--config.train.steps has no value: it is --config.train.steps=VALUE'
+    '--config.train.steps must have a value: --config.train.steps=VALUE'
   ),
 }
 NAMES = {
@@ -247,7 +247,7 @@ RANGES = {
 }
 LENGTHS = {
   '--config.train.steps=0': (
-    'config.train: 0 steps: a stage takes at least one step'
+    'config.train: 0 steps: a stage must have at least one step'
   ),
   '--config.ema.main.half_life=-1': (
     'config.ema.main.half_life: a length must be finite and at least 0, got -1 '
@@ -273,7 +273,7 @@ LENGTHS = {
 }
 EFFECTS = {
   '--config.train.flip=True': (
-    'config.train.flip has no effect: these examples are no images'
+    'config.train.flip has no effect: these examples are not images'
   ),
   '--config.train.drop_cond=0.5': (
     'config.train.drop_cond has no effect: this data set has no conditions'
@@ -290,14 +290,14 @@ EFFECTS = {
     "fills only ['ema', 'student']: set 'frozen.teacher'"
   ),
   '--config.resume=stage:flow': (
-    "config.resume = 'stage:flow' must be the folder of a stage; to start from "
-    'an earlier stage of this config, there is init_from'
+    "config.resume = 'stage:flow' must be the folder of a stage; use "
+    'init_from to start from an earlier stage of this config'
   ),
   '--config.init_from=nowhere': (
-    'config.init_from: nowhere is no folder of a run: there is no config.json'
+    'config.init_from: nowhere must be the folder of a run: there is no '
   ),
   '--config.resume=nowhere': (
-    'config.resume: nowhere is no folder of a run: there is no config.json'
+    'config.resume: nowhere must be the folder of a run: there is no '
   ),
   '--config.init_from=7': "config.init_from: 7 must be 'stage:NAME'",
 }
@@ -382,7 +382,7 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
     ),
     (
       ['checkpoint.best=student/euler_1/energy_distance'],
-      'config.checkpoint.best has no effect: evaluation.every does not say',
+      'config.checkpoint.best has no effect: no evaluator runs while',
     ),
     (
       ['evaluators={}', 'evaluation.features=digits'],
@@ -390,11 +390,11 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
     ),
     (
       ['ema={}', 'ema.mian.half_life=3'],
-      "config.ema = ['mian'] must have one that is called 'main'",
+      "config.ema = ['mian'] must contain 'main'",
     ),
     (
       ['init_from=a', 'resume=b'],
-      'config.init_from has no effect: resume takes over a whole state',
+      'config.init_from has no effect: resume restores a whole state',
     ),
   ],
 )
@@ -405,7 +405,7 @@ def test_values_that_are_wrong_together(run, points, typed, expected):
 
 SWEEPS = {
   "{'student': [['eulr', 4]]}": (
-    ".student has ['eulr', 4]: there is no sampler 'eulr'; did you mean 'euler'"
+    ".student has ['eulr', 4]: sampler = 'eulr' does not exist; did you mean"
   ),
   "{'student': [['euler', 1], ['heun', 30]]}": (
     ".student has ['heun', 30]: nfe = 30 is not possible for heun; the nearest "
@@ -452,10 +452,11 @@ def test_a_network_or_an_evaluator_that_does_not_fit_images(
 
 STAGE = {
   'stages.dist.train.steps=5': (
-    "--config.stages.dist.train.steps=5: no stage 'dist'; did you mean 'distil'"
+    "--config.stages.dist.train.steps=5: stage 'dist' does not exist; "
+    "did you mean 'distil'"
   ),
   'stages.distil=5': (
-    '--config.stages.distil=5: set a key of the stage, as in '
+    '--config.stages.distil=5 must set a key of the stage, as in '
     '--config.stages.distil.train.steps=100'
   ),
   'stages.distil.objective.warmup=5': (
@@ -467,13 +468,13 @@ STAGE = {
     "'maxr'; did you mean 'max_r'?"
   ),
   'objective.name=ayf_lmd': (
-    '--config.objective.name=ayf_lmd: the stages differ in it '
-    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
+    '--config.objective.name=ayf_lmd must name a stage, as they differ '
+    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}): for example "
     '--config.stages.distil.objective.name=ayf_lmd'
   ),
   'objective=ayf_lmd': (
-    '--config.objective=ayf_lmd: the stages differ in it '
-    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}); say which, as in "
+    '--config.objective=ayf_lmd must name a stage, as they differ '
+    "({'flow': 'rectified_flow', 'distil': 'ayf_emd'}): for example "
     '--config.stages.distil.objective=ayf_lmd'
   ),
   'train.steps=ten': "config.stages.flow.train.steps = 'ten' (str)",
@@ -524,8 +525,8 @@ STAGE = {
     "the config fills only ['ema', 'student']: set 'frozen.teacher'"
   ),
   'stages.distil.frozen.weak=stage:flow': (
-    'config.stages.distil.frozen.weak has no effect: the objective asks only '
-    "for ['student', 'teacher']"
+    'config.stages.distil.frozen.weak has no effect: the objective calls only '
+    "['student', 'teacher']"
   ),
   'stages.distil.network.width=16': (
     'config.stages.distil.init_from: these weights do not fit. The first array '
@@ -572,7 +573,7 @@ IN_FILE = {
   "raw['network'] = 'mpl'": (
     "config.network = 'mpl' does not exist; did you mean 'mlp'?"
   ),
-  "raw['network'] = {'width': 8}": "config.network needs a 'name'; the choices",
+  "raw['network'] = {'width': 8}": "config.network must have a 'name'; the cho",
   "raw['objective'] = {'name': 'ayf_emd', 'warmup': 3}": (
     "config.objective.warmup = 3: ayf_emd takes no 'warmup'; "
     "did you mean 'warmup_steps'?"
@@ -597,7 +598,7 @@ IN_FILE = {
   "raw['frozen'] = {'teacher': 5}": (
     "config.frozen.teacher: 5 must be 'stage:NAME'"
   ),
-  "raw['stages'] = {}": 'config.stages = {}: name at least one stage',
+  "raw['stages'] = {}": 'config.stages = {} must have at least one stage',
 }
 IN_FILE_OF_STAGES = {
   "raw['stages']['flow']['trian'] = 5": (
@@ -610,22 +611,22 @@ IN_FILE_OF_STAGES = {
     "did you mean 'stage:flow'?"
   ),
   "raw['stages']['flow']['init_from'] = 'stage:distil'": (
-    "config.stages: ['flow', 'distil'] refer to themselves or to each other"
+    "config.stages: the references of ['flow', 'distil'] must not form a cycle"
   ),
   "raw['stages']['flow']['init_from'] = 'stage:flow'": (
-    "config.stages: ['flow', 'distil'] refer to themselves or to each other"
+    "config.stages: the references of ['flow', 'distil'] must not form a cycle"
   ),
   "raw['objective'] = 'ayf_lmd'": (
     "config.objective has no effect: every stage has its own 'objective'"
   ),
   "raw['stages']['flow']['frozen'] = {'teacher': 'other'}": (
-    'config.stages.flow.frozen.teacher: other is no folder of a run'
+    'config.stages.flow.frozen.teacher: other must be the folder of a run'
   ),
   "raw['stages']['samples'] = raw['stages'].pop('distil')": (
-    "config.stages has 'samples': a stage is named with letters, digits"
+    "config.stages has 'samples': the name of a stage must consist of"
   ),
   "raw['stages']['a b'] = raw['stages'].pop('distil')": (
-    "config.stages has 'a b': a stage is named with letters, digits"
+    "config.stages has 'a b': the name of a stage must consist of"
   ),
   "raw['stages']['flow'] = 5": ('config.stages.flow = 5 (int) must be a dict'),
 }
@@ -651,7 +652,7 @@ def test_what_is_wrong_in_a_file_of_stages(run, configs, line):
     ('ConfigDict(raw).trian.steps = 5', 'line 8: AttributeError: '),
     ('raw = = 5', 'line 8: SyntaxError: invalid syntax'),
     ('import flowdistil', 'line 8: ModuleNotFoundError: '),
-    ('return None', 'get_config is None; return a ConfigDict'),
+    ('return None', 'get_config returned None; it must return a ConfigDict'),
   ],
 )
 def test_python_that_is_wrong_in_a_file(run, configs, line, expected):
@@ -672,7 +673,9 @@ def test_a_file_without_get_config(run, tmp_path):
 def test_a_config_from_an_address_is_refused(run, scheme):
   address = f'{scheme}://example.org/quickstart.py'
   message = run(f'--config={address}', '--workdir=W')
-  assert message.startswith(f'--config={address}: a config is code, and none')
+  assert message.startswith(
+    f'--config={address} must be a local file: a config is code'
+  )
 
 
 def test_a_file_that_does_not_exist(run, configs, monkeypatch):
@@ -714,8 +717,8 @@ COMMANDS = {
   'CONFIG': '--workdir is missing: the folder of the run',
   '--job=plan': '--workdir is missing: the folder of the run',
   '--workdir=W': '--config is missing: FILE.py or FILE.py:arg,arg',
-  '--config --workdir=W': '--config has no value: it is --config=VALUE',
-  'CONFIG --workdir': '--workdir has no value: it is --workdir=VALUE',
+  '--config --workdir=W': '--config must have a value: --config=VALUE',
+  'CONFIG --workdir': '--workdir must have a value: --workdir=VALUE',
   'CONFIG --wrokdir=W': (
     "--wrokdir: --job=train has no such option; did you mean 'workdir'?"
   ),
@@ -727,7 +730,7 @@ COMMANDS = {
   'CONFIG --workdir=W train': "'train' belongs to no option",
   'CONFIG --workdir=W -- x': "'--' belongs to no option",
   'CONFIG --workdir=W --train.steps=5': (
-    '--train.steps: a key of the config is set as --config.train.steps=VALUE'
+    '--train.steps: a key of the config must be set by --config.train.steps=VAL'
   ),
   'CONFIG --workdir=W --samples=5': (
     '--samples: it is an option of --job=generate, not of --job=train'
@@ -736,23 +739,24 @@ COMMANDS = {
     '--samples: it is an option of --job=generate, not of --job=evaluate'
   ),
   'CONFIG --workdir=W --distributed=maybe': 'flag --distributed=maybe: ',
-  '--workdir=W --job=evaluate': 'W is no folder of a run: there is no ',
+  '--workdir=W --job=evaluate': 'W must be the folder of a run: there ',
   '--workdir=W --job=generate --config.seed=5': (
-    '--config.seed=5: without --config nothing is overridden'
+    '--config.seed=5 has no effect without --config'
   ),
 }
 GENERATE = {
   '--sampels=5': (
     "--sampels: --job=generate has no such option; did you mean 'samples'?"
   ),
-  '--samples': '--samples has no value: it is --samples=VALUE',
+  '--samples': '--samples must have a value: --samples=VALUE',
   '--samples=five': '--samples=five must be int',
   '--samples=0': '--samples=0 must be at least 1',
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
   '--model=techer': "--model=techer does not exist; did you mean 'teacher'?",
   '--weights=mian': "--weights=mian does not exist; did you mean 'main'?",
   '--sampler=eulr': (
-    "--sampler=eulr --nfe=4: there is no sampler 'eulr'; did you mean 'euler'?"
+    "--sampler=eulr --nfe=4: sampler = 'eulr' does not exist; "
+    "did you mean 'euler'?"
   ),
   '--nfe=0': '--sampler=flow_map --nfe=0: nfe = 0 is not possible for ',
   '--label=3': '--label=3 has no effect: this data set has no classes',
@@ -770,15 +774,15 @@ def test_a_command_that_is_wrong(run, points, tmp_path, typed):
 PLAN = {
   '--kind=h1000': "--kind=h1000 does not exist; did you mean 'h100'?",
   '--knd=h100': "--knd: --job=plan has no such option; did you mean 'kind'?",
-  '--devices=0': '--devices=0 must be at least 1, or -1 for those that',
-  '--devices=-2': '--devices=-2 must be at least 1, or -1 for those that',
+  '--devices=0': '--devices=0 must be at least 1, or -1 for those of ',
+  '--devices=-2': '--devices=-2 must be at least 1, or -1 for those of ',
   '--devices=many': '--devices=many must be int',
   '--utilisation=0': '--utilisation=0.0 must be above 0 and at most 1',
   '--utilisation=1.5': '--utilisation=1.5 must be above 0 and at most 1',
   '--utilisation=nan': '--utilisation=nan must be above 0 and at most 1',
   '--price=-1': '--price=-1.0 must be at least 0',
   '--price=inf': '--price=inf must be at least 0',
-  '--json': '--json has no value: it is --json=VALUE',
+  '--json': '--json must have a value: --json=VALUE',
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
 }
 
@@ -856,12 +860,12 @@ def test_no_device_is_touched_before_a_config_is_right(stages, tmp_path):
 SAMPLING = {
   '--nfe=many': '--nfe=many must be int, or none for an adaptive sampler',
   '--nfe=none': (
-    '--sampler=flow_map --nfe=none: nfe = None must be a number of calls for '
+    '--sampler=flow_map --nfe=none: nfe = None must be an integer for '
     "'flow_map'"
   ),
   '--sampler=rk45': ("--sampler=rk45 --nfe=4: nfe = 4 must be None for 'rk45'"),
   '--grid=shfted': (
-    "--sampler=flow_map --nfe=4 --grid=shfted: there is no grid 'shfted'; "
+    "--sampler=flow_map --nfe=4 --grid=shfted: grid = 'shfted' does not exist; "
     "did you mean 'shifted'?"
   ),
   '--grid=name=shifted, shift=0': (
@@ -890,8 +894,8 @@ SAMPLING = {
     '--sampler=flow_map --nfe=4 --options=gamma=0.3: flow_map takes no '
     "'gamma'; there are none"
   ),
-  '--options=nfe=3': "--options has 'nfe': that is said by --nfe",
-  '--options=guidance=3': "--options has 'guidance': that is said by --guid",
+  '--options=nfe=3': "--options has 'nfe': set it by --nfe",
+  '--options=guidance=3': "--options has 'guidance': set it by --guid",
 }
 GAMMA = {
   '--options=gama=0.3': "gamma takes no 'gama'; did you mean 'gamma'?",
@@ -948,7 +952,7 @@ ENTRIES = {
   "['gamma', 2, {'gama': 0.5}]": "gamma takes no 'gama'; did you mean 'gamma'?",
   "['euler', 2, {'backwards': True}]": "euler takes no 'backwards'",
   "['euler', 2, {'grid': 'shfted'}]": (
-    "there is no grid 'shfted'; did you mean 'shifted'?"
+    "grid = 'shfted' does not exist; did you mean 'shifted'?"
   ),
   "['euler', 1, {'guidance': 2}]": (
     'nfe = 1 is not possible for euler; the nearest is 2'

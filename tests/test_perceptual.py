@@ -168,11 +168,11 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
     ),
     (
       'frozen.teacher=HERE/vgg.npz',
-      'frozen.teacher: HERE/vgg.npz is no folder of a run',
+      'frozen.teacher: HERE/vgg.npz must be the folder of a run',
     ),
     (
       "objective.distance=('l1',)",
-      'frozen.perceptual has no effect: the objective asks only for',
+      'frozen.perceptual has no effect: the objective calls only',
     ),
     ('objective.distance=()', 'objective.distance = () must name one or more'),
     ('objective.resize=8', 'objective.resize = 8 gives VGG16 images of size 8'),

@@ -86,14 +86,20 @@ def test_a_network_that_takes_the_scale_is_told_it():
   ('how', 'message'),
   [
     ({'model': 'techer'}, "no model 'techer'"),
-    ({'sampler': 'eulr'}, "there is no sampler 'eulr'; did you mean 'euler'"),
+    (
+      {'sampler': 'eulr'},
+      "sampler = 'eulr' does not exist; did you mean 'euler'",
+    ),
     ({'sampler': 'gamma', 'gama': 0.5}, "gamma takes no 'gama'; did you mean"),
     (
       {'sampler': 'gamma', 'gamma': '1'},
-      "gamma = '1' (str) must be float",
+      r"gamma = '1' \(str\) must be float",
     ),
     ({'sampler': 'gamma', 'gamma': 2}, r'gamma = 2 must lie in \[0, 1\]'),
-    ({'grid': 'unifrom'}, "there is no grid 'unifrom'; did you mean 'uniform'"),
+    (
+      {'grid': 'unifrom'},
+      "grid = 'unifrom' does not exist; did you mean 'uniform'",
+    ),
     ({'grid': {'name': 'shifted', 'shif': 2.0}}, "shifted takes no 'shif'"),
     ({'sampler': 'rk45'}, "nfe = 4 must be None for 'rk45'"),
     ({'guidance': 2.0, 'nfe': 3}, 'nfe = 3 is not .* nearest are 2 and 4'),

@@ -1,7 +1,7 @@
-"""Spaces, functions `f(shape, *, ...) -> Space`: what networks see of pictures.
+"""Spaces, functions `f(shape, *, ...) -> Space`: encodings of images.
 
-`shape` is that of a picture. Objectives, pairs and samplers see the space,
-evaluators and people see pictures.
+`shape` is that of an image. Objectives, pairs and samplers use encoded arrays,
+evaluators and users see images.
 """
 
 from flowdistill.autoencoders.patches import patch_dct

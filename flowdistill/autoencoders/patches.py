@@ -1,4 +1,4 @@
-"""Pictures as patches of frequencies: an orthogonal transform of each patch.
+"""Images as frequencies of patches: an orthogonal transform of each patch.
 
 Source: Ahmed, Natarajan, Rao, "Discrete Cosine Transform" (1974),
 https://doi.org/10.1109/T-C.1974.223784.
@@ -20,10 +20,10 @@ def patch_dct(
 ) -> Space:
   """The orthonormal DCT-II of patches, [h, w, c] -> [h / p, w / p, p p c].
 
-  Distances stay what they are, times `scale`.
+  Distances are preserved up to the factor `scale`.
 
   Args:
-    shape: of a picture, (h, w, c).
+    shape: of an image, (h, w, c).
     patch: p, the side of a patch; it divides h and w.
     scale: factor of the coefficients, above 0.
 

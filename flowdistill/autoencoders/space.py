@@ -1,4 +1,4 @@
-"""What stands between a picture and what a network sees."""
+"""The encoding of images as the arrays that a network sees."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,8 +11,8 @@ class Space:
 
   Attributes:
     shape: of an encoded example.
-    encode: pictures [b, ...] -> [b, *shape], times `scale`.
-    decode: the way back.
+    encode: images [b, ...] -> [b, *shape], times `scale`.
+    decode: the inverse.
     scale: factor of the encoded numbers, so that data has about variance 1.
   """
 

@@ -1,8 +1,8 @@
-"""A stage, abstractly: its data and its networks, from shapes alone.
+"""A stage, abstractly: its data and its networks (jax.eval_shape).
 
-A blueprint is made once per stage and process. Who checks, traces, plans,
-trains, measures, samples or converts a stage takes it; nobody else binds a
-stage, opens its data set or shapes its networks.
+One blueprint is made per stage and process. Checks, plans, training, sampling
+and conversion all take it: nothing else binds a stage, opens its data set or
+computes the shapes of its networks.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
 from flowdistill.config.bind import Spec, bind, join
-from flowdistill.config.sections import Network, Reference
+from flowdistill.config.sections import STUDENT, Network, Reference
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
 from flowdistill.training.roles import Params, Role
@@ -32,9 +32,9 @@ from flowdistill.training.state import (
 )
 
 OpenData = Callable[[Spec, Callable[[], Any]], Data]
-"""open_data(spec of a data set, what opens it) -> it, opened once."""
+"""open_data(spec of a data set, function that opens it) -> Data."""
 Refer = Callable[[str, Reference, str], Weights]
-"""refer(role, reference, key of the config) -> the weights that it names."""
+"""refer(role, reference, key of the config) -> the weights that are named."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,14 +45,14 @@ class Blueprint:
     name: of the stage.
     where: its key in the config, '' for a config without stages.
     spec: its resolved config.
-    stage: that with its names bound to functions.
+    stage: `spec` with its names bound to functions.
     folder: of the stage.
-    data: its examples, as pictures.
-    measured: those that evaluators measure against.
-    space: between pictures and what the networks see.
-    sees: the spec of the examples in that space.
+    data: its examples, as images.
+    measured: the real examples of the evaluators.
+    space: the encoding of images for the networks.
+    sees: the spec of the encoded examples.
     learners: name -> network that is trained, the student first.
-    refer: resolves references to other stages, when they are asked for.
+    refer: resolves references to other stages, on first use.
   """
 
   name: str
@@ -70,6 +70,14 @@ class Blueprint:
   def key(self, key: str) -> str:
     """The full name of one of its keys in the config."""
     return join(self.where, key)
+
+  def learner_key(self, name: str, key: str) -> str:
+    """The full name of a key of a role that learns."""
+    return self.key(key if name == STUDENT else f'roles.{name}.{key}')
+
+  def learner_spec(self, name: str) -> Spec:
+    """The resolved config of a role that learns."""
+    return self.spec if name == STUDENT else self.spec['roles'][name]
 
   def to_steps(self, length: Length | None) -> int:
     """A length in steps, 0 for None."""
@@ -89,11 +97,7 @@ class Blueprint:
 
   @functools.cached_property
   def roles(self) -> dict[str, Role]:
-    """Name -> network: those that learn, then those that are frozen.
-
-    Raises:
-      ConfigError: for a reference to what does not exist.
-    """
+    """Name -> network: those that learn, then the frozen ones."""
     frozen: dict[str, Role] = {}
     shared: dict[Reference, str] = {}
     for name, reference in self.stage.frozen.items():
@@ -111,11 +115,7 @@ class Blueprint:
     return {}
 
   def weights(self, name: str) -> Weights:
-    """What a role's weights come from: `init_from`, or a frozen reference.
-
-    Raises:
-      ConfigError: if that does not exist.
-    """
+    """The weights of `init_from`, or of a frozen role's reference."""
     if name not in self._weights:
       reference, key = self.reference(name)
       self._weights[name] = self.refer(name, reference, key)
@@ -126,33 +126,33 @@ class Blueprint:
     if name in self.stage.frozen:
       key = self.key(self.stage.key_of(name))
       return self.stage.frozen[name], key
-    at = f'roles.{name}.init_from' if self.learns.index(name) else 'init_from'
-    return self.stage.learners[name].init_from, self.key(at)
+    key = self.learner_key(name, 'init_from')
+    return self.stage.learners[name].init_from, key
 
   @property
   def frozen(self) -> dict[str, Weights]:
-    """Name -> weights, of the trees that frozen roles share."""
+    """Name -> weights, one entry for the frozen roles that share a tree."""
     bases = {r.base for r in self.roles.values() if r.base is not None}
     return {n: self.weights(n) for n in self.stage.frozen if n in bases}
 
   @property
   def frozen_params(self) -> dict[str, Params]:
-    """Name -> abstract arrays, of the trees that frozen roles share."""
+    """Name -> abstract arrays of `frozen`."""
     return {name: weights.params for name, weights in self.frozen.items()}
 
   @functools.cached_property
   def state(self) -> TrainState:
-    """The train state, abstractly, as a checkpoint holds it."""
+    """The train state, abstractly, as it is saved in a checkpoint."""
     params = {name: role.model.params for name, role in self.learners.items()}
     return jax.eval_shape(lambda p: init_state(self.learners, p), params)
 
   def init(self, name: str) -> Params:
     """Fresh parameters of a role that learns, a function of the seed."""
     network = self.stage.learners[name].network
-    return init_params(self._make(name, network))
+    return init_params(maker(name, network, self.sees, self.stage.seed))
 
   def batch(self, rows: int | None = None) -> dict[str, Any]:
-    """A batch, abstractly, of so many rows or whole."""
+    """A batch, abstractly, of `rows` examples or of `train.batch_size`."""
     batch = self.sees.abstract(rows or self.stage.train.batch_size)
     return batch if self.stage.pairs is None else {**batch, 'x1': batch['x0']}
 
@@ -172,19 +172,17 @@ class Blueprint:
     return f
 
   def variant(self, name: str, **options: Any) -> Model:
-    """A role's network with other values of those options that it has."""
-    number = self.learns.index(name)
-    owner = self.spec['roles'][name] if number else self.spec
-    given = owner['network']
-    changed = {k: v for k, v in options.items() if given.get(k, v) != v}
+    """A role's network with changed values of the options that it has."""
+    spec = self.learner_spec(name)['network']
+    changed = {k: v for k, v in options.items() if spec.get(k, v) != v}
     if not changed:
       return self.learners[name].model
-    key = self.key(f'roles.{name}.network' if number else 'network')
-    network = bind({**given, **changed}, Network, key, ROOMS)
-    return shape_model(self._make(name, network))
+    key = self.learner_key(name, 'network')
+    network = bind({**spec, **changed}, Network, key, ROOMS)
+    return shape_model(maker(name, network, self.sees, self.stage.seed))
 
   def changed(self, **options: Any) -> 'Blueprint':
-    """The stage with other options of the networks that have them."""
+    """The stage with changed options of the networks that have them."""
     learners = {
       name: dataclasses.replace(role, model=self.variant(name, **options))
       for name, role in self.learners.items()
@@ -192,12 +190,9 @@ class Blueprint:
     return dataclasses.replace(self, learners=learners)
 
   def rebound(self, spec: Spec) -> 'Blueprint':
-    """The stage with another config of what is not its data or networks."""
+    """The stage with a config that differs only outside data and networks."""
     stage = bind_stage(spec, self.where)
     return dataclasses.replace(self, spec=spec, stage=stage)
-
-  def _make(self, name: str, network: Network) -> Callable[[], nnx.Module]:
-    return maker(network, self.sees, self.stage.seed, salt_of(name))
 
 
 def make_blueprint(
@@ -208,15 +203,7 @@ def make_blueprint(
   open_data: OpenData,
   refer: Refer,
 ) -> Blueprint:
-  """Binds a stage, and shapes its networks.
-
-  Args:
-    name: of the stage.
-    spec: its resolved config.
-    where: its key in the config.
-    folder: of the stage.
-    open_data: see there.
-    refer: see there.
+  """Binds a stage, and computes the shapes of its networks.
 
   Raises:
     ConfigError: for a value out of range, or weights that do not exist.
@@ -251,9 +238,8 @@ def learner_role(
 ) -> Role:
   """The row of a network that is trained."""
   learner = stage.learners[name]
-  number = list(stage.learners).index(name)
-  at = join(where, f'roles.{name}') if number else where
-  model = shape_model(maker(learner.network, sees, stage.seed, salt_of(name)))
+  at = where if name == STUDENT else join(where, f'roles.{name}')
+  model = shape_model(maker(name, learner.network, sees, stage.seed))
   return Role(
     model=model,
     signature=model.signature,
@@ -264,12 +250,12 @@ def learner_role(
 
 
 def maker(
-  network: Network, sees: DataSpec, seed: int, salt: int
+  name: str, network: Network, sees: DataSpec, seed: int
 ) -> Callable[[], nnx.Module]:
-  """Makes a network whose parameters are a function of seed and salt."""
+  """Makes a network whose parameters are a function of seed and role name."""
 
   def make() -> nnx.Module:
-    if not salt:
+    if not (salt := salt_of(name)):
       return network(sees, rngs=nnx.Rngs(seed))
     key = jax.random.fold_in(jax.random.key(seed), salt)
     return network(sees, rngs=nnx.Rngs(key))

@@ -1,4 +1,4 @@
-"""A data set that is opened when it is first asked for an example."""
+"""A data set that is opened when the first example is read."""
 
 import dataclasses
 import functools
@@ -14,12 +14,12 @@ from flowdistill.training.lengths import Length
 
 @dataclasses.dataclass(frozen=True)
 class DataRecord:
-  """What a run records of its data, so that it need not be there.
+  """What a run records of its data, so that later jobs need not open them.
 
   Attributes:
     spec: of the examples.
-    size: how many; None for a stream that does not say.
-    stream: whether they have an order of their own, and no index.
+    size: their number; None for a stream of unknown length.
+    stream: whether they can only be read in order, not by index.
   """
 
   spec: DataSpec
@@ -27,22 +27,19 @@ class DataRecord:
   stream: bool = False
 
   def to_json(self) -> dict[str, Any]:
-    """As JSON has it; `of` reads it."""
+    """The record as plain data for JSON; the inverse of `of`."""
     return dataclasses.asdict(self)
 
   @classmethod
   def of(cls, record: Mapping[str, Any]) -> 'DataRecord':
-    """The record that `to_json` described."""
+    """The record from the result of `to_json`."""
     return cls(DataSpec.of(record['spec']), record['size'], record['stream'])
 
 
 class Data:
-  """Examples by index, like a source, which is opened once.
+  """Examples by index, from a source that is opened once, on first use.
 
-  Args:
-    open_source: opens it.
-    record: of a run that was made with it: then what it is is known without
-      it, as long as nobody asks for an example.
+  With the `record` of a run it is opened only when examples are read.
   """
 
   def __init__(
@@ -57,46 +54,43 @@ class Data:
 
   @functools.cached_property
   def record(self) -> DataRecord:
-    """What it is, by the record if there is one."""
+    """The record of the run if there is one, else that of the source."""
     return self.actual if self._record is None else self._record
 
   @property
   def actual(self) -> DataRecord:
-    """What it is, by the source itself."""
-    source = self.source
-    stream = isinstance(source, Stream)
-    return DataRecord(source.spec, length_of(source), stream)
+    """The record of the source itself."""
+    stream = isinstance(self.source, Stream)
+    return DataRecord(self.source.spec, length_of(self.source), stream)
 
   @property
   def spec(self) -> DataSpec:
-    """Of the examples."""
+    """The spec of the examples."""
     return self.record.spec
 
   def __len__(self) -> int:
     if self.record.stream:
-      raise ValueError('this data set is a stream: it has no index')
+      raise ValueError('this data set is a stream, which has no index')
     return self.record.size or len(self.source)
 
   def __getitem__(self, index: Any) -> Mapping[str, np.ndarray]:
     return self.source[index]
 
   def conditions(self, index: np.ndarray) -> dict[str, np.ndarray]:
-    """The conditions of examples, without their pictures."""
-    if not self.spec.cond:
-      return {}
-    return self.source.conditions(index)
+    """The conditions of examples, without their images."""
+    return self.source.conditions(index) if self.spec.cond else {}
 
   def to_steps(self, length: Length, batch_size: int) -> int:
     """A length in steps of `batch_size` examples.
 
     Raises:
-      ValueError: for epochs of a stream whose length is not known.
+      ValueError: for epochs of a stream of unknown length.
     """
     size = self.record.size
     if size is None and length.epochs is not None:
       raise ValueError(
-        f'{length} needs the number of examples, and this stream does not say '
-        'it: set num_samples of the data set, or give the length in steps or '
-        'images'
+        f'{length} needs the number of examples, which is unknown for this '
+        'stream: set num_samples of the data set, or give the length in steps '
+        'or images'
       )
     return length.to_steps(batch_size, size or 1)

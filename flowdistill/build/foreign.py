@@ -1,4 +1,4 @@
-"""Weights in files of other programs: whose they are, and how they are read."""
+"""Weights in files of other programs: their networks, and reading them."""
 
 import dataclasses
 import functools
@@ -21,31 +21,29 @@ Foreign = dict[str, Arrays]
 
 @dataclasses.dataclass(frozen=True)
 class FileNetwork:
-  """A frozen network whose weights are a file's.
+  """A frozen network whose weights are read from a file.
 
   Attributes:
-    make: the network, with any parameters.
+    make: makes the network, with any parameters.
     names: of the arrays in the file.
     from_torch: the file's arrays and our shapes -> our arrays.
-    title: what the weights are called.
   """
 
   make: Callable[[], nnx.Module]
   names: Sequence[str]
   from_torch: Callable[[Arrays, Shapes], Arrays]
-  title: str
 
 
 FILES = {
   'perceptual': FileNetwork(
-    lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.NAMES, lpips.from_torch, 'LPIPS'
+    lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.NAMES, lpips.from_torch
   ),
 }
-"""Role -> the network that it is when its weights are a file."""
+"""Role -> the network whose weights its reference names as a file."""
 
 
 def path_of(source: str) -> pathlib.Path:
-  """Where a file is that a config names."""
+  """The path of a file that a config names."""
   return pathlib.Path(source).expanduser()
 
 
@@ -56,19 +54,18 @@ def file_model(role: str) -> Model:
 
 
 def read_weights(role: str, source: str) -> Params:
-  """The weights that a file has for a role in `FILES`, as numpy arrays.
+  """The weights of a role in `FILES` from a file, as numpy arrays.
 
   Raises:
-    ValueError: if there is no such file, or an array in it is not right.
+    ValueError: for a file that does not exist, or an array that does not fit.
   """
   flat = {
     '.'.join(map(str, path)): (path, leaf)
     for path, leaf in nnx.to_flat_state(file_model(role).params)
   }
   shapes = {name: leaf.shape for name, (_, leaf) in flat.items()}
-  network = FILES[role]
-  found = read_arrays(path_of(source), network.names)
-  arrays = network.from_torch(found, shapes)
+  foreign = read_arrays(path_of(source), FILES[role].names)
+  arrays = FILES[role].from_torch(foreign, shapes)
   return nnx.from_flat_state(
     {path: leaf.replace(arrays[name]) for name, (path, leaf) in flat.items()}
   )
@@ -81,11 +78,7 @@ def digest_of(file: pathlib.Path) -> str:
 
 
 def converter(network: str) -> Converter:
-  """The rules between weights of PyTorch and those of a network.
-
-  Raises:
-    ValueError: if there are none.
-  """
+  """The rules that convert a network's weights from and to PyTorch."""
   if network not in CONVERTERS:
     raise ValueError(
       f'there are no rules for weights of {network!r}; '
@@ -95,11 +88,7 @@ def converter(network: str) -> Converter:
 
 
 def read_foreign(file: pathlib.Path, network: str, shapes: Shapes) -> Foreign:
-  """What a file of PyTorch has for a network: `params`, and maybe `ema`.
-
-  Raises:
-    ValueError: if it cannot be read, or its arrays are not the expected ones.
-  """
+  """A network's arrays in a file of PyTorch: `params`, and `ema` if it has."""
   rules = converter(network)
   arrays = read_chosen(file, lambda names: rules.wanted(names, ema=True))
   return rules.read(arrays, shapes)

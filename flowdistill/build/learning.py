@@ -14,15 +14,7 @@ from flowdistill.training.roles import Learning
 def build_learning(
   name: str, learner: Learner, train: Train, data: Data, where: str
 ) -> Learning:
-  """The learning of a role.
-
-  Args:
-    name: of the role.
-    learner: what the config says of it.
-    train: of the stage.
-    data: whose size lengths in epochs refer to.
-    where: key of the section that the learner is of.
-  """
+  """The learning of a role whose section of the config is `where`."""
   batch_size, every = train.batch_size, learner.every
   accumulate = learner.optim.accumulate
 
@@ -41,17 +33,13 @@ def build_learning(
       optimiser, clip=learner.optim.clip, accumulate=accumulate
     )
   emas = {key: kind(calls, to_calls) for key, kind in learner.ema.items()}
-  is_student = name == STUDENT
+  if name == STUDENT:
+    return Learning(learner.objective, tx, emas)
   return Learning(
-    loss=learner.objective,
-    tx=tx,
-    emas=emas,
-    ema_role='ema' if is_student else f'{name}_ema',
-    prefix='' if is_student else f'{name}/',
-    salt=salt_of(name),
+    learner.objective, tx, emas, f'{name}_ema', f'{name}/', salt_of(name)
   )
 
 
 def salt_of(name: str) -> int:
-  """What tells the random keys of roles apart; 0 for the student."""
+  """The number that is folded into a role's random keys; 0 for the student."""
   return 0 if name == STUDENT else zlib.crc32(name.encode()) % 2**31

@@ -22,23 +22,25 @@ class Model:
     graph: of the network.
     params: abstract parameters.
     scalars: names of the scalar conditions [b] that it takes.
-    signature: what its call answers, see `training/roles.py`.
+    signature: the kind of its output, see `training/roles.py`.
+    watch: see `make_apply`.
   """
 
   graph: Any
   params: Params
   scalars: tuple[str, ...] = ()
   signature: str = AVERAGE
+  watch: Callable[[nnx.Module], None] | None = None
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""
-    return make_apply(self.graph)(params, *args, **kwargs)
+    return make_apply(self.graph, self.watch)(params, *args, **kwargs)
 
 
 def make_apply(graph: Any, watch: Any = None) -> Apply:
   """The pure function of a network.
 
-  `watch(model)` is called with every merged one, its stacked layers split.
+  `watch(model)` is called with every merged module, its stacked layers split.
   """
 
   def apply(params, *args, **kwargs):
@@ -69,7 +71,7 @@ def init_params(make: Make) -> Params:
 def with_rows(
   f: Callable[..., Any], hold: Callable[[jax.Array], jax.Array]
 ) -> Callable[..., Any]:
-  """f, with `hold` as the sharding constraint of what enters a layer."""
+  """f, with `hold` as the sharding constraint on the inputs of layers."""
 
   @functools.wraps(f)
   def wrapped(*args: Any) -> Any:

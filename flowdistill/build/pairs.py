@@ -1,4 +1,4 @@
-"""Pairs of data and noise in a folder, of ours or of SlimFlow."""
+"""Opens a folder of pairs of data and noise, of ours or of SlimFlow."""
 
 import pathlib
 
@@ -10,6 +10,6 @@ def open_pairs(folder: pathlib.Path) -> Pairs:
   """The pairs in a folder.
 
   Raises:
-    ValueError: if there are none, or they are not finished.
+    ValueError: if it has no pairs, or they are incomplete.
   """
   return open_slimflow(folder) if is_slimflow(folder) else open_store(folder)

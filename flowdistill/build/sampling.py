@@ -1,4 +1,4 @@
-"""A generator: a network with parameters, as evaluators and users sample it."""
+"""A generator: a network with parameters, for evaluators and users."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -22,18 +22,18 @@ Start = Callable[[np.ndarray], tuple[Any, Any]]
 
 
 class Space(Protocol):
-  """Between the arrays that a network sees and the pictures of a person."""
+  """The encoding of images as the arrays that a network sees."""
 
   def encode(self, x: np.ndarray, /) -> np.ndarray: ...
   def decode(self, x: np.ndarray, /) -> np.ndarray: ...
 
 
 class Samples(NamedTuple):
-  """Examples, and what they cost.
+  """Examples, and their cost.
 
   Attributes:
     x: float32 [n, ...].
-    nfe: int32 [n], network calls for each example, those of guidance too.
+    nfe: int32 [n], network calls for each example, with those of guidance.
   """
 
   x: np.ndarray
@@ -44,7 +44,7 @@ class Samples(NamedTuple):
 class RowSharded:
   """A network whose activations stay sharded along the rows of the batch.
 
-  It compares by value, so that programs are compiled once for it.
+  It compares by value, so that a program is compiled only once.
   """
 
   apply: Network
@@ -60,22 +60,22 @@ class Generator:
   """generator(n, ...) -> `Samples`: a network with parameters.
 
   Example i is a function of (seed, i): batches have one fixed shape and the
-  last one is padded, so an example is the same to the byte however many are
-  drawn, and to float tolerance whatever the batch size or the mesh. On a mesh
-  over several processes every method is collective.
+  last one is padded, so an example is equal to the byte for every n, and to
+  float tolerance for every batch size and mesh. On a mesh over several
+  processes every method is collective.
 
   A network that takes the guidance scale as a scalar condition is conditioned
-  on it, which costs one call, and on 1 without guidance. Any other is called a
-  second time, without its conditions.
+  on it, at no extra call, and on 1 without guidance. Any other network is
+  called a second time, without its conditions.
 
   Attributes:
-    apply: the network; a program is compiled once for each.
+    apply: the network; programs are cached by it.
     params: its parameters, on the first device or sharded by `layout`.
     spec: of the data that it was trained on.
-    batch_size: of its calls; on a mesh it is rounded up to divide over it.
+    batch_size: of its calls; rounded up to a multiple that the mesh divides.
     scalars: the scalar conditions [b] that it takes.
-    layout: over which devices a batch is spread; None is the first one.
-    space: decodes what was drawn; None is the identity.
+    layout: the devices over which a batch is sharded; None is the first one.
+    space: decodes the samples; None is the identity.
   """
 
   apply: Network
@@ -104,12 +104,12 @@ class Generator:
     Args:
       n: number of examples, at least 1.
       sampler: a name in SAMPLERS.
-      nfe: network calls for one example, those of guidance too; None for an
+      nfe: network calls for one example, with those of guidance; None for an
         adaptive sampler.
       cond: name -> array [n, ...].
-      guidance: λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}: at the times from
-        low to high, λ u(cond) + (1 − λ) u(null) in the place of u(cond).
-      seed: noise i, and every draw after it, is a function of (seed, i).
+      guidance: λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}: at times in
+        [low, high], λ u(cond) + (1 − λ) u(null) replaces u(cond).
+      seed: all noise of example i is a function of (seed, i).
       first: number of the first example.
       grid: a name in GRIDS, or {'name': a name, and that grid's options}.
       **options: of the sampler.
@@ -118,9 +118,8 @@ class Generator:
       ValueError: see `plan_sampling`; for a condition whose length is not n,
         or a tolerance that is not reached.
     """
-    plan = self._plan(
-      sampler, nfe, {**options, 'grid': grid, 'guidance': guidance}
-    )
+    options |= {'grid': grid, 'guidance': guidance}
+    plan = self._plan(sampler, nfe, options)
     key = jax.random.key(seed)
 
     def start(index: np.ndarray) -> tuple[Any, Any]:
@@ -141,26 +140,15 @@ class Generator:
     grid: Grid = 'uniform',
     **options: Any,
   ) -> Samples:
-    """Goes from data x0 [n, ...] to noise, along the grid from its end.
+    """Integrates from data x0 [n, ...] to noise, along the reversed grid.
 
-    Args:
-      x0: [n, ...], encoded by `space` first.
-      sampler: an ODE solver: euler, heun, rk4 or rk45.
-      nfe: as for drawing, and so are the others.
-      cond: name -> array [n, ...].
-      guidance: λ, or a dict.
-      grid: a name in GRIDS, or a dict.
-      **options: of the sampler.
+    x0 is encoded by `space` first, and the arguments are those of a call.
 
     Raises:
-      ValueError: as for drawing, and for a sampler that cannot go backwards.
+      ValueError: as for a call, and for a sampler that is no ODE solver.
     """
-    plan = self._plan(
-      sampler,
-      nfe,
-      {**options, 'grid': grid, 'guidance': guidance},
-      backwards=True,
-    )
+    options |= {'grid': grid, 'guidance': guidance}
+    plan = self._plan(sampler, nfe, options, backwards=True)
 
     def start(index: np.ndarray) -> tuple[Any, Any]:
       x = self.to_space(rows.take(np.asarray(x0, np.float32), index))
@@ -171,11 +159,11 @@ class Generator:
     return Samples(np.concatenate(batches)[: len(x0)], nfes)
 
   def to_space(self, x0: np.ndarray) -> np.ndarray:
-    """Pictures [n, ...] as the network sees them."""
+    """Images [n, ...] as the network sees them."""
     return x0 if self.space is None else np.asarray(self.space.encode(x0))
 
   def to_pictures(self, x: np.ndarray) -> np.ndarray:
-    """What the network makes [n, ...] as pictures."""
+    """Outputs of the network [n, ...] as images."""
     return x if self.space is None else np.asarray(self.space.decode(x))
 
   def ask(
@@ -185,54 +173,32 @@ class Generator:
     s: np.ndarray,
     cond: Cond | None = None,
   ) -> np.ndarray:
-    """The network itself, u(x_t [n, ...], t [n], s [n], cond) [n, ...].
-
-    Raises:
-      ValueError: for arrays that have not n rows.
-    """
+    """The network itself, u(x_t [n, ...], t [n], s [n], cond) [n, ...]."""
     states = {'x_t': x_t, 't': t, 's': s}
     rows.check(len(x_t), states=states, cond=cond or {})
-    given = [np.asarray(a, np.float32) for a in states.values()], cond or {}
+    inputs = [np.asarray(a, np.float32) for a in states.values()], cond or {}
     batches = []
     for index in rows.indices(len(x_t), self._batch_size):
-      arrays, conds = self._spread(rows.take(given, index))
+      arrays, conds = self._spread(rows.take(inputs, index))
       batches.append(call(self._network, self.params, *arrays, conds))
     return np.concatenate([*map(self._collect, batches)])[: len(x_t)]
 
-  def _plan(
-    self,
-    sampler: str,
-    nfe: int | None,
-    given: Mapping[str, Any],
-    *,
-    backwards: bool = False,
-  ) -> Plan:
-    return plan_sampling(
-      sampler,
-      nfe,
-      given,
-      spec=self.spec,
-      scalars=self.scalars,
-      backwards=backwards,
-    )
+  def _plan(self, *args: Any, **kwargs: Any) -> Plan:
+    spec, scalars = self.spec, self.scalars
+    return plan_sampling(*args, spec=spec, scalars=scalars, **kwargs)
 
   def _solve(
     self, n: int, plan: Plan, start: Start, cond: Cond
   ) -> tuple[list[np.ndarray], np.ndarray]:
     """Padded batches of x at the last time of the plan, and the NFE [n]."""
-    scalars = {
-      name: np.full(n, value, np.float32)
-      for name, value in plan.scalars.items()
-    }
+    scalars = {k: np.full(n, v, np.float32) for k, v in plan.scalars.items()}
     cond = {**scalars, **cond}
     rows.check(n, cond=cond)
     conds = cond, self._null(plan, cond)
     batches = []
     for index in rows.indices(n, self._batch_size):
-      now = self._spread(rows.take(conds, index))
-      batches.append(
-        solve(self._network, self.params, plan, *start(index), *now)
-      )
+      batch = *start(index), *self._spread(rows.take(conds, index))
+      batches.append(solve(self._network, self.params, plan, *batch))
     x, nfe, arrived = (
       [*map(self._collect, parts)] for parts in zip(*batches, strict=True)
     )
@@ -246,8 +212,8 @@ class Generator:
       return {}
     if not self.spec.cond.keys() & cond.keys():
       raise ValueError(
-        f'cond has {sorted(cond)}; for guidance it must have one of '
-        f'{sorted(self.spec.cond)}, to lead away from its null'
+        f'cond = {sorted(cond)} must have one of {sorted(self.spec.cond)} for '
+        'guidance away from its null value'
       )
     return self.spec.null(cond)
 

@@ -1,4 +1,4 @@
-"""The one validation of how to sample: from what a user wrote to a `Plan`."""
+"""Validates the options of sampling, and turns them into a `Plan`."""
 
 import dataclasses
 import numbers
@@ -23,22 +23,21 @@ def plan_sampling(
   scalars: Collection[str] = (),
   backwards: bool = False,
 ) -> Plan:
-  """Validates a way to sample from a network, before any device is touched.
+  """Validates the options of sampling, before any device is used.
 
   Args:
     sampler: a name in SAMPLERS.
-    nfe: network calls for one example, a guided one counted twice; None for an
+    nfe: network calls for one example, two for a guided step; None for an
       adaptive sampler.
     given: options of the sampler, 'grid' and 'guidance'.
     spec: of the data that the network was trained on.
-    scalars: the scalar conditions that the network takes. If guidance is among
+    scalars: the scalar conditions that the network takes. With guidance among
       them, the network is called once, conditioned on its scale.
-    backwards: whether it goes from data to noise.
+    backwards: whether to integrate from data to noise.
 
   Raises:
-    ValueError: for an unknown name or option, an option of another type or out
-      of range, an impossible nfe, a grid that does not fall, guidance without
-      effect, or a sampler that cannot go backwards.
+    ValueError: for an unknown name, or an option that is out of range or has no
+      effect.
   """
   chosen = dict(given or {})
   grid, guidance = chosen.pop('grid', 'uniform'), chosen.pop('guidance', None)
@@ -83,14 +82,16 @@ def _check_options(
 ) -> None:
   """Checks a name, and the names and types of its options."""
   if not isinstance(name, str) or name not in table:
-    raise ValueError(f'there is no {kind} {name!r}; {suggest(name, table)}')
+    raise ValueError(
+      f'{kind} = {name!r} does not exist; {suggest(name, table)}'
+    )
   known = options(table[name])
   for key, value in given.items():
     if key not in known:
       raise ValueError(f'{name} takes no {key!r}; {suggest(key, known)}')
     try:
       resolve(value, known[key].annotation, key, {})
-    except ConfigError as error:  # the caller knows which key of the config
+    except ConfigError as error:  # the caller adds the key of the config
       raise ValueError(str(error).removeprefix('config.')) from error
 
 
@@ -105,9 +106,9 @@ def _check_kind(
       'from data to noise'
     )
   if method.control is None and not isinstance(nfe, numbers.Integral):
-    raise ValueError(f'nfe = {nfe!r} must be a number of calls for {sampler!r}')
+    raise ValueError(f'nfe = {nfe!r} must be an integer for {sampler!r}')
   if method.control is not None and nfe is not None:
     raise ValueError(
-      f'nfe = {nfe!r} must be None for {sampler!r}: it makes as many calls as '
-      'its rtol takes, and counts them'
+      f'nfe = {nfe!r} must be None for {sampler!r}: its rtol determines the '
+      'number of calls, which is counted'
     )

@@ -55,14 +55,14 @@ ROOMS: bind.Rooms = {
   Evaluator: EVALUATORS,
 }
 SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage}
-"""Kind of a stage -> what a config may say of it."""
+"""Kind of a stage -> dataclass of its keys."""
 
 
 def resolve_stage(spec: Spec, where: str = '') -> Spec:
-  """A stage's dict with all its defaults, of the kind that its job says."""
+  """A stage's dict with all its defaults."""
   return resolve(spec, kind_of(spec, SECTIONS, where), where, ROOMS)
 
 
 def bind_stage(spec: Spec, where: str = '') -> Any:
-  """A resolved dict as a stage whose named entries are bound functions."""
+  """The section of a resolved dict, with its names bound to functions."""
   return bind.bind(spec, kind_of(spec, SECTIONS, where), where, ROOMS)

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere, abstractly: what a reference names."""
+"""The weights that a reference names, abstractly."""
 
 import dataclasses
 from typing import Any
@@ -15,12 +15,12 @@ from flowdistill.training.state import MAIN, RoleState
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
-  """A network and weights of it, abstractly.
+  """A network and its weights, abstractly.
 
   Attributes:
-    reference: what the config says.
+    reference: of the config.
     model: the network.
-    params: abstract, of the dtype that the reference asks for.
+    params: abstract, in the dtype of the reference.
     stage: the blueprint of the stage that trained it; None for a file.
   """
 
@@ -31,11 +31,7 @@ class Weights:
 
 
 def weights_of(state: RoleState, reference: Reference) -> tuple[str, Params]:
-  """The name and the weights of a role that a reference asks for.
-
-  Raises:
-    ConfigError: if there are no EMA weights of that name.
-  """
+  """The name and the weights of a role that a reference names."""
   name = reference.weights
   if name == 'params' or (name == 'ema' and not state.emas):
     return 'params', state.params
@@ -49,7 +45,7 @@ def weights_of(state: RoleState, reference: Reference) -> tuple[str, Params]:
 
 
 def in_dtype(params: Params, reference: Reference) -> Params:
-  """Abstract weights in the dtype that a reference asks for."""
+  """Abstract weights in the dtype of a reference."""
   return jax.eval_shape(lambda x: cast(x, reference.dtype), params)
 
 
@@ -57,7 +53,7 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
   """The weights that a stage will have when it is trained.
 
   Raises:
-    ConfigError: if it trains no such role, or tracks no such EMA.
+    ConfigError: if the stage trains no such role, or tracks no such EMA.
   """
   role = reference.role
   if role not in stage.learns:
@@ -73,7 +69,7 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
 
 
 def frozen_role(weights: Weights, base: str) -> Role:
-  """The row of a frozen network: an average velocity is asked at s = t."""
+  """The row of a frozen network: an average velocity is called at s = t."""
   signature = weights.model.signature
   return Role(
     model=weights.model,

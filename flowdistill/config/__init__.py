@@ -1,4 +1,4 @@
-"""What a config may say, and from files and overrides to one dict per stage.
+"""The keys of a config; from files and overrides to one dict per stage.
 
 A config file imports `choose` and `beside`, and may raise `ConfigError`.
 """

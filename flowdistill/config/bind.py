@@ -10,8 +10,8 @@ A *spec* is plain data: a number, a dict. An *annotation* says what it means:
 
 The options of a function are its keyword-only parameters that have a default.
 If such a parameter is a section with a ClassVar `flat = True`, its fields are
-options of the function, in its place; `bind` puts them together again.
-`resolve.py` checks a spec and fills in every default; `bind` makes the object.
+options of the function itself; `bind` builds the section from them.
+`resolve.py` checks a spec and fills in its defaults; `bind` makes the object.
 """
 
 import contextlib
@@ -100,8 +100,8 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
 
 
 def nearest(word: Any, choices: Iterable[str]) -> str | None:
-  """The choice whose spelling is nearest to a word, None if none is near."""
-  near = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)
+  """The choice with the nearest spelling, None if no choice is similar."""
+  near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
   return near[0] if near else None
 
 
@@ -121,18 +121,14 @@ def bind(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Any:
   A named spec becomes its function with the options bound, a section an
   instance of its dataclass. A ValueError that they raise, now or when they are
   called, becomes a ConfigError that names the key.
-
-  Raises:
-    ConfigError: if a value is out of the range that its function or section
-      allows.
   """
   annotation, _ = without_none(annotation)
   if spec is None:
     return None
   if annotation in rooms:
     target = rooms[annotation][spec['name']]
-    given = _regrouped(target, _bind_all(spec, target, where, rooms), where)
-    return _located(target, given, where)
+    bound = _regrouped(target, _bind_all(spec, target, where, rooms), where)
+    return _located(target, bound, where)
   if hasattr(annotation, 'of'):
     return annotation.of(spec)
   if dataclasses.is_dataclass(annotation):
@@ -168,15 +164,15 @@ def join(where: str, key: Any) -> str:
 
 
 def _located(
-  target: Callable[..., Any], given: Mapping[str, Any], where: str
+  target: Callable[..., Any], bound_options: Mapping[str, Any], where: str
 ) -> Callable[..., Any]:
-  """`target` with options given; its errors name their keys."""
+  """`target` with its options bound; its errors name their keys."""
   known = options(target)
 
   @functools.wraps(target, updated=())
   def bound(*args: Any, **kwargs: Any) -> Any:
     with located(where, known):
-      return target(*args, **given, **kwargs)
+      return target(*args, **bound_options, **kwargs)
 
   return bound
 
@@ -197,14 +193,14 @@ def _bind_all(
 
 
 def _regrouped(
-  target: Callable[..., Any], given: dict[str, Any], where: str
+  target: Callable[..., Any], bound: dict[str, Any], where: str
 ) -> dict[str, Any]:
-  """Bound options as `target` takes them: flat ones in their section."""
+  """Bound options as the parameters of `target`: flat sections are rebuilt."""
   for name, option in _parameters(target).items():
     if _is_flat(option):
-      fields = {key: given.pop(key) for key in options(option.annotation)}
-      given[name] = _located(option.annotation, fields, where)()
-  return given
+      fields = {key: bound.pop(key) for key in options(option.annotation)}
+      bound[name] = _located(option.annotation, fields, where)()
+  return bound
 
 
 def is_union(annotation: Any) -> bool:

@@ -2,9 +2,9 @@
 
 A config file has `get_config(arg) -> ConfigDict`. Its `stages` are ordered and
 named; every other top-level key is shared by all of them. An override
-`--config.train.steps=100` goes to every stage that knows the key, an override
-`--config.stages.distil.train.steps=100` to that stage alone. What a stage may
-say is given by an annotation (see `bind.py`), so nothing here knows a name.
+`--config.train.steps=100` applies to every stage that has the key, an override
+`--config.stages.distil.train.steps=100` to that stage only. An annotation (see
+`bind.py`) defines the keys of a stage, so nothing here knows a name.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from flowdistill.config.tiny import RUNLOCAL, keep_tiny
 from flowdistill.training.lengths import UNITS
 
 ONE_STAGE = 'run'
-TAKEN = (ONE_STAGE, 'samples', 'hosts')  # a stage's name is that of its folder
-# What Python raises where a config file is wrong.
+RESERVED = (ONE_STAGE, 'samples', 'hosts')  # folders with another meaning
+# What Python raises for a mistake in a config file.
 MISTAKES = (
   ArithmeticError,
   AttributeError,
@@ -50,11 +50,7 @@ MISTAKES = (
 def load_stages(
   source: str, overrides: Iterable[Override], kinds: Kinds, rooms: Rooms
 ) -> dict[str, Spec]:
-  """Reads 'FILE.py[:arg,arg]' and returns stage name -> resolved dict.
-
-  Raises:
-    ConfigError: if a file, an argument, a key, a value or a name is wrong.
-  """
+  """Reads 'FILE.py[:arg,arg]' and returns stage name -> resolved dict."""
   raw, tiny = read_config(source)
   named = 'stages' in raw
 
@@ -80,16 +76,15 @@ def load_stages(
 
 
 def read_config(source: str) -> tuple[dict[str, Any], bool]:
-  """The raw config of 'FILE.py[:args]', and whether `runlocal` is asked for.
+  """The raw config of 'FILE.py[:args]', and whether it has `runlocal`.
 
   Raises:
-    ConfigError: if there is no such file, it is an address, or something goes
-      wrong in it.
+    ConfigError: for a file that does not exist or fails, or a URL.
   """
   if re.match(r'[a-zA-Z][\w+.-]*://', source):
     raise ConfigError(
-      f'--config={source}: a config is code, and none is run from an address; '
-      'save it as a file, read it, and name that'
+      f'--config={source} must be a local file: a config is code, and code '
+      'from a URL is never run; save it, read it, and pass the path'
     )
   file, colon, arg = source.partition('.py:')
   path = pathlib.Path(f'{file}.py' if colon else source)
@@ -102,16 +97,14 @@ def read_config(source: str) -> tuple[dict[str, Any], bool]:
   with _running(path):
     config = _to_plain(_import(path).get_config(rest))
   if not isinstance(config, Mapping):
-    raise ConfigError(f'{path}: get_config is {config!r}; return a ConfigDict')
+    raise ConfigError(
+      f'{path}: get_config returned {config!r}; it must return a ConfigDict'
+    )
   return dict(config), RUNLOCAL in args
 
 
 def choose(arg: str, choices: Mapping[str, Any], default: str = '') -> Any:
-  """What a config's argument picks; for use in config files.
-
-  Raises:
-    ConfigError: if `choices` has no such argument.
-  """
+  """The choice that a config's argument names; for use in config files."""
   arg = arg or default
   if arg not in choices:
     known = [*(c for c in choices if c), RUNLOCAL]
@@ -120,10 +113,9 @@ def choose(arg: str, choices: Mapping[str, Any], default: str = '') -> Any:
 
 
 def beside(file: str, name: str) -> Any:
-  """The module NAME.py in the folder of a config, which calls this.
+  """The module NAME.py in the folder of a config file.
 
-  Files of one folder share what is the same in them:
-  `road = beside(__file__, 'road')`.
+  Config files of one folder share code: `road = beside(__file__, 'road')`.
   """
   return _import(pathlib.Path(file).with_name(f'{name}.py'))
 
@@ -133,22 +125,24 @@ def split_stages(
 ) -> dict[str, dict[str, Any]]:
   """Stages in the order in which they run, each with the shared keys.
 
-  Of those that one which trains knows, each other takes what it knows too.
+  A stage of another kind ignores the shared keys that only training has.
 
   Raises:
-    ConfigError: if there is none, or a shared key is overruled everywhere.
+    ConfigError: if there is no stage, or all stages override a shared key.
   """
   if 'stages' not in raw:
     return {ONE_STAGE: dict(raw)}
   shared = {k: v for k, v in raw.items() if k != 'stages'}
   stages = raw['stages']
   if not isinstance(stages, Mapping) or not stages:
-    raise ConfigError(f'config.stages = {stages!r}: name at least one stage')
+    raise ConfigError(
+      f'config.stages = {stages!r} must have at least one stage'
+    )
   for name in stages:
-    if not re.fullmatch(r'[\w-]+', str(name)) or name in TAKEN:
+    if not re.fullmatch(r'[\w-]+', str(name)) or name in RESERVED:
       raise ConfigError(
-        f'config.stages has {name!r}: a stage is named with letters, digits, '
-        f'_ and -, and not {", ".join(TAKEN)}'
+        f'config.stages has {name!r}: the name of a stage must consist of '
+        f'letters, digits, _ and -, and must not be {", ".join(RESERVED)}'
       )
   for key in shared:
     if all(_overrules(stage, key, shared[key]) for stage in stages.values()):
@@ -175,7 +169,7 @@ def differences(old: Spec, new: Spec, where: str = '') -> list[str]:
 
 @contextlib.contextmanager
 def _running(path: pathlib.Path) -> Generator[None]:
-  """Turns what goes wrong in a config file into its line and the reason."""
+  """Reports an exception in a config file with its line and type."""
   try:
     yield
   except ConfigError:
@@ -201,19 +195,18 @@ def _import(path: pathlib.Path) -> Any:
 def _near_file(path: pathlib.Path) -> str:
   folders = {path if path.is_dir() else path.parent, pathlib.Path('configs')}
   files = sorted(str(p) for folder in folders for p in folder.glob('*.py'))
-  found = [
+  configs = [
     f
     for f in files
     if 'def get_config' in pathlib.Path(f).read_text('utf-8', 'replace')
   ]
-  return f'; {suggest(path, found)}' if found else ''
+  return f'; {suggest(path, configs)}' if configs else ''
 
 
 def _to_plain(value: Any) -> Any:
-  """A ConfigDict as dicts whose keys are in the order that was written.
+  """A ConfigDict as dicts whose keys are in the order of the config file.
 
-  A ConfigDict sorts the keys of the dicts in it, even of those in one that is
-  told not to sort; its JSON does not.
+  A ConfigDict always sorts the keys of nested dicts; its JSON does not.
   """
   if isinstance(value, Mapping):
     return {key: _to_plain(v) for key, v in value.items()}
@@ -236,13 +229,13 @@ def _known(shared: Spec, stage: Spec, kinds: Kinds) -> Spec:
 
 
 def _ordered(stages: Mapping[str, Any]) -> list[str]:
-  """The order written, but a stage after those that it refers to."""
+  """The order of the config, but a stage after those that it refers to."""
   waiting, done = list(stages), []
   while waiting:
     ready = [s for s in waiting if not _references(stages[s]) & set(waiting)]
     if not ready:
       raise ConfigError(
-        f'config.stages: {waiting} refer to themselves or to each other'
+        f'config.stages: the references of {waiting} must not form a cycle'
       )
     done.append(ready[0])
     waiting.remove(ready[0])
@@ -263,7 +256,7 @@ def _overrules(stage: Spec, key: str, shared: Spec) -> bool:
 
 
 def _replaces(old: Mapping[str, Any], new: Any) -> bool:
-  """Whether nothing of `old` is left: options go with the name they are of."""
+  """Whether `new` has another name, so that no option of `old` applies."""
   if not isinstance(new, Mapping):
     return True
   return 'name' in old and new.get('name', old['name']) != old['name']
@@ -273,9 +266,9 @@ def _merge(shared: Spec, own: Spec) -> Spec:
   if not isinstance(shared, Mapping) or _replaces(shared, own):
     return own
   dropped = UNITS if set(UNITS) & set(own) else ()
-  kept = {key: value for key, value in shared.items() if key not in dropped}
-  merged = {k: _merge(kept[k], own[k]) for k in own if k in kept}
-  return {**kept, **own, **merged}
+  rest = {key: value for key, value in shared.items() if key not in dropped}
+  merged = {k: _merge(rest[k], own[k]) for k in own if k in rest}
+  return {**rest, **own, **merged}
 
 
 def _listed(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Kinds of stages: what a config may say of one, and what is done with it."""
+"""Kinds of stages: their keys in a config, and the functions that run them."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -31,11 +31,7 @@ Kinds = Mapping[str, Kind]
 
 
 def kind_of(spec: Any, kinds: Mapping[str, Any], where: str = '') -> Any:
-  """The row of a stage in a table of kinds.
-
-  Raises:
-    ConfigError: if there is no such kind.
-  """
+  """The row of a stage in a table of kinds."""
   job = spec.get('job', TRAIN) if isinstance(spec, Mapping) else TRAIN
   if job not in kinds:
     raise ConfigError(

@@ -1,7 +1,7 @@
 """Overrides on the command line: `--config.train.steps=100`.
 
-One is applied to resolved stages, in which every key stands with its default:
-so a key that is not there is wrong, and the message can name the nearest.
+An override is applied to resolved stages, which have every key with its
+default: a key that is absent is wrong, and the message names the nearest.
 """
 
 import ast
@@ -11,6 +11,7 @@ from typing import Any
 
 from flowdistill.config import bind
 from flowdistill.config.bind import ConfigError, Rooms, Spec, nearest, suggest
+from flowdistill.config.typed import SPELLED
 from flowdistill.training.lengths import UNITS
 
 Path = tuple[str, ...]
@@ -22,8 +23,8 @@ class Override:
 
   Attributes:
     path: the keys, from the outermost.
-    value: as Python reads it, or the text where it is no Python.
-    text: as it was typed.
+    value: the Python literal, or else the text.
+    text: the value as typed.
   """
 
   path: Path
@@ -35,16 +36,12 @@ class Override:
 
 
 def parse_override(name: str, value: str | None) -> Override:
-  """'config.a.b' and 'VALUE' -> Override.
-
-  Raises:
-    ConfigError: if the name has no key, or there is no value.
-  """
+  """'config.a.b' and 'VALUE' -> Override."""
   path = tuple(name.split('.'))[1:]
   if not path or not all(path):
-    raise ConfigError(f'--{name}: an override is --config.KEY[.KEY...]=VALUE')
+    raise ConfigError(f'--{name} must have the form --config.KEY[.KEY]=VALUE')
   if value is None:
-    raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+    raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
   return Override(path, _literal(value), value)
 
 
@@ -56,21 +53,14 @@ def apply_override(
   *,
   named: bool,
 ) -> dict[str, Spec]:
-  """Sets a key in the stage that it names, or in every stage that has it.
+  """Sets a key in the stage that the override names, or in all that have it.
 
-  The answer is to be resolved again: where a name changed, the options of the
-  new one are still to be filled in.
-
-  Args:
-    stages: stage name -> resolved spec.
-    override: what to set.
-    types: stage name -> its annotation.
-    rooms: see `bind.py`.
-    named: whether the stages have names, or the config is one stage.
+  `types` is stage name -> annotation, `named` whether the config has stages.
+  Resolve the result: the options of a new name are not filled in.
 
   Raises:
-    ConfigError: naming the nearest key, if no stage has it; if it is a name
-      that differs between the stages, which has to be set in one of them.
+    ConfigError: if no stage has the key, or if it belongs to entries of
+      different names, so that the override must name a stage.
   """
   path, among = override.path, stages
   if named and path[0] == 'stages':
@@ -94,10 +84,12 @@ def _named_stage(
 ) -> dict[str, Spec]:
   name = override.path[1] if len(override.path) > 1 else ''
   if name not in stages:
-    raise ConfigError(f'{override}: no stage {name!r}; {suggest(name, stages)}')
+    raise ConfigError(
+      f'{override}: stage {name!r} does not exist; {suggest(name, stages)}'
+    )
   if len(override.path) < 3:
     raise ConfigError(
-      f'{override}: set a key of the stage, as in '
+      f'{override} must set a key of the stage, as in '
       f'--config.stages.{name}.train.steps=100'
     )
   return {name: stages[name]}
@@ -106,10 +98,10 @@ def _named_stage(
 def _missing(
   spec: Spec, annotation: Any, path: Path, rooms: Rooms
 ) -> tuple[int, list[str]] | None:
-  """How many keys of a path exist, and what could come next; None for all.
+  """How many keys of a path exist, and the next choices; None if all exist.
 
-  Among entries with any name, such as EMAs, a new one may be set; but not one
-  that looks like a slip of the pen.
+  Among entries of any name, such as EMAs, a new name may be set, unless it is
+  similar to an existing one: that is probably a typing error.
   """
   for depth, key in enumerate(path):
     known, other = _keys(spec, annotation, rooms)
@@ -123,7 +115,7 @@ def _missing(
 def _keys(
   spec: Spec, annotation: Any, rooms: Rooms
 ) -> tuple[dict[str, Any], Any]:
-  """Key -> annotation under a resolved spec; and that of any other key."""
+  """Key -> annotation under a resolved spec, and that of all other keys."""
   annotation, _ = bind.without_none(annotation)
   if annotation in rooms or dataclasses.is_dataclass(annotation):
     known = {'name': str} if annotation in rooms else {}
@@ -137,7 +129,7 @@ def _keys(
 
 
 def _targets(spec: Spec, annotation: Any, rooms: Rooms) -> Iterable[Any]:
-  """What has the keys: all entries of a table whose names may be missing."""
+  """The functions whose options are keys: all, if a name may be missing."""
   if annotation not in rooms:
     return [annotation]
   table = rooms[annotation]
@@ -149,13 +141,13 @@ def _targets(spec: Spec, annotation: Any, rooms: Rooms) -> Iterable[Any]:
 def _no_key(
   missing: list[tuple[int, list[str]]], path: Path, override: Override
 ) -> ConfigError:
-  """The error of the stages that have most of the path."""
+  """The error of the stages that have the longest part of the path."""
   depth = max(depth for depth, _ in missing)
   choices = dict.fromkeys(c for d, each in missing if d == depth for c in each)
   above = override.path[: len(override.path) - len(path) + depth]
   where = '.'.join(('config', *above))
   if not choices:
-    return ConfigError(f'{override}: {where} is a value, it has no keys')
+    return ConfigError(f'{override}: {where} is a value without keys')
   return ConfigError(
     f'{override}: {where} has no key {path[depth]!r}; '
     f'{suggest(path[depth], choices)}'
@@ -175,13 +167,13 @@ def _check_same(
     *_, last = names
     typed = '.'.join(('stages', last, *path))
     raise ConfigError(
-      f'{override}: the stages differ in it ({names}); say which, as in '
+      f'{override} must name a stage, as they differ ({names}): for example '
       f'--config.{typed}={override.text}'
     )
 
 
 def _values(spec: Spec, path: Path) -> Iterator[Any]:
-  """What stands at the end of a path, if anything does."""
+  """Yields the value at a path, if it exists."""
   for key in path:
     if not isinstance(spec, Mapping) or key not in spec:
       return
@@ -195,7 +187,7 @@ def _set(
   key, rest = path[0], path[1:]
   if key == 'name':
     return {'name': value}
-  spec = _taking(key, spec or {}, annotation, rooms)
+  spec = _with_key(key, spec or {}, annotation, rooms)
   if rest:
     known, other = _keys(spec, annotation, rooms)
     below = known.get(key, other)
@@ -204,8 +196,8 @@ def _set(
   return {**{k: v for k, v in spec.items() if k not in dropped}, key: value}
 
 
-def _taking(key: str, spec: Spec, annotation: Any, rooms: Rooms) -> Spec:
-  """The spec, or where its name may be missing, one of an entry with a key."""
+def _with_key(key: str, spec: Spec, annotation: Any, rooms: Rooms) -> Spec:
+  """The spec; if its name may be missing, reduced to an entry with the key."""
   if not spec or key in spec or not hasattr(annotation, 'named'):
     return spec
   known = next(
@@ -215,9 +207,8 @@ def _taking(key: str, spec: Spec, annotation: Any, rooms: Rooms) -> Spec:
 
 
 def _literal(value: str) -> Any:
-  spelled = {'true': True, 'false': False, 'none': None}
-  if value.lower() in spelled:
-    return spelled[value.lower()]
+  if value.lower() in SPELLED:
+    return SPELLED[value.lower()]
   try:
     return ast.literal_eval(value)
   except (ValueError, SyntaxError):

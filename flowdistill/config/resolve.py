@@ -1,11 +1,8 @@
-"""Checks what a config says, and fills in what it leaves unsaid.
-
-What a spec and an annotation are is said in `bind.py`.
-"""
+"""Checks a config and fills in its defaults; `bind.py` defines the terms."""
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flowdistill.config.bind import (
@@ -25,10 +22,10 @@ from flowdistill.config.bind import (
 
 
 def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
-  """Checks a spec and fills in its defaults; the answer is plain data.
+  """Checks a spec and fills in its defaults; the result is plain data.
 
   Raises:
-    ConfigError: naming the key `where`, the value, and what would be right.
+    ConfigError: naming the key `where`, the value, and what is allowed.
   """
   annotation, optional = without_none(annotation)
   if spec is None and optional:
@@ -38,11 +35,11 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
       spec = annotation.named(spec)
     return _resolve_named(spec, rooms[annotation], where, rooms)
   if hasattr(annotation, 'of'):
-    given = _fields(_parse(spec, annotation, where))
-    return {k: v for k, v in given.items() if v is not None}
+    fields = _fields(_parse(spec, annotation, where))
+    return {k: v for k, v in fields.items() if v is not None}
   if dataclasses.is_dataclass(annotation):
-    given = _fields(spec) if dataclasses.is_dataclass(spec) else spec
-    return _resolve_options(given, annotation, where, rooms)
+    fields = _fields(spec) if dataclasses.is_dataclass(spec) else spec
+    return _resolve_options(fields, annotation, where, rooms)
   each = each_of(annotation)
   if each is None:
     return _check_type(spec, annotation, optional, where)
@@ -59,11 +56,12 @@ def _resolve_named(spec: Spec, table: Table, where: str, rooms: Rooms) -> Spec:
     spec = {'name': spec}
   elif callable(spec):
     spec = {'name': next((k for k, f in table.items() if f is spec), spec)}
-  _check_mapping(
-    spec, where, f'{_one_of(table)}, or a dict with that as a name'
-  )
+  names = ', '.join(map(repr, table))
+  _check_mapping(spec, where, f'one of {names}, or a dict with that as a name')
   if 'name' not in spec:
-    raise ConfigError(f"config.{where} needs a 'name'; {suggest('', table)}")
+    raise ConfigError(
+      f"config.{where} must have a 'name'; {suggest('', table)}"
+    )
   name = spec['name']
   if not isinstance(name, str) or name not in table:
     raise ConfigError(
@@ -117,7 +115,7 @@ def _parse(spec: Spec, annotation: Any, where: str) -> Any:
 
 def _check_mapping(spec: Spec, where: str, wanted: str) -> None:
   if not isinstance(spec, Mapping):
-    raise ConfigError(_of_another_type(spec, where, wanted))
+    raise _wrong_type(spec, where, wanted)
 
 
 def _check_type(
@@ -134,14 +132,10 @@ def _check_type(
   surprising = isinstance(spec, bool) and not {bool, object} & set(kinds)
   if surprising or not isinstance(spec, kinds):
     names = [kind.__name__ for kind in kinds] + ['None'] * optional
-    raise ConfigError(_of_another_type(spec, where, ' or '.join(names)))
+    raise _wrong_type(spec, where, ' or '.join(names))
   return spec
 
 
-def _one_of(choices: Iterable[str]) -> str:
-  return f'one of {", ".join(map(repr, choices))}'
-
-
-def _of_another_type(spec: Spec, where: str, wanted: str) -> str:
+def _wrong_type(spec: Spec, where: str, wanted: str) -> ConfigError:
   kind = 'None' if spec is None else type(spec).__name__
-  return f'config.{where} = {spec!r} ({kind}) must be {wanted}'
+  return ConfigError(f'config.{where} = {spec!r} ({kind}) must be {wanted}')

@@ -1,4 +1,4 @@
-"""How examples are drawn, as options of jobs say it."""
+"""How examples are drawn, as options of jobs."""
 
 import dataclasses
 from typing import Any
@@ -8,14 +8,14 @@ Spec = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """A sampler and all that it is told.
+  """A sampler and its options.
 
   Attributes:
     sampler: a name in SAMPLERS.
-    nfe: calls of the network for one example; None for an adaptive sampler.
+    nfe: network calls for one example; None for an adaptive sampler.
     options: of the sampler.
-    grid: a name in GRIDS, or a dict with that and the grid's options.
-    guidance: its scale, or a dict of scale, low and high; None for none.
+    grid: a name in GRIDS, or a dict of that name and the grid's options.
+    guidance: its scale, or a dict of scale, low and high; None disables it.
   """
 
   sampler: str = 'flow_map'
@@ -25,7 +25,7 @@ class Sampling:
   guidance: float | Spec | None = None
 
   def how(self) -> Spec:
-    """Options of the sampler, the grid and guidance, where they are set."""
+    """Options of the sampler, the grid and guidance, if they are set."""
     grid = {} if self.grid == Sampling.grid else {'grid': self.grid}
-    told = {} if self.guidance is None else {'guidance': self.guidance}
-    return {**self.options, **grid, **told}
+    guidance = {} if self.guidance is None else {'guidance': self.guidance}
+    return {**self.options, **grid, **guidance}

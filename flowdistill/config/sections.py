@@ -1,7 +1,7 @@
 """The sections of a config: every key, its type and its default.
 
-The markers (`Dataset`, `Network`, ...) stand for a name from that room's table,
-with its options; `build/tables.py` says which table each one is.
+The markers (`Dataset`, `Network`, ...) stand for a name in that room's table
+and its options; `build/tables.py` maps each marker to its table.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from flowdistill.training.sharding import AXES, RULES, TACTICS
 
 STUDENT = 'student'
 """The role that the keys of the stage itself describe."""
-PIXELS: Any = 'pixels'  # a default by its name, as a config says it
+PIXELS: Any = 'pixels'  # a default by its name, as in a config
 
 
 class Dataset(Protocol):
@@ -86,18 +86,18 @@ class Evaluator(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-  """Which weights of which network, trained elsewhere.
+  """Weights of a network that was trained in another stage or run.
 
   Attributes:
     source: 'stage:NAME' of this config, or the folder of a run or a stage, or
       a file of weights for a role that is read from one (`perceptual`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, or the name of an EMA.
-    role: of that stage, whose weights are taken.
-    matching: only in `init_from`: takes the arrays that have the name and the
-      shape of one of this network, and initialises the others.
-    dtype: only in `frozen`: dtype of the weights, 'float32' or 'bfloat16',
-      which halves their bytes; the network's large products are in it too.
+    role: the role of that stage whose weights are taken.
+    matching: only in `init_from`: takes the arrays whose name and shape match
+      an array of this network, and initialises the others.
+    dtype: only in `frozen`: dtype of the weights and of the network's large
+      products, 'float32' or 'bfloat16', which halves the memory.
   """
 
   source: str
@@ -130,14 +130,14 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-  """How long, and on what batches.
+  """The length of training, and its batches.
 
   Attributes:
     steps, images, epochs: the length of the stage; exactly one is given.
     batch_size: examples in a step, over all devices of all hosts.
     drop_cond: share of examples that are trained without their condition.
-    flip: whether every other example, by chance, is turned left to right, and
-      with it the noise that it is paired with.
+    flip: whether a random half of the examples is mirrored left to right,
+      together with the noise that each is paired with.
   """
 
   steps: int | None = None
@@ -153,7 +153,7 @@ class Train:
     if not 0 <= self.drop_cond <= 1:
       raise ValueError(f'drop_cond = {self.drop_cond} must lie in [0, 1]')
     if self.length.to_steps(self.batch_size, 1) < 1:
-      raise ValueError(f'{self.length}: a stage takes at least one step')
+      raise ValueError(f'{self.length}: a stage must have at least one step')
 
   @property
   def length(self) -> Length:
@@ -163,12 +163,12 @@ class Train:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optim:
-  """The optimiser, its schedule, and what stands around them.
+  """The optimiser, its schedule, clipping and gradient accumulation.
 
   Attributes:
     optimiser: by name, with its options.
     schedule: of the learning rate, by name, with its options.
-    clip: largest global norm of a gradient, None for no clipping.
+    clip: largest global norm of a gradient; None disables clipping.
     accumulate: steps whose gradients are averaged into one update.
   """
 
@@ -184,14 +184,13 @@ class Optim:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-  """When evaluators run, and on what.
+  """When evaluators run, and the examples that they compare with.
 
   Attributes:
-    every: how often while training; None for the end of the stage alone.
-    schedules: name of an evaluator -> how often it runs while training, in
-      place of `every`.
-    dataset: what evaluators measure against, such as the examples that are held
-      out; None for those of the stage.
+    every: interval while training; None runs them only at the end of the stage.
+    schedules: name of an evaluator -> its own interval, in place of `every`.
+    dataset: the real examples, such as held-out ones; None is the data set of
+      the stage.
     batch_size: images that are drawn at once.
     features: the feature network, by name; None for points in the plane.
   """
@@ -211,15 +210,15 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpointing:
-  """How often the state is saved, and what is kept.
+  """How often the state is saved, and which checkpoints are kept.
 
   Attributes:
-    every: how often it is saved.
-    keep: how many of the newest stay.
-    keep_every: of what length every multiple stays; None for none.
-    best: the figure of an evaluation by which the best stays, such as
-      'student/flow_map_1/frechet_digits', the less the better; '' for none.
-      What is evaluated is saved then.
+    every: interval of saving.
+    keep: how many of the newest are kept.
+    keep_every: checkpoints at its multiples are kept; None disables it.
+    best: the figure of an evaluation by which the best checkpoint is kept, such
+      as 'student/flow_map_1/frechet_digits', lower is better; '' disables it.
+      Every state that is evaluated is then saved.
   """
 
   every: Length = Length(steps=500)
@@ -246,15 +245,15 @@ class Logging:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshAxes:
-  """How devices are laid out, and arrays on them. It may change on a resume.
+  """The mesh of devices and the sharding of arrays; it may change on a resume.
 
   Attributes:
-    data: devices along which a batch is cut and parameters are the same; -1 is
-      what the other axes leave.
-    fsdp: along which both are cut.
-    tensor: along which the products of a layer are cut.
-    rules: (pattern of an array's path, tactic), the first that matches counts;
-      a tactic is 'replicate', 'fsdp', 'column' or 'row'.
+    data: devices along which a batch is sharded and parameters are replicated;
+      -1 is the number that the other axes leave.
+    fsdp: devices along which both are sharded.
+    tensor: devices along which the products of a layer are sharded.
+    rules: (pattern of an array's path, tactic), of which the first match is
+      used; a tactic is 'replicate', 'fsdp', 'column' or 'row'.
   """
 
   data: int = -1
@@ -269,11 +268,11 @@ class MeshAxes:
       if size < 1 and size != -1:
         raise ValueError(f'{name} = {size} must be at least 1, or -1')
     if list(self.sizes.values()).count(-1) > 1:
-      raise ValueError(f'{self.sizes}: one axis at most may be -1')
+      raise ValueError(f'{self.sizes} must have at most one axis of -1')
     for pattern, tactic in self.rules:
       if tactic not in TACTICS:
         raise ValueError(
-          f'rules: {pattern!r} has no tactic {tactic!r}; there are '
+          f'rules: the tactic {tactic!r} of {pattern!r} must be one of '
           f'{", ".join(TACTICS)}'
         )
 
@@ -288,8 +287,8 @@ class Hosts:
   """Several hosts that train together.
 
   Attributes:
-    timeout: seconds after which a host that does not arrive is named, and the
-      others exit with code 75.
+    timeout: seconds without a host after which it is named in an error, and
+      the others exit with code 75.
   """
 
   timeout: float = 300.0
@@ -300,6 +299,6 @@ class Hosts:
 
 
 def check_every(every: Length | None) -> None:
-  """Raises ValueError for a length of nothing; None is never, and no error."""
+  """Raises ValueError for an interval of no step; None means never."""
   if every is not None and every.to_steps(1, 1) < 1:
     raise ValueError(f'every = {every} must be at least one step')

@@ -1,4 +1,4 @@
-"""What a config may say of a stage, by its kind."""
+"""The keys of a stage in a config, by its kind."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -63,17 +63,17 @@ class TrainStage:
     job: its kind, 'train'.
     seed: of parameters, data order and noise.
     dataset, network, objective: by name, with their options.
-    space: between pictures and what networks see, by name.
+    space: the encoding of images for the networks, by name.
     optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
     ema: name -> EMA weights of the student; `main` is sampled.
     frozen: role -> the weights of a frozen network, such as `teacher`;
-      `perceptual` comes from a file of LPIPS weights.
+      `perceptual` is read from a file of LPIPS weights.
     roles: name -> another network that is trained beside the student.
     init_from: source of the student's first weights; None is a fresh
       initialisation.
-    resume: a stage's folder whose whole state is taken over at the start.
-    pairs: 'stage:NAME' or a folder of pairs, which are trained on in place of
-      the data set's examples; evaluators measure against the data set.
+    resume: folder of a stage whose whole state is restored at the start.
+    pairs: 'stage:NAME' or a folder of pairs, which replace the examples of the
+      data set in training, but not in evaluators.
     evaluators: any name -> evaluator by name, with its options.
   """
 
@@ -105,8 +105,8 @@ class TrainStage:
     for name in self.roles:
       if name == STUDENT or name in self.frozen:
         raise ValueError(
-          f'roles = {list(self.roles)} must have other names than the student '
-          f'and the frozen networks, and has {name!r}'
+          f'roles = {list(self.roles)} must not contain {name!r}, the name of '
+          'the student or of a frozen network'
         )
 
   @property
@@ -122,29 +122,29 @@ class TrainStage:
     return {STUDENT: student, **self.roles}
 
   def key_of(self, role: str) -> str:
-    """The key that says where a frozen role's weights come from."""
+    """The key of a frozen role's reference."""
     return f'frozen.{role}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairStage:
-  """A stage that pairs data with noise, for the stages that learn from them.
+  """A stage that makes pairs of data and noise, on which later stages train.
 
   Attributes:
     job: its kind, 'pairs'.
-    dataset: of the examples that are paired, and of their conditions.
-    space: between pictures and what networks see, by name.
-    teacher: whose flow pairs them; a random pairing has none.
-    direction: 'from_noise', noise and what the flow makes of it; 'from_data',
-      images and the noise that the flow goes back to; 'random', images and any
-      noise.
+    dataset: the source of the examples and of their conditions.
+    space: the encoding of images for the networks, by name.
+    teacher: the network whose flow connects the pairs; None for 'random'.
+    direction: 'from_noise' (noise and the sample drawn from it), 'from_data'
+      (images and their encoding as noise) or 'random' (images and independent
+      noise).
     count: how many pairs.
     seed: of the noise, in [0, 2³²).
     sampler: by name.
-    nfe: network calls for a pair; None for a sampler that chooses its steps.
+    nfe: network calls for a pair; None for an adaptive sampler.
     options: of the sampler, `grid` and `guidance`.
     batch_size: of the network's calls, over all devices of a host.
-    shard_size: pairs in a file: what is lost if it is interrupted.
+    shard_size: pairs in a file; an interruption loses at most one file.
     hosts: see there.
   """
 
@@ -170,12 +170,12 @@ class PairStage:
       raise ValueError(f'seed = {self.seed} must lie in [0, 2**32)')
     if self.direction not in DIRECTIONS:
       choices = ', '.join(DIRECTIONS)
-      raise ValueError(f'direction = {self.direction!r} must be of {choices}')
+      raise ValueError(f'direction = {self.direction!r} must be in {choices}')
     if (self.teacher is None) != (self.direction == 'random'):
       raise ValueError(
-        "teacher: a flow pairs 'from_noise' and 'from_data', and none does "
-        f'at random; direction = {self.direction!r}, and teacher = '
-        f'{self.teacher and self.teacher.source!r}'
+        f'teacher = {self.teacher and self.teacher.source!r} must be '
+        f'{"None" if self.teacher else "set"} for direction = '
+        f'{self.direction!r}'
       )
 
   @property
@@ -189,7 +189,7 @@ class PairStage:
     return {} if self.teacher is None else {TEACHER: self.teacher}
 
   def key_of(self, role: str) -> str:
-    """The key that says where a frozen role's weights come from."""
+    """The key of a frozen role's reference."""
     return role
 
   @property
@@ -203,6 +203,5 @@ def check_ema(emas: Mapping[str, Any]) -> None:
   """Raises ValueError unless one of several EMAs is `main`."""
   if emas and MAIN not in emas:
     raise ValueError(
-      f'ema = {list(emas)} must have one that is called {MAIN!r}, which is '
-      'sampled'
+      f'ema = {list(emas)} must contain {MAIN!r}, the EMA that is sampled'
     )

@@ -17,7 +17,7 @@ STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
   """A stage with tiny networks, two steps, few samples and no files.
 
-  An override is applied to what this returns, so a data set can still be named.
+  Overrides are applied afterwards, so they can still name a data set.
   """
   evaluation, held_out = stage['evaluation'], stage['evaluation']['dataset']
   evaluators = {
@@ -28,13 +28,13 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
   return with_tiny_networks(
     {
       **stage,
-      'dataset': embedded(stage['dataset']),
+      'dataset': without_files(stage['dataset']),
       'train': {**train, 'batch_size': BATCH_SIZE},
       'log': {'every': {'steps': 1}},
       'evaluation': {
         **evaluation,
         'batch_size': SAMPLES,
-        'dataset': held_out and embedded(held_out),
+        'dataset': held_out and without_files(held_out),
       },
       'evaluators': evaluators,
     }
@@ -44,38 +44,36 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
 def tiny_pairs(stage: dict[str, Any]) -> dict[str, Any]:
   """A stage with few pairs and no files."""
   few = {'count': SAMPLES, 'batch_size': BATCH_SIZE, 'shard_size': BATCH_SIZE}
-  return {**stage, **few, 'dataset': embedded(stage['dataset'])}
+  return {**stage, **few, 'dataset': without_files(stage['dataset'])}
 
 
 def keep_tiny(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-  """A stage after an override, which may have named another network."""
-  if 'network' not in after or names(before) == names(after):
+  """A stage after an override, which may have changed a network's name."""
+  if 'network' not in after or network_names(before) == network_names(after):
     return after
   return with_tiny_networks(after)
 
 
-def names(stage: dict[str, Any]) -> list[str]:
-  """Of the networks that a stage trains."""
+def network_names(stage: dict[str, Any]) -> list[str]:
+  """The names of the networks that a stage trains."""
   learners = [stage, *stage['roles'].values()]
-  return [each['network']['name'] for each in learners]
+  return [learner['network']['name'] for learner in learners]
 
 
 def with_tiny_networks(stage: dict[str, Any]) -> dict[str, Any]:
-  """A stage with next to no parameters in each of its networks."""
-  roles = {
-    name: {**role, 'network': tiny_network(role['network'])}
-    for name, role in stage['roles'].items()
-  }
-  return {**stage, 'network': tiny_network(stage['network']), 'roles': roles}
+  """A stage whose networks have hardly any parameters."""
+
+  def shrink(learner: dict[str, Any]) -> dict[str, Any]:
+    network = learner['network']
+    tiny = TINY_NETWORKS.get(network['name'], {})
+    return {**learner, 'network': {**network, **tiny}}
+
+  roles = {name: shrink(role) for name, role in stage['roles'].items()}
+  return shrink({**stage, 'roles': roles})
 
 
-def tiny_network(network: dict[str, Any]) -> dict[str, Any]:
-  """The same architecture with next to no parameters."""
-  return {**network, **TINY_NETWORKS.get(network['name'], {})}
-
-
-def embedded(dataset: dict[str, Any]) -> dict[str, Any]:
-  """Digits in place of files that another machine may not have."""
+def without_files(dataset: dict[str, Any]) -> dict[str, Any]:
+  """Digits in place of a data set that is read from files."""
   if dataset['name'] not in FROM_FILES:
     return dataset
   return {'name': 'digits', 'size': 8, 'split': dataset['split']}

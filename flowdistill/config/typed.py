@@ -1,4 +1,4 @@
-"""What is typed as --NAME=VALUE, as a value of the option's type."""
+"""Parses the VALUE of --NAME=VALUE by the type of the option."""
 
 import ast
 from typing import Any
@@ -17,19 +17,15 @@ WANTED: dict[Any, str] = {
 SPELLED = {'true': True, 'false': False, 'none': None}
 
 
-def read(text: str, kind: Any) -> Any:
-  """The text as a value of a type that is a key of WANTED.
-
-  Raises:
-    ValueError: if it is none.
-  """
+def parse(text: str, kind: Any) -> Any:
+  """The text as a value of a type in WANTED; ValueError for other text."""
   try:
-    return _read(text, kind)
+    return _parse(text, kind)
   except ValueError as error:
     raise ValueError(f'must be {WANTED[kind]}') from error
 
 
-def _read(text: str, kind: Any) -> Any:
+def _parse(text: str, kind: Any) -> Any:
   if kind in (str, int, float):
     return kind(text)
   if kind == int | None:
@@ -40,17 +36,17 @@ def _read(text: str, kind: Any) -> Any:
 
 
 def _pairs(text: str) -> Spec:
-  """'gamma=0.3, name=shifted', read as Python does the arguments of a call."""
+  """'gamma=0.3, name=shifted', parsed as the arguments of a Python call."""
   try:
     call = ast.parse(f'f({text})', mode='eval').body
   except SyntaxError as error:
-    raise ValueError('this is not NAME=VALUE') from error
+    raise ValueError('must be NAME=VALUE') from error
   match call:
     case ast.Call(func=ast.Name(), args=[], keywords=[_, *_] as pairs):
-      found = {str(each.arg): _value(each.value) for each in pairs}
-      if len(found) == len(pairs) and 'None' not in found:
-        return found
-  raise ValueError('this is not NAME=VALUE, or a name appears twice')
+      values = {str(pair.arg): _value(pair.value) for pair in pairs}
+      if len(values) == len(pairs) and 'None' not in values:
+        return values
+  raise ValueError('must be NAME=VALUE, with each name once')
 
 
 def _value(node: ast.expr) -> Any:

@@ -1,7 +1,7 @@
-"""What examples are, abstractly: the shape of x0, and of every condition.
+"""The abstract type of examples: the shape of x0 and of every condition.
 
-A `DataSpec` says what a network sees. It is the only place that knows what a
-label is: networks, batches, sampling, sweeps and pairs ask it.
+Networks, batches, sampling, sweeps and pairs all use a `DataSpec`; nothing else
+defines what a label is.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-  """What an example is, abstractly.
+  """An example, abstractly.
 
   Attributes:
     shape: of x0, without the batch axis.
@@ -72,7 +72,7 @@ class DataSpec:
   def __post_init__(self) -> None:
     if self.classes and len(self.classes) != self.num_classes:
       raise ValueError(
-        f'classes has {len(self.classes)} names, it must have '
+        f'classes has {len(self.classes)} names and must have '
         f'{self.num_classes}'
       )
 
@@ -80,7 +80,7 @@ class DataSpec:
   def labelled(
     cls, shape: Sequence[int], num_classes: int, classes: Sequence[str] = ()
   ) -> 'DataSpec':
-    """Examples with an integer label each; without classes, with none."""
+    """Examples with an integer label each, or without if `num_classes` is 0."""
     label = Condition((), 'int32', num_classes)
     cond = {LABEL: label} if num_classes else {}
     return cls(tuple(shape), cond, tuple(classes))
@@ -91,27 +91,22 @@ class DataSpec:
     return int(self.cond[LABEL].null) if LABEL in self.cond else 0
 
   def each_class(self, index: np.ndarray) -> dict[str, np.ndarray]:
-    """The labels of examples by number: all classes in turn; {} without."""
+    """The labels of numbered examples: all classes in turn, {} without any."""
     if not self.num_classes:
       return {}
     return {LABEL: (index % self.num_classes).astype(np.int32)}
 
   def null(self, cond: Mapping[str, Any]) -> dict[str, Any]:
-    """`cond` with null values; what the spec does not know stays as it is."""
+    """`cond` with null values; names that are not in the spec are unchanged."""
     return {
       name: self.cond[name].full(len(value)) if name in self.cond else value
       for name, value in cond.items()
     }
 
   def batch(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Raw arrays [b, ...] as objectives see them.
+    """Raw arrays [b, ...] with the conditions moved to `cond`, and `null`.
 
-    Args:
-      raw: `x0`, one array for each condition, and whatever else an example
-        has, such as `x1` or `noise`.
-
-    Returns:
-      the same without the conditions, which are in `cond`, and `null`.
+    Other arrays, such as `x0`, `x1` or `noise`, are unchanged.
     """
     cond = {name: raw[name] for name in self.cond}
     rest = {name: value for name, value in raw.items() if name not in cond}
@@ -124,19 +119,19 @@ class DataSpec:
     return {'x0': x0, 'cond': cond, 'null': cond}
 
   def to_json(self) -> dict[str, Any]:
-    """As JSON has it; `of` reads it."""
+    """The spec as plain data for JSON; the inverse of `of`."""
     return dataclasses.asdict(self)
 
   @classmethod
-  def of(cls, made: Mapping[str, Any]) -> 'DataSpec':
-    """The spec that `to_json` described."""
+  def of(cls, record: Mapping[str, Any]) -> 'DataSpec':
+    """The spec from the result of `to_json`."""
     cond = {
       name: Condition(
         tuple(each['shape']), each['dtype'], _as_tuples(each['null'])
       )
-      for name, each in made['cond'].items()
+      for name, each in record['cond'].items()
     }
-    return cls(tuple(made['shape']), cond, tuple(made['classes']))
+    return cls(tuple(record['shape']), cond, tuple(record['classes']))
 
   def __str__(self) -> str:
     """'[8, 8, 1] with 10 classes', '[4, 4, 1] with text [7, 16], mask [7]'."""

@@ -1,4 +1,4 @@
-"""Jobs: `run(stages, workdir, options)` each, with a dataclass of options."""
+"""Jobs, each a `run(blueprints, options)` with a dataclass of options."""
 
 from flowdistill.jobs import (
   bench,

@@ -4,12 +4,11 @@
 
 On a small batch of the data set it compares dF/dt and dF/ds of a stage's
 network, by jvp and by central differences, in float64, float32 and bfloat16
-(see `audit.py`), and says in which dtype each of its modules answers, and what
-compiling and a call take. The weights are those of the stage's checkpoint; if
-it has none they are random, and what starts at zero is not left there. It
-stops with status 1 if a tangent that training relies on is further than
-`--tolerance` from the reference. The rows are written to W/bench.json if there
-is a W.
+(see `audit.py`), and prints the output dtype of each module and the times of
+compilation and of a call. Without a checkpoint the weights are random, also
+those that are initialised to zero. It exits with status 1 if the error of a
+tangent that training uses exceeds `--tolerance`. The rows are written to
+W/bench.json if W exists.
 """
 
 import dataclasses
@@ -47,21 +46,21 @@ COLUMNS = {  # key: (title, format)
 ADVICE = {
   ('difference', 'float64'): (
     'jvp is not the derivative of the network: a gradient is stopped, or a '
-    'rule of its own is wrong (or --epsilon is large)'
+    'custom rule is wrong (or --epsilon is large)'
   ),
-  ('jvp', 'float32'): 'look for what is rounded on the way of t and s',
+  ('jvp', 'float32'): 'look for a rounding of t and s',
   ('jvp', 'bfloat16'): "network.dtype = 'float32' is exact",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What is audited, and how exact it has to be.
+  """The network that is audited, and the tolerance.
 
   Attributes:
     stage: its name; by default the last one.
     weights: of a trained stage: ema, params, or the name of an EMA.
-    batch_size: examples, the first ones of the data set.
+    batch_size: number of examples, the first of the data set.
     epsilon: step of the central differences.
     tolerance: largest relative error of a tangent.
     seed: of noise, times and random weights.
@@ -114,9 +113,9 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
 
 def network_dtype(precision: str) -> str:
-  """The dtype of a network that computes in some precision.
+  """The option `dtype` of a network that computes in some precision.
 
-  In float64 it is the one of dtype float32 on inputs that are float64.
+  In float64 it is 'float32', with inputs in float64.
   """
   return 'bfloat16' if precision == 'bfloat16' else 'float32'
 
@@ -124,11 +123,7 @@ def network_dtype(precision: str) -> str:
 def load_weights(
   blueprints: Blueprints, stage: str, options: Options
 ) -> tuple[str, Params]:
-  """Says which weights these are, and reads them, or draws them by shape.
-
-  Raises:
-    ConfigError: if there is a checkpoint, and it is of another network.
-  """
+  """The name of the weights, and the weights: of a checkpoint, or random."""
   blueprint = blueprints[stage]
   name = blueprint.learns[0]
   wanted = blueprint.learners[name].model.params
@@ -141,7 +136,7 @@ def load_weights(
 
 
 def draw_weights(wanted: Params, seed: int) -> Params:
-  """Normal, of variance 1 / (4 inputs); a zero would hide what feeds it."""
+  """Normal, of variance 1 / (4 inputs); zeros would hide earlier layers."""
   rng = np.random.default_rng(seed)
 
   def draw(w: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -162,30 +157,26 @@ def choose_point(blueprint: Blueprint, options: Options) -> Point:
 
 
 def show(rows: Sequence[Row], options: Options) -> None:
-  """Prints which network it is, the dtypes of its modules, and the table."""
+  """Prints the name of the weights, the dtypes of modules, and the table."""
   first = rows[0]
   print(f'{first["stage"]}: the weights are {first["weights"]}')
   for dtype, modules in first['outputs'].items():
     print(f'in {dtype}: {", ".join(modules)}')
   print(f'differences are central, with a step of {options.epsilon:g}')
-  made = Table(header_style='bold', border_style='dim')
+  table = Table(header_style='bold', border_style='dim')
   for title, style in COLUMNS.values():
-    made.add_column(title, justify='right' if style else 'left', no_wrap=True)
+    table.add_column(title, justify='right' if style else 'left', no_wrap=True)
   for row in rows:
     cells = [
       format(row[key], style) if key in row else ''
       for key, (_, style) in COLUMNS.items()
     ]
-    made.add_row(*cells, end_section=row['method'] == 'difference')
-  rich.print(made)
+    table.add_row(*cells, end_section=row['method'] == 'difference')
+  rich.print(table)
 
 
 def check_rows(rows: Sequence[Row], dtype: str, tolerance: float) -> None:
-  """Refuses tangents that are off, of those that this network would use.
-
-  Raises:
-    Halted: naming all of them, with what to do.
-  """
+  """Raises Halted for tangents beyond the tolerance that the network uses."""
   used = {'float64', 'float32', dtype}
   off = [
     f'{name} by {row["method"]} in {row["precision"]} is {row[name]:.1%} off '

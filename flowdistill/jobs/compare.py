@@ -1,12 +1,12 @@
-"""`--job=compare`: trains every stage, and puts all of them into one table.
+"""`--job=compare`: trains every stage, and compares all of them in one table.
 
   python -m flowdistill.main --config FILE.py --workdir W --job=compare
 
-A stage that is finished is not trained again. What is compared is a figure of
-the stages' evaluators, the less the better, over the number of evaluations: in
-W/comparison.md, W/comparison.json and W/samples/comparison.png. Stages that are
-called NAME_seed1, NAME_seed2, ... are the method NAME with other seeds: of them
-the table has the median and the range.
+A finished stage is not trained again. The table has a figure of the stages'
+evaluators, lower is better, against the number of network calls: in
+W/comparison.md, W/comparison.json and W/samples/comparison.png. Stages called
+NAME_seed1, NAME_seed2, ... are the method NAME with other seeds: the table has
+their median and range.
 """
 
 import dataclasses
@@ -34,15 +34,15 @@ from flowdistill.training.json_files import write_json
 from flowdistill.workdir.folders import CHECKPOINTS, RESULTS, SAMPLES
 from flowdistill.workdir.results import NAMED, say
 
-DISTANCES = ('frechet_', 'energy_distance')  # how they begin
+DISTANCES = ('frechet_', 'energy_distance')  # prefixes of figures
 Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
-Cost = dict[str, Any]
 """(method, sampler with options) -> stage -> NFE, None if adaptive -> row."""
+Cost = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What is compared.
+  """The figure that is compared.
 
   Attributes:
     metric: a figure of the rows; by default the first Fréchet or energy
@@ -53,10 +53,10 @@ class Options:
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Method]:
-  """Trains what is not finished, then writes the table and the picture.
+  """Trains unfinished stages, then writes the table and the plot.
 
   Raises:
-    ConfigError: if no stage has evaluators, or none has measured that figure.
+    ConfigError: if no stage has evaluators, or none has measured the figure.
   """
   stages, workdir = blueprints.trained, blueprints.workdir
   if not any(spec['evaluators'] for spec in stages.values()):
@@ -95,13 +95,9 @@ def cost_of(blueprint: Blueprint, steps: int) -> Cost:
 
 
 def choose_metric(rows: Mapping[str, Sequence[Row]], wanted: str) -> str:
-  """The figure that is asked for, or the first distance.
-
-  Raises:
-    ConfigError: if no row has it.
-  """
-  found = [key for each in rows.values() for row in each for key in row]
-  figures = [key for key in dict.fromkeys(found) if key not in NAMED]
+  """The figure that is asked for, or the first distance."""
+  keys = [key for each in rows.values() for row in each for key in row]
+  figures = [key for key in dict.fromkeys(keys) if key not in NAMED]
   if wanted and wanted not in figures:
     raise ConfigError(
       f'--metric={wanted} was measured by no stage; {suggest(wanted, figures)}'
@@ -109,7 +105,7 @@ def choose_metric(rows: Mapping[str, Sequence[Row]], wanted: str) -> str:
   distances = [key for key in figures if key.startswith(DISTANCES)]
   if not wanted and not distances:
     raise ConfigError(
-      'no stage has measured a Fréchet or energy distance; say --metric=NAME'
+      'no stage has measured a Fréchet or energy distance; set --metric=NAME'
     )
   return wanted or distances[0]
 
@@ -125,11 +121,11 @@ def gather(
 
   Args:
     stages: name -> resolved config.
-    rows: of the stages' evaluators. Those of a teacher count for the stage that
-      it comes from; where one thing was measured twice, the first counts.
-    steps: that each stage has made.
-    costs: of training and drawing, for each stage where they are known.
-    metric: a key of the rows; what lacks it is left out.
+    rows: of the stages' evaluators. Those of a teacher belong to its own stage;
+      the first of several equal measurements is used.
+    steps: number of steps of each stage.
+    costs: of training and sampling, for the stages where they are known.
+    metric: a key of the rows; rows without it are skipped.
   """
   ways: Ways = {}
   for stage, spec in stages.items():
@@ -140,15 +136,15 @@ def gather(
         nfe = None if 'adaptive' in row else row['nfe']
         seeds.setdefault(owner, {}).setdefault(nfe, row)
   learnt_from = {_method(_teacher(s)) for s in stages.values() if _teacher(s)}
-  made = []
+  methods = []
   order = list(dict.fromkeys(method for method, _ in ways))
   for (method, way), seeds in sorted(
-    ways.items(), key=lambda found: order.index(found[0][0])
+    ways.items(), key=lambda item: order.index(item[0][0])
   ):
     several = sum(name == method for name, _ in ways) > 1
     teacher = method in learnt_from
     name = f'{method} (teacher)' if teacher else method
-    made.append(
+    methods.append(
       Method(
         name=f'{name}, {way}' if several else name,
         teacher=teacher,
@@ -158,20 +154,20 @@ def gather(
         **next((costs[s] for s in seeds if s in costs), {}),
       )
     )
-  return made
+  return methods
 
 
 def _points(
   seeds: Sequence[Mapping[float | None, Row]], metric: str
 ) -> tuple[Point, ...]:
-  """By NFE."""
+  """Median and range over the seeds, by NFE."""
   points = []
   for nfe in dict.fromkeys(key for each in seeds for key in each):
-    found = [each[nfe] for each in seeds if nfe in each]
-    values = [row[metric] for row in found]
+    rows = [each[nfe] for each in seeds if nfe in each]
+    values = [row[metric] for row in rows]
     points.append(
       Point(
-        nfe=nfe or statistics.median(row['nfe'] for row in found),
+        nfe=nfe or statistics.median(row['nfe'] for row in rows),
         value=statistics.median(values),
         low=min(values),
         high=max(values),
@@ -182,7 +178,7 @@ def _points(
 
 
 def _owner(stage: str, spec: Spec, row: Row) -> str:
-  """The stage whose network was measured, '' where it was drawn from none."""
+  """The stage whose network was measured, '' if none was sampled."""
   roles = {STUDENT: stage, TEACHER: _teacher(spec)}
   return roles.get(row['model'], '') if 'sampler' in row else ''
 
@@ -209,7 +205,7 @@ def _way(row: Row) -> str:
 def publish(
   workdir: pathlib.Path, methods: Sequence[Method], metric: str
 ) -> None:
-  """Writes the table in two forms and the picture, and prints the table."""
+  """Writes the table as Markdown and JSON and the plot; prints the table."""
   text = markdown(methods, metric)
   (workdir / 'comparison.md').write_text(text, encoding='utf-8')
   about = ('name', 'teacher', 'seeds', 'steps', *COUNTS)

@@ -1,14 +1,13 @@
-"""`--job=convert`: weights of PyTorch into a checkpoint, or ours into a file.
+"""`--job=convert`: PyTorch weights to a run, or weights of a run to a file.
 
   python -m flowdistill.main --config configs/slimflow/cifar10.py:15m \
     --job=convert --stage=flow --from=checkpoint_14.pth --to=runs/slim_15m
   python -m flowdistill.main --workdir runs/cifar10 \
     --job=convert --stage=flow --to=flow.safetensors
 
-The first makes a run that others can start from (`init_from`, `frozen`), and
-that can be sampled; the stage of the config says which network it is. The
-pickle in a .pth is not run. The second has the names of the original network,
-and its time.
+The first writes a run of the config's network, which can be sampled and used in
+`init_from` and `frozen`; the pickle in a .pth is never executed. The second
+writes the array names and the time convention of the original network.
 """
 
 import dataclasses
@@ -32,34 +31,28 @@ from flowdistill.workdir.results import say
 
 
 def _save_npz(path: pathlib.Path, arrays: Any) -> None:
-  with path.open('wb') as file:  # by its name, NumPy would add an ending
+  with path.open('wb') as file:  # NumPy would add .npz to the name
     np.savez(file, **arrays)
 
 
 def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
-  # It writes the memory of an array as it lies, transposed or not.
-  whole = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-  save_file(whole, path)
+  # save_file ignores strides, so a transposed array must be copied first.
+  save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, path)
 
 
-WRITERS = {
-  '.safetensors': _save_safetensors,
-  '.npz': _save_npz,
-}
+WRITERS = {'.safetensors': _save_safetensors, '.npz': _save_npz}
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Where from, and where to.
+  """Source and destination.
 
   Attributes:
-    stage: whose network it is; by default the last one.
+    stage: the stage of the network; by default the last one.
     from_: a file of weights, .pth, .pt, .safetensors or .npz; without it, the
       stage's own weights are written.
-    to: a folder that is not there yet; or without `from` a file, .safetensors
-      or .npz.
-    weights: of the stage, if its own are written: ema, params, or the name of
-      an EMA.
+    to: a new folder; or without `from` a new file, .safetensors or .npz.
+    weights: those of the stage to write: ema, params, or the name of an EMA.
   """
 
   stage: str = ''
@@ -73,19 +66,19 @@ class Options:
     suffix = pathlib.Path(self.to).suffix
     if not self.from_ and suffix not in WRITERS:
       raise ConfigError(
-        f'--to={self.to}: without --from a stage is written to a file that '
-        f'ends in {" or ".join(WRITERS)}'
+        f'--to={self.to} must end in {" or ".join(WRITERS)}: without --from '
+        'a stage is written to a file'
       )
     if pathlib.Path(self.to).expanduser().exists():
-      raise ConfigError(f'--to={self.to} is there already; take another name')
+      raise ConfigError(f'--to={self.to} must not exist; take another name')
 
 
 def run(blueprints: Blueprints, options: Options) -> Conversion | None:
   """Writes a checkpoint, or a file.
 
   Raises:
-    ConfigError: if there are no rules for the network, or the weights are not
-      those of such a one.
+    ConfigError: if there are no rules for the network, or the weights are of
+      another one.
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
   to = pathlib.Path(options.to).expanduser()
@@ -102,11 +95,11 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
 
 
 def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
-  """The weights of a trained stage by PyTorch's names."""
+  """Writes the weights of a trained stage, with the names of PyTorch."""
   rules = converter(blueprint.spec['network']['name'])
   name, folder = blueprint.learns[0], blueprint.folder
-  given = weights_in_stage(Reference(str(folder), which), blueprint)
-  trained = weights.load(name, given)
+  abstract = weights_in_stage(Reference(str(folder), which), blueprint)
+  trained = weights.load(name, abstract)
   arrays = jax.device_get(by_name(trained.params))
   part = to.with_name(f'{to.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`--job=evaluate`: measures a trained stage again, or other samplers on it."""
+"""`--job=evaluate`: evaluates a trained stage, also with other samplers."""
 
 import dataclasses
 import functools
@@ -34,15 +34,15 @@ from flowdistill.workdir.steps import (
 
 @dataclasses.dataclass(frozen=True)
 class Options(Sampling):
-  """What to measure, and where.
+  """The checkpoints, and optionally another way of sampling.
 
   Attributes:
     stage: its name; by default the last one.
-    model: a role, such as student; with it, this sampling is measured instead
-      of what the config's evaluators say.
+    model: a role, such as student, to evaluate with these sampling options in
+      place of the evaluators' sweeps.
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
-    patience: seconds without a new one after which to wait no more.
+    patience: seconds without a new checkpoint after which waiting ends.
   """
 
   stage: str = ''
@@ -58,31 +58,33 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Prints rows, and writes those of a step to W/<stage>/evaluations/<step>/.
 
   Raises:
-    ConfigError: if the stage is not trained, or has nothing to measure with.
-    FileNotFoundError: if it waited, and there was no checkpoint.
+    ConfigError: if the stage is not trained, or has no evaluators.
+    FileNotFoundError: if no checkpoint appeared while waiting.
   """
   name = options.stage or list(blueprints.trained)[-1]
   blueprint = swept(blueprints, name, options)
   folder = blueprint.folder / CHECKPOINTS
   if not blueprint.stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
-  # Not before there is a checkpoint: earlier stages may not be finished.
   layout = sampling_layout(blueprint)
-  made = functools.cache(
-    lambda: assemble(blueprint, blueprints.workdir, layout)
-  )
+
+  # Assembled when a checkpoint exists: earlier stages may not be finished yet.
+  @functools.cache
+  def assembly() -> Assembly:
+    return assemble(blueprint, blueprints.workdir, layout)
+
   steps = chosen(
     folder, options.steps, blueprint.total, patience=options.patience
   )
   rows: list[Row] = []
-  for _, state in read_each(folder, steps, lambda step: read(made(), step)):
-    rows += measure(made(), state)
+  for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
+    rows += measure(assembly(), state)
   if is_several(options.steps) and jax.process_index() == 0:
     write_json(blueprint.folder / 'evaluations' / RESULTS, rows)
   return rows
 
 
-def read(assembly: Assembly, step: int) -> TrainState:
+def restore(assembly: Assembly, step: int) -> TrainState:
   """The state of a checkpoint."""
   folder = assembly.blueprint.folder / CHECKPOINTS
   return checkpoint.restore(folder, abstract_state(assembly), step)
@@ -102,7 +104,7 @@ def measure(assembly: Assembly, state: TrainState) -> list[Row]:
 
 
 def swept(blueprints: Blueprints, name: str, options: Options) -> Blueprint:
-  """The stage, whose evaluators that have a sweep take what is asked for."""
+  """The stage, with the sweeps of its evaluators replaced by the options."""
   if not options.model:
     return blueprints[name]
   spec = blueprints.specs[name]

@@ -1,4 +1,4 @@
-"""`--job=generate`: draws samples from a trained stage into files."""
+"""`--job=generate`: writes samples of a trained stage to files."""
 
 import dataclasses
 import pathlib
@@ -30,7 +30,7 @@ FORMS = ('npz', 'png', 'grid')
 
 @dataclasses.dataclass(frozen=True)
 class Options(Sampling):
-  """What to draw, how, and where to.
+  """The samples, and the files to write.
 
   Attributes:
     stage: its name; by default the last one.
@@ -38,15 +38,15 @@ class Options(Sampling):
     weights: of the student: ema, params, or the name of an EMA.
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
-    patience: seconds without a new one after which to wait no more.
-    samples: how many.
+    patience: seconds without a new checkpoint after which waiting ends.
+    samples: number of samples.
     label: a class for all of them; -1 goes through all classes.
-    cond: an .npz with other conditions, each one for all or one for each; by
-      default they are those of the data set.
+    cond: an .npz with other conditions, each with one value for all samples or
+      one per sample; by default those of the data set.
     seed: of the noise.
-    write: npz, png (a file for each image) and grid (all in one), with commas.
-    out: folder of the files; by default W/<stage>/generated. Of several
-      checkpoints each has a folder in it.
+    write: npz, png (a file per image) and grid (all in one), with commas.
+    out: folder of the files, with a subfolder for each of several checkpoints;
+      by default W/<stage>/generated.
   """
 
   stage: str = ''
@@ -69,16 +69,12 @@ class Options(Sampling):
 
   @property
   def forms(self) -> list[str]:
-    """What is written."""
+    """The formats to write."""
     return self.write.split(',')
 
   @property
   def given(self) -> dict[str, np.ndarray]:
-    """The conditions of the file.
-
-    Raises:
-      ConfigError: if it cannot be read.
-    """
+    """The conditions in the file `cond`."""
     if not self.cond:
       return {}
     try:
@@ -94,9 +90,8 @@ def run(blueprints: Blueprints, options: Options) -> np.ndarray:
   """Writes the samples of each checkpoint; returns the last ones, [n, ...].
 
   Raises:
-    ConfigError: if the stage is not trained, or not at that step, or there is
-      nothing to write.
-    FileNotFoundError: if it waited, and there was no checkpoint.
+    ConfigError: if there is no such checkpoint, or no file to write.
+    FileNotFoundError: if no checkpoint appeared while waiting.
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
   folder, shape = blueprint.folder, blueprint.data.spec.shape
@@ -104,7 +99,7 @@ def run(blueprints: Blueprints, options: Options) -> np.ndarray:
   if 'npz' not in options.forms and not is_images((1, *shape)):
     raise ConfigError(
       f'--write={options.write}: examples {list(shape)} are no images of one '
-      'or three channels; there is npz'
+      'or three channels; use npz'
     )
   steps = chosen(
     folder / CHECKPOINTS,
@@ -125,17 +120,16 @@ def run(blueprints: Blueprints, options: Options) -> np.ndarray:
 def reader(
   blueprint: Blueprint, options: Options
 ) -> Callable[[int], TrainedStage]:
-  """Reads the network of a step; what is frozen is read once."""
-  last: list[TrainedStage] = []
-  roles = [options.model]
+  """Reads the network of a step; frozen weights are read only once."""
+  stage: TrainedStage | None = None
 
   def read(step: int) -> TrainedStage:
-    last[:] = [
-      last[0].at(step)
-      if last
-      else load_stage(blueprint, options.weights, step, roles)
-    ]
-    return last[0]
+    nonlocal stage
+    if stage is None:
+      stage = load_stage(blueprint, options.weights, step, [options.model])
+    else:
+      stage = stage.at(step)
+    return stage
 
   return read
 

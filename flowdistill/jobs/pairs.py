@@ -1,13 +1,13 @@
-"""`--job=pairs`: pairs data with noise, and writes the pairs to a store.
+"""`--job=pairs`: makes pairs of data and noise, and writes them to a store.
 
-A stage of the config that makes pairs says how; else the options say it, and
-the pairs are those of a stage that is trained:
+A stage of the config that makes pairs has its own keys; otherwise the options
+apply, to the flow of a stage that is trained:
 
   python -m flowdistill.main --workdir W --job=pairs --stage=flow \
     --count=50000 --sampler=rk45 --nfe=none
 
-Pair i is a function of (seed, i), and a shard is whole or not there: what was
-interrupted goes on, and ends in the same bytes, on one host or on several.
+Pair i is a function of (seed, i), and a shard is written atomically: after an
+interruption the job continues, to the same bytes, on one host or on several.
 """
 
 import dataclasses
@@ -31,20 +31,13 @@ from flowdistill.workdir.folders import PAIRS as STORE
 
 @dataclasses.dataclass(frozen=True)
 class Options(Sampling):
-  """What pairs, of which flow, and where to.
+  """The pairs, their flow, and the folder. See also `PairStage`.
 
   Attributes:
-    stage: that makes pairs, or whose flow does; by default the first that makes
-      some, or else the last. Of the first kind the others have no effect.
+    stage: a stage that makes pairs, without other options, or one that trains;
+      by default the first that makes pairs, or else the last.
     model: a role, student or teacher.
     weights: of the student: ema, params, or the name of an EMA.
-    sampler: a name in SAMPLERS.
-    nfe: calls of the network for one pair; None for a sampler that adapts.
-    direction: from_noise, from_data or random.
-    count: how many pairs.
-    seed: of the noise.
-    batch_size: of the network's calls.
-    shard_size: pairs in a file.
     out: folder of the store; by default W/<stage>/pairs.
   """
 
@@ -73,8 +66,8 @@ def run(blueprints: Blueprints, options: Options) -> pathlib.Path:
     if specs[name]['job'] == PAIRS:
       if options != Options(stage=options.stage):
         raise ConfigError(
-          f'stage {name!r} has its own keys for how it makes pairs: set those, '
-          f'as in --config.stages.{name}.count=1000'
+          f'stage {name!r} makes pairs by its own keys: set those, as in '
+          f'--config.stages.{name}.count=1000'
         )
       return make_stage_pairs(blueprints, name, dog)
     spec = resolve_stage(spec_of(name, specs[name], options))
@@ -91,16 +84,14 @@ def default_stage(specs: Mapping[str, Spec]) -> str:
 
 
 def spec_of(name: str, spec: Spec, options: Options) -> dict[str, Any]:
-  """A stage that makes pairs as the options say, of the flow of a stage."""
-  teacher: Any = {'source': f'stage:{name}', 'weights': options.weights}
-  if options.model in spec['frozen']:
-    teacher = spec['frozen'][options.model]
-  else:
-    teacher['role'] = options.model
-  given = dataclasses.asdict(options)
-  keys = {f.name for f in dataclasses.fields(PairStage)} & given.keys()
+  """The config of a stage that makes pairs, of the flow of another stage."""
+  source = {'source': f'stage:{name}', 'weights': options.weights}
+  student = {**source, 'role': options.model}
+  teacher = spec['frozen'].get(options.model, student)
+  values = dataclasses.asdict(options)
+  keys = {f.name for f in dataclasses.fields(PairStage)} & values.keys()
   return {
-    **{key: given[key] for key in keys},
+    **{key: values[key] for key in keys},
     'job': PAIRS,
     'dataset': spec['dataset'],
     'space': spec['space'],
@@ -111,7 +102,7 @@ def spec_of(name: str, spec: Spec, options: Options) -> dict[str, Any]:
 
 
 def checked(spec: Spec, blueprints: Blueprints) -> Blueprint:
-  """The blueprint of what the options say, which are named in its errors."""
+  """The blueprint of the options, which are named in its errors."""
   last = ''  # no stage of a config has this name
   specs = {**blueprints.specs, last: spec}
   other = Blueprints(specs, blueprints.workdir, recorded=blueprints.recorded)

@@ -1,13 +1,12 @@
-"""`--job=plan`: what a run will take, before any machine is rented.
+"""`--job=plan`: time, memory and cost of a run, before it is started.
 
   python -m flowdistill.main --config FILE.py --job=plan --devices=8 --kind=h100
 
-From shapes alone: nothing is trained, read or written, and no device is used
-(but asked for their number, without `--devices`). It says for every stage, on
-the mesh of the config, the parameters, the work of a step, the bytes on a
-device, the largest arrays, what devices send each other, and with `--kind` the
-time, what bounds it, the cost and whether it fits. All of it is calculated and
-none of it measured. `--json=FILE` writes the rows as well.
+All is computed from abstract shapes: nothing is trained, read or measured, and
+no device is used (without `--devices` their number is queried). It prints for
+every stage, on the mesh of the config, the parameters, the work of a step, the
+bytes per device, the largest arrays, the communication, and with `--kind` the
+time and its bound, the cost and whether it fits. `--json=FILE` writes the rows.
 """
 
 import dataclasses
@@ -43,14 +42,14 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """For which machine, and at what price.
+  """The machine and its price.
 
   Attributes:
     stage: its name; by default all of them.
-    devices: how many; -1 for those that are here.
-    kind: of device, a name in HARDWARE; by default none, and no time.
-    utilisation: share of the peak of its products that a step reaches.
-    price: of a device for an hour, in dollars; 0 for hours alone.
+    devices: number of devices; -1 for those of this machine.
+    kind: of device, a name in HARDWARE; without it no time is estimated.
+    utilisation: fraction of peak matrix throughput that a step reaches.
+    price: dollars per device-hour; 0 prints hours only.
     json: file for the rows; by default none.
   """
 
@@ -65,7 +64,7 @@ class Options:
     if self.devices < 1 and self.devices != HERE:
       raise ConfigError(
         f'--devices={self.devices} must be at least 1, or -1 for those '
-        'that are here'
+        'of this machine'
       )
     if self.kind and self.kind not in HARDWARE:
       raise ConfigError(
@@ -82,21 +81,20 @@ class Options:
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Prints a table for every stage that trains, and returns their rows.
 
-  Of several hosts, the first prints and writes.
+  Only the first of several hosts prints and writes.
 
   Raises:
     ConfigError: if the mesh does not make up the devices, or they do not
       divide the batch.
   """
-  devices = options.devices
-  if devices == HERE:
-    devices = jax.device_count()
+  here = options.devices == HERE
+  devices = jax.device_count() if here else options.devices
   names = [options.stage] if options.stage else list(blueprints.trained)
   rows = []
   for name in names:
     row = forecast(blueprints[name], devices)
     rows.append({**row, **priced(row, options)})
-  # One host alone is not asked who it is: that would take its devices.
+  # On a single host, process_index would initialise its devices.
   if jax.distributed.is_initialized() and jax.process_index():
     return rows
   if options.json:
@@ -109,7 +107,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
 
 def priced(row: Row, options: Options) -> Row:
-  """What `estimate` says of the kind of device; {} without one."""
+  """The estimate for the kind of device; {} without one."""
   if not options.kind:
     return {}
   share, price = options.utilisation, options.price
@@ -117,7 +115,7 @@ def priced(row: Row, options: Options) -> Row:
 
 
 def traffic_rows(row: Row) -> list[Row]:
-  """What is sent, as rows; with a kind also how long each takes."""
+  """The transfers as rows, with seconds if the kind of device is known."""
   each = row.get('seconds_of_traffic', [None] * len(row['traffic']))
   return [
     {**dataclasses.asdict(t), 'moved': t.moved, 'seconds': s}
@@ -126,7 +124,7 @@ def traffic_rows(row: Row) -> list[Row]:
 
 
 def show(row: Row) -> None:
-  """Prints a stage: what it is, two tables, and what it takes."""
+  """Prints the size, the tables and the estimate of a stage."""
   mesh = ' x '.join(f'{name} {size}' for name, size in row['mesh'].items())
   print(f'{row["stage"]}: {row["devices"]} device(s), {mesh}')
   print(
@@ -147,39 +145,39 @@ def show(row: Row) -> None:
 
 
 def bytes_table(row: Row) -> Table:
-  """What is on a device, a line each."""
-  made = Table(header_style='bold', border_style='dim')
-  made.add_column('on a device')
-  made.add_column('bytes', justify='right')
-  found = row['bytes_per_device']
+  """The bytes per device, a line for each part."""
+  table = Table(header_style='bold', border_style='dim')
+  table.add_column('on a device')
+  table.add_column('bytes', justify='right')
   for key, name in NAMES.items():
-    made.add_row(name, human(found[key], 'B'), end_section=key == 'temporaries')
-  return made
+    nbytes = human(row['bytes_per_device'][key], 'B')
+    table.add_row(name, nbytes, end_section=key == 'temporaries')
+  return table
 
 
 def largest_table(rows: Sequence[Row]) -> Table:
   """The largest arrays, a line each."""
-  made = Table(header_style='bold', border_style='dim')
-  for title in ('largest arrays', 'shape', 'bytes', 'cut along'):
-    made.add_column(title, justify='right' if title == 'bytes' else 'left')
+  table = Table(header_style='bold', border_style='dim')
+  for title in ('largest arrays', 'shape', 'bytes', 'sharded along'):
+    table.add_column(title, justify='right' if title == 'bytes' else 'left')
   for row in rows:
     shape = ' x '.join(map(str, row['shape']))
-    name = f'{row["role"]} {row["path"]}'
-    made.add_row(name, shape, human(row['bytes'], 'B'), row['cut'] or 'nothing')
-  return made
+    name, nbytes = f'{row["role"]} {row["path"]}', human(row['bytes'], 'B')
+    table.add_row(name, shape, nbytes, row['cut'] or 'no axis')
+  return table
 
 
 def traffic_table(rows: Sequence[Row]) -> Table:
-  """What a device sends in a step, and receives, a line each."""
-  made = Table(header_style='bold', border_style='dim')
+  """The transfers of a device in a step, a line each."""
+  table = Table(header_style='bold', border_style='dim')
   for title in ('sent in a step', 'of', 'along', 'bytes', 'time'):
     justify = 'right' if title in ('bytes', 'time') else 'left'
-    made.add_column(title, justify=justify)
+    table.add_column(title, justify=justify)
   for row in rows:
     time = '' if row['seconds'] is None else human(row['seconds'], 's')
     names = (row[key] for key in ('collective', 'what', 'axis'))
-    made.add_row(*names, human(row['moved'], 'B'), time)
-  return made
+    table.add_row(*names, human(row['moved'], 'B'), time)
+  return table
 
 
 def verdict(row: Row) -> list[str]:

@@ -1,4 +1,4 @@
-"""`--job=replay`: runs the step again that stopped a stage."""
+"""`--job=replay`: runs the failed step of a stage again."""
 
 import dataclasses
 
@@ -11,22 +11,18 @@ from flowdistill.workdir.results import say
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """A replay has no options: it looks for the stage that failed."""
+  """None: the first stage with a failed step is replayed."""
 
 
 def run(blueprints: Blueprints, options: Options) -> str:
-  """Names the step that failed and the first module that is not finite.
-
-  Raises:
-    ConfigError: if no stage of this run has failed.
-  """
+  """Names the step that failed and the first module that is not finite."""
   del options
   for name in blueprints.trained:
     if (blueprints.folder(name) / failure.FAILURE).is_dir():
       assembly = assemble(blueprints[name], blueprints.workdir)
-      answer = f'{name}: {failure.replay(assembly)}'
-      say(answer)
-      return answer
+      line = f'{name}: {failure.replay(assembly)}'
+      say(line)
+      return line
   raise ConfigError(
     f'no step has failed in {blueprints.workdir}: nothing to replay'
   )

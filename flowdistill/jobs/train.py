@@ -1,4 +1,4 @@
-"""`--job=train`: trains every stage that is not finished, and measures it."""
+"""`--job=train`: trains every unfinished stage, and evaluates it."""
 
 import dataclasses
 
@@ -18,11 +18,11 @@ from flowdistill.workdir.record import check_unchanged, write_run_record
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What is looked at on the way; all else is in the config.
+  """Which stages are run, and whether they are profiled.
 
   Attributes:
-    stage: the only one that is run; by default all are.
-    profile: steps of every stage that are traced into W/<stage>/profile.
+    stage: the only stage to run; by default all.
+    profile: number of steps of every stage to trace into W/<stage>/profile.
   """
 
   stage: str = ''
@@ -37,8 +37,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Runs the stages in order; a finished one is used as it is.
 
   Returns:
-    the rows of the last that trains, which are printed and written to
-    W/results.json.
+    the rows of the last stage that trains, also written to W/results.json.
 
   Raises:
     ConfigError: if the workdir was made with another config.
@@ -57,8 +56,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   with watch(specs, workdir) as dog:
     for number, name in enumerate(chosen):
       dog.at(number, 0)
-      made = KINDS[specs[name]['job']].make(blueprints, name, dog, extras)
-      rows = made if name in blueprints.trained else rows
+      result = KINDS[specs[name]['job']].make(blueprints, name, dog, extras)
+      rows = result if name in blueprints.trained else rows
   last = [name for name in chosen if name in blueprints.trained][-1:]
   if last and jax.process_index() == 0:
     publish(blueprints.folder(last[0]), workdir, rows)

@@ -1,8 +1,6 @@
-"""What a training step costs, in operations and in forward passes."""
+"""The cost of a training step, in operations and in forward passes."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +14,9 @@ CONVOLUTIONS = (CONVOLUTION,)
 
 
 def forward_passes(blueprint: Blueprint) -> float:
-  """Of a step, over those of one call of the first network on its batch.
+  """Operations of a step over those of one call of the first network.
 
-  Counted over the matrix products and convolutions of the traced step.
+  Only matrix products and convolutions are counted.
   """
   return step_flops(blueprint) / call_flops(blueprint)
 
@@ -26,29 +24,22 @@ def forward_passes(blueprint: Blueprint) -> float:
 def step_flops(blueprint: Blueprint) -> float:
   """Floating point operations of the losses and gradients of one batch.
 
-  A role that is updated every n steps counts an n-th.
+  A role that is updated every n steps counts 1/n.
   """
   args = blueprint.state, blueprint.frozen_params, blueprint.batch()
-  works = {
-    name: flops(with_a_key(blueprint.gradients(name)), *args)
-    for name in blueprint.learns
-  }
-  return sum(
-    work if (every := blueprint.roles[name].every) == 1 else work / every
-    for name, work in works.items()
-  )
 
+  def role_flops(name: str) -> float:
+    gradients, every = blueprint.gradients(name), blueprint.roles[name].every
+    work = flops(lambda *args: gradients(*args, jax.random.key(0)), *args)
+    return work if every == 1 else work / every
 
-def with_a_key(f: Callable[..., Any]) -> Callable[..., Any]:
-  """f without its last argument, the key of a step."""
-  return lambda *args: f(*args, jax.random.key(0))
+  return sum(map(role_flops, blueprint.learns))
 
 
 def ideal_seconds(blueprint: Blueprint) -> float | None:
-  """Of a step at the peak of all devices; None where that is not known.
+  """Seconds of a step at peak throughput of all devices; None if unknown.
 
-  Its operations are those that the model needs: what is rematerialised to save
-  memory is left out.
+  Operations of rematerialisation are not counted.
   """
   peak = peak_of(jax.devices()[0].device_kind)
   if peak is None:
@@ -61,10 +52,10 @@ def ideal_seconds(blueprint: Blueprint) -> float | None:
 
 
 def size_of(blueprint: Blueprint) -> dict[str, int]:
-  """Parameters, and multiply-accumulate operations of a call for one example.
+  """Parameters of the first network, and MACs of a call for one example.
 
-  Of the first network. `macs` are all of them; `macs_of_convolutions` is what
-  papers count of U-Nets, whose tables leave out attention.
+  `macs` are all of them; papers on U-Nets often count `macs_of_convolutions`,
+  without attention.
   """
   params = jax.tree.leaves(first(blueprint).params)
   convolutions = call_flops(blueprint, rows=1, of=CONVOLUTIONS)

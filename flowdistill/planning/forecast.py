@@ -1,4 +1,4 @@
-"""What a stage will take, calculated from shapes: no weights, no devices."""
+"""Work, memory and communication of a stage, from abstract shapes."""
 
 import dataclasses
 from typing import Any
@@ -43,11 +43,7 @@ def forecast(blueprint: Blueprint, devices: int) -> Row:
 
 
 def lay_out(blueprint: Blueprint, devices: int) -> Layout:
-  """The layout on so many devices, which need not be here.
-
-  Raises:
-    ConfigError: if the mesh or the batch do not divide.
-  """
+  """The layout on a number of devices, which need not exist."""
   stage = blueprint.stage
   with located(blueprint.key('mesh')):
     mesh = sharding.abstract_mesh(stage.mesh.sizes, devices)
@@ -57,18 +53,18 @@ def lay_out(blueprint: Blueprint, devices: int) -> Layout:
 
 
 def inputs(blueprint: Blueprint, layout: Layout) -> tuple[Any, Any]:
-  """What one device has of a batch, and a key, abstractly."""
+  """The batch of one device, and a key, abstractly."""
   batch_size = blueprint.stage.train.batch_size
   rows = sharding.rows_per_device(layout.mesh, batch_size)
   return blueprint.batch(rows), jax.eval_shape(lambda: jax.random.key(0))
 
 
 def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
-  """Name -> bytes, and `peak`, those of the moment that needs most.
+  """Name -> bytes, and `peak`, their maximum over time.
 
-  The peak is less than the sum, for gradients come when activations go. Along
-  `fsdp`, a parameter is all-gathered where a layer reads it; those of frozen
-  networks, which no gradient reads again, are not counted.
+  The peak is less than the sum, as activations are freed while gradients are
+  computed. Along `fsdp`, a parameter is all-gathered where a layer reads it;
+  those of frozen networks, which the backward pass does not read, are omitted.
   """
   state, frozen = blueprint.state, blueprint.frozen_params
   shards = layout.shards(state)
@@ -100,7 +96,7 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
 
 
 def own_gradients(blueprint: Blueprint, name: str) -> Any:
-  """f(params, state, frozen, batch, key): gradients in given parameters."""
+  """f(params, state, frozen, batch, key): gradients in `params`."""
   gradients = blueprint.gradients(name)
 
   def f(params: Any, state: Any, *rest: Any) -> Any:
@@ -112,10 +108,7 @@ def own_gradients(blueprint: Blueprint, name: str) -> Any:
 
 
 def transfers(blueprint: Blueprint, layout: Layout) -> list[Transfer]:
-  """What a device sends and receives in a step, from most to least.
-
-  Of a role that is updated every n steps, at a step at which it is.
-  """
+  """Transfers of a device in a step that updates all roles, largest first."""
   local = inputs(blueprint, layout)
   sent = [
     transfer

@@ -1,8 +1,8 @@
-"""A blueprint with arrays: what it takes to train a stage or to measure it."""
+"""A blueprint with its arrays: all inputs of training and evaluation."""
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,6 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.models import with_rows
 from flowdistill.build.sampling import Generator
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.evaluators.signature import Row
 from flowdistill.training import checkpoint, sharding
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.roles import Params
@@ -25,15 +24,15 @@ from flowdistill.workdir.results import say
 
 @dataclasses.dataclass(frozen=True)
 class Assembly:
-  """A blueprint whose frozen weights and examples are there.
+  """A blueprint with its frozen weights and examples.
 
   Attributes:
     blueprint: the stage, abstractly.
-    workdir: of the run, where earlier stages are.
+    workdir: of the run, with the folders of earlier stages.
     layout: of arrays over all devices.
     frozen: name of a tree -> weights, see `Role.base`.
-    references: role -> what its weights were read from; and the pairs.
-    examples: that are trained on: the data set's, or pairs.
+    references: role -> the origin of its weights; also that of `pairs`.
+    examples: training examples: those of the data set, or pairs.
   """
 
   blueprint: Blueprint
@@ -47,11 +46,11 @@ class Assembly:
 def assemble(
   blueprint: Blueprint, workdir: pathlib.Path, layout: Layout | None = None
 ) -> Assembly:
-  """Reads what a stage takes from earlier ones; by default onto its mesh."""
+  """Reads frozen weights and pairs, by default onto the mesh of the stage."""
   stage, layout = blueprint.stage, layout or lay_out(blueprint)
   loaded = {
-    name: weights.load(name, given, layout)
-    for name, given in blueprint.frozen.items()
+    name: weights.load(name, abstract, layout)
+    for name, abstract in blueprint.frozen.items()
   }
   origins = {
     name: loaded[role.base].origin
@@ -73,13 +72,13 @@ def assemble(
 
 
 def lay_out(blueprint: Blueprint) -> Layout:
-  """The mesh of all devices, and the rules for what lies on it."""
+  """The mesh of all devices, and its sharding rules."""
   mesh = blueprint.stage.mesh
   return Layout(sharding.make_mesh(mesh.sizes), mesh.rules)
 
 
 def sampling_layout(blueprint: Blueprint) -> Layout:
-  """That layout; where these devices do not make up the mesh, rows alone."""
+  """`lay_out`, or data parallelism if the mesh does not fit these devices."""
   try:
     return lay_out(blueprint)
   except ValueError:
@@ -92,7 +91,7 @@ def abstract_state(assembly: Assembly) -> TrainState:
 
 
 def jit_step(assembly: Assembly) -> Callable[..., Any]:
-  """The compiled train step; it takes over the buffers of the state."""
+  """The jitted train step; the buffers of the state are donated."""
   layout = assembly.layout
   shardings = layout.shardings(assembly.blueprint.state)
   out = (shardings, layout.replicated)
@@ -101,9 +100,9 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
 
 
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
-  """Global batches from position `start`, on the devices.
+  """Yields global batches from position `start`, on the devices.
 
-  Pairs are in the networks' space; a data set's pictures are encoded.
+  Images of a data set are encoded; pairs are stored encoded.
   """
   blueprint, stage = assembly.blueprint, assembly.blueprint.stage
   source = assembly.examples
@@ -122,7 +121,7 @@ def batches(assembly: Assembly, start: int) -> Iterator[Any]:
 
 
 def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
-  """Restored from 1 this workdir, 2 `resume`, 3 `init_from`, or 4 scratch."""
+  """The state of the last checkpoint, else of `resume`, else a fresh one."""
   abstract = abstract_state(assembly)
   if saved.latest() is not None:
     return saved.restore(abstract)
@@ -133,49 +132,45 @@ def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
 
 
 def fresh_state(assembly: Assembly) -> TrainState:
-  """The state of step 0, with the weights that `init_from` names."""
+  """The state of step 0, with the weights of `init_from` or from scratch."""
   blueprint, layout = assembly.blueprint, assembly.layout
-  given = {
+  loaded = {
     name: weights.load(name, blueprint.weights(name), layout).params
     for name, role in blueprint.learners.items()
     if role.weights is not None
   }
-  partial = [n for n in given if blueprint.learners[n].weights.matching]
+  partial = [n for n in loaded if blueprint.learners[n].weights.matching]
   for name in partial:
-    say_matching(blueprint, name, given[name])
+    say_matching(blueprint, name, loaded[name])
 
-  def start(given: Mapping[str, Params]) -> TrainState:
+  def start(loaded: Mapping[str, Params]) -> TrainState:
     params = {
-      name: given[name]
-      if name in given and name not in partial
+      name: loaded[name]
+      if name in loaded and name not in partial
       else blueprint.init(name)
       for name in blueprint.learners
     }
-    params |= {
-      name: weights.take_matching(params[name], given[name]) for name in partial
-    }
+    for name in partial:
+      params[name] = weights.take_matching(params[name], loaded[name])
     return init_state(blueprint.learners, params)
 
-  born = layout.shardings(blueprint.state)
-  return jax.jit(start, out_shardings=born)(given)
+  shardings = layout.shardings(blueprint.state)
+  return jax.jit(start, out_shardings=shardings)(loaded)
 
 
-def say_matching(blueprint: Blueprint, name: str, given: Params) -> None:
-  """Says how many arrays of a network start from given weights."""
+def say_matching(blueprint: Blueprint, name: str, loaded: Params) -> None:
+  """Prints how many arrays of a network start from loaded weights."""
   fresh = blueprint.learners[name].model.params
   say(
-    f'{len(weights.matching(fresh, given))} of {len(jax.tree.leaves(fresh))} '
+    f'{len(weights.matching(fresh, loaded))} of {len(jax.tree.leaves(fresh))} '
     f'arrays start from {blueprint.learners[name].weights.source}, the others '
     'are initialised'
   )
 
 
 def sampled(assembly: Assembly, state: TrainState) -> dict[str, Params]:
-  """Role -> weights to draw with, of the roles that can be drawn from."""
-  blueprint = assembly.blueprint
-  if not blueprint.stage.evaluators:
-    return {}
-  roles = {name: blueprint.roles[name] for name in blueprint.drawable}
+  """Role -> weights for sampling, of the roles that can be sampled."""
+  roles = {n: assembly.blueprint.roles[n] for n in assembly.blueprint.drawable}
   return {
     name: state.roles[name].sampled
     if role.base is None
@@ -184,46 +179,12 @@ def sampled(assembly: Assembly, state: TrainState) -> dict[str, Params]:
   }
 
 
-def evaluate_stage(
-  assembly: Assembly,
-  params: Mapping[str, Params],
-  step: int,
-  folder: pathlib.Path,
-  names: Collection[str] | None = None,
-) -> Iterator[Row]:
-  """Runs the stage's evaluators, on all hosts.
-
-  Args:
-    assembly: of the stage.
-    params: as `sampled` returns them.
-    step: of the state that they are from.
-    folder: of the pictures, which go to `folder`/samples.
-    names: of the evaluators; by default all.
-  """
-  blueprint = assembly.blueprint
-  stage = blueprint.stage
-  chosen = [
-    evaluator
-    for name, evaluator in stage.evaluators.items()
-    if names is None or name in names
-  ]
-  if not chosen:
-    return
-  features = stage.evaluation.features
-  features = features() if features is not None else None
-  models = generators(assembly, params)
-  for evaluator in chosen:
-    for row in evaluator(models, blueprint.measured, features, folder):
-      yield {**row, 'step': step}
-
-
 def generators(
   assembly: Assembly, params: Mapping[str, Params]
 ) -> dict[str, Generator]:
-  """Role -> model(n, sampler=..., nfe=..., cond=..., seed=...)."""
-  blueprint = assembly.blueprint
+  """Role -> generator with the given parameters."""
   return {
-    role: generator(blueprint, role, weights, assembly.layout)
+    role: generator(assembly.blueprint, role, weights, assembly.layout)
     for role, weights in params.items()
   }
 
@@ -231,7 +192,7 @@ def generators(
 def generator(
   blueprint: Blueprint, role: str, params: Params, layout: Layout
 ) -> Generator:
-  """A role with weights, as samples are drawn from it, over a mesh."""
+  """The generator of a role, on all devices of a layout."""
   model = blueprint.roles[role].model
   return Generator(
     apply=model.apply,

@@ -1,9 +1,8 @@
-"""How exact the derivatives of a network in its times are, in each precision.
+"""The error of a network's derivatives in its times, for each precision.
 
 F(x_t, t, s) is the network. Few-step objectives take dF/dt along (v, 1, 0) and
-dF/ds along (0, 0, 1). The reference is jvp in float64; measured against it are
-jvp and central differences in float64, float32 and bfloat16, as the distance
-‖a − b‖ / ‖b‖ over a batch.
+dF/ds along (0, 0, 1). With jvp in float64 as the reference b, the errors of jvp
+and of central differences a are ‖a − b‖ / ‖b‖ over a batch.
 """
 
 import dataclasses
@@ -30,13 +29,13 @@ INPUTS = {  # precision of a network -> dtype of its parameters and inputs
   'float32': 'float32',
   'bfloat16': 'float32',
 }
-CALLS = 5  # of which the median time is reported
+CALLS = 5  # the median of their times is reported
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """Where a network is asked: x_t, v [b, ...], t, s [b], cond of [b, ...]."""
+  """The inputs of a network: x_t, v [b, ...], t, s [b], cond of [b, ...]."""
 
   x_t: Any
   v: Any
@@ -46,7 +45,7 @@ class Point:
 
   @classmethod
   def between(cls, x0: Any, cond: dict[str, Any], seed: int) -> 'Point':
-    """On lines from data x0 [b, ...] to noise, at 0 <= s <= t <= 1."""
+    """Points on lines from data x0 [b, ...] to noise, at 0 <= s <= t <= 1."""
     rng = np.random.default_rng(seed)
     t, share = rng.uniform(size=(2, len(x0))).astype(x0.dtype)
     x1 = rng.standard_normal(x0.shape).astype(x0.dtype)
@@ -59,7 +58,7 @@ class Point:
 
   @property
   def directions(self) -> dict[str, tuple[Any, Any, Any]]:
-    """Name of a derivative -> along what (x_t, t, s) moves."""
+    """Name of a derivative -> its tangent (dx_t, dt, ds)."""
     zero, one = 0 * self.t, 0 * self.t + 1
     return {'dF_dt': (self.v, one, zero), 'dF_ds': (0 * self.v, zero, one)}
 
@@ -69,11 +68,8 @@ def audit(
 ) -> list[Row]:
   """A row per precision and method: distances to the reference, and cost.
 
-  Args:
-    models: precision -> the network in it; float64, the reference, is first.
-    params: of all of them.
-    point: where they are asked.
-    epsilon: the step of central differences.
+  `models` is precision -> network, float64 first; `epsilon` is the step of the
+  central differences.
   """
   exact: dict[str, np.ndarray] = {}
   rows = []
@@ -81,17 +77,18 @@ def audit(
     with jax.enable_x64(precision == REFERENCE):
       weights = jax.device_put(cast(params, INPUTS[precision]))
       at = cast(point, INPUTS[precision])
-      for method, answers, cost in measure(model, weights, at, epsilon):
-        exact = {**answers, **exact}
-        off = {name: distance(a, exact[name]) for name, a in answers.items()}
-        rows.append({'method': method, 'precision': precision, **off, **cost})
+      for method, outputs, cost in measure(model, weights, at, epsilon):
+        exact = {**outputs, **exact}
+        errors = {k: distance(a, exact[k]) for k, a in outputs.items()}
+        row = {'method': method, 'precision': precision, **errors, **cost}
+        rows.append(row)
   return rows
 
 
 def measure(
   model: Model, params: Params, point: Point, epsilon: float
 ) -> Iterator[tuple[str, dict[str, np.ndarray], Row]]:
-  """Yields (method, its answers, its cost): forward, jvp, difference."""
+  """Yields (method, its outputs, its cost): forward, jvp, difference."""
   place, cond, directions = point.place, point.cond, point.directions
   forward, cost = compiled(model.apply, params, *place, cond)
   yield 'forward', {'F': np.asarray(forward(params, *place, cond))}, cost
@@ -121,7 +118,7 @@ def measure(
 def compiled(
   f: Callable[..., Any], *arguments: Any
 ) -> tuple[Callable[..., Any], Row]:
-  """The compiled f, and what it takes to compile it and to call it."""
+  """The compiled f, and the times of compilation and of a call."""
   start = time.perf_counter()
   program = jax.jit(f).lower(*arguments).compile()
   seconds = time.perf_counter() - start
@@ -135,15 +132,15 @@ def compiled(
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-  """‖a − b‖ / ‖b‖; 0 where both are 0, as dF/ds is if s was never learnt."""
-  off, norm = (float(np.linalg.norm(np.ravel(x))) for x in (a - b, b))
-  if off == 0:
+  """‖a − b‖ / ‖b‖; 0 if both are 0, such as dF/ds of a network without s."""
+  error, norm = (float(np.linalg.norm(np.ravel(x))) for x in (a - b, b))
+  if error == 0:
     return 0.0
-  return off / norm if norm else math.inf
+  return error / norm if norm else math.inf
 
 
 def cast(tree: Any, dtype: str) -> Any:
-  """Arrays as numpy's, and in `dtype` where they are floating point."""
+  """NumPy arrays, those of floating point in `dtype`."""
   return jax.tree.map(
     lambda x: x.astype(dtype) if np.issubdtype(x.dtype, np.floating) else x,
     jax.tree.map(np.asarray, tree),
@@ -151,33 +148,33 @@ def cast(tree: Any, dtype: str) -> Any:
 
 
 class Dtypes(Watch):
-  """Notes the dtype of every module's output while a network is traced."""
+  """Records the dtype of every module's output while a network is traced."""
 
   def __init__(self) -> None:
     super().__init__()
-    self.found: dict[str, str] = {}
+    self.dtypes: dict[str, str] = {}
 
   def note(self, module: Any, out: Any) -> None:
-    """Writes down what comes out of a module; blocks are one."""
+    """Records the output of a module; all blocks share one entry."""
     if id(module) in self._names:
       name = re.sub(r'\.\d+\b', '.*', self._names[id(module)])
-      self.found[name.removeprefix('F.')] = str(out.dtype)
+      self.dtypes[name.removeprefix('F.')] = str(out.dtype)
 
 
 def output_dtypes(
   model: Model, params: Params, point: Point
 ) -> dict[str, list[str]]:
-  """Dtype -> the modules of the network, F itself too, that answer in it.
+  """Dtype -> the modules of the network with outputs in it, and F itself.
 
-  One that lies in another of the same dtype is left out.
+  Modules inside another of the same dtype are left out.
   """
-  dtypes = Dtypes()
-  apply = make_apply(model.graph, dtypes.role('F'))
-  with watching(dtypes, module_kinds(model.graph, model.params)):
+  watch = Dtypes()
+  apply = make_apply(model.graph, watch.role('F'))
+  with watching(watch, module_kinds(model.graph, model.params)):
     jax.eval_shape(apply, params, *point.place, point.cond)
-  listed: dict[str, list[str]] = {}
-  for name, dtype in sorted(dtypes.found.items()):
-    names = listed.setdefault(dtype, [])
+  modules: dict[str, list[str]] = {}
+  for name, dtype in sorted(watch.dtypes.items()):
+    names = modules.setdefault(dtype, [])
     if not any(name.startswith(f'{outer}.') for outer in names):
       names.append(name)
-  return listed
+  return modules

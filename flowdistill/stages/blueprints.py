@@ -23,14 +23,14 @@ from flowdistill.workdir.weights import has_checkpoint
 
 
 class Blueprints(Mapping[str, Blueprint]):
-  """Name of a stage -> its blueprint, which is made when it is asked for.
+  """Name of a stage -> its blueprint, which is made on first use.
 
   Args:
     specs: name -> resolved config.
     workdir: of the run.
-    recorded: whether what a run has recorded of its data is believed, so that
-      the data need not be there; not when it is trained on.
-    home: the folder of the only stage, of one that another run refers to.
+    recorded: whether to take shapes and sizes from the data record of the run
+      instead of opening the data; False for training.
+    home: the folder of the only stage, if another run refers to it.
   """
 
   def __init__(
@@ -43,17 +43,13 @@ class Blueprints(Mapping[str, Blueprint]):
   ):
     self.specs, self.workdir = dict(specs), workdir
     self.recorded, self.home = recorded, home
-    self._made: dict[str, Blueprint] = {}
+    self._blueprints: dict[str, Blueprint] = {}
     self._elsewhere: dict[pathlib.Path, Blueprint] = {}
     self._data: dict[str, Data] = {}
 
   @classmethod
   def of_run(cls, workdir: pathlib.Path) -> 'Blueprints':
-    """Those of the stages that have begun in a workdir.
-
-    Raises:
-      ConfigError: if there is no run.
-    """
+    """The blueprints of the stages that have begun in a workdir."""
     names = folders.stage_names(workdir)
     specs = {
       name: record.load_spec(folders.stage_folder(workdir, name))
@@ -62,9 +58,9 @@ class Blueprints(Mapping[str, Blueprint]):
     return cls(specs, workdir)
 
   def __getitem__(self, name: str) -> Blueprint:
-    if name not in self._made:
-      self._made[name] = self._make(name)
-    return self._made[name]
+    if name not in self._blueprints:
+      self._blueprints[name] = self._make(name)
+    return self._blueprints[name]
 
   def __iter__(self) -> Iterator[str]:
     return iter(self.specs)
@@ -96,10 +92,11 @@ class Blueprints(Mapping[str, Blueprint]):
     Args:
       source: of a reference.
       key: of the config, for errors.
-      before: the stage that refers to it; '' for none of this run.
+      before: the stage of this run that refers to it, or ''.
 
     Raises:
-      ConfigError: if it is no earlier stage, or no folder of a trained stage.
+      ConfigError: if it is neither an earlier stage nor a folder of a trained
+        one.
     """
     earlier = {f'{STAGE}{n}': n for n in trained(self.before(before))}
     if source in earlier:
@@ -114,11 +111,7 @@ class Blueprints(Mapping[str, Blueprint]):
       return self.at(source)
 
   def at(self, source: str) -> Blueprint:
-    """The last stage that trains in a folder.
-
-    Raises:
-      ConfigError: if there is none, or it has no checkpoint.
-    """
+    """The last stage that trains in a folder."""
     folder = folders.source_folder(source, self.workdir)
     folder = folders.last_stage(folder)
     specs = {folder.name: record.load_spec(folder)}
@@ -133,11 +126,7 @@ class Blueprints(Mapping[str, Blueprint]):
   def weights(
     self, role: str, reference: Reference, key: str, before: str = ''
   ) -> Weights:
-    """What a reference names, abstractly; see `stage_of`.
-
-    Raises:
-      ConfigError: if it does not exist.
-    """
+    """The weights that a reference names, abstractly; see `stage_of`."""
     if role in FILES:
       model = file_model(role)
       return Weights(reference, model, in_dtype(model.params, reference))
@@ -151,11 +140,11 @@ class Blueprints(Mapping[str, Blueprint]):
     def open_data(dataset: Spec, open_source: Callable[[], Any]) -> Data:
       text = json.dumps(jsonable(dataset), sort_keys=True)
       if text not in self._data:
-        known = record.known_data(spec, folder) if self.recorded else None
-        if known is not None and dataset != spec['dataset']:
-          # Training has checked that evaluators' examples are like these.
-          known = dataclasses.replace(known, size=None)
-        self._data[text] = Data(open_source, known)
+        saved = record.known_data(spec, folder) if self.recorded else None
+        if saved is not None and dataset != spec['dataset']:
+          # Training has checked that the evaluators' examples have this spec.
+          saved = dataclasses.replace(saved, size=None)
+        self._data[text] = Data(open_source, saved)
       return self._data[text]
 
     def refer(role: str, reference: Reference, key: str) -> Weights:
@@ -168,7 +157,7 @@ class Blueprints(Mapping[str, Blueprint]):
 
 @contextlib.contextmanager
 def naming(key: str) -> Generator[None]:
-  """Puts the key in front of an error about what it refers to."""
+  """Prefixes errors in its context with a key of the config."""
   try:
     yield
   except ValueError as error:

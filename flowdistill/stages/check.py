@@ -1,4 +1,4 @@
-"""Finds what is wrong with a stage that trains, from shapes alone."""
+"""Checks a stage that trains, abstractly (jax.eval_shape)."""
 
 import pathlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import Reference
-from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.tracing import trace
@@ -20,15 +20,15 @@ from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
 
-SWEEPS = ('sweep', 'reference')  # options of evaluators that hold samplers
+SWEEPS = ('sweep', 'reference')  # options of evaluators that list samplers
 
 
 def check_train(blueprints: Blueprints, name: str) -> None:
-  """Shapes the networks of a stage, and traces its losses.
+  """Checks the keys of a stage against each other, and traces its losses.
 
   Raises:
     ConfigError: for a value out of range, a role that is missing or has no
-      effect, weights that do not fit, a condition that does not exist.
+      effect, weights that do not fit, or an unknown condition.
   """
   blueprint = blueprints[name]
   _check_lengths(blueprint)
@@ -44,7 +44,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
 
 
 def _check_lengths(blueprint: Blueprint) -> None:
-  """Lengths in epochs need a data set whose length is known."""
+  """Lengths in epochs need a data set of known length."""
   stage = blueprint.stage
   lengths = {
     'train': stage.train.length,
@@ -63,46 +63,44 @@ def _check_lengths(blueprint: Blueprint) -> None:
 
 
 def _check_effects(blueprint: Blueprint) -> None:
+  """Refuses keys that have no effect."""
   stage, spec = blueprint.stage, blueprint.data.spec
-  given, why = stage.evaluation, {}
+  section, why = stage.evaluation, {}
   if not spec.cond and stage.train.drop_cond:
     why['train.drop_cond'] = 'this data set has no conditions to drop'
   if len(spec.shape) != 3 and stage.train.flip:
-    why['train.flip'] = 'these examples are no images'
-  if not stage.evaluators and given.every is not None:
-    why['evaluation.every'] = 'there are no evaluators'
-  if not stage.evaluators and given.features is not None:
-    why['evaluation.features'] = 'there are no evaluators'
-  if not stage.evaluators and given.dataset is not None:
-    why['evaluation.dataset'] = 'there are no evaluators'
-  for name in given.schedules.keys() - stage.evaluators.keys():
+    why['train.flip'] = 'these examples are not images'
+  for key in ('every', 'features', 'dataset'):
+    if not stage.evaluators and getattr(section, key) is not None:
+      why[f'evaluation.{key}'] = 'there are no evaluators'
+  for name in section.schedules.keys() - stage.evaluators.keys():
     why[f'evaluation.schedules.{name}'] = (
       f'there is no such evaluator; {suggest(name, stage.evaluators)}'
     )
-  scheduled = given.every is not None or given.schedules
+  scheduled = section.every is not None or section.schedules
   if stage.checkpoint.best and not scheduled:
-    why['checkpoint.best'] = 'evaluation.every does not say when to measure'
+    why['checkpoint.best'] = 'no evaluator runs while training'
   if stage.init_from is not None and stage.resume is not None:
-    why['init_from'] = 'resume takes over a whole state'
+    why['init_from'] = 'resume restores a whole state'
   for key, reason in why.items():
     raise ConfigError(f'config.{blueprint.key(key)} has no effect: {reason}')
 
 
 def _check_start(blueprint: Blueprint, role: str) -> None:
-  """The weights that a role starts from fit its network."""
+  """The weights of `init_from` must fit the network of the role."""
   if blueprint.stage.learners[role].init_from is None:
     return
   reference, key = blueprint.reference(role)
   if reference.dtype != Reference.dtype:
-    raise ConfigError(f'config.{key}.dtype has an effect on frozen alone')
-  given = blueprint.weights(role).params
+    raise ConfigError(f'config.{key}.dtype has no effect outside of frozen')
+  loaded = blueprint.weights(role).params
   fresh = blueprint.learners[role].model.params
   if not reference.matching:
-    check_same_shapes(fresh, given, key)
-  elif not matching(fresh, given):
+    check_same_shapes(fresh, loaded, key)
+  elif not matching(fresh, loaded):
     raise ConfigError(
-      f'config.{key}: no array there has the name and the shape of one of '
-      "this stage's network"
+      f'config.{key}: no array there matches an array of this stage in name '
+      'and shape'
     )
 
 
@@ -112,8 +110,8 @@ def _check_resume(blueprint: Blueprint, blueprints: Blueprints) -> None:
     return
   if folder.startswith(STAGE):
     raise ConfigError(
-      f'config.{key} = {folder!r} must be the folder of a stage; to start '
-      'from an earlier stage of this config, there is init_from'
+      f'config.{key} = {folder!r} must be the folder of a stage; use init_from '
+      'to start from an earlier stage of this config'
     )
   other = blueprints.stage_of(folder, key, blueprint.name)
   check_same_shapes(blueprint.state, other.state, key)
@@ -122,11 +120,13 @@ def _check_resume(blueprint: Blueprint, blueprints: Blueprints) -> None:
 def _check_frozen(blueprint: Blueprint, role: str) -> None:
   reference, key = blueprint.reference(role)
   if reference.matching:
-    raise ConfigError(f'config.{key}.matching has an effect on init_from alone')
+    raise ConfigError(
+      f'config.{key}.matching has no effect outside of init_from'
+    )
   weights = blueprint.weights(role)
   if weights.stage is not None:
-    seen = weights.stage.sees
-    check_knows(seen, blueprint.sees, f'{key} = {reference.source!r}')
+    where = f'{key} = {reference.source!r}'
+    check_knows(weights.stage.sees, blueprint.sees, where)
     return
   if reference.weights != Reference.weights:
     raise ConfigError(
@@ -138,7 +138,7 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
 
 
 def _check_pairs(blueprint: Blueprint, blueprints: Blueprints) -> None:
-  """Refuses pairs of other examples than those of the data set."""
+  """The pairs must be of the spec of the data set."""
   source, key = blueprint.stage.pairs, blueprint.key('pairs')
   if source is None:
     return
@@ -167,44 +167,40 @@ def _check_pairs(blueprint: Blueprint, blueprints: Blueprints) -> None:
 
 
 def _check_roles(blueprint: Blueprint) -> None:
-  asked, pairs = set(), blueprint.stage.pairs
-  reads: set[str] = set()
+  """Traces the objectives: each role must exist, and have an effect."""
+  called: set[str] = set()
+  inputs: set[str] = set()
   for role in blueprint.learns:
-    number = blueprint.learns.index(role)
-    at = f'roles.{role}.' if number else ''
     try:
       traced = trace(blueprint, role)
     except MissingRole as error:
-      key = blueprint.key(f'{at}objective')
+      key = blueprint.learner_key(role, 'objective')
       raise ConfigError(f'config.{key}: {error}') from error
-    asked |= traced.roles
-    reads |= traced.read
-    _check_added(blueprint, role, traced.added, at)
-  if pairs is not None and 'x1' not in reads:
+    called |= traced.roles
+    inputs |= traced.read
+    _check_added(blueprint, role, traced.added)
+  if blueprint.stage.pairs is not None and 'x1' not in inputs:
     raise ConfigError(
-      f'config.{blueprint.key("pairs")} has no effect: the objective draws '
-      "noise of its own; there are the couplings 'paired' and 'annealed'"
+      f'config.{blueprint.key("pairs")} has no effect: the objective draws its '
+      "own noise; use the coupling 'paired' or 'annealed'"
     )
   for role in blueprint.stage.frozen:
-    if role not in asked:
+    if role not in called:
       raise ConfigError(
         f'config.{blueprint.key("frozen")}.{role} has no effect: the objective '
-        f'asks only for {sorted(asked)}'
+        f'calls only {sorted(called)}'
       )
 
 
-def _check_added(
-  blueprint: Blueprint, role: str, added: set[str], at: str
-) -> None:
-  """Refuses to draw a condition that the network that learns does not take."""
+def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
+  """Refuses drawn conditions that the network that learns does not take."""
   unknown = added - set(blueprint.learners[role].model.scalars)
-  spec = blueprint.spec['roles'][role] if at else blueprint.spec
-  law = spec['objective'].get('guidance')
+  law = blueprint.learner_spec(role)['objective'].get('guidance')
   if isinstance(law, Mapping) and law['name'] == 'fixed':
     unknown -= {'guidance'}  # it is the same for all examples
   if unknown:
     raise ConfigError(
-      f'config.{blueprint.key(at + "network")}.scalars must be '
+      f'config.{blueprint.learner_key(role, "network")}.scalars must be '
       f'{sorted(added)}: the objective draws {sorted(unknown)} for every '
       'example, and this network does not take it'
     )
@@ -217,7 +213,7 @@ def _check_evaluators(blueprint: Blueprint) -> None:
   check_measured(blueprint, real)
   roles: Any = dict.fromkeys(blueprint.drawable)
   for name, evaluator in stage.evaluators.items():
-    # It draws when it is iterated.
+    # It checks its arguments when called, and samples only when iterated.
     evaluator(roles, real, stage.evaluation.features, pathlib.Path())
     for option in SWEEPS:
       sweep = blueprint.spec['evaluators'][name].get(option, {})
@@ -235,36 +231,30 @@ def check_entry(
   nfe: int | None,
   options: Mapping[str, Any],
 ) -> None:
-  """Checks that a role of a stage can be sampled in this way.
-
-  Raises:
-    ValueError: see `plan_sampling`.
-  """
+  """Raises ValueError if a role cannot be sampled so, see `plan_sampling`."""
   scalars = blueprint.roles[role].model.scalars
   plan_sampling(sampler, nfe, options, spec=blueprint.sees, scalars=scalars)
 
 
 def check_measured(blueprint: Blueprint, real: Data) -> None:
-  """The evaluators' examples have an index, and are like the stage's."""
+  """The evaluators' examples must have an index and the stage's spec."""
   if real.record.stream:
     raise ConfigError(
       f'config.{blueprint.key("evaluation.dataset")} must be a data set with '
       'an index: evaluators cannot measure against a stream'
     )
-  if (real.spec.shape, real.spec.cond) != (
-    blueprint.data.spec.shape,
-    blueprint.data.spec.cond,
-  ):
+  spec = blueprint.data.spec
+  if (real.spec.shape, real.spec.cond) != (spec.shape, spec.cond):
     key = blueprint.key('evaluation.dataset')
     raise ConfigError(
       f'config.{key} has examples {real.spec}, and the stage has examples '
-      f'{blueprint.data.spec}'
+      f'{spec}'
     )
 
 
-def check_same_shapes(wanted: Any, given: Any, where: str) -> None:
+def check_same_shapes(wanted: Any, loaded: Any, where: str) -> None:
   """Raises ConfigError naming the first array that differs."""
-  ours, theirs = _shapes(wanted), _shapes(given)
+  ours, theirs = _shapes(wanted), _shapes(loaded)
   for name in dict.fromkeys([*ours, *theirs]):
     if ours.get(name) != theirs.get(name):
       raise ConfigError(
@@ -278,14 +268,12 @@ def _shapes(tree: Any) -> dict[str, list[int]]:
   return {name: list(array.shape) for name, array in by_name(tree).items()}
 
 
-def check_knows(given: DataSpec, wanted: DataSpec, where: str) -> None:
-  """Refuses what knows other examples than a stage, or more classes."""
-  fits = given.shape == wanted.shape and not given.num_classes > (
-    wanted.num_classes
-  )
-  others = [n for n in given.cond if n not in wanted.cond]
-  if not fits or (others and others != ['label']):
+def check_knows(known: DataSpec, wanted: DataSpec, where: str) -> None:
+  """Refuses weights or pairs of other examples, or of more classes."""
+  more_classes = known.num_classes > wanted.num_classes
+  others = known.cond.keys() - wanted.cond.keys() - {LABEL}
+  if known.shape != wanted.shape or more_classes or others:
     raise ConfigError(
-      f'config.{where} knows examples {given}, and this data set has examples '
+      f'config.{where} knows examples {known}, and this data set has examples '
       f'{wanted}'
     )

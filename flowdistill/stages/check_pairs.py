@@ -1,4 +1,4 @@
-"""Finds what is wrong with a stage that makes pairs."""
+"""Checks a stage that makes pairs, abstractly."""
 
 from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, located
@@ -8,11 +8,7 @@ from flowdistill.stages.check import check_knows
 
 
 def check_pairs(blueprints: Blueprints, name: str) -> None:
-  """Checks the teacher of the pairs, and how it is sampled.
-
-  Raises:
-    ConfigError: for a value out of range, or a teacher that does not fit.
-  """
+  """Checks the teacher of the pairs and the options of sampling."""
   blueprint = blueprints[name]
   stage, data = blueprint.stage, blueprint.data
   backwards = stage.direction == 'from_data'
@@ -24,16 +20,15 @@ def check_pairs(blueprints: Blueprints, name: str) -> None:
   if backwards and stage.count > len(data):
     raise ConfigError(
       f'config.{blueprint.key("count")} = {stage.count} must be at most '
-      f'{len(data)}: the flow goes back from the images of the data set'
+      f'{len(data)}, the size of the data set, for from_data'
     )
   if stage.teacher is None:
     return
   reference, key = blueprint.reference(TEACHER)
   teacher = blueprint.weights(TEACHER)
-  check_knows(
-    teacher.stage.sees, blueprint.sees, f'{key} = {reference.source!r}'
-  )
-  with located(blueprint.where):
+  where = f'{key} = {reference.source!r}'
+  check_knows(teacher.stage.sees, blueprint.sees, where)
+  with located(blueprint.where, ('sampler', 'nfe')):
     plan_sampling(
       stage.sampler,
       stage.nfe,

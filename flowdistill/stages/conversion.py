@@ -1,4 +1,4 @@
-"""A file of foreign weights as a run: its config, a checkpoint, and a check."""
+"""Converts a file of foreign weights to a run, and checks the result."""
 
 import dataclasses
 import pathlib
@@ -26,21 +26,21 @@ from flowdistill.workdir import weights
 from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.record import write_record
 
-EXAMPLES = 2  # that the check asks for
-LABEL = 'label.'  # what a network without classes must not be told
+EXAMPLES = 2  # of the check
+LABEL = 'label.'  # label embedding, zero if the file has none
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-  """What was converted, as conversion.json says it.
+  """The record of a conversion, in conversion.json.
 
   Attributes:
     source: the file.
-    sha256: of it.
-    arrays: how many were read.
-    averages: whether it had EMA weights too.
-    ours_alone: the arrays that it has not, and how many there are.
-    largest_error: of the velocity at random points: weights read back from the
+    sha256: of the file.
+    arrays: number of arrays in it.
+    averages: whether it has EMA weights too.
+    ours_alone: names of the network's arrays that are not in the file.
+    largest_error: of the velocity at random points: weights restored from the
       checkpoint in float32, against those of the file in float64.
     largest_velocity: at those points.
   """
@@ -54,9 +54,9 @@ class Conversion:
   largest_velocity: float
 
   def __str__(self) -> str:
-    averages = ' and their EMA weights' if self.averages else ''
+    emas = ' and their EMA weights' if self.averages else ''
     return (
-      f'{self.arrays} arrays{averages} of {self.source} (sha256 '
+      f'{self.arrays} arrays{emas} of {self.source} (sha256 '
       f'{self.sha256[:12]}...); the largest error of a check is '
       f'{self.largest_error:.2g}, of velocities up to '
       f'{self.largest_velocity:.2g}; the run is'
@@ -66,14 +66,9 @@ class Conversion:
 def convert(
   blueprint: Blueprint, file: pathlib.Path, to: pathlib.Path
 ) -> Conversion:
-  """Writes a run of one stage, at step 0, whose network has the file's weights.
+  """Writes a run of one stage, at step 0, with the weights of a file.
 
-  The folder appears when it is complete.
-
-  Args:
-    blueprint: of the stage that says which network it is.
-    file: of foreign weights.
-    to: the folder.
+  The stage has the network of `blueprint`; `to` is created when complete.
 
   Raises:
     ValueError: if the file cannot be read, or is of another network.
@@ -82,7 +77,7 @@ def convert(
   network = blueprint.spec['network']['name']
   spec, data = resolve_stage(neutral(blueprint.spec)), blueprint.data.record
   part = to.with_name(f'{to.name}.part')
-  if part.exists():  # of a conversion that was interrupted
+  if part.exists():  # from an interrupted conversion
     shutil.rmtree(part)
   shapes = {
     key: x.shape
@@ -94,7 +89,7 @@ def convert(
   run = Blueprints({ONE_STAGE: spec}, part)[ONE_STAGE]
   fresh = run.init(name)
   with Checkpoints(part / CHECKPOINTS, keep=1) as saved:
-    saved.save(0, first_state(run, fresh, foreign))
+    saved.save(0, converted_state(run, fresh, foreign))
   reference = Reference(str(part), 'params')
   back = weights.load(name, weights_in_stage(reference, run)).params
   error, size = compare(run, complete(fresh, foreign['params']), back)
@@ -113,7 +108,7 @@ def convert(
 
 
 def neutral(spec: Spec) -> dict[str, Any]:
-  """A stage with this network and nothing that refers to other runs."""
+  """A stage with the same network and without references to other runs."""
   return {
     'dataset': spec['dataset'],
     'space': spec['space'],
@@ -125,18 +120,18 @@ def neutral(spec: Spec) -> dict[str, Any]:
   }
 
 
-def complete(fresh: Params, found: Mapping[str, np.ndarray]) -> Params:
-  """The arrays of a file, and of ours alone those that change nothing."""
+def complete(fresh: Params, arrays: Mapping[str, np.ndarray]) -> Params:
+  """`fresh` with the arrays of a file, and a missing label embedding of 0."""
 
   def value(name: str, leaf: Any) -> Any:
     other = jnp.zeros_like(leaf) if name.startswith(LABEL) else leaf
-    return jnp.asarray(found.get(name, other))
+    return jnp.asarray(arrays.get(name, other))
 
   leaves = [value(name, leaf) for name, leaf in by_name(fresh).items()]
   return jax.tree.unflatten(jax.tree.structure(fresh), leaves)
 
 
-def first_state(
+def converted_state(
   blueprint: Blueprint, fresh: Params, foreign: Mapping[str, Any]
 ) -> TrainState:
   """A train state of step 0 with the weights of a file."""
@@ -158,8 +153,8 @@ def compare(
   with jax.enable_x64(True):
     wide = jax.tree.map(lambda x: x.astype(jnp.float64), exact)
     wanted = velocity(blueprint, wide, np.float64)
-  found = velocity(blueprint, back, np.float32)
-  return float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
+  restored = velocity(blueprint, back, np.float32)
+  return float(np.abs(restored - wanted).max()), float(np.abs(wanted).max())
 
 
 def velocity(blueprint: Blueprint, params: Params, dtype: Any) -> np.ndarray:

@@ -1,14 +1,12 @@
-"""What a run leaves when a number is not finite, and running it again."""
+"""Saves a step with a non-finite number, and replays it."""
 
 import dataclasses
 import json
 import pathlib
-from typing import Any
 
 import jax
 import numpy as np
 
-from flowdistill.build.models import Model, make_apply
 from flowdistill.stages.assembly import Assembly, abstract_state
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
@@ -20,7 +18,7 @@ FAILURE = 'failure'
 
 
 class Halted(RuntimeError):
-  """A job stopped because of what it found; the message says where."""
+  """A job stopped because of a result that is named in the message."""
 
 
 def report(assembly: Assembly, error: NotFinite) -> Halted:
@@ -32,12 +30,12 @@ def report(assembly: Assembly, error: NotFinite) -> Halted:
     _save_batch(folder, error)
   return Halted(
     f'{replay(assembly)}. The state before that step and its batch are in '
-    f'{folder}; --job=replay runs it again. The last checkpoint is untouched.'
+    f'{folder}; --job=replay runs it again. The last checkpoint is unchanged.'
   )
 
 
 def replay(assembly: Assembly) -> str:
-  """Runs the failed step again: 'step 7: first not finite is ...'.
+  """Replays the failed step: 'step 7: the first that is not finite is ...'.
 
   Raises:
     FileNotFoundError: if no step of this stage has failed.
@@ -45,54 +43,30 @@ def replay(assembly: Assembly) -> str:
   blueprint = assembly.blueprint
   folder = blueprint.folder / FAILURE
   if not (folder / 'failure.json').is_file():
-    raise FileNotFoundError(f'no step has failed here: no {folder}')
+    raise FileNotFoundError(f'{folder} does not exist: no step has failed')
   step = json.loads((folder / 'failure.json').read_text())['step']
-  stage = blueprint.stage
+  train = blueprint.stage.train
   state = checkpoint.restore(folder / 'state', abstract_state(assembly))
   watch = Watch()
   roles = {
-    name: dataclasses.replace(role, model=WatchedModel(role.model, watch, name))
+    name: dataclasses.replace(
+      role, model=dataclasses.replace(role.model, watch=watch.role(name))
+    )
     for name, role in blueprint.roles.items()
   }
-  kinds = set().union(
-    *(module_kinds(r.model.graph, r.model.params) for r in roles.values())
-  )
+  models = [role.model for role in roles.values()]
   where = first_not_finite(
     roles,
     state,
     assembly.frozen,
     _load_batch(folder),
-    jax.random.key(stage.seed),
+    jax.random.key(blueprint.stage.seed),
     watch,
-    kinds,
-    stage.train.drop_cond,
-    stage.train.flip,
+    set().union(*(module_kinds(m.graph, m.params) for m in models)),
+    train.drop_cond,
+    train.flip,
   )
   return f'step {step}: the first that is not finite is {where}'
-
-
-@dataclasses.dataclass(frozen=True)
-class WatchedModel:
-  """A model whose modules are watched as those of a role."""
-
-  model: Model
-  watch: Watch
-  role: str
-
-  @property
-  def graph(self) -> Any:
-    """Of the network."""
-    return self.model.graph
-
-  @property
-  def params(self) -> Any:
-    """Abstract parameters."""
-    return self.model.params
-
-  def apply(self, *args: Any, **kwargs: Any) -> Any:
-    """As that of the model."""
-    see = self.watch.role(self.role)
-    return make_apply(self.model.graph, see)(*args, **kwargs)
 
 
 def _save_batch(folder: pathlib.Path, error: NotFinite) -> None:

@@ -1,7 +1,7 @@
-"""What happens beside the steps of a stage: log, save, evaluate.
+"""Actions between the training steps of a stage: log, save, evaluate.
 
-Saving does not depend on evaluating: a state is saved first, and what is
-measured of it afterwards decides which checkpoints stay.
+A state is saved before it is evaluated; the figures of the evaluation then
+decide which checkpoints are kept.
 """
 
 import contextlib
@@ -9,13 +9,13 @@ import math
 import pathlib
 import tempfile
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
 
 import jax
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.stages.assembly import Assembly, evaluate_stage, sampled
+from flowdistill.evaluators.signature import Row
+from flowdistill.stages.assembly import Assembly, generators, sampled
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.log import MetricLog, logged
 from flowdistill.training.loop import Action
@@ -25,7 +25,7 @@ from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.results import flat
 
 Figures = dict[int, float]
-"""Step -> the figure by which the best checkpoint is chosen."""
+"""Step -> the figure by which the best checkpoint is selected."""
 
 
 class Hooks:
@@ -34,9 +34,9 @@ class Hooks:
   Args:
     assembly: of the stage.
     saved: its checkpoints, which keep the best of `figures`.
-    figures: see there; they are added to.
+    figures: of earlier runs; new ones are added.
     log: of the first host, None on the others.
-    dog: that the other hosts watch.
+    dog: the watchdog of the hosts.
   """
 
   def __init__(
@@ -54,7 +54,7 @@ class Hooks:
 
   @property
   def actions(self) -> list[Action]:
-    """(every, action) in the order in which they are done."""
+    """(every, action), in the order of execution."""
     every = self.blueprint.to_steps(self.blueprint.stage.checkpoint.every)
     return [
       (every, self.save),
@@ -62,16 +62,16 @@ class Hooks:
     ]
 
   def save(self, step: int, state: TrainState) -> None:
-    """Saves the state, if it is not saved yet."""
+    """Saves the state, unless it is saved already."""
     self.saved.save(step, state)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Logs scalars, but for those of roles that made no update."""
+    """Logs scalars, except those of roles that were not updated."""
     fresh = {k: v for k, v in scalars.items() if not self.is_stale(k, step)}
     self._write(step, fresh)
 
   def is_stale(self, name: str, step: int) -> bool:
-    """Whether a metric is one of a role that was not updated at a step."""
+    """Whether a metric is of a role that was not updated at a step."""
     return any(
       role.learns.prefix
       and name.startswith(role.learns.prefix)
@@ -102,10 +102,10 @@ class Hooks:
   def _note_best(
     self, step: int, state: TrainState, figures: Mapping[str, float]
   ) -> None:
-    """Notes the figure of the best checkpoint, and saves what it is of.
+    """Records the figure of `checkpoint.best`, and saves its state.
 
     Raises:
-      ConfigError: if all evaluators have run, and none measures it.
+      ConfigError: if no evaluator measures it.
     """
     name = self.blueprint.stage.checkpoint.best
     if not name:
@@ -119,38 +119,38 @@ class Hooks:
       self.save(step, state)
       key = self.blueprint.key('checkpoint.best')
       raise ConfigError(
-        f'config.{key} = {name!r} was not measured, or is no number; '
+        f'config.{key} = {name!r} was not measured, or is not a number; '
         f'{suggest(name, sorted(known))}'
       )
 
   def _nobody_measures(self, name: str) -> bool:
-    """Whether every evaluator has run, and none has such a figure."""
+    """Whether every evaluator has run, and none has measured the figure."""
     ran = self._measured.keys() == self.schedules.keys()
     return ran and not any(name in each for each in self._measured.values())
 
 
 def open_checkpoints(blueprint: Blueprint, figures: Figures) -> Checkpoints:
-  """The checkpoints of a stage, and what stays of them."""
-  kept = blueprint.stage.checkpoint
+  """The checkpoints of a stage, with its rules of which ones are kept."""
+  section = blueprint.stage.checkpoint
   return Checkpoints(
     blueprint.folder / CHECKPOINTS,
-    keep=kept.keep,
-    every=blueprint.to_steps(kept.keep_every),
-    best=figures if kept.best else None,
+    keep=section.keep,
+    every=blueprint.to_steps(section.keep_every),
+    best=figures if section.best else None,
   )
 
 
 def known_figures(blueprint: Blueprint) -> Figures:
-  """What earlier runs have measured."""
+  """The figures that earlier runs have logged."""
   name = blueprint.stage.checkpoint.best
   return logged(blueprint.folder, name) if name else {}
 
 
 def schedules_of(blueprint: Blueprint) -> dict[str, int]:
-  """Evaluator -> every how many steps it runs, of those that do."""
-  given = blueprint.stage.evaluation
+  """Evaluator -> its interval in steps, of those that run while training."""
+  section = blueprint.stage.evaluation
   every = {
-    name: blueprint.to_steps(given.schedules.get(name, given.every))
+    name: blueprint.to_steps(section.schedules.get(name, section.every))
     for name in blueprint.stage.evaluators
   }
   return {name: steps for name, steps in every.items() if steps}
@@ -161,28 +161,31 @@ def measure_stage(
   state: TrainState,
   folder: pathlib.Path,
   names: list[str] | None = None,
-  each: Callable[[Any], Any] = lambda row: None,
-) -> list[Any]:
-  """The rows of evaluators; all hosts measure, the first keeps the pictures.
+  each: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+  """The rows of evaluators, by default of all; each is passed to `each`.
 
-  Args:
-    assembly: of the stage.
-    state: of which the weights are.
-    folder: of the pictures.
-    names: of the evaluators; by default all.
-    each: is called with every row.
+  It is collective; the first host keeps the images, in `folder`/samples.
   """
-  params, step = sampled(assembly, state), int(state.step)
-  with picture_folder(folder) as place:
-    rows = []
-    for row in evaluate_stage(assembly, params, step, place, names):
-      rows.append(row)
-      each(row)
+  blueprint, stage = assembly.blueprint, assembly.blueprint.stage
+  chosen = [n for n in stage.evaluators if names is None or n in names]
+  if not chosen:
+    return []
+  features = stage.evaluation.features
+  features = features() if features is not None else None
+  models = generators(assembly, sampled(assembly, state))
+  rows = []
+  with image_folder(folder) as place:
+    for name in chosen:
+      evaluator = stage.evaluators[name]
+      for row in evaluator(models, blueprint.measured, features, place):
+        rows.append({**row, 'step': int(state.step)})
+        each(rows[-1])
   return rows
 
 
 @contextlib.contextmanager
-def picture_folder(folder: pathlib.Path) -> Generator[pathlib.Path]:
+def image_folder(folder: pathlib.Path) -> Generator[pathlib.Path]:
   """The folder itself on the first host, a temporary one on the others."""
   if jax.process_index() == 0:
     yield folder

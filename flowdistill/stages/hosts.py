@@ -1,4 +1,4 @@
-"""The hosts of a run, which watch each other."""
+"""The watchdog of a run on several hosts."""
 
 import pathlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ HOSTS = 'hosts'
 
 
 def watch(stages: Mapping[str, Spec], workdir: pathlib.Path) -> Watchdog:
-  """Watches the other hosts, if there are any."""
+  """A watchdog with the longest timeout of the stages."""
   timeout = max(spec['hosts']['timeout'] for spec in stages.values())
   process, count = jax.process_index(), jax.process_count()
   return Watchdog(workdir / HOSTS, process, count, timeout)

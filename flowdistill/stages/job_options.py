@@ -1,4 +1,4 @@
-"""Options of jobs, `--NAME=VALUE`: read, and checked before any device."""
+"""Parses options of jobs, `--NAME=VALUE`, and checks them before any work."""
 
 import keyword
 import typing
@@ -10,7 +10,7 @@ from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling
-from flowdistill.config.typed import read
+from flowdistill.config.typed import parse
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.trained import check_label
 
@@ -21,20 +21,16 @@ Jobs = Mapping[str, Any]
 def parse_options(
   jobs: Jobs, job: str, given: Sequence[tuple[str, str | None]]
 ) -> Any:
-  """(NAME, VALUE) pairs as the options of a job.
-
-  Raises:
-    ConfigError: if the job has no such option, or the value is of another type.
-  """
+  """Parses (NAME, VALUE) pairs as the options of a job."""
   kind, types = jobs[job].Options, types_of(jobs[job])
   values: dict[str, Any] = {}
   for name, text in given:
     if name not in types:
       raise ConfigError(f'--{name}: {_why_unknown(name, jobs, job)}')
     if text is None:
-      raise ConfigError(f'--{name} has no value: it is --{name}=VALUE')
+      raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
     try:
-      values[field_of(name)] = read(text, types[name])
+      values[field_of(name)] = parse(text, types[name])
     except ValueError as error:
       raise ConfigError(f'--{name}={text} {error}') from error
   return kind(**values)
@@ -47,14 +43,14 @@ def types_of(job: Any) -> dict[str, Any]:
 
 
 def field_of(option: str) -> str:
-  """'from' -> 'from_', which Python can have as a name."""
+  """'from' -> 'from_': a field cannot be called like a Python keyword."""
   return f'{option}_' if keyword.iskeyword(option) else option
 
 
 def _why_unknown(name: str, jobs: Jobs, job: str) -> str:
   known = {j: list(types_of(module)) for j, module in jobs.items()}
   if '.' in name:
-    return f'a key of the config is set as --config.{name}=VALUE'
+    return f'a key of the config must be set by --config.{name}=VALUE'
   others = [f'--job={j}' for j in jobs if name in known[j]]
   if others:
     return f'it is an option of {" and ".join(others)}, not of --job={job}'
@@ -63,16 +59,12 @@ def _why_unknown(name: str, jobs: Jobs, job: str) -> str:
 
 
 def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
-  """Checks those that say what to draw from which stage, where a job has them.
+  """Checks the options of a job that select a stage, and sample from it.
 
-  Args:
-    options: of the job.
-    blueprints: of the run.
-    last: the stage that is meant where none is named.
+  The default stage is `last`.
 
   Raises:
-    ConfigError: if there is no such stage, role, sampler, number of network
-      calls, EMA or class.
+    ConfigError: for an unknown name, or an impossible number of network calls.
   """
   given = vars(options)
   if 'stage' not in given:
@@ -106,7 +98,7 @@ def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:
     )
   for name in vars(Sampling()):
     if name in options.options:
-      raise ConfigError(f'--options has {name!r}: that is said by --{name}')
+      raise ConfigError(f'--options has {name!r}: set it by --{name}')
   if not role:
     return
   scalars = blueprint.roles[role].model.scalars
@@ -123,7 +115,7 @@ def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:
 
 
 def _typed(options: Sampling) -> str:
-  """'--sampler=heun --nfe=5', and what else is set."""
+  """'--sampler=heun --nfe=5', and the options that are not defaults."""
   default = vars(Sampling())
   chosen = {
     name: getattr(options, name)

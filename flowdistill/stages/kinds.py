@@ -1,4 +1,4 @@
-"""The kinds of stages."""
+"""The table of the kinds of stages, and what applies it."""
 
 from collections.abc import Iterable
 
@@ -23,19 +23,15 @@ KINDS = {
 def load_stages(
   source: str, overrides: Iterable[Override] = ()
 ) -> dict[str, Spec]:
-  """'FILE.py[:args]' and overrides -> stage name -> resolved dict.
+  """Reads 'FILE.py[:args]' with overrides: stage name -> resolved dict.
 
   Raises:
-    ConfigError: naming the key, the value and what would be right.
+    ConfigError: naming the key, the value and what is allowed.
   """
   return files.load_stages(source, overrides, KINDS, ROOMS)
 
 
 def check_stages(blueprints: Blueprints) -> None:
-  """Checks every stage by its kind, before any device is touched.
-
-  Raises:
-    ConfigError: for what is wrong.
-  """
+  """Checks every stage by its kind, before any device is used."""
   for name, spec in blueprints.specs.items():
     KINDS[spec['job']].check(blueprints, name)

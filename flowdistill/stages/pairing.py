@@ -1,4 +1,4 @@
-"""Pairs of data and noise, shard by shard, each host its own."""
+"""Makes pairs of data and noise in shards, which the hosts divide."""
 
 import pathlib
 import sys
@@ -43,13 +43,13 @@ from flowdistill.workdir.weights import Trained
 Arrays = dict[str, np.ndarray]
 Make = Callable[[int, int], Arrays]
 """make(first, n): the arrays of the pairs `first` to `first` + n − 1."""
-POLL = 0.2  # seconds between two looks at what the other hosts have written
+POLL = 0.2  # seconds between two looks for the shards of other hosts
 
 
 def make_stage_pairs(
   blueprints: Blueprints, name: str, dog: Watchdog, extras: Any = None
 ) -> pathlib.Path:
-  """Makes the pairs of a stage, in W/<stage>/pairs; finished ones stay."""
+  """Makes the pairs of a stage in W/<stage>/pairs, except finished shards."""
   del extras
   blueprint = blueprints[name]
   folder = blueprint.folder
@@ -63,11 +63,7 @@ def make_stage_pairs(
 def make_pairs(
   blueprint: Blueprint, out: pathlib.Path, dog: Watchdog
 ) -> pathlib.Path:
-  """Writes the shards that are missing, and then marks the store finished.
-
-  Raises:
-    ConfigError: if the folder has other pairs.
-  """
+  """Writes the missing shards, and marks the store finished."""
   name, stage = blueprint.name, blueprint.stage
   layout = local_layout(stage.batch_size)
   teacher = None
@@ -90,11 +86,7 @@ def make_pairs(
 
 
 def local_layout(batch_size: int) -> Layout:
-  """The devices of this host, which share the rows of a batch.
-
-  Raises:
-    ConfigError: if the batch does not divide over them.
-  """
+  """The devices of this host, over which the rows of a batch are sharded."""
   layout = Layout(sharding.make_mesh(devices=jax.local_devices()))
   with located('batch_size'):
     sharding.rows_per_device(layout.mesh, batch_size)
@@ -104,28 +96,28 @@ def local_layout(batch_size: int) -> Layout:
 def manifest_of(
   blueprint: Blueprint, teacher: Trained | None
 ) -> dict[str, Any]:
-  """What the pairs are, such that others are told apart."""
+  """All that determines the pairs, to distinguish them from others."""
   stage, spec, sees = blueprint.stage, blueprint.spec, blueprint.sees
   drawn = stage.direction != 'from_data'
   keys = ('count', 'shard_size', 'seed', 'direction', 'dataset')
   solver = {key: spec[key] for key in ('sampler', 'nfe', 'options')}
-  flow: dict[str, Any] = {}
-  if teacher is not None:
-    flow = {'teacher': f'{teacher.origin}, {stage.teacher.weights}', **solver}
-  return {
+  manifest = {
     'spec': sees.to_json(),
     'noise': 'drawn' if drawn else 'stored',
     'first_noise': first_noise(stage.seed, sees.shape) if drawn else None,
     **{key: spec[key] for key in keys},
-    **flow,
   }
+  if teacher is None:
+    return manifest
+  origin = f'{teacher.origin}, {stage.teacher.weights}'
+  return {**manifest, 'teacher': origin, **solver}
 
 
 def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
-  """Whether the pairs of a folder are finished; if not, it is ready for them.
+  """Whether the pairs in a folder are finished; else prepares the folder.
 
   Raises:
-    ConfigError: if there are other pairs in it, or other files.
+    ConfigError: if the folder has other pairs.
   """
   out.mkdir(parents=True, exist_ok=True)
   if not (out / MANIFEST).is_file():
@@ -146,7 +138,7 @@ def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
 
 
 def missing(stage: PairStage, out: pathlib.Path) -> list[int]:
-  """The numbers of the shards that are not complete."""
+  """The numbers of the incomplete shards."""
   return [k for k in range(len(stage.shards)) if not is_whole(out, k)]
 
 
@@ -189,7 +181,7 @@ def numbers(first: int, n: int) -> np.ndarray:
 def conditions(blueprint: Blueprint, index: np.ndarray) -> Arrays:
   """The conditions of each pair: all classes in turn, else those of the data.
 
-  The data set begins again after its last example.
+  After the last example of the data set the first one follows.
   """
   if set(blueprint.sees.cond) <= {LABEL}:
     return blueprint.sees.each_class(index)
@@ -197,7 +189,7 @@ def conditions(blueprint: Blueprint, index: np.ndarray) -> Arrays:
 
 
 def examples(blueprint: Blueprint, index: np.ndarray) -> Arrays:
-  """Examples of the data set as networks see them, over and over."""
+  """Encoded examples of the data set, modulo its size."""
   rows = blueprint.data[index % len(blueprint.data)]
   x0 = np.asarray(blueprint.space.encode(rows['x0']))
   return {'x0': x0, **{name: rows[name] for name in blueprint.sees.cond}}
@@ -206,42 +198,37 @@ def examples(blueprint: Blueprint, index: np.ndarray) -> Arrays:
 def write_shards(
   name: str, stage: PairStage, out: pathlib.Path, make: Make
 ) -> None:
-  """Writes the missing shards that fall to this host."""
+  """Writes the missing shards of this host."""
   process, count = jax.process_index(), jax.process_count()
   todo = [k for k in missing(stage, out) if k % count == process]
   batches = sum(-(-stage.shards[k] // stage.batch_size) for k in todo)
   bar = progress(batches, 0, name, batch_size=stage.batch_size)
   with Stop() as stop, bar:
     for k in todo:
-      first, size = k * stage.shard_size, stage.shards[k]
-      parts = make_parts(make, first, size, stage.batch_size)
-      write_shard(out, k, size, counted(parts, bar, stop, name))
-
-
-def make_parts(
-  make: Make, first: int, size: int, batch_size: int
-) -> Iterator[Arrays]:
-  """The pairs `first` to `first` + size − 1, a batch at a time."""
-  for start in range(0, size, batch_size):
-    yield make(first + start, min(batch_size, size - start))
+      first, end = k * stage.shard_size, k * stage.shard_size + stage.shards[k]
+      parts = (
+        make(start, min(stage.batch_size, end - start))
+        for start in range(first, end, stage.batch_size)
+      )
+      write_shard(out, k, end - first, counted(parts, bar, stop, name))
 
 
 def counted(
   parts: Iterator[Arrays], bar: Progress, stop: Stop, name: str
 ) -> Iterator[Arrays]:
-  """Shows the progress; exits if the process has been told to stop."""
+  """Shows the progress; exits if the process is asked to stop."""
   for part in parts:
     bar.update(bar.step + 1, loss=None)
     yield part
     if stop.asked():
-      say(f'{name}: stopped; run it again, and what is whole stays')
+      say(f'{name}: stopped; run it again to make the remaining shards')
       sys.exit(AGAIN)
 
 
 def finish(
   stage: PairStage, out: pathlib.Path, manifest: Mapping[str, Any]
 ) -> str:
-  """Marks the store as finished; returns what each pair has cost."""
+  """Marks the store as finished; returns ', N NFE each,' for a message."""
   nfe = None
   if stage.teacher is not None:
     parts = [read_array(out, k, 'nfe') for k in range(len(stage.shards))]

@@ -1,4 +1,4 @@
-"""Traces the losses of a stage, and notes which networks get which inputs."""
+"""Traces the losses of a stage, and records the inputs that they use."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from flowdistill.training.roles import make_nets
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-  """What an objective does with its networks.
+  """The inputs of an objective.
 
   Attributes:
-    roles: that it calls.
+    roles: roles that it calls.
     read: arrays of the batch that it reads.
-    added: conditions that it adds to those of the batch, by the role that
-      learns.
+    added: conditions that it passes to the role that learns, in addition to
+      those of the batch.
   """
 
   roles: set[str] = dataclasses.field(default_factory=set)
@@ -28,10 +28,10 @@ class Trace:
 
 
 def trace(blueprint: Blueprint, name: str) -> Trace:
-  """Runs a role's objective abstractly.
+  """Traces a role's objective.
 
   Raises:
-    MissingRole: if it asks for a role that is not filled.
+    MissingRole: if it calls a role that the config does not define.
     ValueError: for an option out of range.
   """
   trace = Trace()
@@ -51,7 +51,7 @@ def trace(blueprint: Blueprint, name: str) -> Trace:
 
 
 def arrays_read(program: Any, args: Any) -> Iterator[str]:
-  """The arrays of a batch, the last argument, that a program reads."""
+  """The arrays of a batch, the last argument, that a jaxpr reads."""
   jaxpr = program.jaxpr
   used = {id(v) for step in jaxpr.eqns for v in step.invars}
   paths = [path for path, _ in jax.tree.leaves_with_path(args)]
@@ -61,7 +61,7 @@ def arrays_read(program: Any, args: Any) -> Iterator[str]:
 
 
 class WatchedRoles(Roles):
-  """Roles that note which of them are called, and with which conditions."""
+  """Roles that record which of them are called, with which conditions."""
 
   def __init__(self, nets: Roles, trace: Trace, learns: str, known: set[str]):
     super().__init__(nets)

@@ -1,4 +1,4 @@
-"""Trains a stage from where it stands to its end, and measures it."""
+"""Trains a stage from its last checkpoint to its end, and evaluates it."""
 
 import contextlib
 import dataclasses
@@ -49,11 +49,11 @@ PROFILE = 'profile'
 
 
 def prepare(blueprint: Blueprint) -> None:
-  """What can be refused before the first stage of a run begins.
+  """Checks folder, data and devices before the first stage of a run begins.
 
   Raises:
     ConfigError: for a folder of another config or of other data, or a mesh or
-      a batch that does not divide over the devices, with the numbers that do.
+      a batch that does not divide over the devices, with numbers that do.
   """
   check_unchanged(blueprint.spec, blueprint.folder)
   check_data(blueprint.folder, blueprint.data.actual)
@@ -65,11 +65,11 @@ def prepare(blueprint: Blueprint) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-  """What is looked at while a stage trains.
+  """Diagnostics of a training.
 
   Attributes:
-    profiled: steps that are traced into W/<stage>/profile.
-    ideal: seconds of a step at the peak of the devices; None where unknown.
+    profiled: number of steps that are traced into W/<stage>/profile.
+    ideal: seconds of a step at peak throughput; None if it is unknown.
   """
 
   profiled: int = 0
@@ -79,7 +79,7 @@ class Extras:
 def train(
   blueprints: Blueprints, name: str, dog: Watchdog, extras: Extras
 ) -> list[Row]:
-  """Trains one stage to its end, measures it, and writes results.json."""
+  """Trains one stage to its end, evaluates it, and writes results.json."""
   blueprint = blueprints[name]
   assembly, folder = assemble(blueprint, blueprints.workdir), blueprint.folder
   check_references(folder, assembly.references)
@@ -165,7 +165,7 @@ def train_to_end(
 
 
 def measure(assembly: Assembly, state: TrainState) -> list[Row]:
-  """The rows of a stage's evaluators, which are written to results.json."""
+  """The rows of all evaluators, which are written to results.json."""
   name, folder = assembly.blueprint.name, assembly.blueprint.folder
   rows = measure_stage(
     assembly,

@@ -1,4 +1,4 @@
-"""A stage that has been trained: its networks, ready to be sampled."""
+"""A trained stage: its networks with weights, for sampling."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
 from flowdistill.flow.spec import LABEL, DataSpec
-from flowdistill.stages.assembly import sampling_layout
+from flowdistill.stages.assembly import generator, sampling_layout
 from flowdistill.training.sharding import Layout
 from flowdistill.workdir import weights
 from flowdistill.workdir.weights import Trained
@@ -22,14 +22,13 @@ Cond = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class TrainedStage:
-  """A stage and the networks that it knows.
+  """A stage and its networks.
 
   Attributes:
     blueprint: the stage.
     layout: of arrays over all devices.
     models: role -> network with weights.
-    which: of the weights of the roles that learn: 'ema', 'params', or the name
-      of an EMA.
+    which: the weights of roles that learn: 'ema', 'params', or an EMA's name.
   """
 
   blueprint: Blueprint
@@ -38,11 +37,7 @@ class TrainedStage:
   which: str = 'ema'
 
   def at(self, step: int) -> 'TrainedStage':
-    """The same, with the weights of another checkpoint.
-
-    Raises:
-      ConfigError: if there is none of that step.
-    """
+    """The same stage, with the weights of another checkpoint."""
     learns = [n for n in self.models if n in self.blueprint.learners]
     models = {
       name: load_learner(self.blueprint, name, self.which, self.layout, step)
@@ -51,24 +46,12 @@ class TrainedStage:
     return dataclasses.replace(self, models={**self.models, **models})
 
   def generator(self, role: str) -> Generator:
-    """A role, as samples are drawn from it.
-
-    Raises:
-      ConfigError: if there is no such role, or it cannot be sampled.
-    """
+    """The generator of a role."""
     choices = [n for n in self.models if self.blueprint.roles[n].is_drawable]
     if role not in choices:
       raise ConfigError(f'no model {role!r}; {suggest(role, choices)}')
-    model, blueprint = self.models[role], self.blueprint
-    return Generator(
-      apply=model.model.apply,
-      params=model.params,
-      spec=blueprint.sees,
-      batch_size=blueprint.stage.evaluation.batch_size,
-      scalars=model.model.scalars,
-      layout=self.layout,
-      space=blueprint.space,
-    )
+    params = self.models[role].params
+    return generator(self.blueprint, role, params, self.layout)
 
 
 def load_stage(
@@ -77,17 +60,7 @@ def load_stage(
   step: int | None = None,
   roles: Iterable[str] | None = None,
 ) -> TrainedStage:
-  """Reads the weights of a stage's networks, onto all devices.
-
-  Args:
-    blueprint: of the stage.
-    which: weights of the roles that learn.
-    step: of their checkpoint; by default the last.
-    roles: that are read; by default all.
-
-  Raises:
-    ConfigError: if there is no checkpoint.
-  """
+  """Reads the weights of a stage's networks, by default of all its roles."""
   layout = sampling_layout(blueprint)
   models = {
     name: load_learner(blueprint, name, which, layout, step)
@@ -107,8 +80,8 @@ def load_learner(
 ) -> Trained:
   """Reads the weights of a role that learns."""
   reference = Reference(str(blueprint.folder), which, name)
-  given = weights_in_stage(reference, blueprint)
-  return weights.load(name, given, layout, step)
+  abstract = weights_in_stage(reference, blueprint)
+  return weights.load(name, abstract, layout, step)
 
 
 def conditions(
@@ -123,24 +96,24 @@ def conditions(
 
   Args:
     blueprint: of the stage.
-    n: how many.
+    n: number of examples.
     label: one class for all, or n classes; None goes through all of them.
     cond: the other conditions: name -> one value for all, or n of them.
-    null: whether what is not given is the unconditional value; else it is
-      every class in turn, and the conditions of the data set's examples.
+    null: whether missing conditions are unconditional; otherwise they are all
+      classes in turn, and the conditions of the data set's examples.
 
   Raises:
     ValueError: if a condition does not exist, or has another shape.
   """
-  spec, given = blueprint.sees, dict(cond or {})
+  spec, values = blueprint.sees, dict(cond or {})
   if label is not None:
-    given[LABEL] = check_label(spec, label)
-  if unknown := [name for name in given if name not in spec.cond]:
+    values[LABEL] = check_label(spec, label)
+  if unknown := [name for name in values if name not in spec.cond]:
     raise ValueError(
       f'cond has {unknown[0]!r}: these examples are {spec}; '
       f'{suggest(unknown[0], spec.cond)}'
     )
-  arrays = {name: spec.cond[name].repeat(v, n) for name, v in given.items()}
+  arrays = {name: spec.cond[name].repeat(v, n) for name, v in values.items()}
   rest = [name for name in spec.cond if name not in arrays]
   if null:
     return arrays | {name: spec.cond[name].full(n) for name in rest}
@@ -153,17 +126,13 @@ def conditions(
 
 
 def check_label(spec: DataSpec, label: Any) -> Any:
-  """Labels that exist.
-
-  Raises:
-    ValueError: for a class that does not exist, or data without classes.
-  """
-  classes, wanted = spec.num_classes, np.asarray(label)
+  """The label or labels, which must be classes of the data set."""
+  classes, labels = spec.num_classes, np.asarray(label)
   if not classes:
     raise ValueError(
       f'label = {label} has no effect: this data set has no classes'
     )
-  if wanted.size and (wanted.min() < 0 or wanted.max() > classes):
+  if labels.size and (labels.min() < 0 or labels.max() > classes):
     raise ValueError(
       f'label = {label} must be in 0 to {classes - 1}, or {classes} for '
       '"no class"'

@@ -13,7 +13,7 @@ Batch = Mapping[str, Any]
 
 
 class NotFinite(RuntimeError):
-  """A loss or a gradient was not finite; `batch` is the one that did it."""
+  """A loss or a gradient of `batch` was not finite."""
 
   def __init__(self, state: TrainState, batch: Batch, step: int):
     super().__init__(f'step {step}: a loss or a gradient is not finite')
@@ -21,17 +21,17 @@ class NotFinite(RuntimeError):
 
 
 class Stop:
-  """Notes SIGTERM and SIGINT while it is open, instead of dying of them.
+  """Records SIGTERM and SIGINT while it is open, instead of exiting.
 
-  Of several hosts, one may be told to stop: they vote before each step, and
-  stop together when the vote before the last one is known.
+  A signal may reach only one of several hosts: they vote before each step, and
+  stop together when the result of the vote before the last is known.
 
   Args:
-    vote: whether any host says True, as an array that need not be there yet;
-      None for a host that is alone.
+    vote: whether any host votes True, as an array that may still be computed;
+      None for a single host.
 
   Attributes:
-    signal: that this host got, None for none.
+    signal: that this host received, or None.
   """
 
   def __init__(self, vote: Callable[[bool], jax.Array] | None = None) -> None:
@@ -50,7 +50,7 @@ class Stop:
       signal.signal(number, handler)
 
   def asked(self) -> bool:
-    """Whether to stop now; all hosts ask as often, and are told the same."""
+    """Whether to stop now; all hosts call it equally often."""
     if self._vote is not None:
       self._agreed = self._last is not None and bool(self._last)
       self._last = self._vote(self.signal is not None)
@@ -58,16 +58,15 @@ class Stop:
 
   @property
   def agreed(self) -> bool:
-    """Whether all stop, because of a signal here or on another host."""
-    alone = self._vote is None
-    return self.signal is not None if alone else self._agreed
+    """Whether all hosts stop, after a signal on any of them."""
+    return self.signal is not None if self._vote is None else self._agreed
 
   def _note(self, number: int, _: object) -> None:
     self.signal = number
 
 
 Action = tuple[int, Callable[[int, TrainState], None]]
-"""(every, action): action(step, state) after each so many steps; 0 is never."""
+"""(every, action): action(step, state) every `every` steps; 0 is never."""
 Log = tuple[int, Callable[[int, dict[str, float]], None]]
 """(every, action): action(step, scalars) of the metrics."""
 
@@ -86,10 +85,9 @@ def fit(
   save: Callable[[int, TrainState], None],
   stop: Stop,
 ) -> TrainState:
-  """Trains from `state.step` to `total`, or until all are asked to stop.
+  """Trains from `state.step` to `total`, or until all hosts stop.
 
-  Metrics are read one step after they were asked for, so the device never
-  waits for the host.
+  Metrics are read one step late, so that the device never waits for the host.
 
   Args:
     train_step: jitted.
@@ -99,8 +97,8 @@ def fit(
     key: of the stage; the step is folded in.
     total: steps of the stage.
     log: of the metrics.
-    actions: what is done with the state on the way, in order; not at the end.
-    each: after every step, with (step, metrics on the device): cheap.
+    actions: run in order while training, but not after the last step.
+    each: a cheap function of (step, metrics on the device), after every step.
     save: saves the state at the end, or when stopped.
     stop: whether to stop.
 
@@ -132,7 +130,7 @@ def _look_back(
   state: TrainState,
   log: Log,
 ) -> None:
-  """Reads the metrics of a step: is it finite, and is it to be logged?"""
+  """Reads the metrics of a step: checks that it is finite, and logs it."""
   if previous is None:
     return
   step, batch, metrics = previous

@@ -1,4 +1,4 @@
-"""Runs a step again to find the first module that is not finite."""
+"""Runs a step again to find the first module with a non-finite output."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ from flowdistill.training.state import (
 
 
 class Watch:
-  """Notes, call by call, whether the output of each module is finite.
+  """Records, call by call, whether the output of each module is finite.
 
   Calls are numbered in the order of the program, an inner module before the
   one around it. Use it as `apply = make_apply(graph, watch.role('student'))`.
@@ -33,7 +33,7 @@ class Watch:
     self._alive: list[Any] = []
 
   def role(self, role: str) -> Callable[[nnx.Module], None]:
-    """What is to see each network that is merged for a role."""
+    """The function to call with each merged network of a role."""
 
     def see(model: nnx.Module) -> None:
       self._alive.append(model)
@@ -63,7 +63,7 @@ class Watch:
 
 @contextlib.contextmanager
 def watching(watch: Watch, kinds: set[type]) -> Generator[None]:
-  """While it is open, every call of these module classes is noted."""
+  """Records every call of these module classes in its context."""
   before = {kind: kind.__call__ for kind in kinds}
 
   def noted(call: Any) -> Any:
@@ -101,11 +101,11 @@ def first_not_finite(
   drop_cond: float,
   flip: bool,
 ) -> str:
-  """Runs a step again and says what in it is the first that is not finite.
+  """Runs a step again, and names the first non-finite part of it.
 
   Returns:
-    'the output of student.blocks.1.up', or if every module's output is finite,
-    the loss or the first parameter whose gradient is not.
+    'the output of student.blocks.1.up', or if all outputs are finite, the loss
+    or the first parameter with a non-finite gradient.
   """
   state = dataclasses.replace(state, finite=jnp.array(True))
   batch, keys = prepare(state, batch, key, drop_cond, flip)

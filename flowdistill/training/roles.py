@@ -1,8 +1,8 @@
-"""The networks of a training step, one row each, and how objectives see them.
+"""The networks of a training step, one row each, as objectives call them.
 
-What an objective is given are callables with the parameters and the dropout key
-closed over: one key per step for the network that learns, the same mask for
-each of its calls, and none for the others.
+Objectives receive callables that close over the parameters and the dropout key:
+one key per step for the network that learns, so that all its calls have the
+same mask, and none for the others.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Learning:
     loss: an objective with its options bound.
     tx: the optimiser.
     emas: name -> how these EMA weights are tracked.
-    ema_role: under which role objectives are given its EMA `main`.
+    ema_role: the name by which objectives call its EMA `main`.
     prefix: of its metrics.
     salt: folded into the keys of a step; 0 leaves them as they are.
   """
@@ -56,13 +56,12 @@ class Role:
   Attributes:
     model: the network, abstractly: `apply`, `params`, `scalars`.
     signature: what objectives call: 'average' is u(x_t, t, s, cond),
-      'velocity' v(x_t, t, cond); 'distance', 'logits' and 'features' are the
-      network's own inputs and answers.
-    weights: the reference that they come from; None is a fresh initialisation.
+      'velocity' v(x_t, t, cond); 'distance', 'logits' and 'features' have the
+      network's own inputs and outputs.
+    weights: reference to the first weights; None is a fresh initialisation.
     learns: None for a network that is frozen.
     every: steps from one update to the next; the first is step `every`.
-    base: the entry of the frozen trees that its parameters are, or that they
-      adapt.
+    base: name of the frozen tree of its parameters, or of those they adapt.
   """
 
   model: Any
@@ -78,7 +77,7 @@ class Role:
     return self.signature in DRAWABLE
 
   def view(self, params: Params, key: Array | None = None) -> Any:
-    """What an objective calls."""
+    """The callable for objectives, with the given parameters."""
     apply = functools.partial(self.model.apply, params, key=key)
     if self.signature == AVERAGE:
       return lambda x_t, t, s, cond: apply(x_t, t, s, cond)
@@ -88,7 +87,7 @@ class Role:
 
 
 Rows = Mapping[str, Role]
-"""Name of a role -> its row, the one that is sampled by default first."""
+"""Name of a role -> its row; the first is sampled by default."""
 
 
 def learning(roles: Rows) -> dict[str, Learning]:
@@ -104,14 +103,14 @@ def make_nets(
   roles: Rows,
   key: Array,
 ) -> Roles:
-  """The callables that an objective is given while the role `learns` does.
+  """The callables for the objective of the role `learns`.
 
   Args:
     learns: name of the role.
-    params: its parameters, which the gradient is of.
+    params: its parameters, of which the gradient is taken.
     state: the `TrainState`, with the parameters of all roles that learn.
     frozen: name of a tree -> weights, see `Role.base`.
-    roles: all of them.
+    roles: all rows.
     key: for dropout in that role.
   """
   nets: dict[str, Any] = {}

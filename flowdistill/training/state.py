@@ -28,7 +28,7 @@ Keys = tuple[Array, Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RoleState:
-  """What one trained network is: parameters, optimiser state, named EMAs."""
+  """The state of one role: parameters, optimiser state, named EMAs."""
 
   params: Params
   opt_state: Any
@@ -36,7 +36,7 @@ class RoleState:
 
   @property
   def sampled(self) -> Params:
-    """The weights to draw with: the EMA `main`, or `params` without EMAs."""
+    """The weights for sampling: the EMA `main`, or `params` without EMAs."""
     return self.emas[MAIN] if self.emas else self.params
 
 
@@ -46,9 +46,9 @@ class TrainState:
   """Everything that training changes. All leaves are arrays.
 
   Attributes:
-    step: steps made, int32.
-    finite: False after a step with a non-finite loss or gradient; from then on
-      the state is frozen, so that the loop may notice it a step late.
+    step: number of steps, int32.
+    finite: False after a step with a non-finite loss or gradient: the state is
+      then frozen, so that the loop may check the flag one step later.
     roles: name -> state, of the networks that learn.
   """
 
@@ -80,10 +80,9 @@ def make_train_step(
   """Builds `train_step(state, frozen, batch, key) -> (state, metrics)`.
 
   It folds the step into `key`, drops conditions, and updates every role that
-  learns from the same old state. If a loss or a gradient is not finite, the
-  state stays as it was and `metrics['finite']` is 0. A role with `every` > 1 is
-  computed at the steps that are a multiple of it; at the others its metrics
-  are 0. It is not jitted.
+  learns from the same old state. After a non-finite loss or gradient the state
+  is frozen and `metrics['finite']` is 0. A role with `every` > 1 is computed
+  only at multiples of it; at other steps its metrics are 0. It is not jitted.
 
   Args:
     roles: name -> row, of all networks.
@@ -145,7 +144,7 @@ def learn(
 def prepare(
   state: TrainState, batch: Batch, key: Array, drop_cond: float, flip: bool
 ) -> tuple[Batch, Keys]:
-  """The prelude of a step: its batch, and the objective's and dropout's key."""
+  """The batch of a step, and the keys of the objective and of dropout."""
   drop, objective, dropout = jax.random.split(
     jax.random.fold_in(key, state.step), 3
   )
@@ -156,7 +155,7 @@ def prepare(
 
 
 def keys_of(keys: Keys, learns: Learning) -> Keys:
-  """The keys of a role at a step, of the step's own; see `Learning.salt`."""
+  """The keys of a role from those of the step; see `Learning.salt`."""
   if not learns.salt:
     return keys
   objective, dropout = (jax.random.fold_in(key, learns.salt) for key in keys)
@@ -190,14 +189,7 @@ def gradients(
 def update(
   role: Role, state: RoleState, grads: Params, step: Array
 ) -> RoleState:
-  """One optimiser step, and every EMA after it.
-
-  Args:
-    role: that learns.
-    state: before.
-    grads: of its parameters.
-    step: updates of this role made before.
-  """
+  """One optimiser step and its EMAs, after `step` updates of the role."""
   learns = role.learns
   if learns is None:
     return state
@@ -211,7 +203,7 @@ def update(
 
 
 def drop_conditions(batch: Batch, key: Array, rate: float) -> Batch:
-  """Replaces `cond` by `null` in a share `rate` of the examples, whole."""
+  """Replaces all of `cond` by `null` in a share `rate` of the examples."""
   if not rate:
     return batch
   dropped = jax.random.bernoulli(key, rate, batch['x0'].shape[:1])
@@ -225,7 +217,7 @@ def drop_conditions(batch: Batch, key: Array, rate: float) -> Batch:
 
 
 def draw_noise(batch: Batch) -> Batch:
-  """A batch whose `noise`, the number of a draw, is replaced by `x1`."""
+  """Replaces `noise`, the keys of stored pairs, by the noise `x1` itself."""
   if 'noise' not in batch:
     return batch
   rest = {name: value for name, value in batch.items() if name != 'noise'}
@@ -233,15 +225,15 @@ def draw_noise(batch: Batch) -> Batch:
 
 
 def flip_images(batch: Batch, key: Array) -> Batch:
-  """Mirrors half of the examples left to right, with all images of each."""
-  turned = jax.random.bernoulli(key, shape=batch['x0'].shape[:1])
+  """Mirrors a random half of the examples, with all images of each."""
+  flipped = jax.random.bernoulli(key, shape=batch['x0'].shape[:1])
 
-  def turn(x):
+  def flip(x):
     if jnp.ndim(x) != 4:
       return x
-    return jnp.where(turned[:, None, None, None], x[:, :, ::-1], x)
+    return jnp.where(flipped[:, None, None, None], x[:, :, ::-1], x)
 
-  images = {k: turn(v) for k, v in batch.items() if k not in ('cond', 'null')}
+  images = {k: flip(v) for k, v in batch.items() if k not in ('cond', 'null')}
   return {**batch, **images}
 
 

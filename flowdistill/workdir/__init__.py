@@ -1,1 +1,1 @@
-"""What lies on disk: folders, records, weights, results."""
+"""The files of a run: folders, records, weights, results."""

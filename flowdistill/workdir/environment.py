@@ -19,12 +19,9 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-  """Versions of Python and of the packages that matter, platform, git.
+  """Versions of Python and packages, platform, git revision; uses no device.
 
-  Returns:
-    `python`, `platform`, `packages` (name -> version, None if not installed)
-    and `git`: None outside of a checkout, else `revision` and whether it is
-    `dirty`. No device is asked.
+  A package that is not installed is None, and so is git outside of a checkout.
   """
   return {
     'python': platform.python_version(),
@@ -42,7 +39,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_state(file: pathlib.Path) -> dict[str, Any] | None:
-  """Of the checkout that `file` is tracked in, and not of one around it."""
+  """The state of the checkout that tracks `file`, not of one around it."""
   if _git(file.parent, 'ls-files', '--error-unmatch', file.name) is None:
     return None
   revision = _git(file.parent, 'rev-parse', 'HEAD')
@@ -53,7 +50,7 @@ def _git_state(file: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:
-  """The answer of git, or None where there is no git or it refuses."""
+  """The output of git, or None if it is missing or fails."""
   try:
     done = subprocess.run(
       ['git', '-C', str(folder), *arguments],

@@ -1,4 +1,4 @@
-"""The folders of a run: W/<stage>/, and what is in them."""
+"""The folders of a run, W/<stage>/, and the names of their files."""
 
 import json
 import pathlib
@@ -18,22 +18,18 @@ def stage_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def source_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
-  """The folder that 'stage:NAME' or a path means."""
+  """The folder of 'stage:NAME' or of a path."""
   if source.startswith(STAGE):
     return stage_folder(workdir, source.removeprefix(STAGE))
   return pathlib.Path(source).expanduser()
 
 
 def stage_names(workdir: pathlib.Path) -> list[str]:
-  """The stages of the run in a workdir that have begun, in order.
-
-  Raises:
-    ConfigError: if there is no run.
-  """
+  """The stages of the run in a workdir that have begun, in order."""
   path = workdir / CONFIG
   if not path.is_file():
     raise ConfigError(
-      f'{workdir} is no folder of a run: there is no {CONFIG} in it'
+      f'{workdir} must be the folder of a run: there is no {CONFIG} in it'
     )
   names = json.loads(path.read_text()).get('stages', [ONE_STAGE])
   begun = [n for n in names if (stage_folder(workdir, n) / CONFIG).is_file()]
@@ -43,11 +39,7 @@ def stage_names(workdir: pathlib.Path) -> list[str]:
 
 
 def last_stage(folder: pathlib.Path) -> pathlib.Path:
-  """The folder of a run's last stage that trains; a stage's own is itself.
-
-  Raises:
-    ConfigError: if there is no run, or nothing has been trained in it.
-  """
+  """The folder of a run's last stage that trains; also that of a stage."""
   folders = [stage_folder(folder, name) for name in stage_names(folder)]
   trained = [path for path in folders if job_of(path) == TRAIN]
   if not trained:

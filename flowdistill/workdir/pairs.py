@@ -1,4 +1,4 @@
-"""The pairs that a stage learns from: where they are, and which they are."""
+"""The pairs that a stage trains on: their folder and their origin."""
 
 import pathlib
 
@@ -16,11 +16,7 @@ def pairs_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def load_pairs(source: str, workdir: pathlib.Path) -> Pairs:
-  """The pairs of an earlier stage, or of a folder of ours or of SlimFlow.
-
-  Raises:
-    ConfigError: if there are none, or they are not finished.
-  """
+  """The pairs of an earlier stage, or of a folder of ours or of SlimFlow."""
   try:
     return open_pairs(pairs_folder(source, workdir))
   except ValueError as error:
@@ -28,7 +24,7 @@ def load_pairs(source: str, workdir: pathlib.Path) -> Pairs:
 
 
 def pairs_origin(source: str, workdir: pathlib.Path) -> str:
-  """What pairs were read, such that others are told apart."""
+  """The source of pairs with its digest, to distinguish it from others."""
   manifest = pairs_folder(source, workdir) / MANIFEST
   if not manifest.is_file():
     return source

@@ -1,4 +1,4 @@
-"""config.json: what a stage was made with, and what may not change in it."""
+"""config.json: the config and data of a stage, and which may change."""
 
 import json
 import pathlib
@@ -14,15 +14,11 @@ from flowdistill.training.lengths import UNITS
 from flowdistill.workdir.environment import environment
 from flowdistill.workdir.folders import CONFIG, RESULTS
 
-MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # where it runs
+MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # sections about devices
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any]:
-  """What the config.json of a stage says.
-
-  Raises:
-    ConfigError: if it is none of a stage.
-  """
+  """The config.json of a stage."""
   record = json.loads((folder / CONFIG).read_text())
   if 'config' not in record:
     raise ConfigError(f'{folder / CONFIG} was not written by this package')
@@ -30,11 +26,7 @@ def read_record(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def load_spec(folder: pathlib.Path) -> Spec:
-  """The resolved config that a stage's folder was made with.
-
-  Raises:
-    ConfigError: if the folder was made by a version that had other keys.
-  """
+  """The resolved config of a stage's folder; its keys must still exist."""
   record = read_record(folder)
   try:
     return resolve_stage(record['config'])
@@ -43,7 +35,7 @@ def load_spec(folder: pathlib.Path) -> Spec:
 
 
 def load_data(folder: pathlib.Path) -> DataRecord | None:
-  """What the folder's stage was trained on; None where that is not recorded."""
+  """The data record of a stage's folder; None if there is none."""
   if not (folder / CONFIG).is_file():
     return None
   record = json.loads((folder / CONFIG).read_text()).get('data')
@@ -51,22 +43,18 @@ def load_data(folder: pathlib.Path) -> DataRecord | None:
 
 
 def known_data(spec: Spec, folder: pathlib.Path) -> DataRecord | None:
-  """The record of a folder, if it is of the data set of this config."""
+  """The data record of a folder, if it is of the data set of this config."""
   record = load_data(folder)
   if record is None:
     return None
-  was = jsonable(read_record(folder)['config'])
-  same = was.get('dataset') == jsonable(spec['dataset'])
-  return record if same else None
+  dataset = jsonable(read_record(folder)['config']).get('dataset')
+  return record if dataset == jsonable(spec['dataset']) else None
 
 
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
-  """Refuses a folder that another config made; only its length may grow.
+  """Refuses a folder of another config; only the length may grow.
 
-  Mesh and hosts may be others: a checkpoint is restored onto any.
-
-  Raises:
-    ConfigError: with the keys that differ.
+  Mesh and hosts may change: a checkpoint is restored onto any.
   """
   if not (folder / CONFIG).is_file():
     return
@@ -76,7 +64,7 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
       f'{folder} holds a run of the stages {old["stages"]}; take another '
       '--workdir'
     )
-  # Keys that were added after it was made have their defaults.
+  # Keys that are newer than the folder get their defaults.
   old = {**jsonable(load_spec(folder)), **MAY_CHANGE}
   new = {**jsonable(spec), **MAY_CHANGE}
   lines = differences(old, new)
@@ -102,11 +90,7 @@ def _only_longer(old: Spec, new: Spec) -> bool:
 def check_references(
   folder: pathlib.Path, references: Mapping[str, str]
 ) -> None:
-  """Refuses to go on from weights other than those that it began with.
-
-  Raises:
-    ConfigError: naming the role, what it was and what it is.
-  """
+  """Refuses to continue with other frozen weights than at the start."""
   if not (folder / CONFIG).is_file():
     return
   record = read_record(folder)
@@ -119,12 +103,9 @@ def check_references(
 
 
 def check_data(folder: pathlib.Path, data: DataRecord) -> None:
-  """Refuses to go on with other classes, or other conditions.
+  """Refuses to continue with other classes, or other conditions.
 
   A class folder that is added, removed or renamed changes what labels mean.
-
-  Raises:
-    ConfigError: with the names that differ.
   """
   record = load_data(folder)
   if record is None or record.spec == data.spec:
@@ -149,7 +130,7 @@ def write_record(
   references: Mapping[str, str],
   data: DataRecord,
 ) -> None:
-  """Writes config.json; results of a shorter training are removed."""
+  """Writes config.json, and removes results of a shorter training."""
   folder.mkdir(parents=True, exist_ok=True)
   (folder / RESULTS).unlink(missing_ok=True)
   record: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Rows of evaluators: on screen, in results.json, in TensorBoard."""
+"""Rows of evaluators, as text and as scalars for TensorBoard."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import jax
 
 from flowdistill.evaluators.signature import Row
 
-NAMED = (  # what was measured; the rest of a row are figures
+NAMED = (  # keys that identify a row; the others are figures
   'model',
   'sampler',
   'nfe',
@@ -23,7 +23,7 @@ NAMED = (  # what was measured; the rest of a row are figures
 
 
 def say(text: str) -> None:
-  """Prints a line, on the first host alone."""
+  """Prints a line, on the first host only."""
   if jax.process_index() == 0:
     print(text, flush=True)
 
@@ -45,7 +45,7 @@ def describe(row: Row) -> str:
 def flat(rows: Sequence[Row]) -> dict[str, float]:
   """'student/gamma_4_gamma_0.5/frechet_digits' -> figure, for TensorBoard.
 
-  An adaptive sampler's NFE is a figure: a name must not change with it.
+  The NFE of an adaptive sampler is a figure, so that it changes no name.
   """
   named: dict[str, float] = {}
   for row in rows:
@@ -57,7 +57,7 @@ def flat(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def _path(row: Row) -> list[str]:
-  """['student', 'gamma_4_gamma_0.5'], or ['student'] where that is all."""
+  """['student', 'gamma_4_gamma_0.5'], or ['student'] without a sampler."""
   nfe = None if 'adaptive' in row else row.get('nfe')
   time = f't_{row["t"]}' if 't' in row else None
   how = [row.get('sampler'), nfe, time, row.get('options')]

@@ -1,10 +1,10 @@
-"""Which checkpoints of a stage a job looks at, `--steps=...`.
+"""The checkpoints of a stage that a job reads, `--steps=...`.
 
 last         the newest
-500          one
-500:2000     those from one step to another; either end may be left out
-all          those that are there
-wait         those, and new ones as they appear, until the stage has ended
+500          that of one step
+500:2000     those in a range; either end may be omitted
+all          all that exist
+wait         all, and new ones as they appear, until the stage has ended
 """
 
 import pathlib
@@ -20,12 +20,12 @@ from flowdistill.training.checkpoint import CheckpointError, completed_steps
 
 LAST, ALL, WAIT = 'last', 'all', 'wait'
 POLL, PATIENCE = 5.0, 3600.0  # seconds between two looks, and in all
-REMOVAL = 10.0  # seconds within which a checkpoint that is half gone is gone
+REMOVAL = 10.0  # seconds that the removal of a checkpoint may take
 T = TypeVar('T')
 
 
 def check_steps(text: str) -> None:
-  """Raises ConfigError unless `--steps` is spelled like one of the above."""
+  """Raises ConfigError unless `--steps` has one of the forms above."""
   if text in (LAST, ALL, WAIT) or re.fullmatch(r'\d+|\d*:\d*', text):
     return
   raise ConfigError(
@@ -35,46 +35,42 @@ def check_steps(text: str) -> None:
 
 
 def is_several(text: str) -> bool:
-  """Whether `--steps` may be more than one."""
+  """Whether `--steps` may select more than one."""
   return text != LAST and not text.isdigit()
 
 
 def chosen(
   folder: pathlib.Path, text: str, end: int, *, patience: float = PATIENCE
 ) -> Iterator[int]:
-  """The steps that `text` says, ascending.
+  """The steps that `text` selects, ascending.
 
-  Args:
-    folder: of the checkpoints.
-    text: as above.
-    end: the step at which the stage has ended.
-    patience: seconds without a new checkpoint after which to wait no more.
+  With 'wait' it ends at step `end` of the stage, or after `patience` seconds
+  without a new checkpoint.
 
   Raises:
-    ConfigError: if there is none of them.
+    ConfigError: if none of them exists.
   """
   check_steps(text)
   if text == WAIT:
     return waited(folder, end, patience)
   steps = completed_steps(folder)
-  found = among(steps, text)
-  if not found:
-    there = f'only of {steps}' if steps else 'nor any other'
+  selected = among(steps, text)
+  if not selected:
+    existing = f'only of {steps}' if steps else 'nor any other'
     raise ConfigError(
-      f'there is no checkpoint of --steps={text} in {folder}, {there}'
+      f'there is no checkpoint of --steps={text} in {folder}, {existing}'
     )
-  return iter(found)
+  return iter(selected)
 
 
 def among(steps: Sequence[int], text: str) -> list[int]:
-  """Those of the steps that are asked for."""
+  """The steps that `text` selects."""
   if text == LAST:
     return list(steps[-1:])
   if text == ALL:
     return list(steps)
-  first, _, last = text.partition(':')
-  if ':' not in text:
-    last = first
+  first, colon, last = text.partition(':')
+  last = last if colon else first
   return [
     step
     for step in steps
@@ -83,9 +79,9 @@ def among(steps: Sequence[int], text: str) -> list[int]:
 
 
 def waited(folder: pathlib.Path, end: int, patience: float) -> Iterator[int]:
-  """Each checkpoint once, as soon as it is complete.
+  """Yields each checkpoint once, as soon as it is complete.
 
-  One that was removed before it was its turn is left out.
+  One that is removed before its turn is skipped.
   """
   seen, since = -1, time.monotonic()
   while seen < end and time.monotonic() - since < patience:
@@ -101,43 +97,37 @@ def waited(folder: pathlib.Path, end: int, patience: float) -> Iterator[int]:
 def read_each(
   folder: pathlib.Path, steps: Iterable[int], read: Callable[[int], T]
 ) -> Iterator[tuple[int, T]]:
-  """Each step, and what is read of its checkpoint.
+  """Yields each step with the result of `read`.
 
-  One that a run removes meanwhile is left out, with a line in the log.
-
-  Args:
-    folder: of the checkpoints.
-    steps: those that are there, or appear.
-    read: of a step.
+  A checkpoint that a run removes meanwhile is skipped, with a line in the log.
 
   Raises:
-    FileNotFoundError: if in the end there was none.
-    Exception: what `read` raises of one that stays.
+    FileNotFoundError: if no checkpoint could be read.
   """
   last = None
   for step in steps:
     try:
-      found = read(step)
+      result = read(step)
     except (OSError, ValueError) as error:
       if not is_removed(folder, step, error):
         raise
-      logging.warning('step %d is left out: it was removed meanwhile', step)
+      logging.warning('step %d is skipped: it was removed meanwhile', step)
       continue
     last = step
-    yield step, found
+    yield step, result
   if last is None:
     raise FileNotFoundError(f'no checkpoint in {folder} could be read')
 
 
 def is_removed(folder: pathlib.Path, step: int, error: Exception) -> bool:
-  """Whether a checkpoint that could not be read is gone, or soon is.
+  """Whether a checkpoint that could not be read is removed, or soon will be.
 
-  The newest is never removed. One that is half gone is read as damaged.
+  The newest is never removed. One that is being removed looks damaged.
   """
   seconds = REMOVAL if isinstance(error, CheckpointError) else 0.0
   end = time.monotonic() + seconds
-  while step in (there := completed_steps(folder)):
-    if step == there[-1] or time.monotonic() >= end:
+  while step in (steps := completed_steps(folder)):
+    if step == steps[-1] or time.monotonic() >= end:
       return False
     time.sleep(REMOVAL / 100)
   return True

@@ -1,4 +1,4 @@
-"""Weights from the disk, of a checkpoint or a file, and what they were."""
+"""Reads weights from a checkpoint or a file, with their origin."""
 
 import dataclasses
 import pathlib
@@ -26,7 +26,7 @@ class Trained:
   Attributes:
     model: the network.
     params: its weights.
-    origin: what they were read from, such that others are told apart.
+    origin: the source with its step or digest, to distinguish it from others.
     step: of the checkpoint, 0 for a file.
   """
 
@@ -42,16 +42,12 @@ def load(
   layout: Layout | None = None,
   step: int | None = None,
 ) -> Trained:
-  """Reads the weights that a reference names, and nothing else.
+  """Reads only the weights that a reference names, by default at the last step.
 
-  Args:
-    role: that they are for.
-    weights: abstract.
-    layout: of the arrays; without one they lie on the first device.
-    step: of the checkpoint, by default the last.
+  Without a layout they are placed on the first device.
 
   Raises:
-    ConfigError: if there are none.
+    ConfigError: if there is no such checkpoint.
   """
   if weights.stage is None:
     return _load_file(role, weights, layout)
@@ -72,30 +68,28 @@ def _load_checkpoint(
 ) -> Trained:
   reference = weights.reference
   folder = weights.stage.folder / CHECKPOINTS
-  name, wanted = weights_of(
-    weights.stage.state.roles[reference.role], reference
-  )
-  wanted = layout.abstract(wanted) if layout else wanted
-  state = RoleState(wanted, {}, {})
+  role = weights.stage.state.roles[reference.role]
+  name, params = weights_of(role, reference)
+  params = layout.abstract(params) if layout else params
+  state = RoleState(params, {}, {})
   if name != 'params':
-    state = RoleState({}, {}, {name: wanted})
+    state = RoleState({}, {}, {name: params})
   try:
-    found = checkpoint.restore(
-      folder, {'roles': {reference.role: state}}, step, partial=True
-    )
+    tree = {'roles': {reference.role: state}}
+    restored = checkpoint.restore(folder, tree, step, partial=True)
   except FileNotFoundError as error:
     raise ConfigError(f'{reference.source}: {error}') from error
   if step is None:
     step = checkpoint.completed_steps(folder)[-1]
-  state = found['roles'][reference.role]
+  state = restored['roles'][reference.role]
   params = state.params if name == 'params' else state.emas[name]
   origin = f'{reference.source} at step {step}'
   return Trained(weights.model, cast(params, reference.dtype), origin, step)
 
 
-def matching(fresh: Params, given: Params) -> dict[str, Any]:
-  """The arrays of `given` that `fresh` has too, by name, of the same shape."""
-  ours, theirs = by_name(fresh), by_name(given)
+def matching(fresh: Params, loaded: Params) -> dict[str, Any]:
+  """The arrays of `loaded` that `fresh` has too, by name, of the same shape."""
+  ours, theirs = by_name(fresh), by_name(loaded)
   return {
     name: array
     for name, array in theirs.items()
@@ -103,9 +97,9 @@ def matching(fresh: Params, given: Params) -> dict[str, Any]:
   }
 
 
-def take_matching(fresh: Params, given: Params) -> Params:
-  """`fresh`, with the arrays of `given` that match in their places."""
-  taken = matching(fresh, given)
+def take_matching(fresh: Params, loaded: Params) -> Params:
+  """`fresh`, with its arrays replaced by those of `loaded` that match."""
+  taken = matching(fresh, loaded)
   leaves = [taken.get(name, leaf) for name, leaf in by_name(fresh).items()]
   return jax.tree.unflatten(jax.tree.structure(fresh), leaves)
 

@@ -33,7 +33,7 @@ WAYS = (
 
 def model():
   """A DiT in which no array is zero."""
-  net = DiT(SPEC.shape, 10, width=64, depth=1, rngs=nnx.Rngs(0))
+  net = DiT(SPEC, width=64, depth=1, rngs=nnx.Rngs(0))
   graph, params = nnx.split(net)
   keys = iter(jax.random.split(jax.random.key(1), 200))
   params = jax.tree.map(

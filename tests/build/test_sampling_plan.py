@@ -38,23 +38,23 @@ def test_a_network_that_is_conditioned_on_guidance_is_called_once():
   assert plan('euler', 3, PLAIN, ('speed',)).scalars == {}
 
 
-NO_NAME = "^there is no grid ''; "
+NO_NAME = "^grid = '' does not exist; "
 WRONG = [
-  (('eular', 8), {}, "^there is no sampler 'eular'; did you mean 'euler'"),
-  ((['euler'], 8), {}, r"^there is no sampler \['euler'\]; "),
+  (('eular', 8), {}, "^sampler = 'eular' does not exist; did you mean 'euler'"),
+  ((['euler'], 8), {}, r"^sampler = \['euler'\] does not exist; "),
   (('gamma', 8), {'gama': 1.0}, "^gamma takes no 'gama'; did you mean 'gamma'"),
   (('gamma', 8), {'name': 'euler'}, "^gamma takes no 'name'; "),
-  (('gamma', 8), {'gamma': 'a'}, "^gamma = 'a' is str"),
+  (('gamma', 8), {'gamma': 'a'}, r"^gamma = 'a' \(str\) must"),
   (('gamma', 8), {'gamma': 2.0}, r'^gamma = 2.0 must lie in \[0, 1\]'),
-  (('euler', None), {}, "^nfe = None must be a number of calls for 'euler'"),
-  (('euler', '4'), {}, "^nfe = '4' must be a number of calls for 'euler'"),
+  (('euler', None), {}, "^nfe = None must be an integer for 'euler'"),
+  (('euler', '4'), {}, "^nfe = '4' must be an integer for 'euler'"),
   (('rk45', 8), {}, "^nfe = 8 must be None for 'rk45'"),
   (('heun', 4), {}, '^nfe = 4 is not possible for heun; .* are 3 and 5$'),
   (('euler', 3), {'guidance': 2.0}, '^nfe = 3 is not .* are 2 and 4$'),
   (
     ('euler', 8),
     {'grid': 'shfted'},
-    "^there is no grid 'shfted'; did you mean",
+    "^grid = 'shfted' does not exist; did you mean",
   ),
   (('euler', 8), {'grid': {'shift': 3.0}}, NO_NAME),
   (('euler', 8), {'grid': 3}, '^grid = 3 must be a name, or a dict like'),

@@ -214,7 +214,8 @@ def test_options_are_keywords_with_a_default():
     ),
     (
       {'shape': {'side': 3}},
-      "config.shape needs a 'name'; the choices are 'square', 'circle', 'line'",
+      "config.shape must have a 'name'; "
+      "the choices are 'square', 'circle', 'line'",
     ),
     (
       {'shape': 3},

@@ -68,7 +68,7 @@ def test_classes_are_named_all_or_none():
   spec = DataSpec.labelled((2,), 2, ['a', 'b'])
   assert (spec.num_classes, spec.classes) == (2, ('a', 'b'))
   assert DataSpec.labelled((2,), 0).cond == {}
-  with pytest.raises(ValueError, match='1 names, it must have 2'):
+  with pytest.raises(ValueError, match='1 names and must have 2'):
     DataSpec.labelled((2,), 2, ['a'])
 
 

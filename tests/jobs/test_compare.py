@@ -198,7 +198,7 @@ def test_the_first_distance_is_compared_or_what_is_asked_for():
     choose_metric(rows, 'energy')
   with pytest.raises(ConfigError, match='--metric=nfe was measured by no stag'):
     choose_metric(rows, 'nfe')
-  with pytest.raises(ConfigError, match='Fréchet or energy distance; say'):
+  with pytest.raises(ConfigError, match='Fréchet or energy distance; set'):
     choose_metric({'a': rows['a']}, '')
 
 

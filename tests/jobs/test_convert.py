@@ -139,8 +139,11 @@ def test_a_stage_starts_from_it(tmp_path):
   ('options', 'message'),
   [
     ({'from_': 'a.npz'}, '--to is missing'),
-    ({'to': 'a.pth'}, r'--to=a\.pth: without --from .* ends in \.safetensors'),
-    ({'to': '.', 'from_': 'a.npz'}, r'--to=\. is there already'),
+    (
+      {'to': 'a.pth'},
+      r'--to=a\.pth must end in \.safetensors or .*without --from',
+    ),
+    ({'to': '.', 'from_': 'a.npz'}, r'--to=\. must not exist'),
   ],
 )
 def test_options_that_cannot_be_raise(options, message):

@@ -247,22 +247,22 @@ BACK = {'stage': 'flow', 'direction': 'from_data', 'count': 9}
   [
     (
       {'stage': 'pairs', 'count': 3},
-      "'pairs' has its own keys for how it makes",
+      "'pairs' makes pairs by its own keys",
     ),
     ({'stage': 'flow', 'count': 0}, 'count = 0 must be at least 1'),
     ({'stage': 'flow', 'seed': 2**32}, r'seed = 4294967296 must lie in'),
-    ({'stage': 'flow', 'direction': 'back'}, "direction = 'back' must be of"),
+    ({'stage': 'flow', 'direction': 'back'}, "direction = 'back' must be in"),
     (
       {'stage': 'flow', 'nfe': 3},
-      "--job=pairs: nfe = 3 must be None for 'rk45'",
+      "--nfe = 3 must be None for 'rk45'",
     ),
     (
       BACK | {'count': 10**6},
-      r'--count = 1000000 must be at most \d+: the flow goes back',
+      r'--count = 1000000 must be at most \d+, the size of',
     ),
     (
       BACK | {'sampler': 'few', 'nfe': 2},
-      '--job=pairs: sampler = .few. must be a solver',
+      '--sampler = .few. must be a solver',
     ),
   ],
 )
@@ -301,7 +301,7 @@ def test_a_stage_does_not_go_on_with_other_pairs(run, tmp_path):
   [
     (
       'stages.reflow.objective.coupling=independent',
-      'reflow.pairs has no effect: the objective draws noise of its own',
+      'reflow.pairs has no effect: the objective draws its own noise',
     ),
     ('stages.reflow.pairs=none', 'set `pairs` of the stage'),
     (
@@ -313,8 +313,8 @@ def test_a_stage_does_not_go_on_with_other_pairs(run, tmp_path):
       'stages.reflow.init_from=stage:pairs',
       'must be an earlier stage that trains',
     ),
-    ('stages.pairs.teacher=none', 'teacher: a flow pairs'),
-    ('stages.pairs.sampler=heum', "there is no sampler 'heum'"),
+    ('stages.pairs.teacher=none', 'teacher = None must be set for direction'),
+    ('stages.pairs.sampler=heum', "sampler = 'heum' does not exist"),
     ('stages.pairs.job=pair', r"pairs\.job = 'pair' does not exist"),
     ('stages.pairs.network=mlp', "has no key 'network'"),
   ],

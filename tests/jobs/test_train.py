@@ -260,7 +260,7 @@ def test_jobs_leave_out_a_checkpoint_that_is_removed(
   options = generate.Options(steps='all', write='npz', out=str(tmp_path))
   tiny.run(generate, stages, workdir, options)
   assert [path.name for path in tmp_path.iterdir()] == ['00000002']
-  assert caplog.text.count('step 1 is left out') == 2
+  assert caplog.text.count('step 1 is skipped') == 2
 
 
 def test_evaluate_takes_another_sampler(toy):

@@ -169,7 +169,7 @@ def test_frozen_roles_of_one_reference_share_their_weights():
     ("{'source': 'stage:flow', 'role': 'critic'}", "trains no role 'critic'"),
     ('stage:flw', 'must be an earlier stage that trains; did you mean'),
     ('flow', 'must be an earlier stage that trains'),
-    ('runs/none', 'is no folder of a run'),
+    ('runs/none', 'must be the folder of a run'),
     ("{'source': 'stage:flow', 'weights': 'late'}", "has no weights 'late'"),
   ],
 )

@@ -130,7 +130,7 @@ def test_what_a_run_removes_meanwhile_is_left_out(stored, caplog, left):
 
   found = [step for step, _ in read_each(folder, (1, 2, 3), late)]
   assert found == [1, 3]
-  assert 'step 2 is left out: it was removed meanwhile' in caplog.text
+  assert 'step 2 is skipped: it was removed meanwhile' in caplog.text
 
 
 def remove(path, left):
