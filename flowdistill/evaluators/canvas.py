@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from flowdistill.evaluators.signature import NOWHERE
+
 DPI = 200
 INK, MUTED, FAINT = '#1f2933', '#616e7c', '#e4e7eb'
 COLOURS = ('#3b5b92', '#e8590c', '#2b8a3e', '#862e9c', '#0b7285')
@@ -25,7 +27,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-  """Writes a PNG atomically: readers see the old file or the whole new one."""
+  """Writes a PNG atomically: readers see the old file or the whole new one.
+
+  Below `NOWHERE` nothing is written.
+  """
+  if NOWHERE in path.parents:
+    return
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f'.{path.name}.{os.getpid()}')
   figure.savefig(partial, format='png', dpi=DPI)

@@ -1,5 +1,7 @@
 """The arguments of an evaluator, and the rows that it yields."""
 
+import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -8,6 +10,8 @@ import numpy as np
 from flowdistill.flow.spec import DataSpec
 
 Row = dict[str, Any]
+NOWHERE = pathlib.Path(os.devnull)
+"""A folder for evaluators whose pictures are not to be written."""
 
 
 class Drawn(Protocol):

@@ -1,7 +1,6 @@
 """The blueprints of a run's stages, and of the stages that they refer to."""
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import pathlib
@@ -140,10 +139,7 @@ class Blueprints(Mapping[str, Blueprint]):
     def open_data(dataset: Spec, open_source: Callable[[], Any]) -> Data:
       text = json.dumps(jsonable(dataset), sort_keys=True)
       if text not in self._data:
-        saved = record.known_data(spec, folder) if self.recorded else None
-        if saved is not None and dataset != spec['dataset']:
-          # Training has checked that the evaluators' examples have this spec.
-          saved = dataclasses.replace(saved, size=None)
+        saved = record.known_data(dataset, folder) if self.recorded else None
         self._data[text] = Data(open_source, saved)
       return self._data[text]
 

@@ -4,17 +4,15 @@ A state is saved before it is evaluated; the figures of the evaluation then
 decide which checkpoints are kept.
 """
 
-import contextlib
 import math
 import pathlib
-import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.evaluators.signature import Row
+from flowdistill.evaluators.signature import NOWHERE, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.log import MetricLog, logged
@@ -175,20 +173,10 @@ def measure_stage(
   features = features() if features is not None else None
   models = generators(assembly, sampled(assembly, state))
   rows = []
-  with image_folder(folder) as place:
-    for name in chosen:
-      evaluator = stage.evaluators[name]
-      for row in evaluator(models, blueprint.measured, features, place):
-        rows.append({**row, 'step': int(state.step)})
-        each(rows[-1])
+  place = folder if jax.process_index() == 0 else NOWHERE
+  for name in chosen:
+    evaluator = stage.evaluators[name]
+    for row in evaluator(models, blueprint.measured, features, place):
+      rows.append({**row, 'step': int(state.step)})
+      each(rows[-1])
   return rows
-
-
-@contextlib.contextmanager
-def image_folder(folder: pathlib.Path) -> Generator[pathlib.Path]:
-  """The folder itself on the first host, a temporary one on the others."""
-  if jax.process_index() == 0:
-    yield folder
-    return
-  with tempfile.TemporaryDirectory() as place:
-    yield pathlib.Path(place)

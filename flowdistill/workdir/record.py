@@ -1,5 +1,6 @@
 """config.json: the config and data of a stage, and which may change."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -42,13 +43,19 @@ def load_data(folder: pathlib.Path) -> DataRecord | None:
   return None if record is None else DataRecord.of(record)
 
 
-def known_data(spec: Spec, folder: pathlib.Path) -> DataRecord | None:
-  """The data record of a folder, if it is of the data set of this config."""
+def known_data(dataset: Spec, folder: pathlib.Path) -> DataRecord | None:
+  """What a folder records of a data set of its config, None of another.
+
+  The examples of `evaluation.dataset` have the same spec; training checked it.
+  """
   record = load_data(folder)
   if record is None:
     return None
-  dataset = jsonable(read_record(folder)['config']).get('dataset')
-  return record if dataset == jsonable(spec['dataset']) else None
+  config, wanted = read_record(folder)['config'], jsonable(dataset)
+  if wanted == config.get('dataset'):
+    return record
+  held_out = config.get('evaluation', {}).get('dataset')
+  return dataclasses.replace(record, size=None) if wanted == held_out else None
 
 
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:

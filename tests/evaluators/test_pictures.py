@@ -8,6 +8,7 @@ from matplotlib.image import imread
 
 from flowdistill.evaluators import canvas, mosaic
 from flowdistill.evaluators.pictures import pictures
+from flowdistill.evaluators.signature import NOWHERE
 from flowdistill.evaluators.sweep import SweepEntry
 from flowdistill.flow.spec import DataSpec
 
@@ -158,3 +159,13 @@ def test_what_has_no_picture_is_refused(shape, tmp_path):
 def test_no_examples_are_refused(tmp_path):
   with pytest.raises(ValueError, match='examples = 0 must be at least 1'):
     draw(tmp_path, digits(), examples=0)
+
+
+def test_nowhere_nothing_is_written(monkeypatch):
+  """As on all hosts but the first, whose disks need no room."""
+  monkeypatch.setattr('os.replace', lambda *_: pytest.fail('it was written'))
+  model = Replay(points().arrays['x0'])
+  sweep = {'student': [['euler', 1]]}
+  assert not [
+    *pictures({'student': model}, points(), None, NOWHERE, sweep=sweep)
+  ]

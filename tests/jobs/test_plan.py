@@ -24,7 +24,7 @@ QUICKSTART = tiny.CONFIGS / 'quickstart.py'
 SMALL = ('network.width=64', 'network.depth=1', 'train.batch_size=16')
 MESHES = ('8x1x1', '1x8x1', '4x2x1', '2x2x2')
 PLACED = """
-import json, sys
+import json, pathlib, sys
 import jax
 from jobs import tiny
 from flowdistill.stages.assembly import assemble, fresh_state

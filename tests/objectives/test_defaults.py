@@ -2,7 +2,8 @@
 
 from defaults import defaults
 
-from flowdistill.flow import times, weights
+from flowdistill.flow import times
+from flowdistill.flow import weighting as weights
 from flowdistill.flow.couplings import independent
 from flowdistill.flow.tangent import jvp
 from flowdistill.objectives import OBJECTIVES

@@ -12,6 +12,7 @@ from jobs import hosts, tiny
 
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.source import Source
+from flowdistill.flow.spec import DataSpec
 from flowdistill.planning.forecast import bytes_per_device, inputs, lay_out
 from flowdistill.planning.memory import step_peak
 from flowdistill.stages.blueprints import Blueprints
@@ -204,7 +205,8 @@ def blank(*, split: str = 'all') -> Source:
   del split
   x0 = np.broadcast_to(np.zeros((), np.float32), (1797, 32, 32, 3))
   label = np.zeros(len(x0), np.int32)
-  return Source((32, 32, 3), 10, {'x0': x0, 'label': label})
+  spec = DataSpec.labelled((32, 32, 3), 10)
+  return Source(spec, {'x0': x0, 'label': label})
 
 
 def test_bytes_are_counted_by_dtype():

@@ -15,15 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from flowdistill.build.objects import held, make_apply
 
+from flowdistill.build.models import Model, with_rows
 from flowdistill.flow.guidance import fixed
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.objectives import OBJECTIVES
+from flowdistill.training.ema import Ema
+from flowdistill.training.roles import Learning, Role
 from flowdistill.training.sharding import AXES, Layout, make_mesh
-from flowdistill.training.state import Trained, gradients, init_state
+from flowdistill.training.state import gradients, init_state
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 10, 16
 OPTIONS = {'ayf_emd': {'guidance': fixed}, 'scm': {'distil': True}}
@@ -77,15 +79,18 @@ def problem(network, name):
   make = MAKE[network]
   graph, params = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(0)))
   _, other = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(2)))
-  apply, objective = make_apply(graph), OBJECTIVES[name]
+  objective = OBJECTIVES[name]
 
   def loss(*args):
     return objective(*args, **OPTIONS.get(name, {}))
 
-  trained = Trained(
-    'student', loss, optax.sgd(1.0), {'main': lambda step, ema, params: ema}
-  )
-  roles = dict.fromkeys(('student', 'teacher', 'weak'), apply)
+  learns = Learning(loss, optax.sgd(1.0), {'main': Ema(lambda step: 1.0)})
+  model = Model(graph, params)
+  roles = {
+    'student': Role(model, learns=learns),
+    'teacher': Role(model, 'velocity', base='teacher'),
+    'weak': Role(model, 'velocity', base='weak'),
+  }
   rng = np.random.default_rng(0)
   batch = {
     'x0': rng.normal(size=(BATCH, *SHAPE)).astype(np.float32),
@@ -95,8 +100,8 @@ def problem(network, name):
   key = jax.random.key(3)
 
   def value(params, frozen, batch):
-    state = init_state([trained], {'student': params})
-    loss, grads, _ = gradients(trained, state, frozen, roles, batch, key, key)
+    state = init_state(roles, {'student': params})
+    loss, grads, _ = gradients('student', roles, state, frozen, batch, key, key)
     return loss, grads
 
   return value, params, {'teacher': other, 'weak': params}, batch
@@ -113,7 +118,7 @@ def main(network, objective, *meshes):
       (layout.shardings(params), layout.shardings(frozen)),
     )
     kept = layout.replicated, layout.shardings(params)
-    step = jax.jit(held(value, layout.constrain), out_shardings=kept)
+    step = jax.jit(with_rows(value, layout.constrain), out_shardings=kept)
     many = step(*put, layout.batch(batch))
     leaves = [jax.tree.leaves(x) for x in (one, many)]
     apart = [
