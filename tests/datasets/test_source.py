@@ -58,7 +58,7 @@ WIDE = TEXT.astype(np.float64)
     (POINTS, {'x0': X0[:0]}, 'x0 must be an array of at least one'),
     (POINTS, {'x0': X0.astype(int)}, r'x0 = int64 \[6, 2\] must be float32'),
     (POINTS, {'x0': X0[:, :1]}, r'\[6, 1\] must be float32 \[6, 2\]'),
-    (LABELLED, {'x0': X0}, r'label (missing) must be int32 \[6\]'),
+    (LABELLED, {'x0': X0}, r'label is missing; it must be int32 \[6\]'),
     (LABELLED, {'x0': X0, 'label': LABEL.astype(int)}, 'label = int64'),
     (LABELLED, {'x0': X0, 'label': LABEL[:5]}, r'\[5\] must be int32 \[6\]'),
     (POINTS, {'x0': X0, 'x1': X0[:5]}, r'x1 = .* must be \[6, ...\]'),

@@ -56,7 +56,7 @@ def get_config(arg=''):
   return ConfigDict(
     {
       'dataset': {'name': 'captioned', 'size': 64},
-      'network': {'name': 'dit', 'width': 32, 'depth': 2, 'heads': 2},
+      'network': {'name': 'dit', 'width': 32, 'depth': 1, 'heads': 2},
       'train': {'steps': 8, 'batch_size': 16, 'drop_cond': 0.25},
       'ema': {'main': {'half_life': {'steps': 4}}},
       'checkpoint': {'every': 2},

@@ -84,7 +84,7 @@ def test_it_is_drawn_from_captions_in_python(run):
   assert back.shape == guided.shape
   with pytest.raises(ValueError, match="cond has 'txt'.*did you mean 'text'"):
     flow.sample(3, nfe=1, cond={'txt': text})
-  with pytest.raises(ValueError, match='these examples have no classes'):
+  with pytest.raises(ValueError, match='this data set has no classes'):
     flow.sample(3, nfe=1, label=1)
 
 
@@ -107,10 +107,8 @@ def test_it_is_drawn_from_captions_on_the_command_line(run, tmp_path):
   np.testing.assert_allclose(x0, here, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-  'mesh',
-  ['data=2,fsdp=2,tensor=2', pytest.param('fsdp=8', marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('mesh', ['data=2,fsdp=2,tensor=2', 'fsdp=8'])
 def test_on_a_mesh_it_learns_the_same(run, tmp_path, mesh):
   axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
   process = hosts.start(tmp_path, CONFIG, 8, '--stage=flow', *axes)
@@ -140,11 +138,13 @@ def test_a_network_that_takes_no_text_says_so():
     tiny.check_here(stages, pathlib.Path('nowhere'))
 
 
+@pytest.mark.slow
 def test_text_matters_to_what_is_learnt(tmp_path):
   """A flow of 300 steps draws the row that its caption names."""
   tiny.train_here(
     tmp_path,
     CONFIG,
+    'network.depth=2',
     'stages.flow.train.steps=300',
     'stages.flow.train.batch_size=64',
     'dataset.size=256',

@@ -128,6 +128,14 @@ def test_a_run_knows_its_data(moved, tmp_path):
     loaded.source[0]
 
 
+def test_other_held_out_examples_are_looked_at_all_the_same(run):
+  folder, workdir = run
+  other = 'stages.distil.evaluation.dataset=moons'
+  specs = tiny.stages(QUICKSTART, *on_pictures(folder), other)
+  with pytest.raises(ConfigError, match='evaluation.dataset'):
+    check_stages(Blueprints(specs, workdir))
+
+
 def test_a_renamed_class_is_refused_on_resume(run):
   folder, workdir = run
   longer = (*on_pictures(folder), 'stages.distil.train.steps=3')

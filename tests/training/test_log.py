@@ -126,7 +126,7 @@ def test_parameters_are_listed_abstractly(caplog):
 
 def test_no_tensorflow():
   modules = ['lengths', 'optim', 'ema', 'checkpoint', 'sharding']
-  modules += ['log', 'progress', 'files']
+  modules += ['log', 'progress', 'json_files']
   code = f"""
 import importlib, sys
 for name in {modules}:
