@@ -19,6 +19,7 @@ import numpy as np
 
 from flowdistill.build.models import Model, make_apply
 from flowdistill.evaluators.signature import Row
+from flowdistill.flow.tangent import TANGENTS
 from flowdistill.flow.transport import interpolate
 from flowdistill.training.replay import Watch, module_kinds, watching
 from flowdistill.training.roles import Params
@@ -95,7 +96,7 @@ def measure(
 
   def slope(params, place, direction, cond):
     at = functools.partial(model.apply, params, cond=cond)
-    return jax.jvp(at, place, direction)[1]
+    return TANGENTS['jvp'](at, place, direction)[1]
 
   jvp, cost = compiled(slope, params, place, directions['dF_dt'], cond)
   yield (
