@@ -35,7 +35,11 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f'.{path.name}.{os.getpid()}')
-  figure.savefig(partial, format='png', dpi=DPI)
+  try:
+    figure.savefig(partial, format='png', dpi=DPI)
+  except OSError as error:  # such as a full disk, which names no file
+    error.filename = error.filename or str(path)
+    raise
   os.replace(partial, path)
 
 

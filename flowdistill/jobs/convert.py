@@ -26,6 +26,7 @@ from flowdistill.config.sections import Reference
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert
 from flowdistill.training.checkpoint import by_name
+from flowdistill.training.json_files import naming
 from flowdistill.workdir import weights
 from flowdistill.workdir.results import say
 
@@ -103,6 +104,7 @@ def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
   arrays = jax.device_get(by_name(trained.params))
   part = to.with_name(f'{to.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)
-  WRITERS[to.suffix](part, rules.to_torch(arrays, blueprint.sees.shape[0]))
+  with naming(part):
+    WRITERS[to.suffix](part, rules.to_torch(arrays, blueprint.sees.shape[0]))
   part.replace(to)
   say(f'{which} at step {trained.step} of {folder} is in {to}')

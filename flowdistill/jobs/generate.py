@@ -15,6 +15,7 @@ from flowdistill.config.sections import STUDENT
 from flowdistill.figures.images import is_images, write_grid, write_images
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.trained import TrainedStage, conditions, load_stage
+from flowdistill.training.json_files import naming
 from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.results import say
 from flowdistill.workdir.steps import (
@@ -112,7 +113,8 @@ def run(blueprints: Blueprints, options: Options) -> np.ndarray:
     x = draw(stage, options)
     place = out / f'{step:08d}' if is_several(options.steps) else out
     if jax.process_index() == 0:
-      write(x, place, options.forms)
+      with naming(place):
+        write(x, place, options.forms)
     say(f'{len(x)} samples of step {step} are in {place}')
   return x
 

@@ -10,7 +10,7 @@ import numpy as np
 from flowdistill.stages.assembly import Assembly, abstract_state
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.training.json_files import write_json
+from flowdistill.training.json_files import naming, write_json
 from flowdistill.training.loop import NotFinite
 from flowdistill.training.replay import Watch, first_not_finite, module_kinds
 
@@ -74,7 +74,8 @@ def _save_batch(folder: pathlib.Path, error: NotFinite) -> None:
     jax.tree_util.keystr(path, simple=True, separator='.'): leaf
     for path, leaf in jax.tree.leaves_with_path(error.batch)
   }
-  np.savez(folder / 'batch.npz', **flat)
+  with naming(folder / 'batch.npz'):
+    np.savez(folder / 'batch.npz', **flat)
   write_json(folder / 'failure.json', {'step': error.step})
 
 
