@@ -110,6 +110,8 @@ class Checkpoints:
   def _failed(self, cause: BaseException) -> BaseException:
     if isinstance(cause, jax.errors.JaxRuntimeError):
       return cause  # another host is lost
+    if 'at barrier' in str(cause):  # so it is here; the watchdog names it
+      return RuntimeError(_first_line(cause))
     path = self.folder / str(self._saving)
     return OSError(
       f'the checkpoint {path} could not be saved: {_first_line(cause)}. '
