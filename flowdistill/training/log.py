@@ -71,8 +71,10 @@ class MetricLog:
 
   def close(self) -> None:
     """Closes both files."""
-    self.lines.close()
-    self.events.close()
+    with naming(self.lines.name):  # it may still have lines to write
+      self.lines.close()
+    with naming(self.folder):
+      self.events.close()
 
   def __enter__(self) -> Self:
     return self

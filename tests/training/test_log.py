@@ -137,3 +137,14 @@ print([m for m in ('tensorflow', 'torch') if m in sys.modules])
     [sys.executable, '-c', code], capture_output=True, text=True
   )
   assert done.stdout == '[]\n', done.stderr
+
+
+def test_a_full_disk_is_named_when_the_log_is_closed(tmp_path):
+  """What could not be written is tried again by Python when a file closes."""
+  log = MetricLog(tmp_path, resume_step=0)
+  log.lines.close()
+  log.lines = open('/dev/full', 'w')
+  log.lines.write('a line')
+  with pytest.raises(OSError, match=r'No space left .*/dev/full'):
+    log.close()
+  log.events.close()
