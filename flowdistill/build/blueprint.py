@@ -105,6 +105,10 @@ class Blueprint:
       frozen[name] = frozen_role(self.weights(base), base)
     return {**self.learners, **frozen}
 
+  def role(self, name: str) -> Role:
+    """One network; of one that learns, no reference is resolved."""
+    return self.learners[name] if name in self.learners else self.roles[name]
+
   @property
   def drawable(self) -> list[str]:
     """The roles that samples can be drawn from."""

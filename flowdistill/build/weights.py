@@ -62,7 +62,7 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
       f'{suggest(role, stage.learns)}'
     )
   _, params = weights_of(stage.state.roles[role], reference)
-  model = stage.roles[role].model
+  model = stage.learners[role].model  # its frozen roles need not exist
   if reference.dtype != Reference.dtype:
     model = stage.variant(role, dtype=reference.dtype)
   return Weights(reference, model, in_dtype(params, reference), stage)

@@ -193,7 +193,7 @@ def generator(
   blueprint: Blueprint, role: str, params: Params, layout: Layout
 ) -> Generator:
   """The generator of a role, on all devices of a layout."""
-  model = blueprint.roles[role].model
+  model = blueprint.role(role).model
   return Generator(
     apply=model.apply,
     params=params,

@@ -47,7 +47,7 @@ class TrainedStage:
 
   def generator(self, role: str) -> Generator:
     """The generator of a role."""
-    choices = [n for n in self.models if self.blueprint.roles[n].is_drawable]
+    choices = [n for n in self.models if self.blueprint.role(n).is_drawable]
     if role not in choices:
       raise ConfigError(f'no model {role!r}; {suggest(role, choices)}')
     params = self.models[role].params

@@ -171,6 +171,25 @@ def test_frozen_roles_of_one_reference_share_their_weights():
   assert sorted(apart.frozen) == ['teacher', 'weak']
 
 
+def test_a_student_outlives_its_teacher(tmp_path):
+  """Of a run whose teacher is gone, the student is drawn and referred to."""
+  small = ('stages.distil.evaluators={}', 'evaluation.features=none')
+  tiny.train_here(tmp_path / 'old', QUICKSTART, *small)
+  teacher = tmp_path / 'old' / 'flow'
+  apart = (
+    f'stages.distil.frozen={{"teacher": "{teacher}", "weak": "{teacher}"}}'
+  )
+  tiny.train_here(tmp_path / 'new', QUICKSTART, *small, apart)
+  shutil.rmtree(tmp_path / 'old')
+  options = generate.Options(samples=2, nfe=1, out=str(tmp_path / 'out'))
+  blueprints = Blueprints.of_run(tmp_path / 'new')
+  assert generate.run(blueprints, options).shape == (2, 8, 8, 1)
+  student = f'stages.flow.init_from={tmp_path / "new" / "distil"}'
+  specs = tiny.stages(QUICKSTART, *small, student)
+  fresh = Blueprints(specs, tmp_path / 'third')['flow']
+  assert fresh.weights('student').stage.folder == tmp_path / 'new' / 'distil'
+
+
 @pytest.mark.parametrize(
   ('override', 'message'),
   [

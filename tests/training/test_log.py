@@ -143,8 +143,8 @@ def test_a_full_disk_is_named_when_the_log_is_closed(tmp_path):
   """What could not be written is tried again by Python when a file closes."""
   log = MetricLog(tmp_path, resume_step=0)
   log.lines.close()
-  log.lines = open('/dev/full', 'w')
-  log.lines.write('a line')
-  with pytest.raises(OSError, match=r'No space left .*/dev/full'):
-    log.close()
+  with open('/dev/full', 'w') as log.lines:
+    log.lines.write('a line')
+    with pytest.raises(OSError, match=r'No space left .*/dev/full'):
+      log.close()
   log.events.close()
