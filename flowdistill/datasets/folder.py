@@ -1,13 +1,19 @@
 """Pictures of a folder or an archive, read when they are indexed."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from flowdistill.datasets.archives import Files, open_files
+from flowdistill.datasets.catalogue import SAID, counted
+from flowdistill.datasets.classes import check_order, labels_of, natural
+from flowdistill.datasets.files import Files
+from flowdistill.datasets.listing import open_files
 from flowdistill.datasets.pictures import Pictures
 from flowdistill.datasets.split import split_places
+from flowdistill.datasets.tree import Tree
 from flowdistill.flow.spec import LABEL, DataSpec
 
 
@@ -18,6 +24,7 @@ def folder(
   channels: int = 3,
   resize: str = 'centre_crop',
   by_class: bool = False,
+  class_order: str = 'text',
   split: str = 'all',
   validation: float = 0.1,
   held_out: str | None = None,
@@ -30,8 +37,10 @@ def folder(
     size: side of the square that every picture becomes, in pixels.
     channels: 3 for RGB, 1 for grey.
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
-    by_class: whether the first folder in a file's name is its class; labels
-      are in the order of the class names.
+    by_class: whether the first folder in a file's name is its class; in an
+      archive with one folder around all others, the second.
+    class_order: of the class names, and thus of the labels: 'text', or
+      'natural', in which 2 precedes 10.
     split: 'all', 'train' or 'validation', by a hash of the file's name.
     validation: share of the pictures that are held out, in [0, 1].
     held_out: a file with the names of the held-out pictures, one per line,
@@ -39,40 +48,75 @@ def folder(
     max_broken: largest share of unreadable files; above it, reading fails.
 
   Raises:
-    ValueError: if there is no picture, or an option is out of range.
+    ValueError: if there is no picture, a folder cannot be read, an archive is
+      cut or damaged, or an option is out of range.
   """
   if not path:
     raise ValueError("path = '' must name a folder, a .zip or a .tar")
+  check_order(class_order)
   files = open_files(path)
-  places = split_places(
-    files.names, split, validation=validation, held_out=held_out
-  )
-  labels, classes = labels_of(files.names) if by_class else (None, [])
+  names = files.catalogue.names
+  labels, classes = classes_of(files, class_order) if by_class else (None, [])
+  say(f'{path!r}: {summary(files, classes)}')
+  places = split_places(names, split, validation=validation, held_out=held_out)
   named = Named(
     files,
-    [files.names[place] for place in places],
+    [names[place] for place in places],
     None if labels is None else labels[places],
   )
   spec = DataSpec.labelled((size, size, channels), len(classes), classes)
   return Pictures(named, spec, resize=resize, max_broken=max_broken)
 
 
-def labels_of(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:
   """(labels int32 [n], class names) of all pictures.
 
+  A single folder around all others in an archive is looked through.
+
   Raises:
-    ValueError: if a picture is not in a folder.
+    ValueError: if a class is a link to another, or as `labels_of`.
   """
-  for name in names:
-    if '/' not in name:
+  for link, other in files.catalogue.twins.items():
+    if other and '/' not in link:
       raise ValueError(
-        f'by_class = True must be False, as {name!r} is not in a folder of its '
-        'class'
+        f'by_class = True: the class folder {link!r} is a link to {other!r}, '
+        'whose pictures have a class already; remove one of the two'
       )
-  folders = [name.split('/')[0] for name in names]
-  label = {name: k for k, name in enumerate(sorted(set(folders)))}
-  labels = [label[folder] for folder in folders]
-  return np.asarray(labels, np.int32), [*label]
+  archive = not isinstance(files, Tree)
+  return labels_of(files.catalogue.names, order=order, through=archive)
+
+
+def summary(files: Files, classes: Sequence[str]) -> str:
+  """What is in a path, and what is left out, in a line."""
+  found = files.catalogue
+  text = found.summary()
+  if not classes:
+    return text
+  text += f'; {counted(len(classes), "class")}: {shortened(classes)}'
+  if found.tops.isdisjoint(classes):
+    text += f', the folders in {min(found.tops)!r}'
+  elif idle := sorted(found.tops - {*classes}):
+    text += f'; no class, as there is no picture in it: {shortened(idle)}'
+  inner = {name.split('/')[1] for name in found.names if name.count('/') > 1}
+  if len(classes) == 1 and len(inner) > 1:
+    text += f', with the folders {shortened(sorted(inner))} in it'
+  if [*classes] != sorted(classes, key=natural) and [*classes] == sorted(
+    classes
+  ):
+    text += "; class_order = 'natural' would sort their names by numbers"
+  return text
+
+
+def shortened(names: Sequence[str]) -> str:
+  """The first names of a list."""
+  more = ', ...' if len(names) > SAID else ''
+  return ', '.join(map(repr, names[:SAID])) + more
+
+
+@functools.lru_cache(maxsize=64)
+def say(text: str) -> None:
+  """Logs a line, once."""
+  logging.info('%s', text)
 
 
 class Named:
