@@ -1,25 +1,38 @@
 """Decodes the bytes of a picture, and resizes it to a square.
 
 Decoding gives upright RGB or grey: the EXIF orientation is applied, a palette
-is looked up, transparent pixels are composited on white.
+is looked up, transparent pixels are composited on white. Only the formats of
+`formats.py` are read.
 """
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from flowdistill.datasets.depth import eight_bits, raw_mode
+from flowdistill.datasets.formats import readable
+
 Image = PIL.Image.Image
 Resize = Callable[[Image, int], Image]
-LARGEST = 2**27  # pixels; more is an attack or a mistake
+LARGEST = 2**27  # pixels, read or held; more is an attack or a mistake
+LONGEST = 2**16  # pixels of a side
 BROKEN = (  # what Pillow raises for damaged files
   OSError,
   SyntaxError,
   EOFError,
   struct.error,
+  zlib.error,
+  LookupError,
+  TypeError,
+  AttributeError,
+  ArithmeticError,
+  RuntimeError,
+  MemoryError,
   PIL.Image.DecompressionBombError,
 )
 MODES = {1: 'L', 3: 'RGB'}
@@ -30,16 +43,21 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   """The picture in a file's bytes, uint8 [size, size, channels].
 
   Raises:
-    ValueError: if it cannot be read, is truncated, or has more than `LARGEST`
-      pixels.
+    ValueError: if it cannot be read, is of no format that is read, is
+      truncated, has more than `LARGEST` pixels or a side above `LONGEST`, or
+      its values have an unknown range.
   """
   try:
-    with PIL.Image.open(io.BytesIO(data)) as image:
+    with PIL.Image.open(io.BytesIO(data), formats=readable()) as image:
       check_pixels(image)
+      raw = raw_mode(image)
       PIL.ImageOps.exif_transpose(image, in_place=True)
-      square = resize(opaque(image, channels), size)
+      square = resize(opaque(eight_bits(image, raw), channels), size)
   except PIL.UnidentifiedImageError as error:
-    raise ValueError('it is not a picture') from error
+    formats = ', '.join(readable())
+    raise ValueError(
+      f'it is not a picture of a format that is read ({formats})'
+    ) from error
   except BROKEN as error:
     raise ValueError(str(error) or type(error).__name__) from error
   return np.asarray(square, np.uint8).reshape(size, size, channels)
@@ -50,13 +68,23 @@ def check_pixels(image: Image) -> None:
   width, height = image.size
   if width * height > LARGEST:
     raise ValueError(f'its {width} x {height} pixels are more than {LARGEST:,}')
+  if max(width, height) > LONGEST:
+    raise ValueError(
+      f'a side of its {width} x {height} pixels is longer than {LONGEST:,}'
+    )
+
+
+def check_held(width: int, height: int) -> None:
+  """Refuses a picture that becomes too large while it is resized."""
+  if width * height > LARGEST:
+    raise ValueError(
+      f'it is so narrow that it would be scaled to {width} x {height} pixels '
+      f'first, more than {LARGEST:,}'
+    )
 
 
 def opaque(image: Image, channels: int) -> Image:
-  """RGB or grey, composited on white; 16-bit grey keeps its upper 8 bits."""
-  if image.mode.startswith('I;16'):
-    wide = np.asarray(image).astype(np.uint16)
-    image = PIL.Image.fromarray((wide >> 8).astype(np.uint8))
+  """RGB or grey, composited on white; of 8 bits."""
   if image.has_transparency_data:
     image = image.convert('RGBA')
     white = PIL.Image.new('RGBA', image.size, 'white')
@@ -81,6 +109,7 @@ def adm(image: Image, size: int) -> Image:
     image = image.resize((width // 2, height // 2), BOX)
   scale = size / min(image.size)
   width, height = (round(side * scale) for side in image.size)
+  check_held(width, height)
   image = image.resize((width, height), BICUBIC)
   left, top = (width - size) // 2, (height - size) // 2
   return image.crop((left, top, left + size, top + size))
@@ -88,6 +117,7 @@ def adm(image: Image, size: int) -> Image:
 
 def stretch(image: Image, size: int) -> Image:
   """Scales the whole picture to a square, whatever its aspect ratio."""
+  check_held(size, image.height)  # it is resized by rows, then by columns
   return image.resize((size, size), BICUBIC)
 
 

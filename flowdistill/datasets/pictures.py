@@ -13,6 +13,7 @@ from absl import logging
 from flowdistill.datasets.images import MODES, RESIZES, decode, to_unit
 from flowdistill.flow.spec import DataSpec
 
+SAID = 3  # broken files that an error names
 # One more than cores, as one waits for a file or for the interpreter lock.
 THREADS = (os.cpu_count() or 1) + 1
 
@@ -106,10 +107,11 @@ class Pictures:
       if name not in self.broken:
         self.broken[name] = reason
         count = len(self.broken)
-        logging.warning('%s is left out: %s (%d so far)', name, reason, count)
+        logging.warning('%r is left out: %s (%d so far)', name, reason, count)
     limit = self.max_broken * len(self)
     if len(self.broken) > limit:
-      listed = ', '.join(sorted(self.broken)[:5])
+      some = sorted(self.broken.items())[:SAID]
+      listed = ', '.join(f'{name!r} ({reason})' for name, reason in some)
       raise ValueError(
         f'{len(self.broken)} of {len(self)} pictures cannot be read, more than '
         f'max_broken = {self.max_broken:g} allows, such as {listed}'

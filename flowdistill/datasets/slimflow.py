@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 
+from flowdistill.datasets.files import open_regular
 from flowdistill.datasets.pairs import Pairs
 from flowdistill.datasets.shards import Arrays
 from flowdistill.flow.spec import DataSpec
@@ -86,6 +87,7 @@ def _num_classes(path: pathlib.Path) -> int:
 
 def _load(path: pathlib.Path) -> np.ndarray:
   try:
+    open_regular(path).close()  # a pipe would be waited for
     return np.load(path, mmap_mode='r', allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
     raise ValueError(f'{path} cannot be read: {error}') from error

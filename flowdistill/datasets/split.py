@@ -1,17 +1,23 @@
 """Which examples are held out: by a hash of their key, or by a list.
 
 With the hash, an example stays in its split when others are added or removed,
-on every machine and in every version of NumPy.
+on every machine and in every version of NumPy. Only among so few examples that
+none or all would be held out, one changes its split.
 """
 
+import codecs
 import functools
 import hashlib
-import pathlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from flowdistill.datasets.files import open_regular
+
 SPLITS = ('all', 'train', 'validation')
+LONGEST = 2**28  # bytes of a list
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check(split: str, validation: float) -> None:
@@ -35,9 +41,15 @@ def is_member(key: int | str, split: str, *, validation: float = 0.1) -> bool:
     ValueError: for an unknown split, or a share out of range.
   """
   check(split, validation)
-  digest = hashlib.blake2b(str(key).encode(), digest_size=8).digest()
-  held_out = int.from_bytes(digest, 'big') < validation * 2**64
+  held_out = hash_of(key) < validation * 2**64
   return split == 'all' or held_out == (split == 'validation')
+
+
+def hash_of(key: int | str) -> int:
+  """A hash in 0 ... 2⁶⁴ − 1 that is the same everywhere."""
+  # The bytes of a file name that are not UTF-8 are escaped as surrogates.
+  data = str(key).encode('utf-8', 'surrogateescape')
+  return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), 'big')
 
 
 def split_places(
@@ -80,20 +92,57 @@ def _held(
     return np.asarray([str(key) in out for key in keys], bool)
   if split == 'all':
     return np.zeros(len(keys), bool)
-  out = [is_member(key, 'validation', validation=validation) for key in keys]
-  return np.asarray(out, bool)
+  hashes = np.asarray([hash_of(key) for key in keys], np.uint64)
+  return by_hash(hashes, validation)
+
+
+def by_hash(hashes: np.ndarray, validation: float) -> np.ndarray:
+  """Which of some hashes uint64 [n] are held out, bool [n].
+
+  Of two or more examples at least one is held out, and one is not, unless the
+  share is 0 or 1: that with the smallest hash, or all but that with the
+  largest.
+  """
+  limit = validation * 2**64
+  held = np.asarray([hash_ < limit for hash_ in hashes.tolist()], bool)
+  if len(held) > 1 and 0 < validation < 1:
+    held[hashes.argmin()] = True
+    held[hashes.argmax()] = False
+  return held
 
 
 def listed_keys(path: str, keys: set[str]) -> set[str]:
-  """The lines of a file, each of which must be one of `keys`."""
-  try:
-    lines = pathlib.Path(path).expanduser().read_text('utf-8').splitlines()
-  except (OSError, UnicodeError) as error:
-    raise ValueError(f'held_out = {path!r} cannot be read: {error}') from error
-  listed = set(filter(None, map(str.strip, lines)))
+  """The lines of a file, each of which must be one of `keys`.
+
+  Spaces around a key, empty lines and a byte order mark are left out. A name
+  that is not UTF-8 stands there as its bytes.
+  """
+  lines = read_lines(path)
+  listed = {line if line in keys else line.strip() for line in lines} - {''}
   if missing := sorted(listed - keys):
     raise ValueError(f'held_out = {path!r}: no example is {missing[0]!r}')
   return listed
+
+
+def read_lines(path: str) -> list[str]:
+  """The lines of a list.
+
+  Raises:
+    ValueError: if it cannot be read, has more than `LONGEST` bytes, or is not
+      text in UTF-8.
+  """
+  try:
+    with open_regular(os.path.expanduser(path)) as file:
+      data = file.read(LONGEST + 1)
+  except (OSError, ValueError) as error:
+    raise ValueError(f'held_out = {path!r} cannot be read: {error}') from error
+  if len(data) > LONGEST or b'\0' in data or data.startswith(UTF_16):
+    raise ValueError(
+      f'held_out = {path!r} cannot be read: it must be a list in UTF-8, of at '
+      f'most {LONGEST:,} bytes'
+    )
+  lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
+  return [line.decode('utf-8', 'surrogateescape') for line in lines]
 
 
 def split_indices(
