@@ -25,6 +25,7 @@ NOT_UNPACKED = (  # what zipfile raises for a member that it cannot unpack
 )
 LINK_SIZE = 4096  # bytes of a link's target; Linux allows no more
 NOWHERE = 'link to nothing'
+LOCAL = b'PK\3\4'  # a member begins
 
 
 class Zip:
@@ -33,26 +34,22 @@ class Zip:
   def __init__(self, path: pathlib.Path):
     self.stamps = {path: stamp_of(path)}
     self.archive, self.lock = zipfile.ZipFile(path), threading.Lock()
-    self.catalogue, self.members = Catalogue(), {}
-    links = {}
-    for info in self.archive.infolist():
-      if not info.is_dir():
-        self.members[plain(info.filename)] = info
-    for name, info in self.members.items():
-      if stat.S_ISLNK(info.external_attr >> 16):
-        links[name] = beside(name, self._target(info))
-    for name in self.members:
-      end = followed(name, links)
-      if end in links or end not in self.members:
-        self.catalogue.leave(NOWHERE)
-      else:
-        peek = functools.partial(self._unpack, self.members[end])
-        self.catalogue.add(name, peek, link=name in links)
-    self.members |= {
-      name: self.members[end]
-      for name in links
-      if (end := followed(name, links)) in self.members
+    self.catalogue = Catalogue()
+    self.members: dict[str, zipfile.ZipInfo] = {}
+    found = {plain(info.filename): info for info in self._infos(path)}
+    links = {
+      name: beside(name, self._target(info))
+      for name, info in found.items()
+      if stat.S_ISLNK(info.external_attr >> 16)
     }
+    for name in found:
+      end = followed(name, links)
+      if end in links or end not in found:
+        self.catalogue.leave(NOWHERE)
+        continue
+      self.members[name] = found[end]
+      peek = functools.partial(self._unpack, found[end])
+      self.catalogue.add(name, peek, link=name in links)
     self.catalogue.close()
 
   def read(self, name: str) -> bytes:
@@ -64,6 +61,20 @@ class Zip:
     """
     member = self.members[name]
     return self._unpack(member, member.file_size)
+
+  def _infos(self, path: pathlib.Path) -> list[zipfile.ZipInfo]:
+    """The members, but for folders; those of all of the file.
+
+    Raises:
+      zipfile.BadZipFile: if there are members before those that are listed: it
+        was cut behind an archive that is in it.
+    """
+    infos = self.archive.infolist()
+    with open(path, 'rb') as file:
+      cut = file.read(4) == LOCAL and all(i.header_offset for i in infos)
+    if infos and cut:
+      raise zipfile.BadZipFile('it is cut: its list of members is missing')
+    return [info for info in infos if not info.is_dir()]
 
   def _target(self, link: zipfile.ZipInfo) -> str:
     try:

@@ -74,7 +74,8 @@ class Catalogue:
 
   def left_out(self) -> list[str]:
     """What is left out: ['2 .txt', '1 hidden']."""
-    left = [f'{n:,} {what}' for what, n in self.left.most_common()]
+    reasons = sorted(self.left.items(), key=lambda item: (-item[1], item[0]))
+    left = [f'{n:,} {what}' for what, n in reasons]
     if self.twins:
       names = ', '.join(map(repr, sorted(self.twins)[:SAID]))
       more = ', ...' if len(self.twins) > SAID else ''

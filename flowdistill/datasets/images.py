@@ -29,7 +29,6 @@ BROKEN = (  # what Pillow raises for damaged files
   zlib.error,
   LookupError,
   TypeError,
-  AttributeError,
   ArithmeticError,
   RuntimeError,
   MemoryError,

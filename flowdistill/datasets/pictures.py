@@ -100,7 +100,9 @@ class Pictures:
           return self._decode(data), conditions
         except (ValueError, OSError) as error:
           self._note(name, str(error))
-    raise ValueError(f'none of the {len(self)} pictures can be read')
+    raise ValueError(
+      f'none of the {len(self)} pictures can be read, such as {self._some()}'
+    )
 
   def _note(self, name: str, reason: str) -> None:
     with self._lock:
@@ -110,12 +112,15 @@ class Pictures:
         logging.warning('%r is left out: %s (%d so far)', name, reason, count)
     limit = self.max_broken * len(self)
     if len(self.broken) > limit:
-      some = sorted(self.broken.items())[:SAID]
-      listed = ', '.join(f'{name!r} ({reason})' for name, reason in some)
       raise ValueError(
         f'{len(self.broken)} of {len(self)} pictures cannot be read, more than '
-        f'max_broken = {self.max_broken:g} allows, such as {listed}'
+        f'max_broken = {self.max_broken:g} allows, such as {self._some()}'
       )
+
+  def _some(self) -> str:
+    """Some of the broken files, and why they cannot be read."""
+    some = sorted(self.broken.items())[:SAID]
+    return ', '.join(f'{name!r} ({reason})' for name, reason in some)
 
 
 def check(size: int, channels: int, resize: str, max_broken: float) -> None:

@@ -126,6 +126,8 @@ def filled(
   check_size(size)
   data, end = bytearray(size), 0
   for offset, length in parts:
+    if length == 0:
+      continue  # GNU tar fills its table with these
     if not end <= offset <= offset + length <= size:
       raise ValueError('the parts of this sparse file overlap')
     part, end = file.read(length), offset + length

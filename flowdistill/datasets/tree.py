@@ -75,17 +75,18 @@ class Tree:
 
   def _is_folder(self, entry: os.DirEntry[str], name: str) -> bool:
     """Whether to walk into an entry; a file and a link are noted."""
+    if is_hidden(entry.name):
+      self.catalogue.leave('hidden')
+      return False
     kind = self._kind(entry, name)
-    if 'folder' in kind and is_hidden(entry.name):
-      self.catalogue.left['hidden folder'] += 1
-    elif kind == 'link to a folder':
+    if kind == 'link to a folder':
       self.links.append(name)
     elif kind in ('file', 'link to a file'):
       peek = functools.partial(self._peek, name)
       self.catalogue.add(name, peek, link=kind != 'file')
     elif kind != 'folder':
       self.catalogue.leave(kind)
-    return kind == 'folder' and not is_hidden(entry.name)
+    return kind == 'folder'
 
   def _kind(self, entry: os.DirEntry[str], name: str) -> str:
     """What an entry is: 'file', 'link to a folder', ..."""

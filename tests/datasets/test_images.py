@@ -1,6 +1,9 @@
 """What a picture becomes, whatever it is written as."""
 
+import ast
 import io
+import pathlib
+import resource
 import struct
 import zlib
 
@@ -8,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from flowdistill.datasets import images
 from flowdistill.datasets.images import LARGEST, RESIZES, decode, to_unit
 
 RNG = np.random.default_rng(0)
@@ -159,6 +163,63 @@ JPEG = encoded(picture(np.kron(COLOURS, np.ones((20, 20, 1)))), 'JPEG')
 def test_what_is_no_picture_is_an_error(data, message):
   with pytest.raises(ValueError, match=message):
     decode(data, 8, 3, RESIZES['centre_crop'])
+
+
+def narrow(width, height):
+  """A grey PNG of one row or column."""
+  return encoded(PIL.Image.new('L', (width, height), 77))
+
+
+@pytest.mark.parametrize(
+  ('shape', 'resize', 'message'),
+  [
+    ((1, 2**16 + 1), 'centre_crop', 'a side of its 1 x 65537 pixels is longer'),
+    ((4_000_000, 1), 'cut', 'a side of its 4000000 x 1 pixels is longer'),
+    ((1, 2**16), 'adm', 'would be scaled to 64 x 4194304 pixels first'),
+    ((2**16, 1), 'adm', 'would be scaled to 4194304 x 64 pixels first'),
+  ],
+)
+def test_what_would_take_gigabytes_is_refused_first(shape, resize, message):
+  data, before = narrow(*shape), resource.getrusage(resource.RUSAGE_SELF)
+  with pytest.raises(ValueError, match=message):
+    decode(data, 64, 3, RESIZES[resize])
+  after = resource.getrusage(resource.RUSAGE_SELF)
+  assert after.ru_maxrss - before.ru_maxrss < 2**17  # KiB
+
+
+@pytest.mark.parametrize('resize', RESIZES)
+def test_a_narrow_picture_of_moderate_size_is_read(resize):
+  found = decode(narrow(5, 5000), 16, 1, RESIZES[resize])
+  assert (found == 77).all()
+
+
+def test_a_stretched_picture_does_not_become_too_large_on_the_way():
+  with pytest.raises(ValueError, match='scaled to 4096 x 65536 pixels first'):
+    decode(narrow(1, 2**16), 4096, 1, RESIZES['stretch'])
+
+
+def test_a_format_that_starts_a_program_is_never_tried(monkeypatch):
+  """Pillow has Ghostscript draw an EPS, whatever its name ends in."""
+  started = []
+  monkeypatch.setattr('subprocess.check_call', started.append)
+  monkeypatch.setattr('subprocess.Popen', started.append)
+  for form in ('EPS', 'PDF'):
+    with pytest.raises(ValueError, match='of a format that is read'):
+      decode(encoded(picture(COLOURS), form), 4, 3, RESIZES['cut'])
+  assert started == []
+
+
+def test_only_one_place_opens_pictures_and_it_names_the_formats():
+  """No other decoder of the package takes what Pillow would."""
+  package = pathlib.Path(images.__file__).parents[1]
+  found = []
+  for path in sorted(package.rglob('*.py')):
+    for node in ast.walk(ast.parse(path.read_text('utf-8'))):
+      if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        if name.endswith(('Image.open', 'imread')):
+          found.append((path.name, [word.arg for word in node.keywords]))
+  assert found == [('images.py', ['formats'])]
 
 
 def test_the_limit_lets_large_photographs_through():

@@ -1,11 +1,16 @@
 """The split rule: disjoint, complete, near its share, and for ever the same."""
 
+import hashlib
+import os
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowdistill.datasets.split import (
   SPLITS,
+  hash_of,
   is_member,
   split_indices,
   split_places,
@@ -51,6 +56,33 @@ def test_more_examples_leave_the_others_where_they_are():
   assert many[: len(few)].tolist() == few.tolist()
 
 
+@pytest.mark.parametrize('share', [0.001, 0.5, 0.999])
+@pytest.mark.parametrize('start', range(0, 200, 20))
+def test_of_few_examples_one_is_held_out_and_one_is_not(share, start):
+  keys = [f'{k}.png' for k in range(start, start + 5)]
+  held, train = (
+    split_places(keys, s, validation=share) for s in ('validation', 'train')
+  )
+  assert len(held) and len(train)
+  assert sorted([*held, *train]) == [0, 1, 2, 3, 4]
+  hashed = [is_member(key, 'validation', validation=share) for key in keys]
+  if 0 < sum(hashed) < len(keys):
+    np.testing.assert_array_equal(held, np.flatnonzero(hashed))
+
+
+def test_a_share_of_nothing_or_all_stays():
+  for split, share in (('validation', 0.0), ('train', 1.0)):
+    with pytest.raises(ValueError, match=f"'{split}' of 9 examples is empty"):
+      split_indices(9, split, validation=share)
+
+
+def test_a_name_that_is_not_utf_8_has_the_hash_of_its_bytes():
+  name = b'caf\xe9.png'.decode('utf-8', 'surrogateescape')
+  digest = hashlib.blake2b(b'caf\xe9.png', digest_size=8).digest()
+  assert hash_of(name) == int.from_bytes(digest, 'big')
+  assert hash_of('é.png') == hash_of('\udcc3\udca9.png')
+
+
 def test_bad_values_are_refused():
   with pytest.raises(ValueError, match="split = 'test'.*'train'"):
     is_member(0, 'test')
@@ -68,6 +100,39 @@ def test_a_list_holds_out_the_places_of_its_keys(tmp_path):
     s: split_places(keys, s, held_out=str(path)).tolist() for s in SPLITS
   }
   assert found == {'all': [0, 1, 2, 3], 'train': [1, 3], 'validation': [0, 2]}
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    b'\xef\xbb\xbfa b.png\r\ncaf\xe9.png\r\n',
+    b'  a b.png  \n\n\ncaf\xe9.png',
+    b'caf\xe9.png\na b.png\na b.png\n',
+  ],
+)
+def test_a_list_as_other_programs_write_it(tmp_path, text):
+  path = tmp_path / 'held.txt'
+  path.write_bytes(text)
+  latin = b'caf\xe9.png'.decode('utf-8', 'surrogateescape')
+  keys = ['a b.png', 'other.png', latin]
+  found = split_places(keys, 'validation', held_out=str(path))
+  assert found.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+  'name', [' a.png', 'a\u2028.png', 'a\x0c.png', 'a\x85']
+)
+def test_names_with_strange_spaces_can_be_listed(tmp_path, name):
+  path = tmp_path / 'held.txt'
+  path.write_text(name + '\n', 'utf-8')
+  found = split_places(['b', name], 'validation', held_out=str(path))
+  assert found.tolist() == [1]
+
+
+def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path):
+  os.mkfifo(tmp_path / 'held.txt')
+  with pytest.raises(ValueError, match='cannot be read: it is not a regular'):
+    split_places([1, 2], 'all', held_out=str(tmp_path / 'held.txt'))
 
 
 def test_a_list_that_is_wrong_is_refused_in_every_split(tmp_path):
