@@ -40,9 +40,8 @@ def encoded(image, form, **options):
 
 def whole():
   """Pictures of every format and of many kinds."""
-  forms = {*readable()} - {'PCX', 'SGI'}
-  pictures = [encoded(COLOURS, form) for form in sorted(forms)]
-  pictures += [encoded(COLOURS, form) for form in ('PCX', 'SGI')]
+  forms = sorted({*readable()} & {*PIL.Image.SAVE})
+  pictures = [encoded(COLOURS, form) for form in forms]
   pictures += [encoded(WIDE, form) for form in ('PNG', 'TIFF', 'PPM')]
   pictures += [encoded(FLOATS, form) for form in ('TIFF', 'PPM')]
   for mode in ('P', 'LA', 'RGBA', '1'):
