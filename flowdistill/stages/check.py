@@ -243,13 +243,19 @@ def check_measured(blueprint: Blueprint, real: Data) -> None:
       f'config.{blueprint.key("evaluation.dataset")} must be a data set with '
       'an index: evaluators cannot measure against a stream'
     )
-  spec = blueprint.data.spec
+  spec, key = blueprint.data.spec, blueprint.key('evaluation.dataset')
   if (real.spec.shape, real.spec.cond) != (spec.shape, spec.cond):
-    key = blueprint.key('evaluation.dataset')
     raise ConfigError(
       f'config.{key} has examples {real.spec}, and the stage has examples '
       f'{spec}'
     )
+  names = real.spec.classes, spec.classes
+  for mine, theirs in zip(*names, strict=False):  # one may have no names
+    if mine != theirs:
+      raise ConfigError(
+        f'config.{key} must have the classes of config.dataset in their order, '
+        f'and has {mine!r} in the place of {theirs!r}'
+      )
 
 
 def check_same_shapes(wanted: Any, loaded: Any, where: str) -> None:

@@ -1,12 +1,16 @@
 """What a config of an objective may forget, found by shapes alone."""
 
+import contextlib
 import pathlib
+import types
 
 import numpy as np
 import pytest
 from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
+from flowdistill.flow.spec import DataSpec
+from flowdistill.stages.check import check_measured
 from flowdistill.workdir.weights import matching, take_matching
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
@@ -124,3 +128,26 @@ def test_weights_of_which_none_matches_are_refused():
       str(CONFIGS / 'guided_digits.py') + ':runlocal',
       *(DISTIL + text for text in other),
     )
+
+
+@pytest.mark.parametrize(
+  ('classes', 'message'),
+  [
+    (('1', '10', '2'), "'10' in the place of '2'"),
+    (('1', '2', '11'), "'11' in the place of '10'"),
+    (('1', '2', '10'), ''),
+    ((), ''),
+  ],
+)
+def test_labels_mean_the_same_where_a_stage_is_measured(classes, message):
+  def data(names):
+    record = types.SimpleNamespace(stream=False)
+    spec = DataSpec.labelled((2, 2, 3), 3, names)
+    return types.SimpleNamespace(spec=spec, record=record)
+
+  blueprint = types.SimpleNamespace(
+    data=data(('1', '2', '10')), key=lambda key: key
+  )
+  refused = pytest.raises(ConfigError, match=message)
+  with refused if message else contextlib.nullcontext():
+    check_measured(blueprint, data(classes))
