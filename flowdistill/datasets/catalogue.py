@@ -12,6 +12,7 @@ from flowdistill.datasets.formats import (
 )
 
 SAID = 5  # names of a kind that are said
+UNREADABLE = 'unreadable'
 UNREAD = (OSError, ValueError)  # what a file raises that cannot be opened
 
 
@@ -26,6 +27,8 @@ class Catalogue:
     twins: a link to a folder that is listed without it -> that folder; '' for
       one that contains the link, and thus a loop.
     tops: the folders at the top, whether or not there is a picture in them.
+    unread: the names of files of which only the content could tell what they
+      are, and which cannot be read.
   """
 
   def __init__(self) -> None:
@@ -34,6 +37,7 @@ class Catalogue:
     self.left: collections.Counter[str] = collections.Counter()
     self.twins: dict[str, str] = {}
     self.tops: set[str] = set()
+    self.unread: list[str] = []
 
   def add(
     self, name: str, peek: Callable[[int], bytes], *, link: bool = False
@@ -50,6 +54,7 @@ class Catalogue:
       self.tops.add(name.lstrip('/').split('/')[0])
     if reason := why_not(name, peek):
       self.left[reason] += 1
+      self.unread += [name] * (reason == UNREADABLE)
     else:
       self.names.append(name)
       self.links += link
@@ -99,5 +104,5 @@ def why_not(name: str, peek: Callable[[int], bytes]) -> str:
     try:
       known = begins_as_picture(peek(HEAD))
     except UNREAD:
-      return 'unreadable'
+      return UNREADABLE
   return '' if known else ending_of(name) or 'without an ending'

@@ -74,7 +74,8 @@ def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:
   A single folder around all others in an archive is looked through.
 
   Raises:
-    ValueError: if a class is a link to another, or as `labels_of`.
+    ValueError: if a class is a link to another, a class may be missing as its
+      files cannot be read, or as `labels_of`.
   """
   for link, other in files.catalogue.twins.items():
     if other and '/' not in link:
@@ -83,7 +84,16 @@ def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:
         'whose pictures have a class already; remove one of the two'
       )
   archive = not isinstance(files, Tree)
-  return labels_of(files.catalogue.names, order=order, through=archive)
+  labels, classes = labels_of(
+    files.catalogue.names, order=order, through=archive
+  )
+  for name in files.catalogue.unread:  # perhaps the pictures of a class
+    if name.split('/')[0] in files.catalogue.tops - {*classes}:
+      raise ValueError(
+        f'by_class = True: {name!r} cannot be read, and nothing else in its '
+        'folder is a picture; make it readable, or remove the folder'
+      )
+  return labels, classes
 
 
 def summary(files: Files, classes: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ none or all would be held out, one changes its split.
 import codecs
 import functools
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 
@@ -92,7 +93,7 @@ def _held(
     return np.asarray([str(key) in out for key in keys], bool)
   if split == 'all':
     return np.zeros(len(keys), bool)
-  hashes = np.asarray([hash_of(key) for key in keys], np.uint64)
+  hashes = np.fromiter(map(hash_of, keys), np.uint64, len(keys))
   return by_hash(hashes, validation)
 
 
@@ -103,9 +104,10 @@ def by_hash(hashes: np.ndarray, validation: float) -> np.ndarray:
   share is 0 or 1: that with the smallest hash, or all but that with the
   largest.
   """
-  limit = validation * 2**64
-  held = np.asarray([hash_ < limit for hash_ in hashes.tolist()], bool)
-  if len(held) > 1 and 0 < validation < 1:
+  if validation == 0:
+    return np.zeros(len(hashes), bool)
+  held = hashes <= np.uint64(math.ceil(validation * 2**64) - 1)
+  if len(held) > 1 and validation < 1:
     held[hashes.argmin()] = True
     held[hashes.argmax()] = False
   return held

@@ -120,6 +120,22 @@ def test_sixteen_bits_keep_the_upper_eight():
   np.testing.assert_array_equal(found, wide >> 8)
 
 
+@pytest.mark.parametrize(
+  ('form', 'options'),
+  [
+    ('PNG', {}),
+    ('GIF', {}),
+    ('TIFF', {}),
+    ('WEBP', {'lossless': True}),
+    ('MPO', {'quality': 100, 'subsampling': 0}),
+  ],
+)
+def test_of_several_pictures_the_first_is_taken(form, options):
+  first, second = (picture(np.full((4, 4, 3), grey)) for grey in (40, 200))
+  more = {'save_all': True, 'append_images': [second], **options}
+  assert np.abs(upright(first, form, **more).astype(int) - 40).max() <= 2
+
+
 def test_cmyk_is_converted():
   found = upright(picture(np.zeros((4, 4, 3))).convert('CMYK'), 'JPEG')
   assert found.max() < 10

@@ -111,6 +111,26 @@ def test_a_folder_that_cannot_be_read_is_named(root, name, monkeypatch):
     folder(path=str(root))
 
 
+def test_a_class_whose_files_cannot_be_read_does_not_vanish(root, monkeypatch):
+  """Those without an ending, of which only the content can tell."""
+  write(root / 'a1' / '5.png')
+  (root / 'a1' / '5.png').rename(root / 'a1' / '5')
+  regular = tree.open_regular
+
+  def refused(path):
+    if path.name == '5':
+      raise PermissionError(13, 'Permission denied', str(path))
+    return regular(path)
+
+  monkeypatch.setattr(tree, 'open_regular', refused)
+  with pytest.raises(ValueError, match="'a1/5' cannot be read, and nothing"):
+    folder(path=str(root), by_class=True)
+  write(root / 'a1' / '6.png')
+  source = folder(path=str(root), by_class=True)
+  assert source.spec.classes == ('a', 'a1', 'b')
+  assert source.encoded.files.catalogue.left == {'unreadable': 1}
+
+
 def test_hidden_and_system_folders_are_not_entered(root, monkeypatch):
   for name in ('.git', '__MACOSX', 'lost+found'):
     write(root / name / 'x.png')
