@@ -5,8 +5,10 @@ is looked up, transparent pixels are composited on white. Only the formats of
 `formats.py` are read.
 """
 
+import contextlib
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 
@@ -21,6 +23,8 @@ Image = PIL.Image.Image
 Resize = Callable[[Image, int], Image]
 LARGEST = 2**27  # pixels, read or held; more is an attack or a mistake
 LONGEST = 2**16  # pixels of a side
+LARGE = 2**26  # pixels; of such pictures one is decoded at a time, for memory
+ALONE, NOT_ALONE = threading.Lock(), contextlib.nullcontext()
 BROKEN = (  # what Pillow raises for damaged files
   OSError,
   SyntaxError,
@@ -49,9 +53,8 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   try:
     with PIL.Image.open(io.BytesIO(data), formats=readable()) as image:
       check_pixels(image)
-      raw = raw_mode(image)
-      PIL.ImageOps.exif_transpose(image, in_place=True)
-      square = resize(opaque(eight_bits(image, raw), channels), size)
+      with ALONE if image.width * image.height > LARGE else NOT_ALONE:
+        square = resize(upright(image, channels), size)
   except PIL.UnidentifiedImageError as error:
     formats = ', '.join(readable())
     raise ValueError(
@@ -60,6 +63,13 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   except BROKEN as error:
     raise ValueError(str(error) or type(error).__name__) from error
   return np.asarray(square, np.uint8).reshape(size, size, channels)
+
+
+def upright(image: Image, channels: int) -> Image:
+  """The whole picture as RGB or grey of 8 bits, on white."""
+  raw = raw_mode(image)
+  PIL.ImageOps.exif_transpose(image, in_place=True)
+  return opaque(eight_bits(image, raw), channels)
 
 
 def check_pixels(image: Image) -> None:

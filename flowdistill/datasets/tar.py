@@ -17,6 +17,7 @@ from flowdistill.datasets.links import beside, plain
 BLOCK = tarfile.BLOCKSIZE
 HEADER = 2**20  # bytes of a header with all its extensions
 CHUNK = 2**20
+TAIL = 2**24  # bytes behind the end that are looked at; tar pads by far less
 LONG_NUMBER = re.compile(rb'\d{64}')  # on which tarfile spends quadratic time
 CUT = (
   'it is cut or damaged at byte {:,}, where there is neither a file nor the '
@@ -110,7 +111,8 @@ def check_end(file: Bounded, end: int) -> None:
   file.seek(end)
   if file.read(BLOCK) != bytes(BLOCK):
     raise tarfile.ReadError(CUT.format(end))
-  while chunk := file.read(CHUNK):
+  for _ in range(TAIL // CHUNK):
+    chunk = file.read(CHUNK)
     if chunk.count(0) != len(chunk):
       raise tarfile.ReadError(
         f'it ends at byte {end:,}, and another archive or other data follow; '

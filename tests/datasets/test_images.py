@@ -209,6 +209,22 @@ def test_a_narrow_picture_of_moderate_size_is_read(resize):
   assert (found == 77).all()
 
 
+def test_of_large_pictures_one_is_decoded_at_a_time(monkeypatch):
+  monkeypatch.setattr(images, 'LARGE', 23)
+  at_once = []
+
+  def resize(image, size):
+    at_once.append(images.ALONE.locked())
+    return RESIZES['cut'](image, size)
+
+  decode(encoded(picture(COLOURS)), 4, 3, resize)
+  decode(encoded(picture(COLOURS[:5])), 4, 3, resize)
+  assert at_once == [True, False]
+  with pytest.raises(ValueError, match='.'):
+    decode(encoded(picture(COLOURS))[:-30], 4, 3, resize)
+  assert not images.ALONE.locked()
+
+
 def test_a_stretched_picture_does_not_become_too_large_on_the_way():
   with pytest.raises(ValueError, match='scaled to 4096 x 65536 pixels first'):
     decode(narrow(1, 2**16), 4096, 1, RESIZES['stretch'])

@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import os
 import subprocess
 import tarfile
 import time
@@ -80,6 +81,14 @@ def test_what_follows_the_end_is_not_lost_without_a_word(tmp_path):
   path.write_bytes(path.read_bytes() * 2)
   with pytest.raises(ValueError, match='another archive or other data follow'):
     opened(path)
+
+
+def test_an_end_without_end_is_not_read_to_its_end(tmp_path):
+  path = written(tmp_path / 'a.tar', FOUR)
+  os.truncate(path, 2**40)
+  start = time.monotonic()
+  assert len(opened(path)) == 4
+  assert time.monotonic() - start < 2
 
 
 def test_one_that_was_appended_to_is_whole(tmp_path):
