@@ -1,7 +1,7 @@
 """Pictures of a folder or an archive, read when they are indexed."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:
     files.catalogue.names, order=order, through=archive
   )
   for name in files.catalogue.unread:  # perhaps the pictures of a class
-    if name.split('/')[0] in files.catalogue.tops - {*classes}:
+    if name.split('/')[0] in idle(files, classes):
       raise ValueError(
         f'by_class = True: {name!r} cannot be read, and nothing else in its '
         'folder is a picture; make it readable, or remove the folder'
@@ -96,25 +96,35 @@ def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:
   return labels, classes
 
 
+def idle(files: Files, classes: Sequence[str]) -> list[str]:
+  """The folders beside those of the classes: there is no picture in them."""
+  tops = files.catalogue.tops
+  return [] if tops.isdisjoint(classes) else sorted(tops - {*classes})
+
+
 def summary(files: Files, classes: Sequence[str]) -> str:
   """What is in a path, and what is left out, in a line."""
-  found = files.catalogue
-  text = found.summary()
+  text = files.catalogue.summary()
   if not classes:
     return text
   text += f'; {counted(len(classes), "class")}: {shortened(classes)}'
-  if found.tops.isdisjoint(classes):
-    text += f', the folders in {min(found.tops)!r}'
-  elif idle := sorted(found.tops - {*classes}):
-    text += f'; no class, as there is no picture in it: {shortened(idle)}'
-  inner = {name.split('/')[1] for name in found.names if name.count('/') > 1}
-  if len(classes) == 1 and len(inner) > 1:
-    text += f', with the folders {shortened(sorted(inner))} in it'
-  if [*classes] != sorted(classes, key=natural) and [*classes] == sorted(
-    classes
-  ):
-    text += "; class_order = 'natural' would sort their names by numbers"
-  return text
+  return '; '.join([text, *notes(files, classes)])
+
+
+def notes(files: Files, classes: Sequence[str]) -> Iterator[str]:
+  """What may be unexpected in the classes."""
+  names = files.catalogue.names
+  if files.catalogue.tops.isdisjoint(classes):
+    yield f'they are in {names[0].lstrip("/").split("/")[0]!r}'
+  if none := idle(files, classes):
+    yield f'no class, as there is no picture in it: {shortened(none)}'
+  if len(classes) == 1:
+    inner = {name.split('/')[1] for name in names if name.count('/') > 1}
+    if len(inner) > 1:
+      yield f'with the folders {shortened(sorted(inner))} in it'
+  text = sorted(classes)
+  if [*classes] == text != sorted(classes, key=natural):
+    yield "class_order = 'natural' would sort their names by numbers"
 
 
 def shortened(names: Sequence[str]) -> str:

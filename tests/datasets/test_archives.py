@@ -47,10 +47,16 @@ MAC = {
 
 
 @pytest.mark.parametrize('around', ['', 'top/', 'data/set/train/'])
-def test_folders_around_all_classes_are_looked_through(tmp_path, around):
+def test_folders_around_all_classes_are_looked_through(
+  tmp_path, around, caplog
+):
   members = {around + name: data for name, data in CLASSES.items()}
   members |= MAC if around == 'top/' else {}
-  source = opened(written(tmp_path / 'a.zip', members), by_class=True)
+  members |= {'docs/read': b'me', 'docs/x.txt': b'y'}
+  with caplog.at_level('INFO'):
+    source = opened(written(tmp_path / 'a.zip', members), by_class=True)
+  said = f"they are in '{around.split('/')[0]}'"
+  assert (said in caplog.text) == bool(around)
   assert source.spec.classes == ('a', 'b')
   assert source.encoded.names == [around + name for name in CLASSES]
   assert source.conditions(np.arange(2))['label'].tolist() == [0, 1]
