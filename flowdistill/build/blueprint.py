@@ -136,9 +136,8 @@ class Blueprint:
   def grid(self, name: str) -> Any:
     """The time grid of samples of a role, of the stage that trained it."""
     owner = self if name in self.learners else self.weights(name).stage
-    return (
-      'uniform' if owner is None else owner.stage.evaluation.grid or 'uniform'
-    )
+    grid = None if owner is None else owner.stage.evaluation.grid
+    return 'uniform' if grid is None else grid
 
   @property
   def frozen(self) -> dict[str, Weights]:

@@ -13,6 +13,7 @@ from flowdistill.build.models import Model, shape_model
 from flowdistill.config.bind import suggest
 from flowdistill.convert import CONVERTERS, lpips
 from flowdistill.convert.arrays import read_chosen
+from flowdistill.convert.kinds import kind_of
 from flowdistill.convert.rules import Arrays, Converter, Shapes
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.training.roles import Params
@@ -90,6 +91,17 @@ def digest_of(file: pathlib.Path) -> str:
   """The SHA-256 of a file, in hexadecimal digits."""
   with file.open('rb') as opened:
     return hashlib.file_digest(opened, 'sha256').hexdigest()
+
+
+def weights_digest(file: pathlib.Path) -> str:
+  """The SHA-256 of a file of weights.
+
+  Raises:
+    ValueError: if it is something else, which is not read to its end: a pipe
+      has none.
+  """
+  kind_of(file)
+  return digest_of(file)
 
 
 def converter(network: str) -> Converter:

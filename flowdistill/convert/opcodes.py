@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 LONGEST = 2**26
 """Bytes of a pickle. Tensors are not in it: it takes 200 bytes for each."""
 LONGEST_NAME = 100
-MOST = 4_000_000
+MOST = 2_000_000
 """Opcodes of a pickle; a tensor takes about 40."""
 
 KNOWN = {

@@ -120,7 +120,7 @@ class Naming:
       )
     prefixes = {
       'params': _prefixes(params),
-      'ema': ['shadow_params.'] if shadow else _prefixes(ema),
+      'ema': _prefixes(ema) or _lists(shadow),
     }
     return Found(_once(params), _once(ema), shadow, prefixes)
 
@@ -150,6 +150,13 @@ def _is_average(word: str) -> bool:
 
 def _prefixes(parts: Mapping[str, Part]) -> list[str]:
   return list(dict.fromkeys(part.prefix for part in parts.values()))
+
+
+def _lists(shadow: Mapping[int, str]) -> list[str]:
+  """'ema.shadow_params.' of its arrays."""
+  return list(
+    dict.fromkeys(f'{n.rpartition(".")[0]}.' for n in shadow.values())
+  )
 
 
 def _once(parts: Mapping[str, Part]) -> dict[str, str]:

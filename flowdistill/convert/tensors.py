@@ -301,10 +301,11 @@ def _sizes(value: Any) -> tuple[int, ...]:
   Raises:
     ValueError: if it is none.
   """
+  sizes: Any = value
   if isinstance(value, Call) and len(value.arguments) == 1:
-    value = value.arguments[0]
-  if type(value) not in (tuple, list) or len(value) > 32:
+    sizes = value.arguments[0]
+  if type(sizes) not in (tuple, list) or len(sizes) > 32:
     raise ValueError('it has a tensor with a shape that is none')
-  if not all(isinstance(n, int) and 0 <= n < 2**63 for n in value):
+  if not all(isinstance(n, int) and 0 <= n < 2**63 for n in sizes):
     raise ValueError('it has a tensor with an impossible shape or strides')
-  return tuple(value)
+  return tuple(sizes)

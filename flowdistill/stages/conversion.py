@@ -15,15 +15,14 @@ from flowdistill.build.data import DataRecord
 from flowdistill.build.foreign import (
   Foreign,
   converter,
-  digest_of,
   read_foreign,
+  weights_digest,
 )
 from flowdistill.build.tables import resolve_stage
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import Spec
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.sections import STUDENT, Reference
-from flowdistill.convert.kinds import kind_of
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.checkpoint import Checkpoints, by_name
 from flowdistill.training.json_files import write_json
@@ -108,8 +107,7 @@ def _convert(
   spec: Spec, data: DataRecord, file: pathlib.Path, part: pathlib.Path
 ) -> Conversion:
   """`convert`, to a folder that does not exist."""
-  kind_of(file)  # before it is read: a pipe would never end
-  spec, digest = resolve_stage(neutral(spec)), digest_of(file)
+  spec, digest = resolve_stage(neutral(spec)), weights_digest(file)
   write_record(part, spec, {'weights': f'{file} of sha256 {digest}'}, data)
   run = Blueprints({ONE_STAGE: spec}, part)[ONE_STAGE]
   (name,) = run.learns
