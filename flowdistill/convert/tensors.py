@@ -48,7 +48,7 @@ DTYPES = {
 """Name of a type in PyTorch -> ours."""
 DEEPEST, NODES, LONGEST = 8, 250_000, 255
 """Levels of a tree, its dicts, lists and tensors, and characters of a name."""
-BRANCHES = (list, Table, Call)
+BRANCHES = (list, tuple)  # also Table and Call, which are tuples
 SPECIAL = {
   'torch._utils._rebuild_qtensor': 'a quantised tensor',
   'torch._utils._rebuild_sparse_tensor': 'a sparse tensor',
@@ -222,15 +222,15 @@ def _size(node: Any) -> int:
   """The number of its entries."""
   if isinstance(node, Table):
     return len(node.pairs)
-  return len(node) if isinstance(node, list) else 0
+  return len(node) if type(node) in (list, tuple) else 0
 
 
 def _children(node: Any) -> list[tuple[str | int, Any]]:
-  """(key, child) of a dict or a list that may contain tensors.
+  """(key, child) of a dict, list or tuple that may contain tensors.
 
   The key is text or a number; other keys have no name.
   """
-  if isinstance(node, list):
+  if type(node) in (list, tuple):
     return [(i, x) for i, x in enumerate(node) if isinstance(x, BRANCHES)]
   if not isinstance(node, Table):
     return []

@@ -75,20 +75,14 @@ class Options:
   def __post_init__(self) -> None:
     if not self.to:
       raise ConfigError('--to is missing: the folder, or the file, to write')
-    if (self.shape and not self.from_) or (self.classes and not self.shape):
-      raise ConfigError('--shape needs --from, and --classes needs --shape')
-    if min((*self.shape, self.classes + 1)) < 1:
-      raise ConfigError(
-        f'--shape={",".join(map(str, self.shape))} --classes={self.classes} '
-        'must be positive, such as --shape=32,32,3 --classes=10'
-      )
+    self._check_effects()
     suffix = pathlib.Path(self.to).suffix
     if not self.from_ and suffix not in WRITERS:
       raise ConfigError(
         f'--to={self.to} must end in {" or ".join(WRITERS)}: without --from '
         'a stage is written to a file'
       )
-    if self.from_ and (suffix in FILES or suffix in WRITERS):
+    if self.from_ and suffix.lower() in (*FILES, *WRITERS):
       raise ConfigError(
         f'--to={self.to} must be a folder: with --from the weights become a '
         f'run; take --to={self.to.removesuffix(suffix)}. To write a file from '
@@ -96,6 +90,20 @@ class Options:
       )
     if pathlib.Path(self.to).expanduser().exists():
       raise ConfigError(f'--to={self.to} must not exist; take another name')
+
+  def _check_effects(self) -> None:
+    if self.from_ and self.weights != Options.weights:
+      raise ConfigError(
+        f'--weights={self.weights} has no effect with --from: the run gets the '
+        'parameters and the EMA weights of the file'
+      )
+    if (self.shape and not self.from_) or (self.classes and not self.shape):
+      raise ConfigError('--shape needs --from, and --classes needs --shape')
+    if min((*self.shape, self.classes + 1)) < 1:
+      raise ConfigError(
+        f'--shape={",".join(map(str, self.shape))} --classes={self.classes} '
+        'must be positive, such as --shape=32,32,3 --classes=10'
+      )
 
 
 def run(blueprints: Blueprints, options: Options) -> Conversion | None:
@@ -105,6 +113,8 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
     ConfigError: if there are no rules for the network, or the weights are of
       another one.
   """
+  if not blueprints.trained:
+    raise ConfigError('--job=convert: no stage of this config trains')
   name = options.stage or list(blueprints.trained)[-1]
   if name not in blueprints.trained:
     raise ConfigError(
@@ -131,7 +141,15 @@ def data_of(blueprints: Blueprints, name: str, options: Options) -> DataRecord:
   if options.shape:
     return DataRecord(DataSpec.labelled(options.shape, options.classes), None)
   recorded = known_data(dataset, blueprints.folder(name))
-  return recorded or declared(dataset) or blueprints[name].data.record
+  if known := recorded or declared(dataset):
+    return known
+  try:
+    return blueprints[name].data.record
+  except ValueError as error:
+    raise ConfigError(
+      f'{error}. Only the shape of the images is needed: --shape=32,32,3, and '
+      '--classes=10 where they have classes'
+    ) from error
 
 
 def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
@@ -141,9 +159,13 @@ def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
   abstract = weights_in_stage(Reference(str(folder), which), blueprint)
   trained = weights.load(name, abstract)
   arrays = jax.device_get(by_name(trained.params))
+  theirs = rules.to_torch(arrays, blueprint.sees.shape[0])
+  for name, array in theirs.items():
+    if not np.isfinite(array).all():
+      raise ValueError(f'{name} of {folder} has numbers that are not finite')
   part = to.with_name(f'{to.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)
   with naming(part):
-    WRITERS[to.suffix](part, rules.to_torch(arrays, blueprint.sees.shape[0]))
+    WRITERS[to.suffix](part, theirs)
   part.replace(to)
   say(f'{which} at step {trained.step} of {folder} is in {to}')

@@ -101,6 +101,8 @@ def test_it_says_what_it_read_and_how_well_it_runs(converted):
   assert said['averages']
   prefixes = {'params': ['model.module.'], 'ema': ['ema.shadow_params.']}
   assert said['prefixes'] == prefixes
+  grid = {'name': 'uniform', 'start': 0.999}
+  assert load_spec(to)['evaluation']['grid'] == grid
   assert 'arrays below model.module. and their EMA weights below' in str(made)
   assert 0 < said['largest_error'] < 1e-4 < said['largest_velocity']
   assert all(n.startswith(('times.of_s', LABEL)) for n in made.ours_alone)
@@ -114,12 +116,9 @@ def test_it_can_be_sampled_and_checked(converted):
   tiny.check_here({'run': load_spec(to)}, to)
 
 
+@pytest.mark.slow
 def test_samples_start_where_the_original_starts(converted):
   *_, to, _ = converted
-  assert load_spec(to)['evaluation']['grid'] == {
-    'name': 'uniform',
-    'start': 0.999,
-  }
   run = flowdistill.load(to)
   draw = functools.partial(run.sample, 2, sampler='euler', nfe=1)
   x, exact = draw(), {'name': 'explicit', 'times': (0.999, 0.0)}
@@ -182,6 +181,8 @@ def test_a_stage_starts_from_it(tmp_path):
       '--to=b.pth must be a folder: with --from .* take --to=b. To write a',
     ),
     ({'to': 'b.safetensors', 'from_': 'a.npz'}, 'must be a folder: with'),
+    ({'to': 'b.PTH', 'from_': 'a.npz'}, 'must be a folder: with'),
+    ({'to': 'b', 'from_': 'a', 'weights': 'params'}, 'no effect with --from'),
     ({'to': 'b.npz', 'shape': (8, 8, 1)}, '--shape needs --from'),
     ({'to': 'b', 'from_': 'a', 'classes': 3}, '--classes needs --shape'),
     (
@@ -253,7 +254,7 @@ def test_the_data_need_not_be_there(tmp_path, monkeypatch):
     assert all(np.array_equal(arrays[n], a) for n, a in theirs.items())
   by_class = stages_of(tmp_path, 'ncsnpp', dataset={**data, 'by_class': True})
   again = dataclasses.replace(options, to=str(tmp_path / 'again'))
-  with pytest.raises(ValueError, match='pictures'):
+  with pytest.raises(ValueError, match='pictures.* --shape=32,32,3, and'):
     tiny.run(convert, by_class, tmp_path / 'none', again)
   shaped = dataclasses.replace(again, shape=(8, 8, 1), classes=2)
   tiny.run(convert, by_class, tmp_path / 'none', shaped)
