@@ -293,6 +293,12 @@ def test_an_option_may_be_a_word_of_python():
   given = [('from', 'a.pth'), ('to', 'there')]
   options = parse_options(JOBS, 'convert', given)
   assert (options.from_, options.to) == ('a.pth', 'there')
+  more = parse_options(JOBS, 'convert', [*given, ('shape', '32,32,3')])
+  assert more.shape == (32, 32, 3)
+  with pytest.raises(ConfigError, match='--shape=32x32 must be integers with'):
+    parse_options(JOBS, 'convert', [*given, ('shape', '32x32')])
+  for text, grid in (('none', None), ('uniform', 'uniform')):
+    assert parse_options(JOBS, 'generate', [('grid', text)]).grid == grid
   with pytest.raises(ConfigError, match="no such option; did you mean 'from'"):
     parse_options(JOBS, 'convert', [('form', 'a.pth')])
 
