@@ -67,6 +67,9 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
     raise ConfigError('--workdir is missing: the folder of the run')
   workdir = pathlib.Path(WORKDIR.value).expanduser()
   blueprints = read_blueprints(workdir, overrides)
+  if JOB.value == 'convert' and options.from_:  # only shapes are needed
+    JOBS[JOB.value].run(blueprints, options)
+    return
   check_stages(blueprints)
   last = [*(blueprints.trained or blueprints.specs)][-1]
   if JOB.value == 'pairs':

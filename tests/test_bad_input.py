@@ -931,7 +931,7 @@ def test_ways_to_draw(run, images, job):
   }
   interval = '--guidance=scale=2, low=0.2, high=0.8'
   _, options = run(*typed[:4], '--sampler=rk45', '--nfe=none', interval)
-  assert (options.nfe, options.grid) == (None, 'uniform')
+  assert (options.nfe, options.grid) == (None, None)
   assert options.guidance == {'scale': 2, 'low': 0.2, 'high': 0.8}
   message = run(*typed[:6], '--nfe=3', '--guidance=2')
   assert message.startswith(

@@ -1,5 +1,6 @@
-"""Every file of the repository that a document names exists."""
+"""Every file of the repository that a text in it names exists."""
 
+import ast
 import itertools
 import pathlib
 import re
@@ -15,6 +16,9 @@ DOCUMENTS = sorted(
 PATH = re.compile(
   r'(?<![\w/.-])(?:tests|flowdistill|configs|docs|launch)/[\w./-]*\.[a-z]\w*'
 )
+FOLDERS = ('flowdistill', 'configs', 'tests', 'launch')
+MODULE = re.compile(r'(?<![\w*])[\w/]*\w\.py\b')
+PLACEHOLDERS = ('FILE.py', 'NAME.py', 'setup.py', 'generate_data.py')
 LINK = re.compile(r'\]\((?!https?:)([^)#]+)')
 # The example that CONTRIBUTING.md adds, and the configs of SlimFlow's own code.
 ELSEWHERE = re.compile(r'.*halved_jumps\.py|configs/rectified_flow/.*')
@@ -26,6 +30,36 @@ def test_paths_exist(document):
   paths = {ROOT / x for x in PATH.findall(text) if not ELSEWHERE.match(x)}
   links = {document.parent / x for x in LINK.findall(text)}
   assert [path for path in paths | links if not path.exists()] == []
+
+
+def docstrings(module):
+  """All docstrings of a module, and of its classes and functions."""
+  kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+  tree = ast.parse(module.read_text('utf-8'))
+  nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+  return ' '.join(filter(None, map(ast.get_docstring, nodes)))
+
+
+def test_what_docstrings_name_exists():
+  modules = [
+    path for folder in FOLDERS for path in sorted((ROOT / folder).rglob('*.py'))
+  ]
+  names = {path.name for path in modules}
+  texts = {path: docstrings(path) for path in modules}
+  assert len(PATH.findall(' '.join(texts.values()))) > 20
+  missing = [
+    f'{module.relative_to(ROOT)}: {name}'
+    for module, text in texts.items()
+    for name in MODULE.findall(text)
+    if pathlib.PurePath(name).name not in {*names, *PLACEHOLDERS}
+  ]
+  missing += [
+    f'{module.relative_to(ROOT)}: {path}'
+    for module, text in texts.items()
+    for path in PATH.findall(text)
+    if not (ROOT / path).exists()
+  ]
+  assert missing == []
 
 
 def test_there_are_paths_to_look_for():

@@ -146,8 +146,7 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
     ),
     (
       'frozen.perceptual=stage:flow',
-      'frozen.perceptual: stage:flow must be a file of one of the kinds '
-      '.safetensors, .npz, .pth, .pt',
+      'frozen.perceptual: there is no file stage:flow',
     ),
     (
       'frozen.perceptual=vgg.pth',
@@ -159,7 +158,8 @@ def test_a_run_with_it_trains_and_loads(files, tmp_path):
     ),
     (
       'frozen.perceptual=HERE/short.npz',
-      'frozen.perceptual: these weights of LPIPS have no features.0.weight or '
+      'frozen.perceptual: HERE/short.npz: these weights of LPIPS have no '
+      'features.0.weight or '
       'net.slice1.0.weight',
     ),
     (

@@ -23,7 +23,6 @@ SHELLS |= {'subprocess.getstatusoutput', 'asyncio.create_subprocess_shell'}
 CODE = {'eval', 'exec'}
 MAY_RUN = {
   'flowdistill/config/files.py': {'exec'},  # a config is a Python file
-  'flowdistill/convert/pickles.py': {'pickle'},  # it loads tensors only
 }
 SAFE = {  # a call -> the keyword that makes it safe, and its value
   'torch.load': ('weights_only', True),

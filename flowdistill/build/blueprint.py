@@ -133,6 +133,12 @@ class Blueprint:
     key = self.learner_key(name, 'init_from')
     return self.stage.learners[name].init_from, key
 
+  def grid(self, name: str) -> Any:
+    """The time grid of samples of a role, of the stage that trained it."""
+    owner = self if name in self.learners else self.weights(name).stage
+    grid = None if owner is None else owner.stage.evaluation.grid
+    return 'uniform' if grid is None else grid
+
   @property
   def frozen(self) -> dict[str, Weights]:
     """Name -> weights, one entry for the frozen roles that share a tree."""

@@ -1,22 +1,37 @@
 """Weights in files of other programs: their networks, and reading them."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from flax import nnx
 
 from flowdistill.build.models import Model, shape_model
 from flowdistill.config.bind import suggest
 from flowdistill.convert import CONVERTERS, lpips
-from flowdistill.convert.arrays import read_arrays, read_chosen
+from flowdistill.convert.arrays import read_chosen
+from flowdistill.convert.kinds import kind_of
 from flowdistill.convert.rules import Arrays, Converter, Shapes
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.training.roles import Params
 
-Foreign = dict[str, Arrays]
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+  """A network's weights in a file.
+
+  Attributes:
+    params: our arrays by their paths.
+    ema: EMA weights, None if it has none.
+    prefixes: 'params' and 'ema' -> what stands before their names in the file.
+  """
+
+  params: Arrays
+  ema: Arrays | None
+  prefixes: Mapping[str, list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +40,18 @@ class FileNetwork:
 
   Attributes:
     make: makes the network, with any parameters.
-    names: of the arrays in the file.
+    wanted: the names in a file -> those that are read.
     from_torch: the file's arrays and our shapes -> our arrays.
   """
 
   make: Callable[[], nnx.Module]
-  names: Sequence[str]
+  wanted: Callable[[list[str]], list[str]]
   from_torch: Callable[[Arrays, Shapes], Arrays]
 
 
 FILES = {
   'perceptual': FileNetwork(
-    lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.NAMES, lpips.from_torch
+    lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.wanted, lpips.from_torch
   ),
 }
 """Role -> the network whose weights its reference names as a file."""
@@ -64,8 +79,9 @@ def read_weights(role: str, source: str) -> Params:
     for path, leaf in nnx.to_flat_state(file_model(role).params)
   }
   shapes = {name: leaf.shape for name, (_, leaf) in flat.items()}
-  foreign = read_arrays(path_of(source), FILES[role].names)
-  arrays = FILES[role].from_torch(foreign, shapes)
+  foreign = read_chosen(path_of(source), FILES[role].wanted)
+  with _naming(path_of(source)):
+    arrays = FILES[role].from_torch(foreign, shapes)
   return nnx.from_flat_state(
     {path: leaf.replace(arrays[name]) for name, (path, leaf) in flat.items()}
   )
@@ -75,6 +91,17 @@ def digest_of(file: pathlib.Path) -> str:
   """The SHA-256 of a file, in hexadecimal digits."""
   with file.open('rb') as opened:
     return hashlib.file_digest(opened, 'sha256').hexdigest()
+
+
+def weights_digest(file: pathlib.Path) -> str:
+  """The SHA-256 of a file of weights.
+
+  Raises:
+    ValueError: if it is something else, which is not read to its end: a pipe
+      has none.
+  """
+  kind_of(file)
+  return digest_of(file)
 
 
 def converter(network: str) -> Converter:
@@ -88,7 +115,41 @@ def converter(network: str) -> Converter:
 
 
 def read_foreign(file: pathlib.Path, network: str, shapes: Shapes) -> Foreign:
-  """A network's arrays in a file of PyTorch: `params`, and `ema` if it has."""
-  rules = converter(network)
-  arrays = read_chosen(file, lambda names: rules.wanted(names, ema=True))
-  return rules.read(arrays, shapes)
+  """A network's weights in a file of PyTorch.
+
+  Raises:
+    ValueError: naming the file, if it cannot be read, or has none.
+  """
+  rules, present = converter(network), list[str]()
+
+  def choose(names: list[str]) -> list[str]:
+    present.extend(names)
+    return rules.wanted(names, ema=True)
+
+  arrays = read_chosen(file, choose)
+  if not arrays:
+    raise ValueError(
+      f'{file} has no weights of {rules.naming.name}, whose names begin with '
+      f'{rules.naming.first!r} after known prefixes; {_listed(present)}'
+    )
+  with _naming(file):
+    ours = rules.read(arrays, shapes)
+  prefixes = rules.naming.find(arrays).prefixes
+  return Foreign(ours['params'], ours.get('ema'), prefixes)
+
+
+@contextlib.contextmanager
+def _naming(file: pathlib.Path) -> Generator[None]:
+  """Adds the file to errors in its context."""
+  try:
+    yield
+  except ValueError as error:
+    raise ValueError(f'{file}: {error}') from error
+
+
+def _listed(names: Sequence[str]) -> str:
+  """'it has a, b, c, and 7 other arrays'."""
+  if not names:
+    return 'it has no arrays'
+  more = f', and {len(names) - 3} others' if len(names) > 3 else ''
+  return f'its arrays are {", ".join(names[:3])}{more}'

@@ -76,6 +76,7 @@ class Generator:
     scalars: the scalar conditions [b] that it takes.
     layout: the devices over which a batch is sharded; None is the first one.
     space: decodes the samples; None is the identity.
+    grid: of the samples where none is given.
   """
 
   apply: Network
@@ -85,6 +86,7 @@ class Generator:
   scalars: tuple[str, ...] = ()
   layout: Layout | None = None
   space: Space | None = None
+  grid: Grid = 'uniform'
 
   def __call__(
     self,
@@ -96,7 +98,7 @@ class Generator:
     guidance: Guidance | None = None,
     seed: int = 0,
     first: int = 0,
-    grid: Grid = 'uniform',
+    grid: Grid | None = None,
     **options: Any,
   ) -> Samples:
     """Draws examples `first` to `first` + n − 1 of a seed.
@@ -111,14 +113,15 @@ class Generator:
         [low, high], λ u(cond) + (1 − λ) u(null) replaces u(cond).
       seed: all noise of example i is a function of (seed, i).
       first: number of the first example.
-      grid: a name in GRIDS, or {'name': a name, and that grid's options}.
+      grid: a name in GRIDS, or {'name': a name, and that grid's options};
+        None is that of the generator.
       **options: of the sampler.
 
     Raises:
       ValueError: see `plan_sampling`; for a condition whose length is not n,
         or a tolerance that is not reached.
     """
-    options |= {'grid': grid, 'guidance': guidance}
+    options |= {'grid': grid or self.grid, 'guidance': guidance}
     plan = self._plan(sampler, nfe, options)
     key = jax.random.key(seed)
 
@@ -137,7 +140,7 @@ class Generator:
     nfe: int | None = 32,
     cond: Cond | None = None,
     guidance: Guidance | None = None,
-    grid: Grid = 'uniform',
+    grid: Grid | None = None,
     **options: Any,
   ) -> Samples:
     """Integrates from data x0 [n, ...] to noise, along the reversed grid.
@@ -147,7 +150,7 @@ class Generator:
     Raises:
       ValueError: as for a call, and for a sampler that is no ODE solver.
     """
-    options |= {'grid': grid, 'guidance': guidance}
+    options |= {'grid': grid or self.grid, 'guidance': guidance}
     plan = self._plan(sampler, nfe, options, backwards=True)
 
     def start(index: np.ndarray) -> tuple[Any, Any]:

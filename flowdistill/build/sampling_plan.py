@@ -42,7 +42,7 @@ def plan_sampling(
   chosen = dict(given or {})
   grid, guidance = chosen.pop('grid', 'uniform'), chosen.pop('guidance', None)
   _check_options('sampler', SAMPLERS, sampler, chosen)
-  _check_grid(grid)
+  check_grid(grid)
   _check_kind(sampler, nfe, chosen, backwards=backwards)
   guided = interval(guidance)
   conditioned = as_scalars(guided, scalars)
@@ -66,7 +66,8 @@ def plan_sampling(
   return dataclasses.replace(plan, scalars=conditioned)
 
 
-def _check_grid(grid: Any) -> None:
+def check_grid(grid: Any) -> None:
+  """Raises ValueError unless it is a grid with options that it has."""
   named = {'name': grid} if isinstance(grid, str) else grid
   if not isinstance(named, Mapping):
     raise ValueError(

@@ -193,6 +193,9 @@ class Evaluation:
       the stage.
     batch_size: images that are drawn at once.
     features: the feature network, by name; None for points in the plane.
+    grid: the time grid of all samples of the networks that this stage trains,
+      where none is given: a name in GRIDS, or a dict of that name and the
+      grid's options; None is uniform, or that of converted weights.
   """
 
   every: Length | None = None
@@ -200,6 +203,7 @@ class Evaluation:
   dataset: Dataset | None = None
   batch_size: int = 599
   features: Features | None = None
+  grid: str | dict[str, Any] | None = None
 
   def __post_init__(self) -> None:
     for every in (self.every, *self.schedules.values()):

@@ -11,7 +11,8 @@ WANTED: dict[Any, str] = {
   float: 'float',
   int | None: 'int, or none for an adaptive sampler',
   Spec: "like 'gamma=0.3', with commas between several",
-  str | Spec: "a name, or like 'name=shifted, shift=2'",
+  str | Spec | None: "a name, or like 'name=shifted, shift=2'",
+  tuple[int, ...]: "integers with commas, like '32,32,3'",
   float | Spec | None: "a number, or like 'scale=2, low=0.2, high=0.8'",
 }
 SPELLED = {'true': True, 'false': False, 'none': None}
@@ -30,9 +31,13 @@ def _parse(text: str, kind: Any) -> Any:
     return kind(text)
   if kind == int | None:
     return None if text.lower() == 'none' else int(text)
+  if kind == tuple[int, ...]:
+    return tuple(int(part) for part in text.split(','))
   if kind == Spec or '=' in text:
     return _pairs(text)
-  return text if kind == str | Spec else float(text)
+  if kind == str | Spec | None:
+    return None if text.lower() == 'none' else text
+  return float(text)
 
 
 def _pairs(text: str) -> Spec:

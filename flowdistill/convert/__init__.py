@@ -3,18 +3,25 @@
 from flowdistill.convert import adm, ncsnpp
 from flowdistill.convert.rules import Converter
 
+FROM_EPS = {'name': 'uniform', 'start': 0.999}
+"""Rectified flow and SlimFlow train, and start samples, at their time eps =
+0.001, which is our 0.999."""
 CONVERTERS = {
   'ncsnpp': Converter(
+    naming=ncsnpp.NAMING,
     wanted=ncsnpp.wanted,
     from_torch=ncsnpp.from_torch,
     ema_from_torch=ncsnpp.ema_from_torch,
     to_torch=lambda arrays, side: ncsnpp.to_torch(arrays),
+    grid=FROM_EPS,
   ),
   'adm': Converter(
+    naming=adm.NAMING,
     wanted=adm.wanted,
     from_torch=adm.from_torch,
     ema_from_torch=adm.ema_from_torch,
     to_torch=adm.to_torch,
+    grid=FROM_EPS,
   ),
 }
 """Name of a network -> the converter of its PyTorch weights."""

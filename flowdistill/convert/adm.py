@@ -6,7 +6,7 @@ images of 64 x 64,
   enc.32x32_block0.conv0.weight    is our down.1.steps.0.block.conv_in.kernel
   dec.16x16_in0.qkv.weight         is our middle.0.attention.qkv.kernel
 
-Prefixes, checkpoints and EMA weights: see `rules.py`.
+Prefixes, checkpoints and EMA weights: see `prefixes.py` and `rules.py`.
 
 Time. Theirs is 1 at data. Our network mirrors it in the embedding, and the
 rules negate the velocity, v_ours = −v, that is the last convolution. Only ours
@@ -21,9 +21,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from flowdistill.convert.prefixes import Naming
 from flowdistill.convert.rules import (
   Arrays,
-  Naming,
   Rule,
   Shapes,
   check_once,
@@ -91,8 +91,8 @@ def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
   """PyTorch's arrays as float32 by the paths of our network.
 
   Args:
-    arrays: by the names of a state dict or of a checkpoint's `model`, with or
-      without `module.`; other names, and filters, are ignored.
+    arrays: by their names in a file, with any known prefixes; other names, and
+      filters, are ignored.
     shapes: path in our network -> shape.
 
   Returns:
@@ -146,7 +146,7 @@ def side_of(names: Iterable[str]) -> int:
   Raises:
     ValueError: if no name contains it.
   """
-  matches = [m for n in names if (m := SIDE.search(n))]
+  matches = [m for n in names if NAMING.bare(n) and (m := SIDE.search(n))]
   if not matches:
     raise ValueError(
       'these weights of ADM have no enc.<side>x<side>_conv.weight'

@@ -1,72 +1,181 @@
 """Files of named arrays, read so that none of them can execute code."""
 
+import json
 import pathlib
+import re
 import zipfile
 from collections.abc import Callable, Iterable
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from flowdistill.convert.pickles import read_pickled
+from flowdistill.convert import kinds, pickles
+from flowdistill.convert.tensors import DTYPES
 
 Arrays = dict[str, np.ndarray]
 Choose = Callable[[list[str]], Iterable[str]]
-# A header may claim a size that exceeds the memory.
-UNREADABLE = (ValueError, EOFError, MemoryError, OSError, zipfile.BadZipFile)
-
-
-def read_arrays(path: pathlib.Path, names: Iterable[str]) -> Arrays:
-  """The arrays of a file among `names`; it reads no others.
-
-  Raises:
-    ValueError: as `read_chosen`.
-  """
-  wanted = set(names)
-  return read_chosen(path, lambda present: wanted.intersection(present))
+SAFE_DTYPES = {
+  'F64': 'float64',
+  'F32': 'float32',
+  'F16': 'float16',
+  'BF16': 'bfloat16',
+  'F8_E4M3': 'float8_e4m3fn',
+  'F8_E5M2': 'float8_e5m2',
+  'F8_E4M3FNUZ': 'float8_e4m3fnuz',
+  'F8_E5M2FNUZ': 'float8_e5m2fnuz',
+  'F8_E8M0': 'float8_e8m0fnu',
+  'C64': 'complex64',
+  'I64': 'int64',
+  'I32': 'int32',
+  'I16': 'int16',
+  'I8': 'int8',
+  'U64': 'uint64',
+  'U32': 'uint32',
+  'U16': 'uint16',
+  'U8': 'uint8',
+  'BOOL': 'bool',
+}
+"""Name of a type in .safetensors -> in PyTorch."""
+WIDEST = 2**26, 20
+"""Arrays of .npz have at most so many bytes, and so many times those of the
+file, together: a compressed one may expand a thousand times."""
 
 
 def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
-  """The arrays of a file whose names `choose` selects.
+  """The weights of a file whose names `choose` selects.
+
+  Floats of 8 to 64 bits, bfloat16 too, are returned as they are: weights are
+  read as float32. A float8 with a scale beside it is refused, as are integers,
+  complex numbers, and quantised and sparse tensors.
 
   Args:
-    path: of a .safetensors or .npz file, or of PyTorch's .pth or .pt, whose
-      pickle is not executed (see `pickles.py`).
+    path: of a .safetensors or .npz file, or one of PyTorch's, whose pickle is
+      not executed (see `pickles.py`); by its content, whatever its name.
     choose: names -> those whose arrays are read.
 
   Raises:
-    ValueError: if there is no such file, or it is of another kind or damaged.
+    ValueError: if there is no such file, or it is of another kind or damaged,
+      or an array is not of finite floats; it names the file.
   """
-  if path.suffix not in READERS:
-    kinds = ', '.join(READERS)
-    raise ValueError(f'{path} must be a file of one of the kinds {kinds}')
-  if not path.is_file():
-    raise ValueError(f'there is no file {path}')
-  return READERS[path.suffix](path, choose)
+  kind, present = kinds.kind_of(path), list[str]()
 
+  def chosen(names: list[str]) -> list[str]:
+    present.extend(names)
+    taken = set(choose(names))
+    return [name for name in names if name in taken]
 
-def _read_safetensors(path: pathlib.Path, choose: Choose) -> Arrays:
   try:
-    with safe_open(path, 'numpy') as file:
-      return {n: file.get_tensor(n) for n in sorted(choose([*file.keys()]))}
-  except SafetensorError as error:
-    raise ValueError(f'{path} is no .safetensors file: {error}') from error
-
-
-def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {n: file[n] for n in sorted(choose([*file.files]))}
-  except UNREADABLE as error:
-    raise ValueError(f'{path} is no .npz file: {error}') from error
+    arrays = READERS[kind](path, chosen)
+  except (*kinds.BROKEN, SafetensorError) as error:
+    what = str(error) or type(error).__name__
+    if isinstance(error, SafetensorError):
+      what = f'it is cut short or damaged: {what}'
+    raise ValueError(f'{path} cannot be read as {kind}: {what}') from error
   for name, array in arrays.items():
-    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of others
-      raise ValueError(f'{path} is no .npz file: {name} is not an array')
+    _check_numbers(path, name, array, present)
   return arrays
 
 
+def _read_safetensors(path: pathlib.Path, choose: Choose) -> Arrays:
+  """By the header, once safetensors has checked it against the file.
+
+  Its NumPy reader does not know bfloat16 and float8.
+  """
+  with safe_open(path, 'numpy'):
+    pass
+  with path.open('rb') as file:
+    size = int.from_bytes(file.read(8), 'little')
+    header = json.loads(file.read(size), object_pairs_hook=_once)
+    header.pop('__metadata__', None)
+    arrays = {}
+    for name in choose(list(header)):
+      entry = header[name]
+      if entry['dtype'] not in SAFE_DTYPES:
+        raise ValueError(f'{name} has the type {entry["dtype"]}')
+      begin, end = entry['data_offsets']
+      file.seek(8 + size + begin)
+      kind = DTYPES[SAFE_DTYPES[entry['dtype']]]
+      numbers = np.frombuffer(file.read(end - begin), kind)
+      arrays[name] = numbers.reshape(entry['shape'])
+  return arrays
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """The dict of pairs; raises ValueError if a name appears twice."""
+  _check_once([name for name, _ in pairs])
+  return dict(pairs)
+
+
+def _check_once(names: list[str]) -> None:
+  if len(set(names)) < len(names):
+    twice = next(n for i, n in enumerate(names) if n in names[:i])
+    raise ValueError(f'{twice} appears twice')
+
+
+def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
+  with zipfile.ZipFile(path) as archive:
+    sizes = {e.filename: e.file_size for e in archive.infolist()}
+    _check_once(archive.namelist())
+  with np.load(path, allow_pickle=False) as file:
+    names = choose([*file.files])
+    total = sum(sizes[f'{name}.npy'] for name in names)
+    most = WIDEST[0] + WIDEST[1] * path.stat().st_size
+    if total > most:
+      raise ValueError(
+        f'its arrays have {total} bytes, and must have at most {most} for its '
+        'size: they are compressed too much'
+      )
+    arrays = {name: file[name] for name in names}
+  for name, array in arrays.items():
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of others
+      raise ValueError(f'{name} is not an array')
+  return arrays
+
+
+def _read_zipped(path: pathlib.Path, choose: Choose) -> Arrays:
+  with zipfile.ZipFile(path) as archive:
+    return pickles.read_zipped(archive, path.stat().st_size, choose)
+
+
+def _read_legacy(path: pathlib.Path, choose: Choose) -> Arrays:
+  with path.open('rb') as file:
+    return pickles.read_legacy(file, choose)
+
+
 READERS = {
-  '.safetensors': _read_safetensors,
-  '.npz': _read_npz,
-  '.pth': read_pickled,
-  '.pt': read_pickled,
+  kinds.SAFETENSORS: _read_safetensors,
+  kinds.NPZ: _read_npz,
+  kinds.ZIPPED: _read_zipped,
+  kinds.LEGACY: _read_legacy,
 }
+
+
+def _check_numbers(
+  path: pathlib.Path, name: str, array: np.ndarray, present: Iterable[str]
+) -> None:
+  """Refuses an array unless it holds finite weights.
+
+  Raises:
+    ValueError: naming the file and the array.
+  """
+  kind = array.dtype
+  if not jnp.issubdtype(kind, np.floating):
+    raise ValueError(
+      f'{path}: {name} has the type {kind}; weights must be floats of 8 to 64 '
+      'bits, and integers that stand for floats must be converted first'
+    )
+  scales = [n for n in present if re.search(r'scale(?!r)', n)]
+  if kind.itemsize == 1 and scales:
+    raise ValueError(
+      f'{path}: {name} has the type {kind}, and there are scales such as '
+      f'{min(scales)}: multiply the weights by them first'
+    )
+  with np.errstate(over='ignore'):
+    wrong = ~np.isfinite(array.astype(np.float32))
+  if wrong.any():
+    raise ValueError(
+      f'{path}: {name} has {int(wrong.sum())} of {array.size} numbers that are '
+      'NaN, infinite or too large for float32; weights must be finite'
+    )

@@ -15,9 +15,11 @@ This writes a file of the dialect lpips in PyTorch:
 Source of the names: https://github.com/richzhang/PerceptualSimilarity, 0.1.4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from flowdistill.convert.prefixes import Naming
 
 Arrays = dict[str, np.ndarray]
 DIALECTS = ('torchvision', 'lpips')
@@ -37,7 +39,13 @@ RULES: dict[str, tuple[str, ...]] = {
   for i in range(len(SLICES))
 }
 """A path in our network -> its name in each dialect."""
-NAMES = [name for names in RULES.values() for name in names]
+NAMES = {name for names in RULES.values() for name in names}
+NAMING = Naming('LPIPS', r'(?:features|net\.slice\d|lin\d)\.')
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+  """The names in a file, with any known prefixes, that are read."""
+  return [name for name in names if NAMING.bare(name) in NAMES]
 
 
 def from_torch(
@@ -46,19 +54,21 @@ def from_torch(
   """PyTorch's arrays as float32 by the paths of our network.
 
   Args:
-    arrays: of either dialect; names that are not in NAMES are ignored.
+    arrays: of either dialect, with any known prefixes; names that are not in
+      NAMES are ignored.
     shapes: path in our network -> shape.
 
   Raises:
     ValueError: naming the first array that is missing or of another shape.
   """
-  ours = {}
+  ours, theirs = {}, NAMING.find(arrays).params
   for path, names in RULES.items():
-    name = next((name for name in names if name in arrays), None)
+    name = next((name for name in names if name in theirs), None)
     if name is None:
       wanted = ' or '.join(dict.fromkeys(names))
       raise ValueError(f'these weights of LPIPS have no {wanted}')
-    array, shape = arrays[name], _theirs(np.empty(shapes[path], bool)).shape
+    array = arrays[theirs[name]]
+    shape = _theirs(np.empty(shapes[path], bool)).shape
     if array.shape != shape:
       raise ValueError(
         f'these weights of LPIPS have {name} of shape {list(array.shape)}; '

@@ -20,9 +20,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from flowdistill.convert.prefixes import Naming
 from flowdistill.convert.rules import (
   Arrays,
-  Naming,
   Rule,
   Shapes,
   check_once,
@@ -96,8 +96,8 @@ def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
   """PyTorch's arrays as float32 by the paths of our network.
 
   Args:
-    arrays: by the names of a state dict or of a checkpoint's `model`, with or
-      without `module.`; names that are not `all_modules` are ignored.
+    arrays: by their names in a file, with any known prefixes; names without
+      `all_modules` are ignored.
     shapes: path in our network -> shape.
 
   Returns:

@@ -1,125 +1,126 @@
 """Reads the arrays in PyTorch's files without executing code in them.
 
-Such a file (of `torch.save`, since PyTorch 1.6) is a zip archive of raw
-storages and of `data.pkl`, which describes the tensors in them. A pickle is a
-program that may call whatever it names. This reader knows the few names that
-tensors need, and resolves each to a function that only stores its arguments;
-any other name is an error.
+Since PyTorch 1.6 such a file is a zip archive of raw storages and of data.pkl,
+which describes the tensors in them. Before (and by
+`_use_new_zipfile_serialization=False`) it is a sequence of five pickles, a
+magic number, a version, facts of the system, the tensors and the keys of the
+storages, and then the storages, each after its size. `opcodes.py` interprets
+the pickles.
 
-Source: the documentation of Python's `pickle`, "Restricting Globals",
-https://docs.python.org/3/library/pickle.html#restricting-globals; the names
-are those of `torch._utils` in PyTorch 2.13.
+No more bytes are read than the file has, and arrays are views of them.
+
+Source: `torch.serialization` of PyTorch 2.13.
 """
 
-import collections
 import io
-import math
-import pathlib
-import pickle
+import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO
 
-import jax.numpy as jnp
 import numpy as np
 
-STORAGES = {
-  'DoubleStorage': 'float64',
-  'FloatStorage': 'float32',
-  'HalfStorage': 'float16',
-  'BFloat16Storage': 'bfloat16',
-  'LongStorage': 'int64',
-  'IntStorage': 'int32',
-  'ShortStorage': 'int16',
-  'CharStorage': 'int8',
-  'ByteStorage': 'uint8',
-  'BoolStorage': 'bool',
-}
-DEEPEST, MOST = 8, 1_000_000  # levels of a tree, and its entries
-BROKEN = (
-  pickle.UnpicklingError,
-  zipfile.BadZipFile,
-  ArithmeticError,
-  AttributeError,
-  EOFError,
-  LookupError,
-  TypeError,
-  ValueError,
+from flowdistill.convert.opcodes import LONGEST, Table, interpret
+from flowdistill.convert.tensors import (
+  Storage,
+  item_size,
+  storage_of,
+  tensors_of,
+  view,
 )
-"""What a damaged or malicious pickle or archive may raise."""
+
+Arrays = dict[str, np.ndarray]
+Choose = Callable[[list[str]], Iterable[str]]
+MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
-class Storage(NamedTuple):
-  """A flat array of `size` numbers in the entry data/`key` of the archive."""
-
-  dtype: str
-  key: str
-  size: int
-
-
-class Tensor(NamedTuple):
-  """A view of a storage; offset and strides count numbers, not bytes."""
-
-  storage: Storage
-  offset: int
-  shape: tuple[int, ...]
-  strides: tuple[int, ...]
-
-
-class TensorUnpickler(pickle.Unpickler):
-  """Unpickles dicts, lists, numbers and strings, and tensors as `Tensor`."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    """Resolves a name in the pickle.
-
-    Raises:
-      UnpicklingError: if tensors do not need it.
-    """
-    if module == 'torch' and name in STORAGES:
-      return STORAGES[name]
-    # New functions at each call: a pickle may set their attributes.
-    known = {
-      'collections.OrderedDict': collections.OrderedDict,
-      'torch._utils._rebuild_tensor_v2': lambda *a: Tensor(*a[:4]),
-      'torch._utils._rebuild_parameter': lambda *a: a[0],
-    }
-    if f'{module}.{name}' not in known:
-      raise pickle.UnpicklingError(
-        f'it names {module}.{name}, which may be code, and is not executed'
-      )
-    return known[f'{module}.{name}']
-
-  def persistent_load(self, pid: Any) -> Storage:
-    """The storage with the id ('storage', type, key, device, size)."""
-    kind, dtype, key, _, size = pid
-    if kind != 'storage' or dtype not in STORAGES.values():
-      raise pickle.UnpicklingError(f'it refers to {kind!r}')
-    return Storage(dtype, str(key), int(size))
-
-
-def read_pickled(
-  path: pathlib.Path, choose: Callable[[list[str]], Iterable[str]]
-) -> dict[str, np.ndarray]:
-  """The arrays of a .pth or .pt file whose names `choose` selects.
+def read_zipped(archive: zipfile.ZipFile, size: int, choose: Choose) -> Arrays:
+  """The arrays in a zip archive of PyTorch whose names `choose` selects.
 
   Nested arrays have names such as 'ema.shadow_params.0'.
 
+  Args:
+    archive: the file.
+    size: of the file in bytes; no more are read of its storages.
+    choose: names -> those that are read.
+
   Raises:
-    ValueError: if PyTorch has not saved it, or it names code.
+    ValueError: naming what is wrong; or what `zipfile` raises.
   """
-  if not zipfile.is_zipfile(path):
-    raise ValueError(
-      f'{path} is no {path.suffix} file of PyTorch 1.6 or later, a zip archive'
-    )
+  root, left = _root(archive), size
+  pickled = _stored(archive, f'{root}data.pkl')
+  if len(pickled) > LONGEST:
+    raise ValueError(f'its pickle has more than {LONGEST} bytes')
+
+  def read(storage: Storage) -> bytes:
+    nonlocal left
+    data = _stored(archive, f'{root}data/{storage.key}')
+    left -= len(data)
+    if left < 0:
+      raise ValueError('its entries overlap')
+    return data
+
+  return _views(interpret(io.BytesIO(pickled), storage_of), choose, read)
+
+
+def read_legacy(file: BinaryIO, choose: Choose) -> Arrays:
+  """The same of a file of PyTorch before 1.6.
+
+  Raises:
+    ValueError: naming what is wrong.
+  """
+  head, roots = io.BytesIO(file.read(LONGEST)), dict[str, Storage]()
+
+  def outside(key: Any) -> Storage:
+    storage = storage_of(key)
+    roots[storage.key] = storage._replace(first=0, size=key[4])
+    return storage
+
+  if interpret(head) != MAGIC or interpret(head) != VERSION:
+    raise ValueError(f'its version of the format is not {VERSION}')
+  _check_order(interpret(head))
+  tree, keys = interpret(head, outside), interpret(head)
+  if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys):
+    raise ValueError('it has no list of its storages')
+  file.seek(head.tell())
+  places = _places(file, keys, roots)
+
+  def read(storage: Storage) -> bytes:
+    if storage.key not in places:
+      raise ValueError(f'it has no storage {storage.key}')
+    start, size = places[storage.key]
+    file.seek(start)
+    return file.read(size)
+
+  return _views(tree, choose, read)
+
+
+def is_legacy(head: bytes) -> bool:
+  """Whether a file that begins so is one of PyTorch before 1.6."""
   try:
-    with zipfile.ZipFile(path) as archive:
-      root = _root(archive)
-      pickled = io.BytesIO(_stored(archive, f'{root}data.pkl'))
-      tensors = dict(_flatten(TensorUnpickler(pickled).load()))
-      chosen = choose(list(tensors))
-      return {n: _array(archive, root, tensors[n]) for n in chosen}
-  except BROKEN as error:
-    raise ValueError(f'{path} is no file of tensors: {error}') from error
+    return interpret(io.BytesIO(head)) == MAGIC
+  except ValueError:
+    return False
+
+
+def _views(
+  tree: Any, choose: Choose, read: Callable[[Storage], bytes]
+) -> Arrays:
+  """The chosen arrays; each storage is read once."""
+  tensors, cache = tensors_of(tree), dict[str, bytes]()
+
+  def cached(storage: Storage) -> bytes:
+    if storage.key not in cache:
+      cache[storage.key] = read(storage)
+    return cache[storage.key]
+
+  def array(name: str) -> np.ndarray:
+    try:
+      return view(tensors[name], cached)
+    except ValueError as error:
+      raise ValueError(f'{name} {error}') from error
+
+  return {name: array(name) for name in choose(list(tensors))}
 
 
 def _root(archive: zipfile.ZipFile) -> str:
@@ -128,9 +129,16 @@ def _root(archive: zipfile.ZipFile) -> str:
   Raises:
     ValueError: if there is not one pickle, or numbers are not little-endian.
   """
-  names = set(archive.namelist())
-  (pickled,) = (n for n in names if n.endswith('/data.pkl'))
-  root = pickled.removesuffix('data.pkl')
+  names = archive.namelist()
+  pickled = [n for n in names if f'/{n}'.endswith('/data.pkl')]
+  if len(pickled) != 1 or len(set(names)) < len(names):
+    raise ValueError('it has several data.pkl, or two entries of one name')
+  root = pickled[0].removesuffix('data.pkl')
+  if f'{root}constants.pkl' in names:
+    raise ValueError(
+      'it is a TorchScript archive, of torch.jit.save, which is code; save the '
+      'state dict by torch.save'
+    )
   order = f'{root}byteorder'
   if order in names and _stored(archive, order) != b'little':
     raise ValueError('its numbers are not little-endian')
@@ -139,52 +147,46 @@ def _root(archive: zipfile.ZipFile) -> str:
 
 def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
   """An entry, which must not be compressed: it could expand to any size."""
-  if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+  try:
+    entry = archive.getinfo(name)
+  except KeyError as error:
+    raise ValueError(f'it has no entry {name}') from error
+  if entry.compress_type != zipfile.ZIP_STORED:
     raise ValueError(f'{name} is compressed')
   return archive.read(name)
 
 
-def _flatten(tree: Any, name: str = '') -> Iterator[tuple[str, Tensor]]:
-  """The tensors of a tree by their names.
+def _check_order(system: Any) -> None:
+  """Refuses numbers that are not little-endian."""
+  pairs = system.pairs if isinstance(system, Table) else []
+  for pair in pairs:
+    match pair:
+      case ('little_endian', False):
+        raise ValueError('its numbers are not little-endian')
+
+
+def _places(
+  file: BinaryIO, keys: list[str], roots: Mapping[str, Storage]
+) -> dict[str, tuple[int, int]]:
+  """Key of a storage -> (position, bytes), from the position of a file on.
 
   Raises:
-    ValueError: if it is too deep, or has too many entries.
+    ValueError: if one has another size than its tensors, or the file is cut.
   """
-  stack, seen = [(name, tree, 0)], 0
-  while stack:
-    name, here, depth = stack.pop()
-    seen += 1
-    if depth > DEEPEST or seen > MOST:
-      raise ValueError(f'more than {DEEPEST} levels or {MOST} entries')
-    if isinstance(here, Tensor):
-      yield name, here
-      continue
-    if isinstance(here, dict):
-      children = list(here.items())
-    elif isinstance(here, list):
-      children = list(enumerate(here))
-    else:
-      continue
-    dot = f'{name}.' if name else ''
-    stack += [(f'{dot}{k}', v, depth + 1) for k, v in reversed(children)]
-
-
-def _array(archive: zipfile.ZipFile, root: str, tensor: Tensor) -> np.ndarray:
-  """The numbers of a tensor.
-
-  Raises:
-    ValueError: if it exceeds its storage.
-  """
-  (dtype, key, size), offset, shape, strides = tensor
-  steps = zip(shape, strides, strict=True)
-  last = offset + sum((n - 1) * step for n, step in steps)
-  count = math.prod(shape)
-  if min((offset, *shape, *strides)) < 0 or count > size:
-    raise ValueError(f'a tensor {shape} in {size} numbers')
-  if count and last >= size:
-    raise ValueError(f'a tensor that ends at {last} of {size} numbers')
-  kind = jnp.dtype(dtype)
-  numbers = np.frombuffer(_stored(archive, f'{root}data/{key}'), kind, size)
-  steps = [kind.itemsize * step for step in strides]
-  view = np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps)
-  return view.copy()
+  end, places = os.fstat(file.fileno()).st_size, dict[str, tuple[int, int]]()
+  for key in keys:
+    if key not in roots or key in places:
+      raise ValueError(f'its list of storages has an impossible {key[:99]!r}')
+    length = file.read(8)
+    count, start = int.from_bytes(length, 'little'), file.tell()
+    size = count * item_size(roots[key].dtype)
+    if len(length) == 8 and count != roots[key].size:
+      raise ValueError(
+        f'storage {key} has {count} numbers; of its tensors it must have '
+        f'{roots[key].size}'
+      )
+    if len(length) < 8 or start + size > end:
+      raise ValueError(f'it is cut short: storage {key} exceeds the file')
+    places[key] = start, size
+    file.seek(start + size)
+  return places

@@ -1,21 +1,23 @@
 """Rules for weights of PyTorch and of SlimFlow's checkpoints, both ways.
 
-A network has a rule for each of its arrays. A state dict may have the prefix
-`module.`; a checkpoint has the names below `model`, and the EMA weights as a
-bare list `ema.shadow_params`, in the order of the trained parameters.
+A network has a rule for each of its arrays. A checkpoint may have its weights
+below prefixes (see `prefixes.py`), and EMA weights by their names too, or as
+SlimFlow's bare list `ema.shadow_params`, in the order of the trained
+parameters.
 
 Source of the names: https://github.com/yuanzhi-zhu/SlimFlow.
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from flowdistill.convert.prefixes import Naming, shadow_number
+
 Arrays = dict[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
-SHADOW = re.compile(r'^ema\.shadow_params\.(\d+)$')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,46 +25,29 @@ class Converter:
   """Reads and writes the weights of one network.
 
   Attributes:
+    naming: of its arrays.
     wanted: wanted(names, ema=...): the names that are read.
     from_torch, ema_from_torch: (arrays, our shapes) -> our arrays.
     to_torch: (our arrays, side of the images) -> arrays by their names.
+    grid: on which the original draws samples.
   """
 
+  naming: Naming
   wanted: Callable[..., list[str]]
   from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
   ema_from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
   to_torch: Callable[[Mapping[str, np.ndarray], int], Arrays]
+  grid: Mapping[str, Any]
 
   def read(
     self, arrays: Mapping[str, np.ndarray], shapes: Shapes
   ) -> dict[str, Arrays]:
-    """Our arrays: `params`, and `ema` where there are EMA weights."""
+    """Our arrays: `params`, and `ema` where there are EMA weights too."""
     ours = {'params': self.from_torch(arrays, shapes)}
-    if any(SHADOW.match(name) for name in arrays):
+    found = self.naming.find(arrays)
+    if found.ema or found.shadow:
       ours['ema'] = self.ema_from_torch(arrays, shapes)
     return ours
-
-
-@dataclasses.dataclass(frozen=True)
-class Naming:
-  """The names of the arrays of an architecture in PyTorch.
-
-  Attributes:
-    name: of the architecture, for messages.
-    first: a pattern that all names begin with.
-    ignored: a pattern of names that no rule reads.
-  """
-
-  name: str
-  first: str
-  ignored: str = '(?!)'
-
-  def bare(self, name: str) -> str | None:
-    """A name without prefixes, None if it is not of this architecture."""
-    match = re.match(rf'(?:model\.)?(?:module\.)?({self.first}.*)$', name)
-    if not match or re.search(self.ignored, match[1]):
-      return None
-    return match[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +92,8 @@ def read(
   """Their arrays as float32 by the paths of our network.
 
   Args:
-    arrays: by the names of a state dict or of a checkpoint's `model`, with or
-      without `module.`; other names are ignored.
+    arrays: by their names in a file, with any known prefixes; other names are
+      ignored.
     shapes: path in our network -> shape.
     rules: of the network.
     naming: of the architecture.
@@ -120,9 +105,51 @@ def read(
     ValueError: naming the first array that is missing, that no rule reads, that
       appears twice, or that has another shape.
   """
-  bare = [(name, n) for n in arrays if (name := naming.bare(n))]
-  check_once([name for name, _ in bare])
-  theirs = dict(bare)
+  return _read(arrays, shapes, rules, naming, naming.find(arrays).params)
+
+
+def read_ema(
+  arrays: Mapping[str, np.ndarray],
+  shapes: Shapes,
+  rules: Sequence[Rule],
+  naming: Naming,
+) -> Arrays:
+  """The EMA weights of a checkpoint as float32 by the paths of our network.
+
+  Args:
+    arrays: of a checkpoint: the EMA weights by their names or as a list
+      `ema.shadow_params.0`, ..., and the parameters, for what is not trained.
+    shapes: path in our network -> shape.
+    rules: of the network, in the order of its parameters.
+    naming: of the architecture.
+
+  Raises:
+    ValueError: if a list has more or fewer EMA arrays than there are
+      parameters, or as `read`.
+  """
+  found, names = naming.find(arrays), dict[str, str]()
+  if found.shadow:
+    learnt = [rule.theirs for rule in rules if rule.learnt]
+    if sorted(found.shadow) != list(range(len(learnt))):
+      raise ValueError(
+        f'these weights have {len(found.shadow)} arrays in ema.shadow_params; '
+        f'for the trained parameters of the network it must be {len(learnt)}'
+      )
+    names = {name: found.shadow[i] for i, name in enumerate(learnt)}
+  fixed = {rule.theirs for rule in rules if not rule.learnt}
+  untrained = {n: found.params[n] for n in fixed & found.params.keys()}
+  theirs = {**untrained, **found.ema, **names}
+  return _read(arrays, shapes, rules, naming, theirs)
+
+
+def _read(
+  arrays: Mapping[str, np.ndarray],
+  shapes: Shapes,
+  rules: Sequence[Rule],
+  naming: Naming,
+  theirs: Mapping[str, str],
+) -> Arrays:
+  """As `read`, by their names -> the names in the file."""
   extra = theirs.keys() - {rule.theirs for rule in rules}
   if extra:
     raise ValueError(
@@ -144,42 +171,6 @@ def read(
   return ours
 
 
-def read_ema(
-  arrays: Mapping[str, np.ndarray],
-  shapes: Shapes,
-  rules: Sequence[Rule],
-  naming: Naming,
-) -> Arrays:
-  """The EMA weights of a checkpoint as float32 by the paths of our network.
-
-  Args:
-    arrays: of a checkpoint: `ema.shadow_params.0`, ..., and `model`, for what
-      is not trained.
-    shapes: path in our network -> shape.
-    rules: of the network, in the order of its parameters.
-    naming: of the architecture.
-
-  Raises:
-    ValueError: if there are more or fewer EMA arrays than parameters, or as
-      `read`.
-  """
-  names = [rule.theirs for rule in rules if rule.learnt]
-  numbered = {int(m[1]): n for n in arrays if (m := SHADOW.match(n))}
-  if sorted(numbered) != list(range(len(names))):
-    raise ValueError(
-      f'these weights have {len(numbered)} arrays in ema.shadow_params; for '
-      f'the trained parameters of the network it must be {len(names)}'
-    )
-  fixed = {rule.theirs for rule in rules if not rule.learnt}
-  untrained = {
-    name: array
-    for n, array in arrays.items()
-    if (name := naming.bare(n)) in fixed and name
-  }
-  shadow = {name: arrays[numbered[i]] for i, name in enumerate(names)}
-  return read(untrained | shadow, shapes, rules, naming)
-
-
 def write(
   arrays: Mapping[str, np.ndarray], rules: Iterable[Rule], prefix: str = ''
 ) -> Arrays:
@@ -196,7 +187,9 @@ def write_ema(
 
 def needed(names: Iterable[str], naming: Naming, *, ema: bool) -> list[str]:
   """The names in a checkpoint that hold weights, or EMA weights too."""
-  return [n for n in names if naming.bare(n) or (ema and SHADOW.match(n))]
+  return [
+    n for n in names if naming.bare(n) or (ema and shadow_number(n) is not None)
+  ]
 
 
 def shapes_of(arrays: Mapping[str, np.ndarray]) -> Shapes:

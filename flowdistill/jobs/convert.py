@@ -1,13 +1,14 @@
 """`--job=convert`: PyTorch weights to a run, or weights of a run to a file.
 
-  python -m flowdistill.main --config configs/slimflow/cifar10.py:15m \
-    --job=convert --stage=flow --from=checkpoint_14.pth --to=runs/slim_15m
+  python -m flowdistill.main --config configs/slimflow/annealed.py:cifar10,15m \
+    --job=convert --from=checkpoint_14.pth --to=runs/slim_15m
   python -m flowdistill.main --workdir runs/cifar10 \
     --job=convert --stage=flow --to=flow.safetensors
 
 The first writes a run of the config's network, which can be sampled and used in
-`init_from` and `frozen`; the pickle in a .pth is never executed. The second
-writes the array names and the time convention of the original network.
+`init_from` and `frozen`; the pickle in a .pth is never executed. It needs only
+the shape of the data, which most configs say (see `build/declared.py`). The
+second writes the array names and the time convention of the original network.
 """
 
 import dataclasses
@@ -19,15 +20,19 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.data import DataRecord
+from flowdistill.build.declared import declared
 from flowdistill.build.foreign import converter
 from flowdistill.build.weights import weights_in_stage
-from flowdistill.config.bind import ConfigError
+from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
+from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert
 from flowdistill.training.checkpoint import by_name
 from flowdistill.training.json_files import naming
 from flowdistill.workdir import weights
+from flowdistill.workdir.record import known_data
 from flowdistill.workdir.results import say
 
 
@@ -41,6 +46,7 @@ def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
   save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, path)
 
 
+FILES = ('.pth', '.pt', '.ckpt', '.bin', '.npy', '.pkl', '.zip', '.tar', '.gz')
 WRITERS = {'.safetensors': _save_safetensors, '.npz': _save_npz}
 
 
@@ -52,26 +58,52 @@ class Options:
     stage: the stage of the network; by default the last one.
     from_: a file of weights, .pth, .pt, .safetensors or .npz; without it, the
       stage's own weights are written.
+    shape: with `from`, of the images, such as 32,32,3; by default that of the
+      run or of the data set.
+    classes: with `shape`, their number; 0 without labels.
     to: a new folder; or without `from` a new file, .safetensors or .npz.
     weights: those of the stage to write: ema, params, or the name of an EMA.
   """
 
   stage: str = ''
   from_: str = ''
+  shape: tuple[int, ...] = ()
+  classes: int = 0
   to: str = ''
   weights: str = 'ema'
 
   def __post_init__(self) -> None:
     if not self.to:
       raise ConfigError('--to is missing: the folder, or the file, to write')
+    self._check_effects()
     suffix = pathlib.Path(self.to).suffix
     if not self.from_ and suffix not in WRITERS:
       raise ConfigError(
         f'--to={self.to} must end in {" or ".join(WRITERS)}: without --from '
         'a stage is written to a file'
       )
+    if self.from_ and suffix.lower() in (*FILES, *WRITERS):
+      raise ConfigError(
+        f'--to={self.to} must be a folder: with --from the weights become a '
+        f'run; take --to={self.to.removesuffix(suffix)}. To write a file from '
+        'a stage, leave out --from'
+      )
     if pathlib.Path(self.to).expanduser().exists():
       raise ConfigError(f'--to={self.to} must not exist; take another name')
+
+  def _check_effects(self) -> None:
+    if self.from_ and self.weights != Options.weights:
+      raise ConfigError(
+        f'--weights={self.weights} has no effect with --from: the run gets the '
+        'parameters and the EMA weights of the file'
+      )
+    if (self.shape and not self.from_) or (self.classes and not self.shape):
+      raise ConfigError('--shape needs --from, and --classes needs --shape')
+    if min((*self.shape, self.classes + 1)) < 1:
+      raise ConfigError(
+        f'--shape={",".join(map(str, self.shape))} --classes={self.classes} '
+        'must be positive, such as --shape=32,32,3 --classes=10'
+      )
 
 
 def run(blueprints: Blueprints, options: Options) -> Conversion | None:
@@ -81,18 +113,43 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
     ConfigError: if there are no rules for the network, or the weights are of
       another one.
   """
-  blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
+  if not blueprints.trained:
+    raise ConfigError('--job=convert: no stage of this config trains')
+  name = options.stage or list(blueprints.trained)[-1]
+  if name not in blueprints.trained:
+    raise ConfigError(
+      f'--stage={name} must be a stage that trains; '
+      f'{suggest(name, blueprints.trained)}'
+    )
   to = pathlib.Path(options.to).expanduser()
   try:
     if options.from_:
       file = pathlib.Path(options.from_).expanduser()
-      conversion = convert(blueprint, file, to)
+      data = data_of(blueprints, name, options)
+      conversion = convert(blueprints.specs[name], data, file, to)
       say(f'{conversion} {to}')
       return conversion
-    write(blueprint, to, options.weights)
+    write(blueprints[name], to, options.weights)
   except ValueError as error:
     raise ConfigError(f'--job=convert: {error}') from error
   return None
+
+
+def data_of(blueprints: Blueprints, name: str, options: Options) -> DataRecord:
+  """What is known of the data of a stage; they are opened if nothing is."""
+  dataset = blueprints.specs[name]['dataset']
+  if options.shape:
+    return DataRecord(DataSpec.labelled(options.shape, options.classes), None)
+  recorded = known_data(dataset, blueprints.folder(name))
+  if known := recorded or declared(dataset):
+    return known
+  try:
+    return blueprints[name].data.record
+  except ValueError as error:
+    raise ConfigError(
+      f'{error}. Only the shape of the images is needed: --shape=32,32,3, and '
+      '--classes=10 where they have classes'
+    ) from error
 
 
 def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
@@ -102,9 +159,13 @@ def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
   abstract = weights_in_stage(Reference(str(folder), which), blueprint)
   trained = weights.load(name, abstract)
   arrays = jax.device_get(by_name(trained.params))
+  theirs = rules.to_torch(arrays, blueprint.sees.shape[0])
+  for name, array in theirs.items():
+    if not np.isfinite(array).all():
+      raise ValueError(f'{name} of {folder} has numbers that are not finite')
   part = to.with_name(f'{to.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)
   with naming(part):
-    WRITERS[to.suffix](part, rules.to_torch(arrays, blueprint.sees.shape[0]))
+    WRITERS[to.suffix](part, theirs)
   part.replace(to)
   say(f'{which} at step {trained.step} of {folder} is in {to}')

@@ -8,9 +8,20 @@ import statistics
 import numpy as np
 
 
-def uniform(steps: int) -> np.ndarray:
-  """1, 1 − 1/n, ..., 1/n, 0."""
-  return np.linspace(1.0, 0.0, steps + 1)
+def uniform(steps: int, *, start: float = 1.0) -> np.ndarray:
+  """1, 1 − 1/n, ..., 1/n, 0, times the time at which it starts.
+
+  Args:
+    steps: n.
+    start: in (0, 1]; SlimFlow and rectified flow train at times up to 0.999,
+      and start there.
+
+  Raises:
+    ValueError: if `start` is out of range.
+  """
+  if not 0 < start <= 1:
+    raise ValueError(f'start = {start} must be above 0 and at most 1')
+  return np.linspace(start, 0.0, steps + 1)
 
 
 def shifted(steps: int, *, shift: float = 3.0) -> np.ndarray:

@@ -202,4 +202,5 @@ def generator(
     scalars=model.scalars,
     layout=layout,
     space=blueprint.space,
+    grid=blueprint.grid(role),
   )

@@ -8,7 +8,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.data import Data
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
-from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.build.sampling_plan import check_grid, plan_sampling
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import Reference
@@ -66,6 +66,9 @@ def _check_effects(blueprint: Blueprint) -> None:
   """Refuses keys that have no effect."""
   stage, spec = blueprint.stage, blueprint.data.spec
   section, why = stage.evaluation, {}
+  if section.grid is not None:
+    with located(blueprint.key('evaluation'), ('grid',)):
+      check_grid(section.grid)
   if not spec.cond and stage.train.drop_cond:
     why['train.drop_cond'] = 'this data set has no conditions to drop'
   if len(spec.shape) != 3 and stage.train.flip:

@@ -11,12 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.foreign import digest_of, read_foreign
+from flowdistill.build.data import DataRecord
+from flowdistill.build.foreign import (
+  Foreign,
+  converter,
+  read_foreign,
+  weights_digest,
+)
 from flowdistill.build.tables import resolve_stage
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import Spec
 from flowdistill.config.files import ONE_STAGE
-from flowdistill.config.sections import Reference
+from flowdistill.config.sections import STUDENT, Reference
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.checkpoint import Checkpoints, by_name
 from flowdistill.training.json_files import write_json
@@ -39,6 +45,7 @@ class Conversion:
     sha256: of the file.
     arrays: number of arrays in it.
     averages: whether it has EMA weights too.
+    prefixes: 'params' and 'ema' -> what stood before their names in the file.
     ours_alone: names of the network's arrays that are not in the file.
     largest_error: of the velocity at random points: weights restored from the
       checkpoint in float32, against those of the file in float64.
@@ -49,61 +56,82 @@ class Conversion:
   sha256: str
   arrays: int
   averages: bool
+  prefixes: Mapping[str, list[str]]
   ours_alone: list[str]
   largest_error: float
   largest_velocity: float
 
   def __str__(self) -> str:
-    emas = ' and their EMA weights' if self.averages else ''
+    emas = f' and their EMA weights{self._below("ema")}'
     return (
-      f'{self.arrays} arrays{emas} of {self.source} (sha256 '
+      f'{self.arrays} arrays{self._below("params")}'
+      f'{emas if self.averages else ""} of {self.source} (sha256 '
       f'{self.sha256[:12]}...); the largest error of a check is '
       f'{self.largest_error:.2g}, of velocities up to '
       f'{self.largest_velocity:.2g}; the run is'
     )
 
+  def _below(self, part: str) -> str:
+    """' below model.module.', '' without a prefix."""
+    below = ' and '.join(prefix for prefix in self.prefixes[part] if prefix)
+    return f' below {below}' if below else ''
+
 
 def convert(
-  blueprint: Blueprint, file: pathlib.Path, to: pathlib.Path
+  spec: Spec, data: DataRecord, file: pathlib.Path, to: pathlib.Path
 ) -> Conversion:
   """Writes a run of one stage, at step 0, with the weights of a file.
 
-  The stage has the network of `blueprint`; `to` is created when complete.
+  Args:
+    spec: resolved config of a stage, whose network it has.
+    data: of the examples; they are not opened.
+    file: of the weights.
+    to: the folder of the run, which is created when complete.
 
   Raises:
     ValueError: if the file cannot be read, or is of another network.
   """
-  (name,) = blueprint.learns[:1]
-  network = blueprint.spec['network']['name']
-  spec, data = resolve_stage(neutral(blueprint.spec)), blueprint.data.record
   part = to.with_name(f'{to.name}.part')
   if part.exists():  # from an interrupted conversion
     shutil.rmtree(part)
-  shapes = {
-    key: x.shape
-    for key, x in by_name(blueprint.learners[name].model.params).items()
-  }
-  foreign = read_foreign(file, network, shapes)
-  digest = digest_of(file)
+  try:
+    conversion = _convert(spec, data, file, part)
+    part.rename(to)
+  except ValueError:
+    shutil.rmtree(part, ignore_errors=True)
+    raise
+  return conversion
+
+
+def _convert(
+  spec: Spec, data: DataRecord, file: pathlib.Path, part: pathlib.Path
+) -> Conversion:
+  """`convert`, to a folder that does not exist."""
+  spec, digest = resolve_stage(neutral(spec)), weights_digest(file)
   write_record(part, spec, {'weights': f'{file} of sha256 {digest}'}, data)
   run = Blueprints({ONE_STAGE: spec}, part)[ONE_STAGE]
+  (name,) = run.learns
+  shapes = {
+    key: x.shape for key, x in by_name(run.learners[name].model.params).items()
+  }
+  foreign = read_foreign(file, spec['network']['name'], shapes)
   fresh = run.init(name)
   with Checkpoints(part / CHECKPOINTS, keep=1) as saved:
     saved.save(0, converted_state(run, fresh, foreign))
   reference = Reference(str(part), 'params')
   back = weights.load(name, weights_in_stage(reference, run)).params
-  error, size = compare(run, complete(fresh, foreign['params']), back)
+  error, size = compare(run, complete(fresh, foreign.params), back)
   conversion = Conversion(
     str(file),
     digest,
-    len(foreign['params']),
-    'ema' in foreign,
-    sorted(shapes.keys() - foreign['params'].keys()),
+    len(foreign.params),
+    foreign.ema is not None,
+    foreign.prefixes,
+    sorted(shapes.keys() - foreign.params.keys()),
     error,
     size,
   )
   write_json(part / 'conversion.json', dataclasses.asdict(conversion))
-  part.rename(to)
   return conversion
 
 
@@ -114,10 +142,32 @@ def neutral(spec: Spec) -> dict[str, Any]:
     'space': spec['space'],
     'network': spec['network'],
     'ema': {MAIN: spec['ema'].get(MAIN, {'half_life': {'steps': 1}})},
-    'evaluation': spec['evaluation'],
+    **measured(spec),
     'objective': 'rectified_flow',
     'train': {'steps': 1, 'batch_size': spec['train']['batch_size']},
   }
+
+
+def measured(spec: Spec) -> dict[str, Any]:
+  """Those of its evaluators that need its student alone, and their section.
+
+  Samples are drawn on the grid of the original, unless the config has one.
+  """
+  evaluators = {
+    name: {**each, 'sweep': {STUDENT: each['sweep'][STUDENT]}}
+    for name, each in spec['evaluators'].items()
+    if STUDENT in each.get('sweep', {}) and 'reference' not in each
+  }
+  section = dict(spec['evaluation'])
+  if not evaluators:
+    section |= {'every': None, 'features': None, 'dataset': None}
+  section['schedules'] = {
+    name: every
+    for name, every in section['schedules'].items()
+    if name in evaluators
+  }
+  section['grid'] = section['grid'] or converter(spec['network']['name']).grid
+  return {'evaluators': evaluators, 'evaluation': section}
 
 
 def complete(fresh: Params, arrays: Mapping[str, np.ndarray]) -> Params:
@@ -132,16 +182,16 @@ def complete(fresh: Params, arrays: Mapping[str, np.ndarray]) -> Params:
 
 
 def converted_state(
-  blueprint: Blueprint, fresh: Params, foreign: Mapping[str, Any]
+  blueprint: Blueprint, fresh: Params, foreign: Foreign
 ) -> TrainState:
   """A train state of step 0 with the weights of a file."""
   (name,) = blueprint.learns
-  params = complete(fresh, foreign['params'])
+  params = complete(fresh, foreign.params)
   state = init_state(blueprint.learners, {name: params})
-  if 'ema' not in foreign:
+  if foreign.ema is None:
     return state
   role = state.roles[name]
-  main = complete(fresh, foreign['ema'])
+  main = complete(fresh, foreign.ema)
   role = dataclasses.replace(role, emas={**role.emas, MAIN: main})
   return dataclasses.replace(state, roles={name: role})
 
@@ -149,12 +199,22 @@ def converted_state(
 def compare(
   blueprint: Blueprint, exact: Params, back: Params
 ) -> tuple[float, float]:
-  """(largest error, largest velocity) at random points; see `Conversion`."""
+  """(largest error, largest velocity) at random points; see `Conversion`.
+
+  Raises:
+    ValueError: if the velocities are not finite.
+  """
   with jax.enable_x64(True):
     wide = jax.tree.map(lambda x: x.astype(jnp.float64), exact)
     wanted = velocity(blueprint, wide, np.float64)
   restored = velocity(blueprint, back, np.float32)
-  return float(np.abs(restored - wanted).max()), float(np.abs(wanted).max())
+  error, size = np.abs(restored - wanted).max(), np.abs(wanted).max()
+  if not np.isfinite([error, size]).all():
+    raise ValueError(
+      f'the largest error of the check is {error}, of velocities up to {size}: '
+      'these weights give velocities that are not finite'
+    )
+  return float(error), float(size)
 
 
 def velocity(blueprint: Blueprint, params: Params, dtype: Any) -> np.ndarray:

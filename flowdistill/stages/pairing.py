@@ -100,7 +100,7 @@ def manifest_of(
   stage, spec, sees = blueprint.stage, blueprint.spec, blueprint.sees
   drawn = stage.direction != 'from_data'
   keys = ('count', 'shard_size', 'seed', 'direction', 'dataset')
-  solver = {key: spec[key] for key in ('sampler', 'nfe', 'options')}
+  solver = {key: spec[key] for key in ('sampler', 'nfe')}
   manifest = {
     'spec': sees.to_json(),
     'noise': 'drawn' if drawn else 'stored',
@@ -110,7 +110,19 @@ def manifest_of(
   if teacher is None:
     return manifest
   origin = f'{teacher.origin}, {stage.teacher.weights}'
-  return {**manifest, 'teacher': origin, **solver}
+  return {
+    **manifest,
+    'teacher': origin,
+    **solver,
+    'options': solver_options(blueprint),
+  }
+
+
+def solver_options(blueprint: Blueprint) -> dict[str, Any]:
+  """The options of a stage, and its teacher's grid if that is not uniform."""
+  grid = blueprint.grid(TEACHER)
+  own = {} if grid == 'uniform' else {'grid': grid}
+  return {**own, **blueprint.spec['options']}
 
 
 def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
@@ -157,7 +169,11 @@ def maker(
     scalars=teacher.model.scalars,
     layout=layout,
   )
-  how = {'sampler': stage.sampler, 'nfe': stage.nfe, **stage.options}
+  how = {
+    'sampler': stage.sampler,
+    'nfe': stage.nfe,
+    **solver_options(blueprint),
+  }
 
   def from_noise(first: int, n: int) -> Arrays:
     cond = conditions(blueprint, numbers(first, n))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from flowdistill.convert.rules import Naming, Rule, needed, order, read
+from flowdistill.convert.prefixes import Naming
+from flowdistill.convert.rules import Rule, needed, order, read
 
 NAMING = Naming('XYZ', r'(enc|dec)\.', ignored=r'\.buffer$')
 
@@ -19,14 +20,6 @@ def test_a_rule_goes_there_and_back_to_the_byte(axes, ones, negative):
   assert ours.shape == tuple(shape[axis] for axis in axes)
   assert rule.write(ours).shape == shape
   assert rule.write(ours).tobytes() == theirs.tobytes()
-
-
-@pytest.mark.parametrize('prefix', ['', 'model.', 'module.', 'model.module.'])
-def test_what_may_come_before_a_name(prefix):
-  assert NAMING.bare(f'{prefix}enc.weight') == 'enc.weight'
-  assert NAMING.bare(f'{prefix}enc.buffer') is None
-  assert NAMING.bare(f'{prefix}step') is None
-  assert NAMING.bare(f'ema.{prefix}enc.weight') is None
 
 
 def test_what_is_ignored_is_neither_needed_nor_read():

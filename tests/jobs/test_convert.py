@@ -1,11 +1,14 @@
 """Weights of PyTorch as runs, and runs as such weights."""
 
+import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 from jobs import tiny
 from safetensors.numpy import load_file, save_file
@@ -13,11 +16,14 @@ from safetensors.numpy import load_file, save_file
 import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.convert import CONVERTERS
-from flowdistill.jobs import JOBS, convert, train
+from flowdistill.jobs import JOBS, convert, generate, train
+from flowdistill.stages import conversion
+from flowdistill.stages.assembly import generators
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import LABEL
 from flowdistill.stages.job_options import parse_options
 from flowdistill.training.checkpoint import by_name
-from flowdistill.workdir.record import load_spec
+from flowdistill.workdir.record import load_data, load_spec
 
 NETWORKS = {
   'ncsnpp': {'nf': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
@@ -93,6 +99,11 @@ def test_it_says_what_it_read_and_how_well_it_runs(converted):
   assert said['sha256'] == hashlib.sha256(file.read_bytes()).hexdigest()
   assert said['arrays'] == len([n for n in theirs if 'resample' not in n])
   assert said['averages']
+  prefixes = {'params': ['model.module.'], 'ema': ['ema.shadow_params.']}
+  assert said['prefixes'] == prefixes
+  grid = {'name': 'uniform', 'start': 0.999}
+  assert load_spec(to)['evaluation']['grid'] == grid
+  assert 'arrays below model.module. and their EMA weights below' in str(made)
   assert 0 < said['largest_error'] < 1e-4 < said['largest_velocity']
   assert all(n.startswith(('times.of_s', LABEL)) for n in made.ours_alone)
   assert not list(to.parent.glob('*.part'))
@@ -103,6 +114,27 @@ def test_it_can_be_sampled_and_checked(converted):
   run = flowdistill.load(to)
   assert run.sample(2, sampler='euler', nfe=1).shape == (2, 8, 8, 1)
   tiny.check_here({'run': load_spec(to)}, to)
+
+
+@pytest.mark.slow
+def test_samples_start_where_the_original_starts(converted):
+  *_, to, _ = converted
+  run = flowdistill.load(to)
+  draw = functools.partial(run.sample, 2, sampler='euler', nfe=1)
+  x, exact = draw(), {'name': 'explicit', 'times': (0.999, 0.0)}
+  np.testing.assert_array_equal(x, draw(grid=exact))
+  typed = draw(grid='uniform')
+  assert np.any(x != typed)
+  how = {'samples': 2, 'sampler': 'euler', 'nfe': 1, 'write': 'npz'}
+  specs = {'run': load_spec(to)}
+  for grid, expected in ((None, x), ('uniform', typed)):
+    options = generate.Options(**how, grid=grid, out=str(to / 'out'))
+    np.testing.assert_array_equal(
+      tiny.run(generate, specs, to, options), expected
+    )
+  # Generators of an evaluation, and of a stage that has it as its teacher.
+  stage = tiny.assembled(specs['run'], to, to)
+  assert generators(stage, {'student': None})['student'].grid['start'] == 0.999
 
 
 @pytest.mark.parametrize('ending', ['.npz', '.safetensors'])
@@ -144,6 +176,19 @@ def test_a_stage_starts_from_it(tmp_path):
       r'--to=a\.pth must end in \.safetensors or .*without --from',
     ),
     ({'to': '.', 'from_': 'a.npz'}, r'--to=\. must not exist'),
+    (
+      {'to': 'b.pth', 'from_': 'a.npz'},
+      '--to=b.pth must be a folder: with --from .* take --to=b. To write a',
+    ),
+    ({'to': 'b.safetensors', 'from_': 'a.npz'}, 'must be a folder: with'),
+    ({'to': 'b.PTH', 'from_': 'a.npz'}, 'must be a folder: with'),
+    ({'to': 'b', 'from_': 'a', 'weights': 'params'}, 'no effect with --from'),
+    ({'to': 'b.npz', 'shape': (8, 8, 1)}, '--shape needs --from'),
+    ({'to': 'b', 'from_': 'a', 'classes': 3}, '--classes needs --shape'),
+    (
+      {'to': 'b', 'from_': 'a', 'shape': (8, 0, 1)},
+      '--shape=8,0,1 --classes=0 must be positive',
+    ),
   ],
 )
 def test_options_that_cannot_be_raise(options, message):
@@ -157,6 +202,18 @@ def test_options_that_cannot_be_raise(options, message):
     (lambda a: a.pop(min(a)), 'these weights of NCSN.* have no '),
     (lambda a: a.update({'all_modules.99.W': a[min(a)]}), 'has no such array'),
     (lambda a: a.update({min(a): np.zeros((1, 2))}), 'of shape'),
+    (
+      lambda a: a.update({min(a): np.full_like(a[min(a)], np.nan)}),
+      r'w\.npz: all_modules\.0.* that are NaN',
+    ),
+    (
+      lambda a: a.update({f'model.{n}': a[n] for n in [*a]}),
+      r'w\.npz: .* appears twice, as .* and as model\.all_modules',
+    ),
+    (
+      lambda a: [a.update({f'disc.{n}': a.pop(n)}) for n in [*a]],
+      r'w\.npz has no weights of NCSN.*its arrays are disc\..*, and \d+ others',
+    ),
   ],
 )
 def test_other_weights_are_refused_and_nothing_is_written(
@@ -174,6 +231,54 @@ def test_other_weights_are_refused_and_nothing_is_written(
   assert not list(tmp_path.glob('run*'))
 
 
+@pytest.mark.slow
+def test_the_data_need_not_be_there(tmp_path, monkeypatch):
+  folder = tmp_path / 'pictures'
+  folder.mkdir()
+  for i in range(4):
+    PIL.Image.new('L', (8, 8), 9 * i).save(folder / f'{i}.png')
+  data = {'name': 'folder', 'path': str(folder), 'size': 8, 'channels': 1}
+  stages = stages_of(tmp_path, 'ncsnpp', dataset=data)
+  theirs, _ = foreign(stages['run'])
+  np.savez(tmp_path / 'w.npz', **theirs)
+  monkeypatch.setattr(conversion, 'compare', lambda *_: (0.0, 1.0))
+  folder.rename(tmp_path / 'moved')
+  new = tmp_path / 'new'
+  options = convert.Options(from_=str(tmp_path / 'w.npz'), to=str(new))
+  tiny.run(convert, stages, tmp_path / 'none', options)
+  # Back, and from a run whose data are recorded.
+  of_run = Blueprints.of_run(new)
+  back = convert.Options(to=str(tmp_path / 'back.npz'), weights='params')
+  convert.run(of_run, back)
+  with np.load(tmp_path / 'back.npz') as arrays:
+    assert all(np.array_equal(arrays[n], a) for n, a in theirs.items())
+  by_class = stages_of(tmp_path, 'ncsnpp', dataset={**data, 'by_class': True})
+  again = dataclasses.replace(options, to=str(tmp_path / 'again'))
+  with pytest.raises(ValueError, match='pictures.* --shape=32,32,3, and'):
+    tiny.run(convert, by_class, tmp_path / 'none', again)
+  shaped = dataclasses.replace(again, shape=(8, 8, 1), classes=2)
+  tiny.run(convert, by_class, tmp_path / 'none', shaped)
+  assert load_data(tmp_path / 'again').spec.num_classes == 2
+
+
+def test_a_stage_is_named_that_trains(tmp_path):
+  stages = stages_of(tmp_path, 'ncsnpp')
+  options = convert.Options(stage='runn', from_='a.npz', to=str(tmp_path / 'b'))
+  with pytest.raises(ConfigError, match="--stage=runn must .* mean 'run'"):
+    tiny.run(convert, stages, tmp_path, options)
+
+
+@pytest.mark.slow
+def test_the_command_opens_no_data_set(tmp_path):
+  source = f'{tiny.CONFIGS / "slimflow" / "distil.py"}:cifar10,7m'
+  missing, to = tmp_path / 'no.pth', tmp_path / 'run'
+  options = (f'from={missing}', f'to={to}')
+  process = tiny.start('', source, job='convert', options=options)
+  out = process.communicate(timeout=120)[0]
+  assert process.returncode == 2
+  assert f'--job=convert: there is no file {missing}' in out.splitlines()[-1]
+
+
 def test_a_network_without_rules_is_refused(tmp_path):
   stages = tiny.stages(tiny.TOY)
   np.savez(tmp_path / 'w.npz', a=np.zeros(3))
@@ -188,6 +293,12 @@ def test_an_option_may_be_a_word_of_python():
   given = [('from', 'a.pth'), ('to', 'there')]
   options = parse_options(JOBS, 'convert', given)
   assert (options.from_, options.to) == ('a.pth', 'there')
+  more = parse_options(JOBS, 'convert', [*given, ('shape', '32,32,3')])
+  assert more.shape == (32, 32, 3)
+  with pytest.raises(ConfigError, match='--shape=32x32 must be integers with'):
+    parse_options(JOBS, 'convert', [*given, ('shape', '32x32')])
+  for text, grid in (('none', None), ('uniform', 'uniform')):
+    assert parse_options(JOBS, 'generate', [('grid', text)]).grid == grid
   with pytest.raises(ConfigError, match="no such option; did you mean 'from'"):
     parse_options(JOBS, 'convert', [('form', 'a.pth')])
 

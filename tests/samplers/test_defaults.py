@@ -34,7 +34,7 @@ def test_what_a_config_may_name_and_its_defaults():
 
 def test_what_a_config_may_name_as_a_grid():
   assert defaults(GRIDS) == {
-    'uniform': {},
+    'uniform': {'start': 1.0},
     'shifted': {'shift': 3.0},
     'logit_normal': {'mean': 0.0, 'std': 1.0},
     'karras': {'rho': 7.0, 'sigma_min': 0.002, 'sigma_max': 80.0},

@@ -56,6 +56,14 @@ def test_uniform_has_equal_steps():
   np.testing.assert_allclose(uniform(4), [1, 0.75, 0.5, 0.25, 0])
 
 
+def test_uniform_may_start_below_1():
+  np.testing.assert_array_equal(uniform(1, start=0.999), [0.999, 0])
+  np.testing.assert_allclose(uniform(2, start=0.8), [0.8, 0.4, 0])
+  for start in (0, -1, 1.1, np.nan):
+    with pytest.raises(ValueError, match='start = .* must be above 0'):
+      uniform(1, start=start)
+
+
 def test_shift_moves_the_middle_and_one_does_not():
   assert shifted(2, shift=3.0)[1] == 0.75
   assert shifted(2, shift=1 / 3)[1] == pytest.approx(0.25)
