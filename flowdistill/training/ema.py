@@ -12,6 +12,7 @@ is touched.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -151,9 +152,10 @@ RECORDED = {'half_life', 'ramp', 'until', 'decay', 'dtype'}
 def named(spec: Mapping[str, Any]) -> dict[str, Any]:
   """The spec of an EMA with its kind, which a config may leave out.
 
-  It is the kind that one of the options is called after, or else the first. A
-  run that was recorded before there were kinds has the options of both: those
-  of a half-life have no effect if `decay` is not None.
+  It is the kind that one of the options is called after, or else the first that
+  takes them all, as `decay` alone has a `warmup`, or else the first. A run that
+  was recorded before there were kinds has the options of both: those of a
+  half-life have no effect if `decay` is not None.
   """
   if 'name' in spec:
     return dict(spec)
@@ -161,7 +163,13 @@ def named(spec: Mapping[str, Any]) -> dict[str, Any]:
   if spec.get('decay') is None:
     unused = {'decay'}
   spec = {key: value for key, value in spec.items() if key not in unused}
-  return {'name': next((k for k in EMAS if k in spec), 'half_life'), **spec}
+  called = [k for k in EMAS if k in spec]
+  taking = [
+    k
+    for k in EMAS
+    if spec.keys() <= inspect.signature(EMAS[k]).parameters.keys()
+  ]
+  return {'name': [*called, *taking, 'half_life'][0], **spec}
 
 
 def halving(step: Array | int, half_life: float, ramp: float | None) -> Array:

@@ -206,6 +206,11 @@ COMMON = {'until': None, 'dtype': 'float32'}
     ({'half_life': 5}, {'name': 'half_life', 'half_life': 5}),
     ({'until': 5, 'decay': 0.9}, {'name': 'decay', 'until': 5, 'decay': 0.9}),
     ({'decay': None}, {'name': 'half_life'}),
+    ({'warmup': 'power'}, {'name': 'decay', 'warmup': 'power'}),
+    (
+      {'ramp': 1.0, 'warmup': 'a'},
+      {'name': 'half_life', 'ramp': 1.0, 'warmup': 'a'},
+    ),
     ({'name': 'decay', 'until': 5}, {'name': 'decay', 'until': 5}),
     # As a run was recorded before kinds had names.
     (
