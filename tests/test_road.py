@@ -27,6 +27,31 @@ def test_all_names_the_way_and_what_is_learnt_from_what():
   assert {spec['dataset']['data_dir'] for spec in found.values()} == {'D'}
 
 
+def test_stages_are_trained_as_in_slimflow():
+  """Means, its EMA; what is fine-tuned starts raw and without a warm-up."""
+  found = stages('distil', 'cifar10,15m') | stages('reflow', 'cifar10')
+  trained = {name: spec for name, spec in found.items() if 'ema' in spec}
+  assert set(trained) == {'flow', 'annealed', 'distil', 'reflow'}
+  for name, spec in trained.items():
+    source = {'reflow': 'stage:flow', 'distil': 'stage:annealed'}.get(name)
+    assert spec['objective']['reduction'] == {'name': 'mean'}
+    assert spec['ema']['main']['decay'] == 0.999999
+    assert spec['ema']['main']['warmup'] == {
+      'name': 'hyperbolic',
+      'offset': 10.0,
+    }
+    assert spec['optim']['clip'] == 1.0
+    schedule = spec['optim']['schedule']
+    assert schedule['learning_rate'] == 2e-4
+    assert schedule['warmup'] == {'steps': 0 if source else 5000}
+    start = spec['init_from']
+    assert (start and (start['source'], start['weights'])) == (
+      source and (source, 'params')
+    )
+  teacher = trained['distil']['frozen']['teacher']
+  assert (teacher['source'], teacher['weights']) == ('stage:annealed', 'ema')
+
+
 def test_what_comes_first_is_the_same_in_all():
   """So that it is reused in one workdir."""
   arg = 'ffhq64,7m,folder=F'

@@ -81,7 +81,7 @@ class Road:
         },
         'clip': 1.0,
       },
-      'ema': {'main': {'decay': 0.999999}},
+      'ema': {'main': {'decay': 0.999999, 'warmup': 'hyperbolic'}},
       'checkpoint': {
         'every': {'steps': 10_000},
         'keep_every': {'steps': 50_000},
@@ -109,7 +109,7 @@ class Road:
 
   def reflow(self) -> Spec:
     """The 2-flow, from the weights of the 1-flow."""
-    more = {'pairs': 'stage:pairs', 'init_from': 'stage:flow'}
+    more = {'pairs': 'stage:pairs', **finetuned('stage:flow')}
     return learning(self.fat, REFLOW_STEPS, 'paired', **more)
 
   def annealed(self) -> Spec:
@@ -127,7 +127,7 @@ class Road:
     lpips = self.given.get('lpips')
     return {
       'network': self.slim,
-      'init_from': 'stage:annealed',
+      **finetuned('stage:annealed'),
       'frozen': {
         'teacher': 'stage:annealed',
         **({'perceptual': lpips} if lpips else {}),
@@ -158,9 +158,21 @@ def network(size: str) -> Spec:
 
 
 def learning(
-  network: Spec, steps: int, coupling: str | Spec = 'independent', **more: str
+  network: Spec, steps: int, coupling: str | Spec = 'independent', **more: Any
 ) -> Spec:
-  """A rectified flow."""
-  objective = {'name': 'rectified_flow', 'coupling': coupling}
+  """A rectified flow, whose loss is a mean over an example."""
+  objective = {
+    'name': 'rectified_flow',
+    'coupling': coupling,
+    'reduction': 'mean',
+  }
   train = {'steps': steps}
   return {'network': network, 'objective': objective, 'train': train, **more}
+
+
+def finetuned(source: str) -> Spec:
+  """A start from the raw weights of a stage, without a warm-up of the rate."""
+  return {
+    'init_from': {'source': source, 'weights': 'params'},
+    'optim': {'schedule': {'warmup': 0}},
+  }

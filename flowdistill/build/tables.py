@@ -28,12 +28,14 @@ from flowdistill.flow.couplings import (
   Coupling,
 )
 from flowdistill.flow.guidance import GUIDANCE, ScaleLaw
+from flowdistill.flow.losses import REDUCTIONS, Reduction
 from flowdistill.flow.tangent import TANGENTS, Tangent
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weighting import WEIGHTS, Weight
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.training.ema import EMAS
+from flowdistill.training.ema_warmups import WARMUPS, Warmup
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES
 
 ROOMS: bind.Rooms = {
@@ -44,6 +46,7 @@ ROOMS: bind.Rooms = {
   TimeLaw: TIMES,
   PairLaw: TIME_PAIRS,
   Weight: WEIGHTS,
+  Reduction: REDUCTIONS,
   Coupling: COUPLINGS,
   Annealing: ANNEALINGS,
   ScaleLaw: GUIDANCE,
@@ -51,6 +54,7 @@ ROOMS: bind.Rooms = {
   Optimiser: OPTIMISERS,
   Schedule: SCHEDULES,
   EmaKind: EMAS,
+  Warmup: WARMUPS,
   Features: FEATURES,
   Evaluator: EVALUATORS,
 }

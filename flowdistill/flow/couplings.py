@@ -23,7 +23,7 @@ class Coupling(Protocol):
 
 
 class Annealing(Protocol):
-  """beta(step) -> β in [0, 1], decreasing from 1."""
+  """beta(step) -> β in [0, 1], as a rule decreasing from 1."""
 
   def __call__(self, step: Array | int, /) -> Array: ...
 
@@ -71,6 +71,18 @@ def cosine(step: Array | int, *, warmup_steps: int = 300_000) -> Array:
   return (1 + jnp.cos(jnp.pi * share)) / 2
 
 
+def constant(step: Array | int, *, share: float = 0.0) -> Array:
+  """β = share, whatever the step.
+
+  Raises:
+    ValueError: if `share` is outside [0, 1].
+  """
+  del step
+  if not 0 <= share <= 1:
+    raise ValueError(f'share = {share} must lie in [0, 1]')
+  return jnp.asarray(share, jnp.float32)
+
+
 def annealed(
   key: Array,
   batch: Mapping[str, Any],
@@ -98,7 +110,12 @@ COUPLINGS = {
   'paired': paired,
   'annealed': annealed,
 }
-ANNEALINGS = {'linear': linear, 'exponential': exponential, 'cosine': cosine}
+ANNEALINGS = {
+  'linear': linear,
+  'exponential': exponential,
+  'cosine': cosine,
+  'constant': constant,
+}
 
 
 def _positive(warmup_steps: int) -> int:

@@ -29,18 +29,28 @@ def uniform(t: Array, s: Array) -> Array:
 def snr(t: Array, s: Array, *, offset: float = 1e-3) -> Array:
   """((1 − t) / (t + offset))², the signal-to-noise ratio at time t.
 
+  The offset is that of SlimFlow's code; EDM and consistency models have 0.
+
   Raises:
     ValueError: if `offset` is negative.
   """
-  if offset < 0:
-    raise ValueError(f'offset = {offset} must be at least 0')
   del s
+  _check_offset(offset)
   return jnp.square((1 - t) / (t + offset))
 
 
 def inverse_snr(t: Array, s: Array, *, offset: float = 1e-3) -> Array:
-  """(t / (1 − t + offset))², the noise-to-signal ratio at time t."""
-  return snr(1 - t, 1 - s, offset=offset)
+  """1 / snr = ((t + offset) / (1 − t))², the noise-to-signal ratio at time t.
+
+  1 − t is at least `offset`, so that the weight is finite at the noise;
+  SlimFlow draws no times above 0.999.
+
+  Raises:
+    ValueError: if `offset` is negative.
+  """
+  del s
+  _check_offset(offset)
+  return jnp.square((t + offset) / jnp.maximum(1 - t, offset))
 
 
 def snr_plus_one(t: Array, s: Array, *, offset: float = 1e-3) -> Array:
@@ -89,6 +99,11 @@ def tangent(t: Array, s: Array, *, period: float = 2.5) -> Array:
     raise ValueError(f'period = {period} must be above 2')
   gap = jnp.abs(t) - jnp.abs(s)
   return 1 + jnp.tan((1 - gap) * jnp.pi / period)
+
+
+def _check_offset(offset: float) -> None:
+  if not 0 <= offset < float('inf'):
+    raise ValueError(f'offset = {offset} must be at least 0, and finite')
 
 
 WEIGHTS = {

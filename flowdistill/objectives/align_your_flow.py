@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw
+from flowdistill.flow.losses import Reduction, total
 from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import PairLaw, interval
 from flowdistill.flow.transport import expand, interpolate
@@ -46,6 +47,7 @@ def ayf_emd(
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
+  reduction: Reduction = total,
   tangent: Tangent = jvp,
 ) -> Loss:
   """Eulerian map distillation (AYF-EMD), Algorithm 1.
@@ -64,6 +66,8 @@ def ayf_emd(
     max_r: final value of r, in [0, 1]; 1 is the exact condition.
     warmup_steps: H; r = min(max_r, step / H). 0 starts at max_r.
     c: of the tangent normalisation g / (‖g‖ + c); None disables it.
+    reduction: of the squares of line 10 over an example, the sum in the paper;
+      ‖g‖ of line 9 is always the root of a sum.
     tangent: how dF/dt is computed; see `flow/tangent.py`.
 
   Returns:
@@ -83,7 +87,7 @@ def ayf_emd(
     lambda x, t: nets.student(x, t, s, cond), (x_t, t), (v, jnp.ones_like(t))
   )
   g = (F - v) + r * expand(t - s, x_t) * dF_dt  # Line 8
-  return regress_on_tangent(F, g, weight(t, s), c, r)  # Lines 9, 10
+  return regress_on_tangent(F, g, weight(t, s), c, r, reduction)  # Lines 9, 10
 
 
 def ayf_lmd(
@@ -99,6 +103,7 @@ def ayf_lmd(
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
+  reduction: Reduction = total,
   tangent: Tangent = jvp,
 ) -> Loss:
   """Lagrangian map distillation (AYF-LMD); arguments as in `ayf_emd`.
@@ -119,4 +124,4 @@ def ayf_lmd(
   f = jax.lax.stop_gradient(x_t + jump * F)
   v = teacher(f, s)
   g = (F - v) + r * jump * dF_ds
-  return regress_on_tangent(F, g, weight(t, s), c, r)
+  return regress_on_tangent(F, g, weight(t, s), c, r, reduction)

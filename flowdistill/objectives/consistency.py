@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow import trigonometric as trig
-from flowdistill.flow.losses import squared_norm
+from flowdistill.flow.losses import Reduction, total
 from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import TimeLaw, logit_normal
 from flowdistill.flow.transport import (
@@ -45,6 +45,7 @@ def ect(
   k: float = 8.0,
   b: float = 1.0,
   c: float | None = 0.06,
+  reduction: Reduction = total,
 ) -> Loss:
   """Easy consistency tuning: the gap between two times shrinks in stages.
 
@@ -73,6 +74,9 @@ def ect(
     k: at least 0, how much wider the gap is at low noise.
     b: noise levels σ much below 1 / b are low.
     c: of the pseudo-Huber loss, above 0; None takes the squared norm instead.
+      The published code also has c = 0, the norm, whose gradient at 0 is NaN.
+    reduction: of the squares over an example, the sum in paper and code; of the
+      mean over n elements, c / √n gives the same loss up to 1 / √n.
 
   Returns:
     loss [b], and the mean of r / t.
@@ -91,8 +95,8 @@ def ect(
   if distil:
     x0, x1 = _ends(nets, x_t, t, cond)
   target = _to_data(nets, interpolate(x0, x1, r), r, cond)
-  loss = squared_norm(
-    _to_data(nets, x_t, t, cond) - jax.lax.stop_gradient(target)
+  loss = reduction(
+    jnp.square(_to_data(nets, x_t, t, cond) - jax.lax.stop_gradient(target))
   )
   if c is not None:
     loss = jnp.sqrt(loss + c**2) - c
@@ -112,6 +116,7 @@ def scm(
   max_r: float = 1.0,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
+  reduction: Reduction = total,
   tangent: Tangent = jvp,
 ) -> Loss:
   """Continuous-time consistency on TrigFlow's path, x_τ = cos τ x0 + sin τ z.
@@ -141,6 +146,9 @@ def scm(
     max_r: final value of r, in [0, 1]; 1 is the exact condition.
     warmup_steps: H; r = min(max_r, step / H). 0 starts at max_r.
     c: of the tangent normalisation; None disables it.
+    reduction: of the squares over an example: the mean in the paper, which
+      divides by the number of elements, the sum in the code of rCM; ‖g‖ is
+      always the root of a sum.
     tangent: how dF/dτ is computed; see `flow/tangent.py`.
 
   Returns:
@@ -172,7 +180,9 @@ def scm(
   direction = (cos * sin * dx, jnp.cos(angle) * jnp.sin(angle))
   F, dF = tangent(network, (x, angle), direction)
   g = -(cos**2) * (std * F - dx) - r * (cos * sin * x + std * dF)
-  return regress_on_tangent(F, -g, weight(t, jnp.zeros_like(t)), c, r)
+  return regress_on_tangent(
+    F, -g, weight(t, jnp.zeros_like(t)), c, r, reduction
+  )
 
 
 def _ends(nets: Roles, x_t: Array, t: Array, cond: Any) -> tuple[Array, Array]:

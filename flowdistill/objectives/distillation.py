@@ -25,15 +25,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from flowdistill.flow.losses import DISTANCES, Distance
+from flowdistill.flow.losses import Distance, Reduction, mean
 from flowdistill.flow.times import TimeLaw, grid
 from flowdistill.flow.transport import expand, flow_map, interpolate
 from flowdistill.flow.weighting import Weight, uniform
-from flowdistill.objectives.roles import MissingRole, Roles
+from flowdistill.objectives.distances import sum_of_distances
+from flowdistill.objectives.roles import Roles
 
 Array = jax.Array
-LPIPS = 'lpips'
-LPIPS_SOURCE = 'a file of LPIPS weights, .safetensors, .npz or .pth'
 
 
 def distillation(
@@ -45,6 +44,7 @@ def distillation(
   times: TimeLaw = grid,
   weight: Weight = uniform,
   distance: tuple[str, ...] = ('l2',),
+  reduction: Reduction = mean,
   resize: int | None = 64,
   regulariser: float = 1.0,
   tau: tuple[float, float] = (0.2, 0.8),
@@ -65,9 +65,11 @@ def distillation(
     times: distribution of t; `grid` with `steps` = k is k-step distillation.
     weight: w(t, 0). As D compares data, 'uniform' under l2 weights velocities
       by t².
-    distance: D, a sum of 'l2' and 'l1', means over the pixels, and 'lpips'.
+    distance: D, a sum of 'l2', 'l1' and 'lpips'.
+    reduction: of l2 and l1 over an example; the published code has the mean.
     resize: side length to which images are resized for lpips; None disables it.
-    regulariser: factor of L₂, 1 in the paper; 0 disables it.
+    regulariser: factor of L₂, 1 in the paper; 0 disables it. `weight` does not
+      enter L₂; in SlimFlow's code it does, as w(1 − τ).
     tau: (low, high) of the first step's length τ in L₂.
     solver_steps: n > 0 draws fresh noise and solves the teacher's ODE from it
       by n steps of Heun's method, so that no stored pairs are needed.
@@ -81,7 +83,7 @@ def distillation(
   del step
   if regulariser < 0:
     raise ValueError(f'regulariser = {regulariser} must be at least 0')
-  compare = sum_of_distances(nets, distance, resize)
+  compare = sum_of_distances(nets, distance, resize, reduction)
   key_t, key_x, key_r = jax.random.split(key, 3)
   x0, x1 = endpoints(nets, batch, key_x, solver_steps)
   t = times(key_t, len(x0))
@@ -160,29 +162,6 @@ def solve(
     return x - (v + velocity(x - v / steps, s)) / (2 * steps), None
 
   return jax.lax.scan(step, x1, jnp.arange(steps))[0]
-
-
-def sum_of_distances(
-  nets: Roles, names: tuple[str, ...], resize: int | None
-) -> Distance:
-  """The sum of the named distances.
-
-  Raises:
-    ValueError: if no name is given, or one does not exist.
-    MissingRole: if lpips is named and nets has no `perceptual`.
-  """
-  known = [*DISTANCES, LPIPS]
-  if not names or not set(names) <= set(known):
-    raise ValueError(
-      f'distance = {names} must name one or more of {", ".join(known)}'
-    )
-  terms = [DISTANCES[name] for name in names if name != LPIPS]
-  if LPIPS in names:
-    if 'perceptual' not in nets:
-      raise MissingRole('perceptual', nets, LPIPS_SOURCE)
-    perceptual = nets.perceptual
-    terms.append(lambda x, y: perceptual(x, y, resize))
-  return lambda x, y: jnp.sum(jnp.stack([d(x, y) for d in terms]), 0)
 
 
 def _range(tau: tuple[float, float]) -> tuple[float, float]:

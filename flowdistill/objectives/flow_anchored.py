@@ -8,7 +8,7 @@ MeanFlow's at s = 0, with u = u(x_t, t, 0) and its derivative along v:
   L_CM = β(t) e / sg(e + c)^q,  e = ‖u − sg(u − α(t) clip g)‖²/d,
   β(t) = sin(π t / 2)
 
-with d the number of elements and the angle taken over the last axis.
+with d the number of elements (see `reduction`), the angle over the last axis.
 
 Source: Peng et al., "FACM: Flow-Anchored Consistency Models" (2025),
 https://arxiv.org/abs/2507.03738, with its code,
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import extrapolate
-from flowdistill.flow.losses import adaptive, mean_square
+from flowdistill.flow.losses import Reduction, adaptive, mean
 from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import TimeLaw, logit_normal
 from flowdistill.flow.transport import expand, interpolate
@@ -51,6 +51,7 @@ def facm(
   q: float = 0.5,
   c: float = 1e-3,
   beta: float = 1.0,
+  reduction: Reduction = mean,
   tangent: Tangent = jvp,
 ) -> Loss:
   """Anchor and consistency, weighted equally.
@@ -81,6 +82,9 @@ def facm(
     q: exponent of the weight by e; 0 disables it.
     c: of the weight by e, above 0.
     beta: power of β(t); 0 weights all times equally.
+    reduction: of the squares over an example, in L_FM and e: the mean in the
+      code. Of the sum over n elements, n c gives the same weights of e up to
+      n^(1 − q); the angle is always a mean, so n `cosine` keeps its share.
     tangent: how du/dt is computed; see `flow/tangent.py`.
 
   Returns:
@@ -102,14 +106,14 @@ def facm(
     worse = _unconditional(nets, x_t, t, batch['null'], distil)
     scale = jnp.where(rows, guidance, 1)
     v = extrapolate(v, worse, expand(scale, v))
-  anchor = _anchor(nets.student(x_t, t, t, cond), v, cosine)
+  anchor = _anchor(nets.student(x_t, t, t, cond), v, cosine, reduction)
   u, du_dt = tangent(
     lambda x, t: nets.student(x, t, jnp.zeros_like(t), cond),
     (x_t, t),
     (v, jnp.ones_like(t)),
   )
   g = u - v + expand(t, x_t) * du_dt
-  jump = adaptive(_distance(u, g, t, p, clip), p=q, c=c)
+  jump = adaptive(reduction(_squares(u, g, t, p, clip)), p=q, c=c)
   if beta:
     jump *= jnp.sin(jnp.pi * t / 2) ** beta
   return anchor + jump, {'anchor': jnp.mean(anchor), 'jump': jnp.mean(jump)}
@@ -122,9 +126,9 @@ def _unconditional(
   return jax.lax.stop_gradient(v)
 
 
-def _anchor(u: Array, v: Array, cosine: float) -> Array:
+def _anchor(u: Array, v: Array, cosine: float, reduction: Reduction) -> Array:
   """L_FM; the angle with a zero vector counts as 90°, without gradient."""
-  loss = mean_square(u - v)
+  loss = reduction(jnp.square(u - v))
   if not cosine:
     return loss
   squares = jnp.sum(u**2, -1) * jnp.sum(v**2, -1)
@@ -134,14 +138,14 @@ def _anchor(u: Array, v: Array, cosine: float) -> Array:
   return loss + cosine * (1 - jnp.mean(cos, axis=tuple(range(1, cos.ndim))))
 
 
-def _distance(
+def _squares(
   u: Array, g: Array, t: Array, p: float | None, clip: float | None
 ) -> Array:
-  """e, the distance from u to its target u − α(t) clip g."""
+  """The squares of e, from u to its target u − α(t) clip g."""
   g = g if clip is None else jnp.clip(g, -clip, clip)
   if p is not None:
     g = expand(1 - (1 - t) ** p, g) * g
-  return mean_square(u - jax.lax.stop_gradient(u - g))
+  return jnp.square(u - jax.lax.stop_gradient(u - g))
 
 
 def _check(cosine: float, p: float | None, clip: float | None) -> None:

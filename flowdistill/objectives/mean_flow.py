@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw
-from flowdistill.flow.losses import adaptive, squared_norm
+from flowdistill.flow.losses import Reduction, adaptive, total
 from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import PairLaw, mostly_instant
 from flowdistill.flow.transport import expand, interpolate
@@ -58,6 +58,7 @@ def mean_flow(
   guidance_high: float = 1.0,
   p: float = 1.0,
   c: float = 0.01,
+  reduction: Reduction = total,
   tangent: Tangent = jvp,
 ) -> Loss:
   """MeanFlow; guidance is part of the target, so sampling needs one call.
@@ -83,6 +84,8 @@ def mean_flow(
     guidance_high: largest guided t, in [guidance_low, 1].
     p: exponent of the adaptive weight; 0 disables it.
     c: of the adaptive weight, above 0.
+    reduction: of the squares over an example, the sum in paper and code; of the
+      mean over n elements, c / n gives the same weights up to n^(p − 1).
     tangent: how du/dt is computed; see `flow/tangent.py`.
 
   Returns:
@@ -108,7 +111,7 @@ def mean_flow(
     lambda x, t: nets.student(x, t, s, cond), (x_t, t), (v, jnp.ones_like(t))
   )
   target = jax.lax.stop_gradient(v - expand(t - s, x_t) * du_dt)
-  return _weighted(u - target, p, c)
+  return _weighted(u - target, p, c, reduction)
 
 
 def improved_mean_flow(
@@ -123,6 +126,7 @@ def improved_mean_flow(
   middle: float | None = 0.5,
   p: float = 1.0,
   c: float = 0.01,
+  reduction: Reduction = total,
   tangent: Tangent = jvp,
 ) -> Loss:
   """Improved MeanFlow; guidance is a condition, chosen when sampling.
@@ -158,6 +162,8 @@ def improved_mean_flow(
       guides at all times, without an interval among the conditions.
     p: exponent of the adaptive weight; 0 disables it.
     c: of the adaptive weight, above 0.
+    reduction: of the squares over an example, the sum in paper and code; of the
+      mean over n elements, c / n gives the same weights up to n^(p − 1).
     tangent: how du/dt is computed; see `flow/tangent.py`.
 
   Returns:
@@ -187,7 +193,7 @@ def improved_mean_flow(
     (predicted, jnp.ones_like(t)),
   )
   V = u + jax.lax.stop_gradient(expand(t - s, x_t) * du_dt)
-  return _weighted(V - v, p, c)
+  return _weighted(V - v, p, c, reduction)
 
 
 def _guided(
@@ -245,6 +251,8 @@ def _draw_guidance(
   return extra, jnp.where((low <= t) & (t <= high), scale, 1)
 
 
-def _weighted(residual: Array, p: float, c: float) -> Loss:
-  loss = squared_norm(residual)
+def _weighted(
+  residual: Array, p: float, c: float, reduction: Reduction
+) -> Loss:
+  loss = reduction(jnp.square(residual))
   return adaptive(loss, p=p, c=c), {'residual': jnp.mean(loss)}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.couplings import Coupling, independent
-from flowdistill.flow.losses import mean_square
+from flowdistill.flow.losses import Reduction, mean, mean_square
 from flowdistill.flow.times import PairLaw, sorted_uniform
 from flowdistill.flow.transport import interpolate
 from flowdistill.flow.weighting import Weight, tangent
@@ -35,6 +35,7 @@ def rcgm(
   clip: float | None = 1.0,
   loss: str = 'barron',
   c: float = 1e-3,
+  reduction: Reduction = mean,
   enhanced_ratio: float = 0.0,
   enhanced_range: tuple[float, ...] = (0.0, 1.0),
   target: str = 'student',
@@ -61,8 +62,10 @@ def rcgm(
     clip: largest |g| of a coordinate, None for no clip; unused for N = 0. With
       v = x1 − x0 it also clips that noise, which biases the solution from the
       mean towards the median.
-    loss: d, 'barron' or 'l2', of the mean square over an example's axes.
+    loss: d, 'barron' or 'l2', of the reduced squares of an example.
     c: of 'barron', above 0.
+    reduction: of the squares over an example, the mean in the code; of the sum
+      over n elements, √n c gives the same 'barron' up to √n.
     enhanced_ratio: v += ratio (v(cond) − v(null)); 0 disables it.
     enhanced_range: the open interval of t in which v is enhanced.
     target: 'student' or 'ema' make the jumps and the velocities of the
@@ -94,4 +97,4 @@ def rcgm(
   F = nets.student(x_t, t, s, cond)
   g = recursion.residual(nets, F, v, x_t, t, s, cond)
   size = jnp.mean(jnp.sqrt(mean_square(g)))
-  return weight(t, s) * regress(F, g, loss, c), {'residual': size}
+  return weight(t, s) * regress(F, g, loss, c, reduction), {'residual': size}

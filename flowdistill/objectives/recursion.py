@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from flowdistill.flow.losses import barron, mean_square
+from flowdistill.flow.losses import Reduction, barron
 from flowdistill.flow.transport import (
   AverageVelocity,
   Velocity,
@@ -37,7 +37,7 @@ from flowdistill.objectives import targets
 from flowdistill.objectives.roles import Roles
 
 Array = jax.Array
-LOSSES = {'barron': barron, 'l2': lambda mean_square, c: mean_square}
+LOSSES = {'barron': barron, 'l2': lambda square, c: square}
 TARGETS = (*targets.TARGETS, 'frozen')
 
 
@@ -141,15 +141,18 @@ class Recursion:
     return velocity_of(self._jumper(nets))
 
 
-def regress(F: Array, g: Array, loss: str, c: float) -> Array:
-  """d(F, sg(F − g)) [b], with d a function of the mean square of an example.
+def regress(
+  F: Array, g: Array, loss: str, c: float, reduction: Reduction
+) -> Array:
+  """d(F, sg(F − g)) [b], with d a function of its reduced squares.
 
   Raises:
     ValueError: if there is no such loss, or `c` is out of range.
   """
   if loss not in LOSSES:
     raise ValueError(f'loss = {loss!r} must be one of {tuple(LOSSES)}')
-  return LOSSES[loss](mean_square(F - jax.lax.stop_gradient(F - g)), c=c)
+  squares = jnp.square(F - jax.lax.stop_gradient(F - g))
+  return LOSSES[loss](reduction(squares), c=c)
 
 
 def _jumps(

@@ -7,7 +7,11 @@ gradient. Align Your Flow, sCM and others have this form.
 import jax
 import jax.numpy as jnp
 
-from flowdistill.flow.losses import normalise_tangent, squared_norm
+from flowdistill.flow.losses import (
+  Reduction,
+  normalise_tangent,
+  squared_norm,
+)
 
 Array = jax.Array
 Loss = tuple[Array, dict[str, Array]]
@@ -27,7 +31,12 @@ def warm_up(step: Array, max_r: float, warmup_steps: int) -> Array:
 
 
 def regress_on_tangent(
-  F: Array, g: Array, weight: Array, c: float | None, r: Array
+  F: Array,
+  g: Array,
+  weight: Array,
+  c: float | None,
+  r: Array,
+  reduction: Reduction,
 ) -> Loss:
   """w ‖F − sg(F − g / (‖g‖ + c))‖².
 
@@ -35,8 +44,10 @@ def regress_on_tangent(
     F: output of the network, [b, ...].
     g: difference between F and its target, [b, ...].
     weight: w [b].
-    c: of the normalisation; None disables it.
+    c: of the normalisation; None disables it. Its ‖g‖ is the root of a sum,
+      whatever the reduction.
     r: of the warm-up, for the metrics.
+    reduction: of the squares over an example.
 
   Returns:
     loss [b], and the means of ‖g‖ before normalisation and of r.
@@ -45,4 +56,4 @@ def regress_on_tangent(
   metrics = {'tangent_norm': jnp.mean(jnp.sqrt(squared_norm(g))), 'r': r}
   g = g if c is None else normalise_tangent(g, c)
   target = jax.lax.stop_gradient(F - g)
-  return weight * squared_norm(F - target), metrics
+  return weight * reduction(jnp.square(F - target)), metrics

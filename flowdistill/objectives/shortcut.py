@@ -10,7 +10,8 @@ is, at every step size, the flow discretised by M Euler steps.
 
 Source: Frans et al., "One Step Diffusion via Shortcut Models" (2024),
 https://arxiv.org/abs/2410.12557, section 3 and Algorithm 1, with its code,
-https://github.com/kvfrans/shortcut-models, where t = 0 is noise.
+https://github.com/kvfrans/shortcut-models, where t = 0 is noise. The code also
+leaves 1e-5 of the noise in the data, which is not done here.
 """
 
 import math
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import extrapolate
-from flowdistill.flow.losses import squared_norm
+from flowdistill.flow.losses import Reduction, total
 from flowdistill.flow.times import grid
 from flowdistill.flow.transport import expand, interpolate
 from flowdistill.objectives.regression import Loss
@@ -43,6 +44,7 @@ def shortcut(
   target: str = 'ema',
   guidance: float = 1.0,
   clip: float | None = 4.0,
+  reduction: Reduction = total,
 ) -> Loss:
   """Self-consistency on the first rows of the batch, flow matching on the rest.
 
@@ -66,6 +68,8 @@ def shortcut(
     guidance: scale of classifier-free guidance; 1 disables it.
     clip: bounds x_t − d u_1 and the target of a step, elementwise, as in the
       code, but not in the paper; None disables it.
+    reduction: of the squares over an example: the sum in the paper, the mean in
+      its code.
 
   Returns:
     loss [b], and its mean over the rows with steps above 0.
@@ -89,7 +93,7 @@ def shortcut(
     rest = jax.tree.map(lambda a: a[rows:], ((x0, x1), x_t, t, cond))
     targets.append(velocity(nets, *rest, distil=distil))
   u = nets.student(x_t, t, t.at[:rows].add(-2 * d), cond)
-  loss = squared_norm(u - jnp.concatenate(targets))
+  loss = reduction(jnp.square(u - jnp.concatenate(targets)))
   return loss, {'jump': jnp.mean(loss[:rows])} if rows else {}
 
 

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw, extrapolate
-from flowdistill.flow.losses import squared_norm
+from flowdistill.flow.losses import Reduction, total
 from flowdistill.flow.tangent import Tangent, jvp
 from flowdistill.flow.times import PairLaw, TimeLaw, interval
 from flowdistill.flow.transport import expand, interpolate
@@ -42,6 +42,7 @@ def tvm(
   distil: bool = False,
   target: str = 'ema',
   guidance: ScaleLaw | None = None,
+  reduction: Reduction = total,
   tangent: Tangent = jvp,
 ) -> Loss:
   """Terminal velocity matching and flow matching, weighted equally.
@@ -68,6 +69,8 @@ def tvm(
     target: u⁻, 'ema' (in the code a separate one, of decay 0.99) or 'student'.
     guidance: distribution of ω > 0, in the paper fixed or uniform; None
       disables guidance.
+    reduction: of the squares over an example: the sum in the paper, the mean in
+      its code.
     tangent: how ∂u/∂s is computed; see `flow/tangent.py`.
 
   Returns:
@@ -97,9 +100,10 @@ def tvm(
   )
   jump = expand(s - t, x_t)
   end = u_frozen(jax.lax.stop_gradient(x_t + jump * u), s, s, cond)
-  terminal = weight * squared_norm(u + jump * du_ds - end)
+  terminal = weight * reduction(jnp.square(u + jump * du_ds - end))
   # At s = t the term would pull the student towards its own EMA.
   terminal = jnp.where(s < t, terminal, 0)
-  flow = weight * squared_norm(nets.student(x_r, r, r, cond) - v)
+  velocity_error = nets.student(x_r, r, r, cond) - v
+  flow = weight * reduction(jnp.square(velocity_error))
   metrics = {'terminal': jnp.mean(terminal), 'flow': jnp.mean(flow)}
   return terminal + flow, metrics

@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flowdistill.flow.losses import Reduction, mean
 from flowdistill.flow.times import TimeLaw, uniform
 from flowdistill.flow.transport import (
   AverageVelocity,
@@ -56,6 +57,7 @@ def twinflow(
   clip: float | None = 1.0,
   loss: str = 'barron',
   c: float = 1e-3,
+  reduction: Reduction = mean,
   enhanced_ratio: float = 0.0,
   enhanced_range: tuple[float, ...] = (0.0, 1.0),
   target: str = 'student',
@@ -92,6 +94,7 @@ def twinflow(
     clip: largest |g|.
     loss: d.
     c: of 'barron'.
+    reduction: as in `rcgm`.
     enhanced_ratio: as in `rcgm`; never on adv.
     enhanced_range: as in `rcgm`; an open interval, so that e2e, with t = 1, is
       outside (0, 1) and inside (0, 1.1).
@@ -140,7 +143,7 @@ def twinflow(
   sign = jnp.where(adv, -1.0, 1.0)
   F = u(x_t, sign * t, sign * s, cond)
   g = jnp.where(twin, F - v, recursion.residual(nets, F, v, x_t, t, s, cond))
-  flow = jnp.where(adv, 1.0, weight(t, s)) * regress(F, g, loss, c)
+  flow = jnp.where(adv, 1.0, weight(t, s)) * regress(F, g, loss, c, reduction)
   if not order:
     learnt = kind['mul'] | adv
     flow = jnp.where(learnt, flow, 0.0) / kinds.share('mul', 'adv')
@@ -151,7 +154,9 @@ def twinflow(
     gap = _twin_less_real(
       u, key_match, x_t - F, cond, matching_times, matching_clip
     )
-    rectify = matching / kinds.share('e2e') * regress(F, gap, loss, c)
+    rectify = (
+      matching / kinds.share('e2e') * regress(F, gap, loss, c, reduction)
+    )
     terms['rectify'] = jnp.where(kind['e2e'], rectify, 0.0)
   total = sum(terms.values(), jnp.zeros_like(t))
   return total, {name: jnp.mean(term) for name, term in terms.items()}

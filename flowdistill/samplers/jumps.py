@@ -32,7 +32,9 @@ def consistency(u: AverageVelocity) -> Sampler:
     x̂ = f(x_t, t, 0),  x_s = (1 − s) x̂ + s ε.
 
   It calls the average velocity with s = 0 alone, so a consistency model is
-  enough, and preserves the marginals for an exact one.
+  enough, and preserves the marginals for an exact one. In the paper x̂ is at the
+  smallest noise level σ_min, whose variance is missing from the fresh noise;
+  here it is at 0.
 
   Source: Song et al., "Consistency Models" (2023),
   https://arxiv.org/abs/2303.01469, Algorithm 1, in the time of this project.

@@ -49,7 +49,8 @@ def few(
     u: the average velocity.
     stochasticity: ρ, the share of fresh noise in [0, 1], or 'sde' (see `mul`).
     extrapolation: κ >= 0; from the third step on, κ times the change of x̂ and
-      ẑ since the previous step is added to them.
+      ẑ since the previous step is added to them. The step to s = 0 ends at x̂ as
+      it was predicted, as in the published code.
 
   Raises:
     ValueError: for an option out of range.
@@ -94,7 +95,8 @@ def mul(
 
   ρ = κ = 0 is `euler`. 'sde' is the ρ for which many steps follow the SDE
   dx = (v + ẑ) dt + √(2t) dw: s² ρ = min(2t (t − s), s²), which keeps the
-  marginals. With order 2 a step becomes
+  marginals; the published code computes it in the first step and keeps it. With
+  order 2 a step becomes
 
     x_s = x_t + (s − t) (F + F') / 2,  F' at s, at the end of the step by F,
 
@@ -157,7 +159,8 @@ def _unified(
     x, *last, count = carry
     F = predict(x, t, s)
     raw = x - t * F, x + (1 - t) * F
-    ahead = jnp.where(count > 1, extrapolation, 0.0).astype(x.dtype)
+    later = (count > 1) & (s > 0)
+    ahead = jnp.where(later, extrapolation, 0.0).astype(x.dtype)
     x0, x1 = (
       h + ahead * (h - h_prev) for h, h_prev in zip(raw, last, strict=True)
     )

@@ -12,13 +12,14 @@ is touched.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from flowdistill.training.ema_warmups import Warmup, no_warmup, recursive
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import ToSteps
 from flowdistill.training.rounding import (
@@ -118,20 +119,18 @@ def decay(
   to_steps: ToSteps,
   *,
   decay: float = 0.999,
+  warmup: Warmup | None = recursive,
   until: Length | None = None,
   dtype: str = 'float32',
 ) -> Ema:
-  """A constant d, to which a recursion κ warms up from 0.
-
-    κ ← κ + (1 − κ) (d − κ) / 2
-
-  Source: the code of Cheng et al., "TwinFlow" (2025),
-  https://arxiv.org/abs/2512.05150, for the teacher of its targets.
+  """A constant d, to which `warmup` leads from 0.
 
   Args:
     total_steps: updates of the whole run.
     to_steps: turns a length into updates.
     decay: d of an update, in [0, 1).
+    warmup: how the first decays grow, by name with its options, from
+      `ema_warmups.py`; None has d from the first update on.
     until: see `half_life`.
     dtype: see `half_life`.
 
@@ -140,8 +139,9 @@ def decay(
   """
   if not 0 <= decay < 1:
     raise ValueError(f'decay = {decay} must lie in [0, 1)')
-  table = warm_decays(decay, total_steps)
-  decays = functools.partial(looked_up, table=table)
+  decays = functools.partial(no_warmup, decay=decay)
+  if warmup is not None:
+    decays = warmup(decay, total_steps)
   return Ema(decays, until and to_steps(until), dtype)
 
 
@@ -152,9 +152,10 @@ RECORDED = {'half_life', 'ramp', 'until', 'decay', 'dtype'}
 def named(spec: Mapping[str, Any]) -> dict[str, Any]:
   """The spec of an EMA with its kind, which a config may leave out.
 
-  It is the kind that one of the options is called after, or else the first. A
-  run that was recorded before there were kinds has the options of both: those
-  of a half-life have no effect if `decay` is not None.
+  It is the kind that one of the options is called after, or else the first that
+  takes them all, as `decay` alone has a `warmup`, or else the first. A run that
+  was recorded before there were kinds has the options of both: those of a
+  half-life have no effect if `decay` is not None.
   """
   if 'name' in spec:
     return dict(spec)
@@ -162,7 +163,13 @@ def named(spec: Mapping[str, Any]) -> dict[str, Any]:
   if spec.get('decay') is None:
     unused = {'decay'}
   spec = {key: value for key, value in spec.items() if key not in unused}
-  return {'name': next((k for k in EMAS if k in spec), 'half_life'), **spec}
+  called = [k for k in EMAS if k in spec]
+  taking = [
+    k
+    for k in EMAS
+    if spec.keys() <= inspect.signature(EMAS[k]).parameters.keys()
+  ]
+  return {'name': [*called, *taking, 'half_life'][0], **spec}
 
 
 def halving(step: Array | int, half_life: float, ramp: float | None) -> Array:
@@ -177,27 +184,6 @@ def halving(step: Array | int, half_life: float, ramp: float | None) -> Array:
   if ramp is not None:
     steps = jnp.minimum(steps, ramp * jnp.asarray(step, jnp.float32))
   return 0.5 ** (1 / jnp.maximum(steps, 1e-8))
-
-
-def looked_up(step: Array, table: np.ndarray) -> Array:
-  """d of an update; the last entry of the table also holds after it."""
-  return jnp.asarray(table)[jnp.minimum(step, len(table) - 1)]
-
-
-@functools.cache
-def warm_decays(decay: float, steps: int) -> np.ndarray:
-  """κ_0 = 0, κ_1, ... float32, of `steps` updates, or until κ reaches d.
-
-  The recursion has no closed form, and a checkpoint does not store κ, hence a
-  table. It ends after some 30 / (1 − d) steps, 120 kB for d = 0.999.
-  """
-  k, warm = 0.0, [0.0]
-  while len(warm) < steps and decay - k > 1e-8:
-    k += (1 - k) * (decay - k) / 2
-    warm.append(k)
-  table = np.array(warm, np.float32)
-  table.flags.writeable = False
-  return table
 
 
 def init_ema(params: Any, dtype: str = 'float32') -> Any:

@@ -137,7 +137,8 @@ def make_optimiser(
 
   Args:
     inner: the optimiser.
-    clip: largest global norm of a gradient; None disables it.
+    clip: largest global norm of a gradient; None disables it. (PyTorch divides
+      by the norm + 1e-6.)
     accumulate: micro-steps whose mean gradient makes one update. The mean is
       clipped, and `inner`, with its schedule, counts updates.
 

@@ -44,7 +44,12 @@ def test_an_ema_has_the_options_of_its_kind():
     'ramp': 0.05,
     **common,
   }
-  slow = {'name': 'decay', 'decay': 0.9, 'until': {'steps': 5}}
+  slow = {
+    'name': 'decay',
+    'decay': 0.9,
+    'warmup': {'name': 'recursive'},
+    'until': {'steps': 5},
+  }
   assert found['slow'] == {**common, **slow}
 
 
@@ -66,6 +71,18 @@ def test_an_ema_has_the_options_of_its_kind():
     (DECAY, ['ema.main.ramp=none'], {'ramp': None, 'until': 5}),
     (DECAY, ['ema.main.dtype=bfloat16'], {**DECAY, 'dtype': 'bfloat16'}),
     (DECAY, ['ema.main.name=half_life'], {}),
+    (DECAY, ['ema.main.warmup=none'], {**DECAY, 'warmup': None}),
+    (DECAY, ['ema.main.warmup=power'], {**DECAY, 'warmup': 'power'}),
+    (
+      HALF_LIFE,
+      ['ema.main.warmup=hyperbolic'],
+      {'name': 'decay', 'warmup': 'hyperbolic', 'until': 700},
+    ),
+    (
+      {**DECAY, 'warmup': 'hyperbolic'},
+      ['ema.main.warmup.offset=5.0'],
+      {**DECAY, 'warmup': {'name': 'hyperbolic', 'offset': 5.0}},
+    ),
     (DECAY, ['ema.main.half_life=7', 'ema.main.decay=0.9'], DECAY),
   ],
 )
@@ -91,6 +108,18 @@ def test_a_new_ema_needs_no_kind():
     (
       {'main': {'name': 'decay', 'ramp': 0.1}},
       "config.ema.main.ramp = 0.1: decay takes no 'ramp'",
+    ),
+    (
+      {'main': {'decay': 0.9, 'warmup': 'hyperbolik'}},
+      "config.ema.main.warmup = 'hyperbolik' does not exist; did you mean 'hyp",
+    ),
+    (
+      {'main': {'decay': 0.9, 'warmup': {'name': 'power', 'gamma': 2.0}}},
+      "ema.main.warmup.gamma = 2.0: power takes no 'gamma'; did you mean 'inv",
+    ),
+    (
+      {'main': {'decay': 0.9, 'warmup': {'name': 'power', 'power': 'high'}}},
+      "config.ema.main.warmup.power = 'high'",
     ),
     (
       {'main': {'halflife': 5}},

@@ -9,6 +9,7 @@ from flowdistill.flow.couplings import (
   ANNEALINGS,
   COUPLINGS,
   annealed,
+  constant,
   cosine,
   exponential,
   independent,
@@ -75,6 +76,13 @@ def test_annealing_falls_from_one(beta, half, end):
     beta(0, warmup_steps=0)
 
 
+def test_annealing_may_stay_where_it_is():
+  assert [float(constant(k, share=0.25)) for k in (0, 9, 10**6)] == [0.25] * 3
+  for share in (-0.1, 1.1, float('nan')):
+    with pytest.raises(ValueError, match=f'share = {share} must lie in'):
+      constant(0, share=share)
+
+
 def test_annealing_starts_independent_and_ends_paired():
   first, last = (
     annealed(jax.random.key(0), PAIRS, 0, beta=lambda step, b=b: b)[1]
@@ -110,4 +118,5 @@ def test_what_a_config_may_name_and_its_defaults():
     'linear': {'warmup_steps': 300_000},
     'exponential': {'warmup_steps': 300_000},
     'cosine': {'warmup_steps': 300_000},
+    'constant': {'share': 0.0},
   }

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from defaults import defaults
 
-from flowdistill.flow.weighting import WEIGHTS, karras, snr, tangent
+from flowdistill.flow.weighting import (
+  WEIGHTS,
+  inverse_snr,
+  karras,
+  snr,
+  tangent,
+)
 
 T = jnp.array([0.25, 0.5, 1.0])
 EXPECTED = {
@@ -41,11 +47,26 @@ def test_options():
   assert karras(zero + 1, zero, std=0.25).item() == pytest.approx(16)
   for weight, options, message in (
     (snr, {'offset': -1}, 'offset = -1 must'),
+    (inverse_snr, {'offset': -1}, 'offset = -1 must'),
+    (snr, {'offset': float('nan')}, 'offset = nan must'),
     (karras, {'std': 0}, 'std = 0 must'),
     (tangent, {'period': 2}, 'period = 2 must'),
   ):
     with pytest.raises(ValueError, match=message):
       weight(zero, zero, **options)
+
+
+def test_the_inverse_is_that_of_the_ratio():
+  """Also with its offset, at all times that SlimFlow draws."""
+  t = jnp.linspace(0, 0.999, 50)
+  for offset in (1e-3, 0.0):
+    product = snr(t[1:], t[1:], offset=offset) * inverse_snr(
+      t[1:], t[1:], offset=offset
+    )
+    np.testing.assert_allclose(product, 1, rtol=2e-4)
+  ends = jnp.array([0.0, 0.9995, 1.0])
+  found = inverse_snr(ends, ends)
+  np.testing.assert_allclose(found, [1e-6, 1000.5**2, 1001**2], rtol=1e-5)
 
 
 def test_tangent_grows_as_the_jump_shrinks():

@@ -5,6 +5,7 @@ from defaults import defaults
 from flowdistill.flow import times
 from flowdistill.flow import weighting as weights
 from flowdistill.flow.couplings import independent
+from flowdistill.flow.losses import mean, total
 from flowdistill.flow.tangent import jvp
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.branches import Kinds
@@ -17,6 +18,7 @@ AYF = {
   'max_r': 0.99,
   'warmup_steps': 10_000,
   'c': 0.1,
+  'reduction': total,
   'tangent': jvp,
 }
 CONSISTENCY = {
@@ -31,6 +33,7 @@ RECURSION = {
   'clip': 1.0,
   'loss': 'barron',
   'c': 1e-3,
+  'reduction': mean,
   'enhanced_ratio': 0.0,
   'enhanced_range': (0.0, 1.0),
   'target': 'student',
@@ -42,6 +45,7 @@ MEAN_FLOW = {
   'distil': False,
   'p': 1.0,
   'c': 0.01,
+  'reduction': total,
   'tangent': jvp,
 }
 
@@ -52,6 +56,9 @@ def test_what_a_config_may_name_and_its_defaults():
       'times': times.uniform,
       'coupling': independent,
       'weight': weights.uniform,
+      'distance': ('l2',),
+      'reduction': total,
+      'resize': 64,
     },
     'ayf_emd': AYF,
     'ayf_lmd': AYF,
@@ -59,6 +66,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'times': times.grid,
       'weight': weights.uniform,
       'distance': ('l2',),
+      'reduction': mean,
       'resize': 64,
       'regulariser': 1.0,
       'tau': (0.2, 0.8),
@@ -71,6 +79,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'k': 8.0,
       'b': 1.0,
       'c': 0.06,
+      'reduction': total,
     },
     'scm': {
       **CONSISTENCY,
@@ -78,6 +87,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'max_r': 1.0,
       'warmup_steps': 10_000,
       'c': 0.1,
+      'reduction': total,
       'tangent': jvp,
     },
     'mean_flow': {**MEAN_FLOW, **NO_GUIDANCE, 'kappa': 0.0},
@@ -89,6 +99,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'target': 'ema',
       'guidance': 1.0,
       'clip': 4.0,
+      'reduction': total,
     },
     'rcgm': {
       **RECURSION,
@@ -112,6 +123,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'distil': False,
       'target': 'ema',
       'guidance': None,
+      'reduction': total,
       'tangent': jvp,
     },
     'facm': {
@@ -124,6 +136,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'q': 0.5,
       'c': 1e-3,
       'beta': 1.0,
+      'reduction': mean,
       'tangent': jvp,
     },
   }

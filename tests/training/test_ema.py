@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from flowdistill.training import ema
-from flowdistill.training.ema import EMAS, Ema, named, warm_decays
+from flowdistill.training.ema import EMAS, Ema, named
 from flowdistill.training.lengths import Length
 
 to_steps = functools.partial(Length.to_steps, batch_size=1, dataset_size=1)
@@ -127,18 +127,6 @@ def kappas(decay, n):
   return seen
 
 
-@pytest.mark.parametrize('decay', [0.9, 0.99, 0.999])
-def test_a_decay_warms_up_from_zero(decay):
-  table = warm_decays(decay, 10**6)
-  n = len(table)
-  assert 10 < n * (1 - decay) < 40  # and not the million that was asked for
-  np.testing.assert_allclose(table, kappas(decay, n), rtol=1e-6)
-  np.testing.assert_allclose(table[-1], decay, atol=1e-7)
-  np.testing.assert_array_equal(warm_decays(decay, 7), table[:7])
-  assert table.dtype == np.float32
-  assert warm_decays(0.0, 100).tolist() == [0.0]
-
-
 def test_a_decay_follows_the_recursion_and_stays_at_its_last_value():
   average = make('decay', 3, decay=0.9)
   first, second, last = kappas(0.9, 3)
@@ -218,6 +206,11 @@ COMMON = {'until': None, 'dtype': 'float32'}
     ({'half_life': 5}, {'name': 'half_life', 'half_life': 5}),
     ({'until': 5, 'decay': 0.9}, {'name': 'decay', 'until': 5, 'decay': 0.9}),
     ({'decay': None}, {'name': 'half_life'}),
+    ({'warmup': 'power'}, {'name': 'decay', 'warmup': 'power'}),
+    (
+      {'ramp': 1.0, 'warmup': 'a'},
+      {'name': 'half_life', 'ramp': 1.0, 'warmup': 'a'},
+    ),
     ({'name': 'decay', 'until': 5}, {'name': 'decay', 'until': 5}),
     # As a run was recorded before kinds had names.
     (

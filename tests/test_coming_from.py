@@ -1,0 +1,94 @@
+"""Every option and command of the systems that we replace has a row."""
+
+import pathlib
+import re
+
+import pytest
+
+DOCS = pathlib.Path(__file__).parents[1] / 'docs' / 'coming_from.md'
+# The keys of both config files of SlimFlow, by section.
+SLIMFLOW = {
+  '': 'work_dir expr seed',
+  'training': 'batch_size n_iters snapshot_freq log_freq eval_freq '
+  'snapshot_freq_for_preemption snapshot_sampling likelihood_weighting '
+  'continuous reduce_mean loss_type x0_randomness resume_from '
+  'accumulation_steps record_iters weight_schedule progress',
+  'flow': 'eps flow_t_schedule flow_alpha_t pre_train_model h_flip use_teacher '
+  'consistency ema_schedule step_schedule initial_timesteps',
+  'sampling': 'n_steps_each noise_removal probability_flow snr sigma_variance '
+  'init_noise_scale use_ode_sampler ode_tol sample_N method init_type '
+  'batch_size direction total_number_of_samples train_subset class_label rho',
+  'eval': 'begin_ckpt end_ckpt batch_size enable_sampling num_samples '
+  'enable_loss enable_bpd bpd_dataset',
+  'data': 'dataset image_size random_flip centered uniform_dequantization '
+  'num_channels use_aug num_classes reflow_data_root custom_data_root',
+  'model': 'sigma_min sigma_max num_scales beta_min beta_max dropout '
+  'embedding_type name scale_by_sigma ema_rate normalization nonlinearity nf '
+  'ch_mult num_res_blocks attn_resolutions resamp_with_conv conditional fir '
+  'fir_kernel skip_rescale resblock_type progressive progressive_input '
+  'progressive_combine attention_type init_scale fourier_scale conv_size',
+  'optim': 'weight_decay optimizer lr beta1 eps warmup grad_clip',
+}
+COMMANDS = {
+  'SlimFlow': 'train.py evaluation_fid.py image_sampling.py generate_data.py '
+  '--ckpt_path --data_root --ckpt_dir --sampling_dir --target_path --data_dir '
+  '--use_ema --calc_flops --z0_path --z1_path',
+  'Flow Image Generator': 'mnist_train.py mnist_test.py generate_sample '
+  'rectified_flow_train.py sample_from_checkpoint DATA_ROOT EPOCHS BATCH LR '
+  'NUM_WORKERS ema_state model_state ConditionalUNet flow_matching_mnist.pth '
+  'checkpoints/rf_best.pth checkpoints/epoch_N.pth checkpoint_path out_path '
+  'steps batch_size img_size',
+  'TwinFlow': 'probs consistc_ratio enhanced_ratio enhanced_range '
+  'estimate_order ema_decay_rate time_dist_ctrl loss_func_type dist_match_cof '
+  'use_image_free sampling_style sampling_steps sampling_order stochast_ratio '
+  'extrapol_ratio rfba_gap_steps cfg_scale cfg_interval ckpt '
+  'openuni_full_imgfree.yaml openuni_lora_1order.yaml openuni_lora_2order.yaml',
+  'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
+  'autoguide_model_id name urls num_samples resolution num_workers output_dir '
+  'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '
+  'lr_discriminator mixed_precision adversarial_start_epoch adv_loss_weight '
+  'r1_reg_weight p_mean p_std warmup_iters tangent_norm_c autoguide_weight '
+  '--checkpoint --outdir --num-images',
+}
+
+
+def named_in(section):
+  """The options in the left column of a section's tables.
+
+  A cell names the group of its first option, and that of those after it.
+  """
+  text = DOCS.read_text(encoding='utf-8')
+  rows = re.split(r'^## ', text, flags=re.MULTILINE)
+  (found,) = [part for part in rows if part.startswith(section + '\n')]
+  names = set()
+  for cell in re.findall(r'^\| (.*?) \| ', found, flags=re.MULTILINE):
+    group = ''
+    for quoted in re.findall(r'`([^`]*)`', cell):
+      for word in re.split(r'[\s(),=]+', quoted):
+        names.add(word)
+        if match := re.match(r'(?:--)?config\.(\w+)\.\w+$', word):
+          group = match[1]
+          names.add(word.removeprefix('--').removeprefix('config.'))
+        elif group:
+          names.add(f'{group}.{word}')
+        else:
+          names.add(word.removeprefix('config.'))
+  return names
+
+
+@pytest.mark.parametrize('section', SLIMFLOW)
+def test_every_option_of_slimflow_has_a_row(section):
+  keys = {
+    f'{section}.{key}' if section else key for key in SLIMFLOW[section].split()
+  }
+  assert keys - named_in('SlimFlow') == set()
+
+
+@pytest.mark.parametrize('system', COMMANDS)
+def test_every_command_has_a_row(system):
+  assert set(COMMANDS[system].split()) - named_in(system) == set()
+
+
+def test_a_row_that_is_missing_is_found():
+  assert 'training.weight_schedul' not in named_in('SlimFlow')
+  assert 'weight_schedule' not in named_in('TwinFlow')
