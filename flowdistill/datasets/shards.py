@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.files.atomic import create, sync_folder
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -29,7 +31,7 @@ class ArrayFile:
 
   def __init__(self, path: pathlib.Path, shape: tuple[int, ...], dtype: Any):
     self.path, self.digest = path, hashlib.sha256()
-    self.file = part_of(path).open('wb')
+    self.file = create(part_of(path))
     header = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(
@@ -117,7 +119,7 @@ def check_file(path: pathlib.Path, digest: str) -> None:
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:
   """Writes a file atomically: it has its name once it is complete."""
-  with part_of(path).open('wb') as file:
+  with create(part_of(path)) as file:
     file.write(data)
     finish(file, path)
 
@@ -133,3 +135,4 @@ def finish(file: Any, path: pathlib.Path) -> None:
   os.fsync(file.fileno())
   file.close()
   part_of(path).replace(path)
+  sync_folder(path.parent)

@@ -44,7 +44,7 @@ def write_heartbeat(path: pathlib.Path, heartbeat: Heartbeat) -> None:
   """
   short = dataclasses.replace(heartbeat, failed=heartbeat.failed[:200])
   text = json.dumps(dataclasses.asdict(short)).encode().ljust(SIZE)
-  file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+  file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
   try:
     os.write(file, text)
   finally:

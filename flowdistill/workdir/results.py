@@ -1,11 +1,13 @@
 """Rows of evaluators, as text and as scalars for TensorBoard."""
 
+import pathlib
 import re
 from collections.abc import Sequence
 
 import jax
 
 from flowdistill.evaluators.signature import Row
+from flowdistill.files.json_reader import read_json, typed
 
 NAMED = (  # keys that identify a row; the others are figures
   'model',
@@ -20,6 +22,16 @@ NAMED = (  # keys that identify a row; the others are figures
   'seed',
   'step',
 )
+
+
+def read_rows(path: pathlib.Path) -> list[Row]:
+  """The rows of a results.json.
+
+  Raises:
+    DamagedFileError: if it has another content.
+  """
+  rows = read_json(path, list)
+  return [dict(typed(row, dict, path, 'a row')) for row in rows]
 
 
 def say(text: str) -> None:
