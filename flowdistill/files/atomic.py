@@ -12,11 +12,13 @@ import pathlib
 import re
 import secrets
 import stat
+import time
 from collections.abc import Generator
 from typing import BinaryIO
 
 TEMPORARY = re.compile(r'\.[0-9a-f]{16}\.tmp')
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+DAY = 86400.0  # seconds
 AT_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -77,15 +79,26 @@ def sync_folder(folder: pathlib.Path) -> None:
       os.close(number)
 
 
-def remove_leftovers(folder: pathlib.Path) -> None:
+def remove_leftovers(folder: pathlib.Path, age: float = 0.0) -> None:
   """Removes the temporary files that killed processes left in a folder.
 
-  Nobody else may write to that folder meanwhile.
+  Those in its folders go too, unless `age` is 0.
+
+  Args:
+    folder: to search.
+    age: seconds that they have at least. A younger one may be of a process that
+      is writing; 0 is for a folder to which nobody else writes.
   """
-  for path in folder.iterdir():
-    if TEMPORARY.fullmatch(path.name):
+  now = time.time()
+  for root, folders, names in os.walk(folder):
+    for path in (
+      pathlib.Path(root, n) for n in names if TEMPORARY.fullmatch(n)
+    ):
       with contextlib.suppress(OSError):
-        path.unlink()
+        if not age or path.lstat().st_mtime < now - age:
+          path.unlink()
+    if not age:
+      folders.clear()
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:

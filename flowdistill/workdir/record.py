@@ -41,7 +41,11 @@ def load_data(folder: pathlib.Path) -> DataRecord | None:
   if (record := read_json(path).get('data')) is None:
     return None
   try:
-    return DataRecord.of(record)
+    data = DataRecord.of(record)
+    lengths = (*data.spec.shape, *(() if data.size is None else (data.size,)))
+    if all(type(n) is int and n >= 0 for n in lengths):
+      return data
+    raise ValueError(f'{lengths} must be integers of at least 0')
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     refuse(path, f"has a 'data' that cannot be read: {error!r}", error)
 
