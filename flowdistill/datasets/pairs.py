@@ -112,6 +112,8 @@ def open_store(folder: pathlib.Path) -> Pairs:
   def load(part: int) -> Arrays:
     rows = read_shard(folder, part)
     check_arrays(spec, rows, sizes[part], f'{folder}, shard {part}')
+    if manifest['noise'] == 'stored' and 'x1' not in rows:
+      raise ValueError(f'{folder}, shard {part} has no x1')
     arrays = {name: rows[name] for name in names if name in rows}
     if manifest['noise'] == 'drawn':
       check_noise(manifest)

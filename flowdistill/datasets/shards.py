@@ -10,14 +10,16 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from flowdistill.files.atomic import create, sync_folder
+from flowdistill.files.atomic import create, read_regular, sync_folder
 
 Arrays = Mapping[str, np.ndarray]
+LINE = re.compile(rb'([0-9a-f]{64})  (\d{5,}\.([^/]+)\.npy)')
 
 
 class ArrayFile:
@@ -88,12 +90,12 @@ def read_shard(folder: pathlib.Path, number: int) -> Arrays:
   checksums = checksums_of(folder, number)
   if not checksums.is_file():
     raise ValueError(f'{checksums} is missing: the shard is incomplete')
-  for line in checksums.read_text().splitlines():
-    digest, _, name = line.partition('  ')
-    path = folder / pathlib.PurePath(name).name
-    check_file(path, digest)
-    array = path.name.split('.')[1]
-    arrays[array] = np.load(path, mmap_mode='r', allow_pickle=False)
+  for line in read_regular(checksums).splitlines():
+    if (found := LINE.fullmatch(line)) is None:
+      raise ValueError(f'{checksums} is damaged: it has the line {line!r:.90}')
+    digest, name, array = (os.fsdecode(text) for text in found.groups())
+    check_file(folder / name, digest)
+    arrays[array] = np.load(folder / name, mmap_mode='r', allow_pickle=False)
   return arrays
 
 
