@@ -90,15 +90,12 @@ def remove_leftovers(folder: pathlib.Path, age: float = 0.0) -> None:
       is writing; 0 is for a folder to which nobody else writes.
   """
   now = time.time()
-  for root, folders, names in os.walk(folder):
-    for path in (
-      pathlib.Path(root, n) for n in names if TEMPORARY.fullmatch(n)
-    ):
-      with contextlib.suppress(OSError):
-        if not age or path.lstat().st_mtime < now - age:
-          path.unlink()
-    if not age:
-      folders.clear()
+  for path in folder.rglob('.*.tmp') if age else folder.glob('.*.tmp'):
+    with contextlib.suppress(OSError):
+      if not TEMPORARY.fullmatch(path.name):
+        continue
+      if not age or path.lstat().st_mtime < now - age:
+        path.unlink()
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
