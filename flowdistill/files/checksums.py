@@ -1,4 +1,4 @@
-"""The SHA-256 of every file of a folder, in checksums.json beside them."""
+"""Size and SHA-256 of each file of a folder, in checksums.json beside them."""
 
 import concurrent.futures
 import hashlib
@@ -16,8 +16,10 @@ THREADS = 4  # that read and hash files
 def write_checksums(folder: pathlib.Path, part: str) -> None:
   """Writes the checksums of all files below folder/part into `folder`."""
   files = sorted(path for path in (folder / part).rglob('*') if path.is_file())
-  names = [path.relative_to(folder).as_posix() for path in files]
-  sums = dict(zip(names, digests(files), strict=True))
+  sums = {
+    path.relative_to(folder).as_posix(): [path.stat().st_size, digest]
+    for path, digest in zip(files, digests(files), strict=True)
+  }
   write_atomically(folder / CHECKSUMS, signed(json.dumps(sums, indent=2)))
 
 
@@ -26,17 +28,21 @@ def check_checksums(folder: pathlib.Path, share: tuple[int, int]) -> None:
 
   Args:
     folder: with a checksums.json.
-    share: (k, n): every n-th file from the k-th on is read, by host k of n.
+    share: (k, n): every n-th file from the k-th on is read, by host k of n; of
+      the others only the size is compared.
 
   Raises:
     OSError: if a file is missing.
     DamagedFileError: naming a file with another content.
   """
   sums = read_json(folder / CHECKSUMS)
+  for name, (size, _) in sums.items():
+    if (folder / name).stat().st_size != size:
+      refuse(folder / name, f'must have the {size} bytes of {CHECKSUMS}')
   names = sorted(sums)[share[0] :: share[1]]
   files = [folder / name for name in names]
   for name, digest in zip(names, digests(files), strict=True):
-    if digest != sums[name]:
+    if digest != sums[name][1]:
       refuse(folder / name, f'is damaged: its SHA-256 is not in {CHECKSUMS}')
 
 

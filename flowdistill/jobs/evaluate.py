@@ -60,7 +60,7 @@ class Options(Sampling):
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
-  """Prints rows, and writes those of a step to W/<stage>/evaluations/<step>/.
+  """Prints rows, and adds those of a step to W/<stage>/evaluations/<step>/.
 
   Raises:
     ConfigError: if the stage is not trained, or has no evaluators.
