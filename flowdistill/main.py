@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.overrides import Override, parse_override
+from flowdistill.files.json_reader import DamagedFileError
 from flowdistill.jobs import JOBS, pairs
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.failure import Halted
@@ -30,7 +31,7 @@ from flowdistill.training.watchdog import give_up, on_abort
 FAILURES = (Halted, OSError)
 ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
 SHAPES = ('plan', 'convert')  # the jobs that need no workdir
-MISTAKES = (ConfigError, CheckpointError, flags.Error)
+MISTAKES = (ConfigError, CheckpointError, DamagedFileError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
   'config', '', 'FILE.py, or FILE.py:arg,arg; keys as --config.KEY=VALUE.'

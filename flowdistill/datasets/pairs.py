@@ -9,6 +9,7 @@ and whether they are finished.
 
 import functools
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,14 +17,31 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from flowdistill.datasets.shards import Arrays, read_shard, write_whole
+from flowdistill.datasets.shards import Arrays, read_shard
 from flowdistill.datasets.source import check_arrays
+from flowdistill.files.atomic import write_atomically
+from flowdistill.files.json_reader import fields, read_json, refuse, signed
 from flowdistill.flow.noise import drawn_again
 from flowdistill.flow.spec import DataSpec
 
 MANIFEST = 'manifest.json'
 FORMAT = 'flowdistill pairs 2'
 FIRST_FORMAT = 'flowdistill pairs 1'  # has shape and num_classes for a spec
+SCHEMA = {
+  'spec': dict,
+  'count': int,
+  'shard_size': int,
+  'seed': int,
+  'noise': str,
+  'finished': bool,
+}
+ALLOWED = {
+  'count': range(1, 2**32),
+  'shard_size': range(1, 2**32),
+  'seed': range(2**32),
+  'noise': ('drawn', 'stored'),
+  'direction': ('random', 'from_noise', 'from_data'),
+}
 
 
 class Pairs:
@@ -94,6 +112,8 @@ def open_store(folder: pathlib.Path) -> Pairs:
   def load(part: int) -> Arrays:
     rows = read_shard(folder, part)
     check_arrays(spec, rows, sizes[part], f'{folder}, shard {part}')
+    if manifest['noise'] == 'stored' and 'x1' not in rows:
+      raise ValueError(f'{folder}, shard {part} has no x1')
     arrays = {name: rows[name] for name in names if name in rows}
     if manifest['noise'] == 'drawn':
       check_noise(manifest)
@@ -120,8 +140,9 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f'{folder} is not a store of pairs: there is no {MANIFEST} in it'
     )
-  manifest = json.loads(path.read_text())
+  manifest = read_json(path)
   if manifest.get('format') == FIRST_FORMAT:
+    fields(manifest, {'shape': list, 'num_classes': int}, path)
     shape, classes = manifest.pop('shape'), manifest.pop('num_classes')
     spec = DataSpec.labelled(shape, classes).to_json()
     manifest |= {'format': FORMAT, 'spec': json.loads(json.dumps(spec))}
@@ -129,13 +150,37 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     raise ValueError(
       f'{path} has the format {manifest.get("format")!r}; it must be {FORMAT!r}'
     )
+  return check_manifest(manifest, path)
+
+
+def check_manifest(
+  manifest: dict[str, Any], path: pathlib.Path
+) -> dict[str, Any]:
+  """The manifest, if each of its values can be one.
+
+  Raises:
+    DamagedFileError: naming the value that cannot.
+  """
+  fields(manifest, SCHEMA, path)
+  for key, allowed in ALLOWED.items():
+    if manifest.get(key, allowed[0]) not in allowed:
+      refuse(
+        path, f'has {key!r}: {manifest[key]!r}, which must be in {allowed}'
+      )
+  try:
+    shape = DataSpec.of(manifest['spec']).shape
+    noise = manifest['noise'] == 'stored' or manifest['first_noise']
+    if noise is not True and len(noise) != min(4, math.prod(shape)):
+      refuse(path, "has a 'first_noise' of another length")
+  except (AttributeError, KeyError, TypeError) as error:
+    refuse(path, f"has a 'spec' that cannot be read: {error!r}", error)
   return manifest
 
 
 def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
   """Writes what a store holds, or is going to hold; the format is added."""
-  text = json.dumps({'format': FORMAT, **manifest}, indent=2)
-  write_whole(folder / MANIFEST, f'{text}\n'.encode())
+  text = json.dumps({'format': FORMAT, **manifest}, indent=2, allow_nan=False)
+  write_atomically(folder / MANIFEST, signed(text))
 
 
 def first_noise(seed: int, shape: tuple[int, ...]) -> list[float]:

@@ -10,12 +10,16 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from flowdistill.files.atomic import create, read_regular, sync_folder
+
 Arrays = Mapping[str, np.ndarray]
+LINE = re.compile(rb'([0-9a-f]{64})  (\d{5,}\.([^/]+)\.npy)')
 
 
 class ArrayFile:
@@ -29,7 +33,7 @@ class ArrayFile:
 
   def __init__(self, path: pathlib.Path, shape: tuple[int, ...], dtype: Any):
     self.path, self.digest = path, hashlib.sha256()
-    self.file = part_of(path).open('wb')
+    self.file = create(part_of(path))
     header = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(
@@ -86,12 +90,12 @@ def read_shard(folder: pathlib.Path, number: int) -> Arrays:
   checksums = checksums_of(folder, number)
   if not checksums.is_file():
     raise ValueError(f'{checksums} is missing: the shard is incomplete')
-  for line in checksums.read_text().splitlines():
-    digest, _, name = line.partition('  ')
-    path = folder / pathlib.PurePath(name).name
-    check_file(path, digest)
-    array = path.name.split('.')[1]
-    arrays[array] = np.load(path, mmap_mode='r', allow_pickle=False)
+  for line in read_regular(checksums).splitlines():
+    if (found := LINE.fullmatch(line)) is None:
+      raise ValueError(f'{checksums} is damaged: it has the line {line!r:.90}')
+    digest, name, array = (os.fsdecode(text) for text in found.groups())
+    check_file(folder / name, digest)
+    arrays[array] = np.load(folder / name, mmap_mode='r', allow_pickle=False)
   return arrays
 
 
@@ -117,7 +121,7 @@ def check_file(path: pathlib.Path, digest: str) -> None:
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:
   """Writes a file atomically: it has its name once it is complete."""
-  with part_of(path).open('wb') as file:
+  with create(part_of(path)) as file:
     file.write(data)
     finish(file, path)
 
@@ -133,3 +137,4 @@ def finish(file: Any, path: pathlib.Path) -> None:
   os.fsync(file.fileno())
   file.close()
   part_of(path).replace(path)
+  sync_folder(path.parent)

@@ -1,6 +1,5 @@
 """Figures without pyplot: no global state; files are replaced atomically."""
 
-import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from flowdistill.evaluators.signature import NOWHERE
+from flowdistill.files.atomic import replacing
 
 DPI = 200
 INK, MUTED, FAINT = '#1f2933', '#616e7c', '#e4e7eb'
@@ -34,13 +34,8 @@ def save(figure: Figure, path: pathlib.Path) -> None:
   if NOWHERE in path.parents:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    figure.savefig(partial, format='png', dpi=DPI)
-  except OSError as error:  # such as a full disk, which names no file
-    error.filename = error.filename or str(path)
-    raise
-  os.replace(partial, path)
+  with replacing(path) as file:
+    figure.savefig(file, format='png', dpi=DPI)
 
 
 def colours(roles: Iterable[str]) -> dict[str, str]:

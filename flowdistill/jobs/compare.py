@@ -10,7 +10,6 @@ their median and range.
 """
 
 import dataclasses
-import json
 import pathlib
 import re
 import statistics
@@ -26,13 +25,14 @@ from flowdistill.config.stages import TEACHER
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.comparison import Method, Point, comparison
 from flowdistill.figures.markdown import COUNTS, markdown
+from flowdistill.files.atomic import write_atomically
 from flowdistill.jobs import train
 from flowdistill.planning.cost import forward_passes, size_of
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.workdir.folders import CHECKPOINTS, RESULTS, SAMPLES
-from flowdistill.workdir.results import NAMED, say
+from flowdistill.workdir.results import NAMED, read_rows, say
 
 DISTANCES = ('frechet_', 'energy_distance')  # prefixes of figures
 Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
@@ -65,10 +65,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Method]:
   if jax.process_index() > 0:
     return []
   folders = {name: blueprints.folder(name) for name in stages}
-  rows = {
-    name: json.loads((folder / RESULTS).read_text())
-    for name, folder in folders.items()
-  }
+  rows = {name: read_rows(folder / RESULTS) for name, folder in folders.items()}
   steps = {
     name: checkpoint.completed_steps(folder / CHECKPOINTS)[-1]
     for name, folder in folders.items()
@@ -207,7 +204,7 @@ def publish(
 ) -> None:
   """Writes the table as Markdown and JSON and the plot; prints the table."""
   text = markdown(methods, metric)
-  (workdir / 'comparison.md').write_text(text, encoding='utf-8')
+  write_atomically(workdir / 'comparison.md', text.encode())
   about = ('name', 'teacher', 'seeds', 'steps', *COUNTS)
   write_json(
     workdir / 'comparison.json',

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 
@@ -22,7 +23,8 @@ from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.folders import CHECKPOINTS, RESULTS
-from flowdistill.workdir.results import describe, say
+from flowdistill.workdir.lock import locked
+from flowdistill.workdir.results import describe, merged, read_rows, say
 from flowdistill.workdir.steps import (
   PATIENCE,
   check_steps,
@@ -30,6 +32,9 @@ from flowdistill.workdir.steps import (
   is_several,
   read_each,
 )
+
+EVALUATIONS = 'evaluations'
+WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Options(Sampling):
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
-  """Prints rows, and writes those of a step to W/<stage>/evaluations/<step>/.
+  """Prints rows, and adds those of a step to W/<stage>/evaluations/<step>/.
 
   Raises:
     ConfigError: if the stage is not trained, or has no evaluators.
@@ -80,7 +85,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
     rows += measure(assembly(), state)
   if is_several(options.steps) and jax.process_index() == 0:
-    write_json(blueprint.folder / 'evaluations' / RESULTS, rows)
+    write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows
 
 
@@ -92,15 +97,29 @@ def restore(assembly: Assembly, step: int) -> TrainState:
 
 def measure(assembly: Assembly, state: TrainState) -> list[Row]:
   """The rows of one checkpoint."""
-  folder = assembly.blueprint.folder / 'evaluations' / f'{int(state.step):08d}'
+  folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
   rows = measure_stage(
     assembly, state, folder, each=lambda row: say(describe(row))
   )
   if jax.process_index() == 0:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RESULTS, rows)
+    write_rows(folder.parent, folder.name, rows)
     publish(folder, folder, rows)
   return rows
+
+
+def write_rows(evaluations: pathlib.Path, name: str, rows: list[Row]) -> None:
+  """Adds rows to those of other evaluations, also of one at this moment.
+
+  Args:
+    evaluations: the folder of all evaluations of a stage.
+    name: of the folder of a step; '' for those of several steps.
+    rows: that are new.
+  """
+  path = evaluations / name / RESULTS
+  with locked(evaluations, 'evaluate', wait=WAIT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = read_rows(path) if path.is_file() else []
+    write_json(path, merged(before, rows))
 
 
 def swept(blueprints: Blueprints, name: str, options: Options) -> Blueprint:

@@ -27,6 +27,7 @@ from flowdistill.stages.check_pairs import check_pairs
 from flowdistill.stages.hosts import watch
 from flowdistill.stages.pairing import make_pairs, make_stage_pairs
 from flowdistill.workdir.folders import PAIRS as STORE
+from flowdistill.workdir.lock import locked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,8 @@ def run(blueprints: Blueprints, options: Options) -> pathlib.Path:
   """Makes the pairs, and returns the folder of their store.
 
   Raises:
-    ConfigError: if the flow is not trained, or the folder has other pairs.
+    ConfigError: if the flow is not trained, the folder has other pairs, or
+      another job writes to it.
   """
   specs = blueprints.specs
   name = options.stage or default_stage(specs)
@@ -69,7 +71,8 @@ def run(blueprints: Blueprints, options: Options) -> pathlib.Path:
           f'stage {name!r} makes pairs by its own keys: set those, as in '
           f'--config.stages.{name}.count=1000'
         )
-      return make_stage_pairs(blueprints, name, dog)
+      with locked(blueprints.folder(name), 'pairs'):
+        return make_stage_pairs(blueprints, name, dog)
     spec = resolve_stage(spec_of(name, specs[name], options))
     blueprint = checked(spec, blueprints)
     blueprint = dataclasses.replace(blueprint, name=name)

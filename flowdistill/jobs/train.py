@@ -1,5 +1,6 @@
 """`--job=train`: trains every unfinished stage, and evaluates it."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -13,6 +14,7 @@ from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.hosts import watch
 from flowdistill.stages.kinds import KINDS
 from flowdistill.stages.train import Extras, prepare
+from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import check_unchanged, write_run_record
 
 
@@ -40,7 +42,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     the rows of the last stage that trains, also written to W/results.json.
 
   Raises:
-    ConfigError: if the workdir was made with another config.
+    ConfigError: if the workdir was made with another config, or another job
+      writes to it.
     Halted: if a loss or a gradient is not finite.
   """
   specs, workdir = blueprints.specs, blueprints.workdir
@@ -49,16 +52,19 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     check_unchanged(specs[name], blueprints.folder(name))
     if name in blueprints.trained:
       prepare(blueprints[name])
-  if ONE_STAGE not in specs and jax.process_index() == 0:
-    write_run_record(workdir, list(specs))
   rows: list[Row] = []
   extras = Extras(options.profile, ideal_seconds)
-  with watch(specs, workdir) as dog:
+  with watch(specs, workdir) as dog, contextlib.ExitStack() as locks:
+    for name in chosen:
+      locks.enter_context(locked(blueprints.folder(name), 'train'))
+      check_unchanged(specs[name], blueprints.folder(name))  # by another job
+    if ONE_STAGE not in specs and jax.process_index() == 0:
+      write_run_record(workdir, list(specs))
     for number, name in enumerate(chosen):
       dog.at(number, 0)
       result = KINDS[specs[name]['job']].make(blueprints, name, dog, extras)
       rows = result if name in blueprints.trained else rows
-  last = [name for name in chosen if name in blueprints.trained][-1:]
-  if last and jax.process_index() == 0:
-    publish(blueprints.folder(last[0]), workdir, rows)
+    last = [name for name in chosen if name in blueprints.trained][-1:]
+    if last and jax.process_index() == 0:
+      publish(blueprints.folder(last[0]), workdir, rows)
   return rows

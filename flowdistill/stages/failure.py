@@ -1,16 +1,17 @@
 """Saves a step with a non-finite number, and replays it."""
 
 import dataclasses
-import json
 import pathlib
 
 import jax
 import numpy as np
 
+from flowdistill.files.atomic import replacing
+from flowdistill.files.json_reader import fields, read_json
 from flowdistill.stages.assembly import Assembly, abstract_state
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.training.json_files import naming, write_json
+from flowdistill.training.json_files import write_json
 from flowdistill.training.loop import NotFinite
 from flowdistill.training.replay import Watch, first_not_finite, module_kinds
 
@@ -44,7 +45,8 @@ def replay(assembly: Assembly) -> str:
   folder = blueprint.folder / FAILURE
   if not (folder / 'failure.json').is_file():
     raise FileNotFoundError(f'{folder} does not exist: no step has failed')
-  step = json.loads((folder / 'failure.json').read_text())['step']
+  path = folder / 'failure.json'
+  step = fields(read_json(path), {'step': int}, path)['step']
   train = blueprint.stage.train
   state = checkpoint.restore(folder / 'state', abstract_state(assembly))
   watch = Watch()
@@ -74,8 +76,8 @@ def _save_batch(folder: pathlib.Path, error: NotFinite) -> None:
     jax.tree_util.keystr(path, simple=True, separator='.'): leaf
     for path, leaf in jax.tree.leaves_with_path(error.batch)
   }
-  with naming(folder / 'batch.npz'):
-    np.savez(folder / 'batch.npz', **flat)
+  with replacing(folder / 'batch.npz') as file:
+    np.savez(file, **flat)
   write_json(folder / 'failure.json', {'step': error.step})
 
 

@@ -32,6 +32,7 @@ from flowdistill.training.sharding import Layout
 from flowdistill.training.watchdog import AGAIN, Watchdog
 from flowdistill.workdir import weights
 from flowdistill.workdir.folders import CONFIG, PAIRS
+from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import (
   check_data,
   check_unchanged,
@@ -70,10 +71,10 @@ def make_pairs(
   if stage.teacher is not None:
     teacher = weights.load(TEACHER, blueprint.weights(TEACHER), layout)
   manifest = manifest_of(blueprint, teacher)
-  if begin(out, manifest) and not missing(stage, out):
-    say(f'{name}: finished before ({out})')
-    return out
-  with dog.busy('making pairs'):
+  with locked(out, 'pairs'), dog.busy('making pairs'):
+    if begin(out, manifest) and not missing(stage, out):
+      say(f'{name}: finished before ({out})')
+      return out
     write_shards(name, stage, out, maker(blueprint, teacher, layout))
     while missing(stage, out):
       time.sleep(POLL)

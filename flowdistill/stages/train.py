@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -43,7 +42,7 @@ from flowdistill.workdir.record import (
   check_unchanged,
   write_record,
 )
-from flowdistill.workdir.results import describe, say
+from flowdistill.workdir.results import describe, read_rows, say
 
 PROFILE = 'profile'
 
@@ -87,7 +86,7 @@ def train(
   done = bool(steps) and steps[-1] >= blueprint.total
   if done and (folder / RESULTS).is_file():
     say(f'{name}: finished before, at step {steps[-1]} ({folder})')
-    return json.loads((folder / RESULTS).read_text())
+    return read_rows(folder / RESULTS)
   seconds = None
   if jax.process_index() == 0:
     data = blueprint.data.actual

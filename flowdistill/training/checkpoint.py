@@ -7,25 +7,43 @@ array of at least one element, but not a typed random key.
 
 Orbax writes a checkpoint under a temporary name and renames it when it is
 complete. A folder whose name is a number is therefore complete, at whatever
-moment a process is killed.
+moment a process is killed. Before that the first host writes the SHA-256 of
+each file (checksums.json), in the background; `restore` compares all of them,
+the hosts a share each. That takes 0.2 s of a save of 200 MB, and 0.1 s of its
+restoration, on a local disk. A checkpoint without checksums, of an older
+version, is read without them.
+
+The first checkpoint in a folder is read back at once, and compared to the byte:
+training waits for it, once in a run.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import pathlib
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from flowdistill.files.checksums import (
+  CHECKSUMS,
+  check_checksums,
+  write_checksums,
+)
 from flowdistill.training.orbax_logging import ErrorListener, reduce_logging
+from flowdistill.training.plain_path import plain_path
 from flowdistill.training.sharding import path_name
 
 ITEM = 'state'
 POLL = 0.5  # seconds
+SUMMED = 'checksums'  # a mark in the metadata of Orbax
+AT_ONCE = 2**28  # bytes that are read back at a time
 Path = str | os.PathLike[str]
 
 
@@ -67,8 +85,16 @@ class Checkpoints:
     self.folder = pathlib.Path(folder).absolute()
     self._pending: ocp.AsyncResponse[bool] | None = None
     self._listener, self._saving = ErrorListener(), 0
+    self.folder.mkdir(parents=True, exist_ok=True)
+    self._open = contextlib.ExitStack()
+    self._plain = self._open.enter_context(plain_path(self.folder))
+    context = ocp.Context()
+    context.async_options.post_finalization_callback = (
+      lambda: self._add_checksums()  # Orbax copies it, which a method prevents
+    )
     self._checkpointer = ocp.training.Checkpointer(
-      str(self.folder),
+      str(self._plain),
+      context=context,
       preservation_policy=_policy(keep, every, best),
       cleanup_tmp_directories=True,
     )
@@ -78,20 +104,56 @@ class Checkpoints:
 
     It first waits until the previous save is complete. If the step has a
     checkpoint it is left as it is, for the state is a function of the step.
+    The first checkpoint in the folder is waited for, and read back.
 
     Raises:
       OSError: if this save or the previous one has failed, for example because
         the disk is full. The folder must then be opened anew.
     """
     self.wait()
-    if step not in self.steps():
-      self._saving = step
-      try:
-        self._pending = self._checkpointer.save_async(
-          step, by_name(tree), checkpointable_name=ITEM, force=True
-        )
-      except OSError as error:
-        raise self._failed(error) from error
+    if step in (before := self.steps()):
+      return
+    self._saving = step
+    try:
+      self._pending = self._checkpointer.save_async(
+        step,
+        by_name(tree),
+        checkpointable_name=ITEM,
+        force=True,
+        custom_metadata={SUMMED: True},
+      )
+    except OSError as error:
+      raise self._failed(error) from error
+    if not before:
+      self.wait()
+      self._read_back(step, by_name(tree))
+
+  def _add_checksums(self) -> None:
+    """Orbax calls it on the first host, before it renames the checkpoint."""
+    name = str(self._saving)
+    for path in self._plain.iterdir():
+      if path.name == name or path.name.startswith(f'{name}.'):
+        write_checksums(path, ITEM)
+
+  def _read_back(self, step: int, arrays: Mapping[str, Any]) -> None:
+    """Compares a checkpoint with its arrays; removes it if it differs."""
+    path = self.folder / str(step)
+    try:
+      check(path)
+      for part in _parts(arrays):
+        wanted = {name: _placed(leaf) for name, leaf in part.items()}
+        back = _load(path, wanted, partial=True)
+        for name, leaf in part.items():
+          if not _is_same(leaf, back[name]):
+            raise CheckpointError(f'{name} has other values')
+    except CheckpointError as error:
+      if jax.process_index() == 0:
+        shutil.rmtree(path, ignore_errors=True)
+      raise OSError(
+        f'the first checkpoint, {path}, did not come back as it was saved, and '
+        'is removed: this file system, or this path, cannot hold checkpoints; '
+        f'take another --workdir. ({_first_line(error.__cause__ or error)})'
+      ) from error
 
   def wait(self) -> None:
     """Waits until the last save is complete, and raises what it raised."""
@@ -113,9 +175,10 @@ class Checkpoints:
     if 'at barrier' in str(cause):  # so it is here; the watchdog names it
       return RuntimeError(_first_line(cause))
     path = self.folder / str(self._saving)
+    why = _first_line(cause).replace(str(self._plain), str(self.folder))
     return OSError(
-      f'the checkpoint {path} could not be saved: {_first_line(cause)}. '
-      'Earlier ones are untouched'
+      f'the checkpoint {path} could not be saved: {why}. Earlier ones are '
+      'untouched'
     )
 
   def steps(self) -> list[int]:
@@ -141,6 +204,7 @@ class Checkpoints:
     self._listener.close()
     if self._listener.error is None:  # else it would wait for the other hosts
       self._checkpointer.close()
+      self._open.close()
 
   def __enter__(self) -> Self:
     return self
@@ -223,39 +287,87 @@ def restore(
   """
   path = _path_of(folder, step)
   wanted = by_name(jax.tree.map(_placed, abstract))
-  with _Reading(path):
-    stored = ocp.metadata(str(path), checkpointable_name=ITEM).metadata
-    if stored is None:
-      raise ValueError('the list of its arrays is damaged')
+  stored = check(path)
   _compare(path, wanted, stored, partial)
-  context = ocp.Context()
-  context.pytree.loading.partial_load = partial
-  with _Reading(path), context:
-    arrays = ocp.load(str(path), wanted, checkpointable_name=ITEM)
+  arrays = _load(path, wanted, partial)
   return jax.tree.unflatten(
     jax.tree.structure(abstract), [arrays[name] for name in wanted]
   )
 
 
+def check(path: pathlib.Path) -> Mapping[str, Any]:
+  """Compares the checksums of a checkpoint; returns its arrays, abstractly.
+
+  Raises:
+    CheckpointError: if a file is damaged or missing.
+  """
+  with _Reading(path) as plain:
+    if summed := (plain / CHECKSUMS).exists():
+      check_checksums(plain, (jax.process_index(), jax.process_count()))
+    metadata = ocp.metadata(str(plain), checkpointable_name=ITEM)
+    if not summed and SUMMED in (metadata.custom_metadata or {}):
+      raise ValueError(f'{plain / CHECKSUMS} is missing')
+    if (stored := metadata.metadata) is None:
+      raise ValueError('the list of its arrays is damaged')
+  return stored
+
+
+def _load(
+  path: pathlib.Path, wanted: Mapping[str, Any], partial: bool
+) -> Mapping[str, Any]:
+  context = ocp.Context()
+  context.pytree.loading.partial_load = partial
+  with _Reading(path) as plain, context:
+    return ocp.load(str(plain), wanted, checkpointable_name=ITEM)
+
+
 class _Reading:
-  """Names the checkpoint in any error that is raised while it is read.
+  """The plain path of a checkpoint, which is named in any error.
 
   Truncated files raise errors of many classes, even a bare Exception.
   """
 
   def __init__(self, path: pathlib.Path):
-    self.path = path
+    self.path = self.plain = path
+    self._open = contextlib.ExitStack()
 
-  def __enter__(self) -> None:
-    pass
+  def __enter__(self) -> pathlib.Path:
+    folder = self._open.enter_context(plain_path(self.path.parent))
+    self.plain = folder / self.path.name
+    return self.plain
 
   def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+    self._open.close()
     if isinstance(error, Exception):
+      why = _first_line(error).replace(str(self.plain), str(self.path))
       raise CheckpointError(
         f'the checkpoint {self.path} cannot be read, a file in it is damaged '
         'or missing: remove that folder to resume from the checkpoint before '
-        f'it. ({type(error).__name__}: {_first_line(error)})'
+        f'it. ({type(error).__name__}: {why})'
       ) from error
+
+
+def _parts(arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+  """The arrays in parts of some AT_ONCE bytes."""
+  part: dict[str, Any] = {}
+  for name, leaf in arrays.items():
+    part[name] = leaf
+    if sum(x.nbytes for x in part.values()) >= AT_ONCE:
+      yield part
+      part = {}
+  if part:
+    yield part
+
+
+def _is_same(one: Any, other: Any) -> bool:
+  """Whether two arrays have the same bytes, in the shards of this host."""
+  pairs = zip(_shards(one), _shards(other), strict=True)
+  return all(a.tobytes() == b.tobytes() for a, b in pairs)
+
+
+def _shards(array: Any) -> list[np.ndarray]:
+  shards = getattr(array, 'addressable_shards', None)
+  return [np.asarray(x.data) for x in shards] if shards else [np.asarray(array)]
 
 
 def _first_line(error: BaseException) -> str:
@@ -285,7 +397,7 @@ def by_name(tree: Any) -> dict[str, Any]:
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
-  sharding = leaf.sharding
+  sharding = getattr(leaf, 'sharding', None)
   if sharding is None:
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

@@ -6,9 +6,20 @@ import json
 import os
 import pathlib
 
+from flowdistill.files.atomic import read_regular
+from flowdistill.files.json_reader import fields, parse_json
+
 Place = tuple[int, int]
 """(stage, step), both ascending."""
 SIZE = 2048  # bytes of a heartbeat's file
+KINDS = {
+  'pulse': float,
+  'stage': int,
+  'step': int,
+  'busy': str,
+  'done': bool,
+  'failed': str,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +55,7 @@ def write_heartbeat(path: pathlib.Path, heartbeat: Heartbeat) -> None:
   """
   short = dataclasses.replace(heartbeat, failed=heartbeat.failed[:200])
   text = json.dumps(dataclasses.asdict(short)).encode().ljust(SIZE)
-  file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+  file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
   try:
     os.write(file, text)
   finally:
@@ -54,7 +65,8 @@ def write_heartbeat(path: pathlib.Path, heartbeat: Heartbeat) -> None:
 def read_heartbeat(path: pathlib.Path) -> Heartbeat | None:
   """None if there is no file, or it cannot be read or is incomplete."""
   with contextlib.suppress(OSError, ValueError, TypeError):
-    return Heartbeat(**json.loads(path.read_bytes()))
+    record = parse_json(read_regular(path), path)
+    return Heartbeat(**fields(record, KINDS, path))
   return None
 
 

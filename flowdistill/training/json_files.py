@@ -1,12 +1,18 @@
-"""JSON files that are written atomically, and errors that name their file."""
+"""JSON files that are written atomically, with a checksum.
 
-import contextlib
+What reads them is `flowdistill.files.json_reader`.
+"""
+
 import json
 import math
 import os
-import pathlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from flowdistill.files.atomic import naming, write_atomically
+from flowdistill.files.json_reader import signed
+
+__all__ = ['jsonable', 'naming', 'write_json']
 
 
 def jsonable(value: Any) -> Any:
@@ -31,20 +37,5 @@ def jsonable(value: Any) -> Any:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
   """Writes `jsonable(value)` atomically: a reader sees all of it or nothing."""
-  path = pathlib.Path(path)
   text = json.dumps(jsonable(value), indent=2, allow_nan=False)
-  temporary = path.with_name(f'{path.name}.tmp')
-  with naming(path):
-    temporary.write_text(f'{text}\n', encoding='utf-8')
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def naming(path: str | os.PathLike[str]) -> Generator[None]:
-  """Adds the file to an OSError without one, as 'No space left on device'."""
-  try:
-    yield
-  except OSError as error:
-    if error.filename is None:
-      error.filename = os.fspath(path)
-    raise
+  write_atomically(path, signed(text))

@@ -15,7 +15,9 @@ from flax import nnx
 from tensorboardX.proto import event_pb2
 from tensorboardX.summary import scalar
 
-from flowdistill.training.json_files import jsonable, naming
+from flowdistill.files.atomic import append, naming, replacing
+from flowdistill.files.json_reader import fields, parse_json, refuse, typed
+from flowdistill.training.json_files import jsonable
 
 METRICS = 'metrics.jsonl'
 PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.
@@ -32,7 +34,7 @@ class MetricLog:
     resume_step: steps that were restored, 0 if there are none.
 
   Raises:
-    ValueError: if a complete line is not JSON.
+    DamagedFileError: if a complete line is not a row of metrics.
   """
 
   def __init__(self, folder: str | os.PathLike[str], *, resume_step: int):
@@ -41,7 +43,7 @@ class MetricLog:
     path = folder / METRICS
     if path.exists():
       cut_back(path, resume_step)
-    self.lines = path.open('a', encoding='utf-8')
+    self.lines = append(path)
     self.events = open_events(folder, resume_step)
 
   def write(self, step: int, images: int, scalars: Mapping[str, Any]) -> None:
@@ -62,7 +64,7 @@ class MetricLog:
     values = {name: float(value) for name, value in scalars.items()}
     row = jsonable({'step': step, 'images': images, **values})
     with naming(self.lines.name):
-      self.lines.write(f'{json.dumps(row, allow_nan=False)}\n')
+      self.lines.write(f'{json.dumps(row, allow_nan=False)}\n'.encode())
       self.lines.flush()
     with naming(self.folder):
       for name, value in values.items():
@@ -91,35 +93,33 @@ def logged(folder: str | os.PathLike[str], name: str) -> dict[int, float]:
     name: of the scalar.
 
   Raises:
-    ValueError: if a complete line is not JSON.
+    DamagedFileError: if a complete line is not a row of metrics.
   """
   path = pathlib.Path(folder) / METRICS
   if not path.is_file():
     return {}
   rows = [row for _, row in _rows(path)]
-  return {row['step']: float(row[name]) for row in rows if name in row}
+  return {row['step']: _figure(row[name], path) for row in rows if name in row}
 
 
 def cut_back(path: pathlib.Path, step: int) -> None:
   """Keeps the lines of a metrics file up to `step`, atomically.
 
   Raises:
-    ValueError: if a complete line is not JSON.
+    DamagedFileError: if a complete line is not a row of metrics.
   """
-  temporary = path.with_name(f'{path.name}.tmp')
-  with temporary.open('w', encoding='utf-8') as new:
+  with replacing(path) as new:
     new.writelines(line for line, row in _rows(path) if row['step'] <= step)
-  os.replace(temporary, path)
 
 
-def _rows(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
   """The lines of a metrics file, and what they say.
 
   A last line without a newline, as a killed run leaves it, is skipped.
   """
-  with path.open(encoding='utf-8') as file:
+  with path.open('rb') as file:
     for number, line in enumerate(file, start=1):
-      if line.endswith('\n'):
+      if line.endswith(b'\n'):
         yield line, _row(line, path, number)
 
 
@@ -146,14 +146,17 @@ def write_event(events: tensorboardX.RecordWriter, **fields: Any) -> None:
   events.write(event.SerializeToString())
 
 
-def _row(line: str, path: pathlib.Path, number: int) -> dict[str, Any]:
+def _row(line: bytes, path: pathlib.Path, number: int) -> dict[str, Any]:
+  where = f'{path}, line {number},'
+  row = typed(parse_json(line.rstrip(), where), dict, where, 'it')
+  return dict(fields(row, {'step': int}, where))
+
+
+def _figure(value: Any, path: pathlib.Path) -> float:
   try:
-    row = json.loads(line)
-    return {**row, 'step': int(row['step'])}
-  except (json.JSONDecodeError, KeyError, TypeError) as error:
-    raise ValueError(
-      f'{path}, line {number} is not a row of metrics: {line[:80]!r}'
-    ) from error
+    return float(value)
+  except (TypeError, ValueError) as error:
+    refuse(path, f'has {value!r:.40} for a number', error)
 
 
 def log_parameters(name: str, params: nnx.State) -> None:

@@ -1,11 +1,12 @@
 """The folders of a run, W/<stage>/, and the names of their files."""
 
-import json
 import pathlib
+from typing import Any
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import TRAIN
+from flowdistill.files.json_reader import fields, read_json, refuse, typed
 
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
@@ -31,11 +32,32 @@ def stage_names(workdir: pathlib.Path) -> list[str]:
     raise ConfigError(
       f'{workdir} must be the folder of a run: there is no {CONFIG} in it'
     )
-  names = json.loads(path.read_text()).get('stages', [ONE_STAGE])
+  names = names_in(read_json(path), path) or [ONE_STAGE]
   begun = [n for n in names if (stage_folder(workdir, n) / CONFIG).is_file()]
   if not begun:
     raise ConfigError(f'{workdir}: none of the stages {names} has begun')
   return begun
+
+
+def names_in(record: dict[str, Any], path: pathlib.Path) -> list[str]:
+  """The stages that a config.json of a run names; [] in that of a stage.
+
+  Raises:
+    DamagedFileError: if it is neither.
+  """
+  if 'stages' not in record:
+    config_in(record, path)
+    return []
+  names = typed(record['stages'], list, path, "'stages'")
+  for name in names:
+    if pathlib.PurePath(typed(name, str, path, 'a stage')).name != name:
+      refuse(path, f'names a stage {name!r}, which is no name of a folder')
+  return names
+
+
+def config_in(record: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+  """The config that a config.json of a stage holds."""
+  return fields(record, {'config': dict}, path)['config']
 
 
 def last_stage(folder: pathlib.Path) -> pathlib.Path:
@@ -49,5 +71,5 @@ def last_stage(folder: pathlib.Path) -> pathlib.Path:
 
 def job_of(folder: pathlib.Path) -> str:
   """The kind of the stage in a folder."""
-  config = json.loads((folder / CONFIG).read_text()).get('config', {})
-  return config.get('job', TRAIN)
+  path = folder / CONFIG
+  return config_in(read_json(path), path).get('job', TRAIN)

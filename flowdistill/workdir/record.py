@@ -1,7 +1,6 @@
 """config.json: the config and data of a stage, and which may change."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,20 +9,19 @@ from flowdistill.build.data import DataRecord
 from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError, Spec
 from flowdistill.config.files import differences
+from flowdistill.files.json_reader import fields, read_json, refuse, typed
 from flowdistill.training.json_files import jsonable, write_json
 from flowdistill.training.lengths import UNITS
 from flowdistill.workdir.environment import environment
-from flowdistill.workdir.folders import CONFIG, RESULTS
+from flowdistill.workdir.folders import CONFIG, RESULTS, names_in
 
 MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # sections about devices
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any]:
   """The config.json of a stage."""
-  record = json.loads((folder / CONFIG).read_text())
-  if 'config' not in record:
-    raise ConfigError(f'{folder / CONFIG} was not written by this package')
-  return record
+  path = folder / CONFIG
+  return dict(fields(read_json(path), {'config': dict}, path))
 
 
 def load_spec(folder: pathlib.Path) -> Spec:
@@ -39,8 +37,17 @@ def load_data(folder: pathlib.Path) -> DataRecord | None:
   """The data record of a stage's folder; None if there is none."""
   if not (folder / CONFIG).is_file():
     return None
-  record = json.loads((folder / CONFIG).read_text()).get('data')
-  return None if record is None else DataRecord.of(record)
+  path = folder / CONFIG
+  if (record := read_json(path).get('data')) is None:
+    return None
+  try:
+    data = DataRecord.of(record)
+    lengths = (*data.spec.shape, *(() if data.size is None else (data.size,)))
+    if all(type(n) is int and n >= 0 for n in lengths):
+      return data
+    raise ValueError(f'{lengths} must be integers of at least 0')
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    refuse(path, f"has a 'data' that cannot be read: {error!r}", error)
 
 
 def known_data(dataset: Spec, folder: pathlib.Path) -> DataRecord | None:
@@ -65,11 +72,9 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   """
   if not (folder / CONFIG).is_file():
     return
-  old = json.loads((folder / CONFIG).read_text())
-  if 'config' not in old:
+  if names := names_in(read_json(folder / CONFIG), folder / CONFIG):
     raise ConfigError(
-      f'{folder} holds a run of the stages {old["stages"]}; take another '
-      '--workdir'
+      f'{folder} holds a run of the stages {names}; take another --workdir'
     )
   # Keys that are newer than the folder get their defaults.
   old = {**jsonable(load_spec(folder)), **MAY_CHANGE}
@@ -102,6 +107,7 @@ def check_references(
     return
   record = read_record(folder)
   was = record.get('references', record.get('origins', {}))
+  typed(was, dict, folder / CONFIG, "'references'")
   if lines := differences(was, dict(references), 'frozen'):
     raise ConfigError(
       f'{folder} was trained from other weights: {"; ".join(lines)}. Take '

@@ -1,11 +1,15 @@
 """Rows of evaluators, as text and as scalars for TensorBoard."""
 
+import json
+import pathlib
 import re
 from collections.abc import Sequence
 
 import jax
 
 from flowdistill.evaluators.signature import Row
+from flowdistill.files.json_reader import read_json, typed
+from flowdistill.training.json_files import jsonable
 
 NAMED = (  # keys that identify a row; the others are figures
   'model',
@@ -20,6 +24,32 @@ NAMED = (  # keys that identify a row; the others are figures
   'seed',
   'step',
 )
+
+
+def read_rows(path: pathlib.Path) -> list[Row]:
+  """The rows of a results.json.
+
+  Raises:
+    DamagedFileError: if it has another content.
+  """
+  rows = read_json(path, list)
+  return [dict(typed(row, dict, path, 'a row')) for row in rows]
+
+
+def merged(before: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+  """Rows of a file with new ones, which replace those of the same measurement.
+
+  That is the same model, sampler, step, ..., and the same figures.
+  """
+  new = [jsonable(row) for row in rows]
+  again = {_measurement(row) for row in new}
+  kept = [row for row in before if _measurement(row) not in again]
+  return sorted([*kept, *new], key=lambda row: row.get('step', 0))
+
+
+def _measurement(row: Row) -> tuple[str, ...]:
+  about = {name: row.get(name) for name in NAMED}
+  return (json.dumps(about), *sorted(row.keys() - about.keys()))
 
 
 def say(text: str) -> None:

@@ -192,3 +192,46 @@ def test_labels_are_in_all_folders_or_in_none(tmp_path):
 
 def test_a_folder_without_noise_is_not_slimflow(tmp_path):
   assert not is_slimflow(tmp_path)
+
+
+FLAWS = {
+  "has 'count': 0, which must": {'count': 0},
+  "'count' must be an integer, and is a number": {'count': 7.5},
+  "has 'seed': -1, which must": {'seed': -1},
+  "has 'shard_size': 0": {'shard_size': 0},
+  "has 'noise': 'drawm'": {'noise': 'drawm'},
+  "has 'direction': 'up'": {'direction': 'up'},
+  "'finished' must be true or false": {'finished': 'yes'},
+  "has a 'spec' that": {'spec': {}},
+  "has a 'first_noise' of": {'first_noise': [1.0]},
+  "has a 'spec' that cannot be read: TypeError": {'first_noise': None},
+}
+
+
+@pytest.mark.parametrize('flaw', FLAWS)
+def test_a_manifest_that_is_none_is_named(flaw, tmp_path):
+  """By its form, where it has no checksum."""
+  text = json.dumps({'format': 'flowdistill pairs 2', **MADE, **FLAWS[flaw]})
+  (tmp_path / 'manifest.json').write_text(text)
+  with pytest.raises(ValueError, match=f'{tmp_path}/manifest.json .*{flaw}'):
+    open_store(tmp_path)
+
+
+def test_every_flip_of_a_manifest_is_found(tmp_path):
+  path = store(tmp_path) / 'manifest.json'
+  content, rng = path.read_bytes(), np.random.default_rng(1)
+  for at in rng.integers(8 * (len(content) - 1), size=300):
+    flipped = bytearray(content)
+    flipped[at // 8] ^= 1 << at % 8
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError, match='manifest.json'):
+      read_manifest(tmp_path)
+
+
+def test_noise_that_is_stored_must_be_there(tmp_path):
+  pairs = open_store(store(tmp_path, noise='stored'))
+  text = (tmp_path / '00000.sha256').read_text().splitlines()
+  text = '\n'.join(line for line in text if '.x1.' not in line)
+  (tmp_path / '00000.sha256').write_text(f'{text}\n')
+  with pytest.raises(ValueError, match='shard 0 has no x1'):
+    pairs[0]

@@ -98,5 +98,15 @@ def test_a_list_cannot_name_files_elsewhere(tmp_path):
   outside = tmp_path.with_name('outside.x0.npy')
   np.save(outside, X0)
   (tmp_path / '00000.sha256').write_text(f'{"0" * 64}  ../{outside.name}\n')
-  with pytest.raises(ValueError, match=f'{tmp_path.name}/outside'):
+  with pytest.raises(ValueError, match=r'00000\.sha256 is damaged'):
+    read_shard(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+  'line', [b'\xff\xfe', b'', b'0' * 64, b'0' * 64 + b'  ../00000.x0.npy', b'x']
+)
+def test_a_damaged_list_is_named(line, tmp_path):
+  write_shard(tmp_path, 0, 7, parts(7))
+  (tmp_path / '00000.sha256').write_bytes(line + b'\n')
+  with pytest.raises(ValueError, match=r'00000\.sha256 is damaged: it has the'):
     read_shard(tmp_path, 0)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -19,6 +21,7 @@ from absl import logging
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
+from flowdistill.training import checkpoint, plain_path
 from flowdistill.training.checkpoint import (
   CheckpointError,
   Checkpoints,
@@ -26,6 +29,8 @@ from flowdistill.training.checkpoint import (
   restore,
 )
 from flowdistill.training.orbax_logging import reduce_logging
+
+ONE = np.ones((), np.float32)
 
 
 @jax.tree_util.register_dataclass
@@ -172,6 +177,103 @@ def test_without_figures_only_the_last_are_kept(tmp_path):
   assert completed_steps(tmp_path) == [3, 4]
 
 
+NAMES = [  # of a folder, all that some library takes for something else
+  'lr[1e-3]',
+  'a\\b',
+  'a*',
+  'a{b}?#%20',
+  'gs:',
+  'two words\nor lines',
+  'größe',
+  os.fsdecode(b'\xff'),
+  '-x',
+  '~',
+]
+
+
+@pytest.mark.parametrize('name', NAMES, ids=ascii)
+def test_a_folder_may_have_any_name(name, tmp_path):
+  folder, state = tmp_path / name / 'x', {'x': jnp.arange(5)}
+  other = tmp_path / 'ab' / 'x'  # a* would find it too
+  for place, offset in ((other, 7), (folder, 0)):
+    with Checkpoints(place, keep=2) as checkpoints:
+      checkpoints.save(1, {'x': jnp.arange(5) + offset})
+      checkpoints.save(2, {'x': jnp.arange(5) + offset + 1})
+  assert completed_steps(folder) == [1, 2]
+  assert_identical(restore(folder, abstract(state), 1), state)
+  with pytest.raises(CheckpointError, match='does not fit') as error:
+    restore(folder, {'y': jax.ShapeDtypeStruct((), jnp.int32)})
+  assert str(folder) in str(error.value)
+
+
+def test_a_path_that_has_no_other_name_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(plain_path, 'OPEN_FILES', tmp_path / 'none')
+  with pytest.raises(OSError, match=r"\[x' must have only letters"):
+    Checkpoints(tmp_path / '[x', keep=1)
+  Checkpoints(tmp_path / 'x', keep=1).close()
+
+
+def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
+  """From a disk, here from Orbax, that gives back other bytes."""
+  folder, load = tmp_path / 'run', ocp.load
+  states = {3: {'x': jnp.zeros(())}, 4: {'a': jnp.array(np.nan), 'b': ONE}}
+  monkeypatch.setattr(checkpoint, 'AT_ONCE', 1)
+  with Checkpoints(folder, keep=2) as checkpoints:
+    with monkeypatch.context() as patch:
+      patch.setattr(
+        ocp, 'load', lambda *a, **k: jax.tree.map(lambda x: -x, load(*a, **k))
+      )
+      for step, name in ((3, 'x'), (4, 'a')):  # −0 and −nan are other bytes
+        message = rf'checkpoint, {folder}/{step}, did .* \({name} has other'
+        with pytest.raises(OSError, match=message):
+          checkpoints.save(step, states[step])
+        assert checkpoints.steps() == []
+  with Checkpoints(folder, keep=2) as checkpoints:
+    checkpoints.save(4, states[4])
+    monkeypatch.setattr(ocp, 'load', None)
+    checkpoints.save(5, states[4])  # not read back
+  assert completed_steps(folder) == [4, 5]
+
+
+def files_of(step):
+  return sorted(path for path in step.rglob('*') if path.is_file())
+
+
+def test_a_flipped_bit_is_found_in_any_file(copied):
+  rng, step, wanted = random.Random(0), copied / '2', abstract(make_state(2))
+  part = dataclasses.replace(wanted, opt_state=(), emas={}, odd={})
+  covered = [path for path in files_of(step) if path.parent != step]
+  assert len(covered) > 5
+  for path in [*covered, step / 'checksums.json']:
+    content = path.read_bytes()
+    for _ in range(3):
+      flipped = bytearray(content)
+      flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+      path.write_bytes(flipped)
+      for tree, partial in ((wanted, False), (part, True)):
+        with pytest.raises(CheckpointError, match=f'{step} cannot be read'):
+          restore(copied, tree, partial=partial)
+    path.write_bytes(content)
+  assert_identical(restore(copied, wanted), make_state(2))
+
+
+def test_checksums_that_were_written_must_be_there(copied):
+  (copied / '2' / 'checksums.json').unlink()
+  with pytest.raises(CheckpointError, match=r'2/checksums.json is missing'):
+    restore(copied, abstract(make_state(2)))
+
+
+def test_a_checkpoint_of_before_checksums_is_read(copied, caplog):
+  step = copied / '2'
+  (step / 'checksums.json').unlink()
+  about = json.loads((step / '_CHECKPOINT_METADATA').read_text())
+  (step / '_CHECKPOINT_METADATA').write_text(
+    json.dumps({**about, 'custom_metadata': {}})
+  )
+  assert_identical(restore(copied, abstract(make_state(2))), make_state(2))
+  assert caplog.records == []
+
+
 def test_a_step_is_saved_once(copied):
   with Checkpoints(copied, keep=3) as checkpoints:
     checkpoints.save(2, {'x': jnp.ones(())})
@@ -254,9 +356,10 @@ def test_a_save_that_failed_does_not_wait_for_the_other_hosts(
     logging.get_absl_logger().handle(record)
     return Waits()
 
-  patch_save(monkeypatch, fail)
   with pytest.raises(kind, match=message):
     with Checkpoints(tmp_path, keep=1) as checkpoints:
+      checkpoints.save(6, {'x': jnp.ones(1)})
+      patch_save(monkeypatch, fail)
       checkpoints.save(7, {'x': jnp.ones(1)})
       started = time.monotonic()
       checkpoints.wait()
@@ -282,9 +385,10 @@ def test_a_slow_save_is_waited_for(tmp_path, monkeypatch):
       return True if not self.left else super().result(timeout)
 
   slow = Slow()
-  patch_save(monkeypatch, lambda: slow)
   with Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(1, {'x': jnp.ones(1)})
+    patch_save(monkeypatch, lambda: slow)
+    checkpoints.save(2, {'x': jnp.ones(1)})
     checkpoints.wait()
     assert not slow.left
 

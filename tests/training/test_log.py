@@ -71,10 +71,10 @@ def test_a_resumed_log_forgets_what_comes_again(tmp_path, tail):
 def test_a_damaged_line_is_told_and_nothing_is_cut(tmp_path):
   text = '{"step": 1}\n{"st\n{"step": 3}\n'
   (tmp_path / METRICS).write_text(text)
-  with pytest.raises(ValueError, match=r'metrics.jsonl, line 2 is not a row'):
+  with pytest.raises(ValueError, match=r'metrics.jsonl, line 2, is cut'):
     MetricLog(tmp_path, resume_step=3)
   assert (tmp_path / METRICS).read_text() == text
-  with pytest.raises(ValueError, match='line 2 is not a row'):
+  with pytest.raises(ValueError, match='line 2, is cut'):
     logged(tmp_path, 'loss')
 
 
