@@ -4,7 +4,8 @@ r"""Your own pictures: a U-Net on a folder, a .zip or a .tar.
     --workdir runs/mine
 
 The argument is a comma-separated list: folder=PATH, size=64, channels=3, and
-by_class if the first folder in the path of a picture is its class.
+by_class if the first folder in the path of a picture is its class
+(by_class=false is the default).
 
 Time and quality depend on the pictures: not yet measured.
 """
@@ -18,17 +19,22 @@ KEYS = ('folder', 'size', 'channels', 'by_class')
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  words = (word.partition('=') for word in arg.split(',') if word)
-  given = {key: value for key, _, value in words}
-  for key in given:
+  given: dict[str, str] = {}
+  for word in filter(None, arg.split(',')):
+    key, _, value = word.partition('=')
     if key not in KEYS:
       raise ConfigError(f'config argument {key!r}: {suggest(key, KEYS)}')
+    if key in given:
+      raise ConfigError(f'config argument {key} must be given once')
+    given[key] = value
+  if given.get('folder') == '':
+    raise ConfigError('config argument folder must be a path: folder=PATH')
   dataset = {
     'name': 'folder',
     'path': given.get('folder', 'pictures'),
     'size': whole('size', given.get('size', '64')),
     'channels': whole('channels', given.get('channels', '3')),
-    'by_class': 'by_class' in given,
+    'by_class': switch('by_class', given.get('by_class', 'false')),
   }
   network = {'width': 64, 'ch_mult': (1, 2, 2)}
   return ConfigDict(
@@ -39,6 +45,14 @@ def get_config(arg: str = '') -> ConfigDict:
 
 def whole(key: str, value: str) -> int:
   """An argument as a whole number."""
-  if not value.isdecimal():
+  if not value.isascii() or not value.isdecimal():
     raise ConfigError(f'config argument {key} = {value} must be a whole number')
   return int(value)
+
+
+def switch(key: str, value: str) -> bool:
+  """An argument as yes or no; alone it is yes."""
+  known = {'': True, 'true': True, 'false': False}
+  if value.lower() not in known:
+    raise ConfigError(f'config argument {key} = {value} must be true or false')
+  return known[value.lower()]

@@ -33,7 +33,7 @@ Kinds = Mapping[str, Kind]
 def kind_of(spec: Any, kinds: Mapping[str, Any], where: str = '') -> Any:
   """The row of a stage in a table of kinds."""
   job = spec.get('job', TRAIN) if isinstance(spec, Mapping) else TRAIN
-  if job not in kinds:
+  if not isinstance(job, str) or job not in kinds:
     raise ConfigError(
       f'config.{join(where, "job")} = {job!r} does not exist; '
       f'{suggest(job, kinds)}'

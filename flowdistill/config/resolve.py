@@ -1,6 +1,7 @@
 """Checks a config and fills in its defaults; `bind.py` defines the terms."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,9 @@ from flowdistill.config.bind import (
   suggest,
   without_none,
 )
+
+WHOLE = 2**63  # integers beyond it do not fit into 64 bits
+LONG = 300  # characters of a value in an error
 
 
 def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
@@ -44,9 +48,14 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
   if each is None:
     return _check_type(spec, annotation, optional, where)
   _check_mapping(spec, where, 'a dict, name -> value')
+  if not all(map(str, spec)) or len(set(map(str, spec))) < len(spec):
+    raise ConfigError(
+      f'config.{where} = {shown(spec)} must have names that are not empty, '
+      'each once'
+    )
   return {
     str(key): resolve(value, each, join(where, key), rooms)
-    for key, value in (spec or {}).items()
+    for key, value in spec.items()
   }
 
 
@@ -65,7 +74,7 @@ def _resolve_named(spec: Spec, table: Table, where: str, rooms: Rooms) -> Spec:
   name = spec['name']
   if not isinstance(name, str) or name not in table:
     raise ConfigError(
-      f'config.{key} = {name!r} does not exist; {suggest(name, table)}'
+      f'config.{key} = {shown(name)} does not exist; {suggest(name, table)}'
     )
   rest = {k: v for k, v in spec.items() if k != 'name'}
   resolved = _resolve_options(rest, table[name], where, rooms, name)
@@ -81,7 +90,7 @@ def _resolve_options(
   for key in spec:
     if key not in known:
       raise ConfigError(
-        f'config.{join(where, key)} = {spec[key]!r}: {owner} takes no '
+        f'config.{join(where, key)} = {shown(spec[key])}: {owner} takes no '
         f'{key!r}; {suggest(key, known)}'
       )
   return {
@@ -122,20 +131,60 @@ def _check_type(
   spec: Spec, annotation: Any, optional: bool, where: str
 ) -> Spec:
   parts = typing.get_args(annotation) if is_union(annotation) else [annotation]
-  kinds = tuple(
-    object if a is Any else typing.get_origin(a) or a for a in parts
-  )
+  kinds = {
+    object if a is Any else typing.get_origin(a) or a: typing.get_args(a)
+    for a in parts
+  }
+  _check_number(spec, where)
   if type(spec) is int and float in kinds and int not in kinds:
     return float(spec)
   if isinstance(spec, list) and tuple in kinds:
-    return tuple(spec)
+    spec = tuple(spec)
   surprising = isinstance(spec, bool) and not {bool, object} & set(kinds)
-  if surprising or not isinstance(spec, kinds):
+  if surprising or not isinstance(spec, tuple(kinds)):
     names = [kind.__name__ for kind in kinds] + ['None'] * optional
     raise _wrong_type(spec, where, ' or '.join(names))
+  if isinstance(spec, tuple) and kinds.get(tuple):
+    return _check_entries(spec, kinds[tuple], where)
   return spec
+
+
+def _check_entries(
+  spec: tuple[Any, ...], kinds: tuple[Any, ...], where: str
+) -> tuple[Any, ...]:
+  """Checks the types in a tuple: all the same, or one for each place."""
+  if kinds[-1] is Ellipsis:
+    kinds = kinds[:1] * len(spec)
+  if len(spec) != len(kinds):
+    wanted = f'a list of {len(kinds)}'
+    raise ConfigError(f'config.{where} = {shown(spec)} must be {wanted}')
+  return tuple(
+    _check_type(each, kind, False, f'{where}[{i}]')
+    for i, (each, kind) in enumerate(zip(spec, kinds, strict=True))
+  )
+
+
+def _check_number(spec: Spec, where: str) -> None:
+  """Refuses NaN, infinities, and integers that no array can hold."""
+  if isinstance(spec, float) and not math.isfinite(spec):
+    raise ConfigError(f'config.{where} = {spec} must be finite')
+  if isinstance(spec, int) and not -WHOLE <= spec < WHOLE:
+    raise ConfigError(
+      f'config.{where} = {shown(spec)} must be an integer in [-2**63, 2**63)'
+    )
 
 
 def _wrong_type(spec: Spec, where: str, wanted: str) -> ConfigError:
   kind = 'None' if spec is None else type(spec).__name__
-  return ConfigError(f'config.{where} = {spec!r} ({kind}) must be {wanted}')
+  return ConfigError(
+    f'config.{where} = {shown(spec)} ({kind}) must be {wanted}'
+  )
+
+
+def shown(value: Any) -> str:
+  """The value as Python spells it, cut if it is long."""
+  try:
+    text = repr(value)
+  except ValueError:  # an integer of thousands of digits
+    return f'an integer of {value.bit_length()} bits'
+  return text if len(text) <= LONG else f'{text[:LONG]}...'

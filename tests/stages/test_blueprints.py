@@ -110,7 +110,9 @@ def test_a_run_knows_its_data(moved, tmp_path):
   loaded = flowdistill.load(moved)
   assert loaded.source.spec.classes == ('cat', 'dog')
   assert loaded.sample(3, nfe=1, label=1).shape == (3, 8, 8, 3)
-  with pytest.raises(ValueError, match='label = 3 must be in 0 to 1'):
+  with pytest.raises(
+    ValueError, match='label = 3 must be an integer in 0 to 1'
+  ):
     loaded.sample(3, nfe=1, label=3)
   blueprints = Blueprints.of_run(moved)
   check_stages(blueprints)
