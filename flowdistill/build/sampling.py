@@ -225,7 +225,7 @@ class Generator:
     rows.check(len(x_t), states=states, cond=cond or {})
     inputs = [np.asarray(a, np.float32) for a in states.values()], cond or {}
     batches = []
-    for index in rows.indices(len(x_t), self._batch_size):
+    for index in rows.indices(len(x_t), self.rows_at_once):
       arrays, conds = self._spread(rows.take(inputs, index))
       batches.append(call(self._network, self.params, *arrays, conds))
     return np.concatenate([*map(self._collect, batches)])[: len(x_t)]
@@ -251,7 +251,7 @@ class Generator:
     self, n: int, plan: Plan, start: Start, cond_at: CondAt
   ) -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
     """Yields how many examples are left before a batch, and its results."""
-    for index in rows.indices(n, self._batch_size):
+    for index in rows.indices(n, self.rows_at_once):
       given = cond_at(np.minimum(index, n - 1))
       scalars = {
         name: np.full(len(index), value, np.float32)
@@ -280,7 +280,8 @@ class Generator:
     return RowSharded(self.apply, self.layout)
 
   @property
-  def _batch_size(self) -> int:
+  def rows_at_once(self) -> int:
+    """The batch size of its calls on these devices."""
     if self.layout is None:
       return self.batch_size
     return self.layout.round_up(self.batch_size)

@@ -115,5 +115,5 @@ def _check_kind(
       f'nfe = {nfe!r} must be None for {sampler!r}: its rtol determines the '
       'number of calls, which is counted'
     )
-  if nfe is not None and nfe > MOST_CALLS:
+  if nfe is not None and int(nfe) > MOST_CALLS:
     raise ValueError(f'nfe = {nfe} must be at most {MOST_CALLS}')

@@ -48,14 +48,15 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
   if each is None:
     return _check_type(spec, annotation, optional, where)
   _check_mapping(spec, where, 'a dict, name -> value')
-  if not all(map(str, spec)) or len(set(map(str, spec))) < len(spec):
+  entries = {str(key): value for key, value in (spec or {}).items()}
+  if '' in entries or len(entries) < len(spec or {}):
     raise ConfigError(
       f'config.{where} = {shown(spec)} must have names that are not empty, '
       'each once'
     )
   return {
-    str(key): resolve(value, each, join(where, key), rooms)
-    for key, value in spec.items()
+    key: resolve(value, each, join(where, key), rooms)
+    for key, value in entries.items()
   }
 
 

@@ -94,7 +94,7 @@ def conditions(
   *,
   first: int = 0,
   null: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Mapping[str, np.ndarray]:
   """`cond` of n examples; see `conditions_at`."""
   first, n = check_range(first, n)
   at = conditions_at(blueprint, n, label, cond, first=first, null=null)
