@@ -118,6 +118,10 @@ def test_a_network_that_takes_the_scale_is_told_it():
     ({'label': [1, 2, 3]}, r'label has the shape \[3\]; .* for n = 2 examples'),
     ({'label': -7}, 'label = -7 must be an integer in 0 to 9'),
     ({'cond': {'label': [0, 11]}}, 'label = 11 must be an integer in 0 to 9'),
+    (
+      {'cond': {'label': 3}, 'label': 3},
+      'label = 3 has no effect: cond has a label too',
+    ),
     ({'cond': {'labels': 3}}, "cond has 'labels': .*did you mean 'label'"),
     ({'options': {}}, "flow_map takes no 'options'"),
     *(

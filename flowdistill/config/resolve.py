@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import os
 import typing
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from flowdistill.config.bind import (
   REQUIRED,
@@ -23,6 +26,7 @@ from flowdistill.config.bind import (
 
 WHOLE = 2**63  # integers beyond it do not fit into 64 bits
 LONG = 300  # characters of a value in an error
+PLAIN = (bool, int, float, str, os.PathLike, np.generic)
 
 
 def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
@@ -39,6 +43,8 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
       spec = annotation.named(spec)
     return _resolve_named(spec, rooms[annotation], where, rooms)
   if hasattr(annotation, 'of'):
+    if not isinstance(spec, annotation):
+      _check_plain(spec, where)
     fields = _fields(_parse(spec, annotation, where))
     return {k: v for k, v in fields.items() if v is not None}
   if dataclasses.is_dataclass(annotation):
@@ -120,7 +126,7 @@ def _parse(spec: Spec, annotation: Any, where: str) -> Any:
   try:
     return annotation.of(spec)
   except (ValueError, TypeError) as error:
-    raise ConfigError(f'config.{where}: {error}') from error
+    raise ConfigError(f'config.{where}: {_cut(str(error))}') from error
 
 
 def _check_mapping(spec: Spec, where: str, wanted: str) -> None:
@@ -147,6 +153,7 @@ def _check_type(
     raise _wrong_type(spec, where, ' or '.join(names))
   if isinstance(spec, tuple) and kinds.get(tuple):
     return _check_entries(spec, kinds[tuple], where)
+  _check_plain(spec, where)
   return spec
 
 
@@ -163,6 +170,19 @@ def _check_entries(
     _check_type(each, kind, False, f'{where}[{i}]')
     for i, (each, kind) in enumerate(zip(spec, kinds, strict=True))
   )
+
+
+def _check_plain(spec: Spec, where: str) -> None:
+  """Refuses what a record of the config could not hold, at any depth."""
+  _check_number(spec, where)
+  if isinstance(spec, Mapping):
+    for key, value in spec.items():
+      _check_plain(value, join(where, key))
+  elif isinstance(spec, list | tuple):
+    for i, value in enumerate(spec):
+      _check_plain(value, f'{where}[{i}]')
+  elif not isinstance(spec, PLAIN) and spec is not None:
+    raise _wrong_type(spec, where, 'a number, a string, a list or a dict')
 
 
 def _check_number(spec: Spec, where: str) -> None:
@@ -188,4 +208,9 @@ def shown(value: Any) -> str:
     text = repr(value)
   except ValueError:  # an integer of thousands of digits
     return f'an integer of {value.bit_length()} bits'
-  return text if len(text) <= LONG else f'{text[:LONG]}...'
+  return _cut(text)
+
+
+def _cut(text: str) -> str:
+  """The text without the middle of a long one."""
+  return text if len(text) <= LONG else f'{text[:LONG]}...{text[-LONG // 2 :]}'

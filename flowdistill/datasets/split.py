@@ -87,7 +87,7 @@ def _held(
 def listed_keys(path: str, keys: set[str]) -> set[str]:
   """The lines of a file, each of which must be one of `keys`."""
   try:
-    lines = pathlib.Path(path).expanduser().read_text('utf-8').splitlines()
+    lines = pathlib.Path(path).expanduser().read_text('utf-8-sig').splitlines()
   except (OSError, UnicodeError) as error:
     raise ValueError(f'held_out = {path!r} cannot be read: {error}') from error
   listed = set(filter(None, map(str.strip, lines)))

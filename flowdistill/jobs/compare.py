@@ -11,6 +11,7 @@ their median and range.
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import statistics
@@ -30,7 +31,7 @@ from flowdistill.jobs import train
 from flowdistill.planning.cost import forward_passes, size_of
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import checkpoint
-from flowdistill.training.json_files import write_json
+from flowdistill.training.json_files import naming, write_json
 from flowdistill.workdir.folders import CHECKPOINTS, RESULTS, SAMPLES
 from flowdistill.workdir.results import NAMED, say
 
@@ -207,7 +208,10 @@ def publish(
 ) -> None:
   """Writes the table as Markdown and JSON and the plot; prints the table."""
   text = markdown(methods, metric)
-  (workdir / 'comparison.md').write_text(text, encoding='utf-8')
+  partial = workdir / f'.comparison.md.{os.getpid()}'
+  with naming(workdir / 'comparison.md'):
+    partial.write_text(text, encoding='utf-8')
+    partial.replace(workdir / 'comparison.md')
   about = ('name', 'teacher', 'seeds', 'steps', *COUNTS)
   write_json(
     workdir / 'comparison.json',

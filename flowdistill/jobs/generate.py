@@ -151,8 +151,11 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
   places, read = [], reader(blueprint, options)
   for step, stage in read_each(folder / CHECKPOINTS, steps, read):
     place = out / f'{step:08d}' if is_several(options.steps) else out
-    with naming(place):
-      write(stage, step, place, options)
+    try:
+      with naming(place):
+        write(stage, step, place, options)
+    except ValueError as error:  # such as a tolerance that is not reached
+      raise ConfigError(str(error)) from error
     say(f'{options.samples} samples of step {step} are in {place}')
     places.append(place)
   return places

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.given import check_label
+from flowdistill.build.given import check_conditions, check_label
 from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling
 from flowdistill.config.typed import parse
 from flowdistill.flow.noise import check_range, check_seed
+from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
 
 NO_LABEL = -1  # all classes in turn
@@ -82,6 +83,8 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
     weights = ['ema', 'params', *blueprint.stage.ema]
     _check_choice('weights', given['weights'], weights)
   _check_drawn(given, blueprint)
+  if given.get('cond'):
+    check_given(options.given, given, blueprint)
 
 
 def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:
@@ -94,6 +97,18 @@ def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:
   except ValueError as error:
     text = str(error).replace('n = ', 'samples = ', 1)
     raise ConfigError(f'--{text.replace(" = ", "=", 1)}') from error
+
+
+def check_given(
+  cond: Mapping[str, Any], given: Mapping[str, Any], blueprint: Blueprint
+) -> None:
+  """Checks the conditions that a job has read from the file `--cond`."""
+  if LABEL in cond and given['label'] != NO_LABEL:
+    raise ConfigError(f'--label={given["label"]} has no effect: --cond has one')
+  try:
+    check_conditions(blueprint.sees, given['samples'], cond)
+  except ValueError as error:
+    raise ConfigError(f'--cond={given["cond"]}: {error}') from error
 
 
 def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:

@@ -127,6 +127,8 @@ def conditions_at(
   """
   spec, values = blueprint.sees, dict(cond or {})
   if label is not None:
+    if LABEL in values:
+      raise ValueError(f'label = {label} has no effect: cond has a label too')
     values[LABEL] = label
   given = check_conditions(spec, n, values)
   rest = [name for name in spec.cond if name not in given]

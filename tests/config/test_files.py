@@ -351,21 +351,21 @@ DEEP = '[' * 5000
     ('seed=-1', 'seed = -1 must be an integer in'),
     (f'seed={2**63}', r'seed = \d+ must be an integer in \[-2\*\*63, 2\*\*63'),
     (f'seed={10**23}', r'seed = \d+ must be an integer in \[-2\*\*63, 2\*\*63'),
-    (f'seed={"9" * 5000}', r"seed = '9+\.\.\. \(str\) must be int$"),
-    (f'seed=0x{"f" * 5000}', r"seed = '0xf+\.\.\. \(str\) must be int$"),
+    (f'seed={"9" * 5000}', r"seed = '9+\.\.\.9+' \(str\) must be int$"),
+    (f'seed=0x{"f" * 5000}', r"seed = '0xf+\.\.\.f+' \(str\) must be int$"),
     ('seed=10^23', r"seed = '10\^23' \(str\) must be int"),
     ('seed=10**6', r"seed = '10\*\*6' \(str\) must be int"),
     ('seed=1e3', r'seed = 1000.0 \(float\) must be int'),
     ('seed=٣', r"seed = '٣' \(str\) must be int"),
     ('seed=007', r"seed = '007' \(str\) must be int"),
     ('seed=true', r'seed = True \(bool\) must be int'),
-    (f'seed={DEEP}', r"seed = '\[+\.\.\. \(str\) must be int"),
+    (f'seed={DEEP}', r"seed = '\[+\.\.\.\[+' \(str\) must be int"),
     ('seed={[]: 1}', r"seed = '\{\[\]: 1\}' \(str\) must be int"),
     ('train.drop_cond=1e400', 'drop_cond = inf must be finite'),
     ('train.drop_cond=nan', r"drop_cond = 'nan' \(str\) must be float"),
     (
       f'train.drop_cond={10**400}',
-      r'drop_cond = 10+\.\.\. must be an integer in',
+      r'drop_cond = 10+\.\.\.0+ must be an integer in',
     ),
     ('train.flip=yes', r"flip = 'yes' \(str\) must be bool"),
     ('train.flip=1', r'flip = 1 \(int\) must be bool'),
@@ -387,7 +387,7 @@ DEEP = '[' * 5000
 def test_a_value_that_no_key_can_have(load, typed, message):
   with pytest.raises(ConfigError, match=f'^config.*{message}') as raised:
     load(ONE, f'--config.{typed}')
-  assert len(str(raised.value)) < 500
+  assert len(str(raised.value)) < 700
 
 
 def test_a_seed_is_checked_in_evaluators_too(load):
@@ -404,7 +404,10 @@ def test_a_seed_is_checked_in_evaluators_too(load):
     ("float('nan')", 'drop_cond = nan must be finite'),
     ("float('inf')", 'drop_cond = inf must be finite'),
     ('16**5000', 'drop_cond = an integer of 20001 bits must be an integer in'),
-    ('[0.1] * 10**4', r'drop_cond = \[0.1, .*\.\.\. \(list\) must be float'),
+    (
+      '[0.1] * 10**4',
+      r'drop_cond = \[0.1, .*\.\.\..*\] \(list\) must be float',
+    ),
     ('lambda: 1', r'drop_cond = .* must be float'),
   ],
 )
@@ -414,7 +417,7 @@ def test_a_value_that_no_key_can_have_in_a_file(tmp_path, value, message):
   path.write_text(f'def get_config(arg):\n  return {raw}\n')
   with pytest.raises(ConfigError, match=f'config.train.{message}') as raised:
     load_stages(str(path))
-  assert len(str(raised.value)) < 500
+  assert len(str(raised.value)) < 700
 
 
 CODE = f"""# é

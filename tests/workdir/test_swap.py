@@ -10,6 +10,9 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.workdir import swap
 from flowdistill.workdir.swap import MARK, mark, ours, swapped
 
+# Other tests have started threads of JAX, which the processes here do not use.
+FORK = pytest.mark.filterwarnings('ignore:.*fork')
+
 
 def fill(place, count, text='', *names):
   """What a call does that writes `count` pictures, and other files."""
@@ -178,6 +181,7 @@ def killed(place, where):
   fill(place, 5, 'new')
 
 
+@FORK
 @pytest.mark.parametrize('where', ['writing', 'swapping', 'removing'])
 def test_the_next_call_tidies_up_after_one_that_was_killed(tmp_path, where):
   out = tmp_path / 'out'
@@ -202,6 +206,7 @@ def often(place, text):
     fill(place, count % 3, text)
 
 
+@FORK
 def test_two_that_write_at_once_leave_the_files_of_one(tmp_path):
   out = tmp_path / 'out'
   context = multiprocessing.get_context('fork')
