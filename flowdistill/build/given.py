@@ -128,7 +128,7 @@ def _values(name: str, condition: Condition, value: Any) -> np.ndarray:
     cast = array.astype(dtype)
   if not np.array_equal(cast, array):
     raise ValueError(
-      f'cond[{name!r}] has values that are no {dtype}, such as '
+      f'cond[{name!r}] must be {dtype}: it has values that are none, such as '
       f'{array[cast != array].flat[0]}'
     )
   return cast
@@ -152,5 +152,7 @@ def _as_float32(name: str, array: np.ndarray) -> np.ndarray:
   with np.errstate(over='ignore'):
     cast = array.astype(np.float32)
   if not np.isfinite(cast).all():
-    raise ValueError(f'{name} has values that are no finite float32')
+    raise ValueError(
+      f'{name} must be finite: it has values that are no finite float32'
+    )
   return cast

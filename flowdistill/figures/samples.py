@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,7 +72,7 @@ def write_samples(
   n: int,
   batches: Iterable[np.ndarray],
   forms: Sequence[str],
-) -> Iterator[int]:
+) -> Generator[int]:
   """Writes n samples, and yields after each batch how many are done.
 
   Args:

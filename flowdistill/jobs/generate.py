@@ -6,8 +6,8 @@ import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, nullcontext
 
 import jax
 import numpy as np
@@ -42,7 +42,13 @@ from flowdistill.workdir.steps import (
   is_several,
   read_each,
 )
-from flowdistill.workdir.swap import check_ours, mark, swapped
+from flowdistill.workdir.swap import (
+  check_ours,
+  check_parents,
+  locked,
+  mark,
+  swapped,
+)
 
 # What NumPy raises for a file that is missing, another, cut or too large.
 DAMAGED = (
@@ -141,7 +147,10 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
       f'--write={options.write}: examples {[*shape[1:]]} are no images of one '
       'or three channels; use npz'
     )
-  check_ours(out, '--out')
+  check_parents(out, '--out')
+  if is_several(options.steps) and out.is_dir():
+    with locked(out):
+      check_ours(out, '--out')
   steps = chosen(
     folder / CHECKPOINTS,
     options.steps,
@@ -178,7 +187,7 @@ def reader(
   return read
 
 
-def batches(stage: TrainedStage, options: Options) -> Iterator[np.ndarray]:
+def batches(stage: TrainedStage, options: Options) -> Generator[np.ndarray]:
   """The samples of one checkpoint, float32 [b, ...] each."""
   label = None if options.label == NO_LABEL else options.label
   drawn = stage.generator(options.model).stream(
@@ -209,11 +218,12 @@ def write(
   with Stop(vote) as stop, bar, written(place) as folder:
     x = batches(stage, options)
     parts = write_samples(folder, n, x, options.forms) if folder else x
-    for number, _ in enumerate(parts, 1):
-      bar.update(number, loss=None)
-      if stop.asked() and number < total:
-        say(f'stopped; {place} is as it was')
-        sys.exit(AGAIN)
+    with closing(parts):
+      for number, _ in enumerate(parts, 1):
+        bar.update(number, loss=None)
+        if stop.asked() and number < total:
+          say(f'stopped; {place} is as it was')
+          sys.exit(AGAIN)
     if folder:
       about = {'step': step, **vars(options)}
       mark(folder, file_names(n, options.forms, shape), about)

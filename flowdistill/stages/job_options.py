@@ -83,8 +83,8 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
     weights = ['ema', 'params', *blueprint.stage.ema]
     _check_choice('weights', given['weights'], weights)
   _check_drawn(given, blueprint)
-  if given.get('cond'):
-    check_given(options.given, given, blueprint)
+  if cond := getattr(options, 'given', {}):
+    check_given(cond, given, blueprint)
 
 
 def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:

@@ -43,9 +43,11 @@ def swapped(place: pathlib.Path, option: str) -> Generator[pathlib.Path]:
     OSError: if it cannot be written.
   """
   place = place.resolve()
-  check_ours(place, option)
+  check_parents(place, option)
   place.parent.mkdir(parents=True, exist_ok=True)
-  tidy(place)
+  with locked(place.parent):  # so that no other call swaps it meanwhile
+    check_ours(place, option)
+    tidy(place)
   empty, fresh = beside(place, 'tmp'), beside(place, 'new')
   try:
     empty.mkdir()
@@ -56,8 +58,9 @@ def swapped(place: pathlib.Path, option: str) -> Generator[pathlib.Path]:
     with locked(empty):
       empty.rename(fresh)  # once it is locked, for others to see
       yield fresh
-      exchange(fresh, place)
-      tidy(place)
+      with locked(place.parent):
+        exchange(fresh, place)
+        tidy(place)
   finally:
     for folder in (empty, fresh):
       shutil.rmtree(folder, ignore_errors=True)
@@ -96,17 +99,23 @@ def is_ours(path: pathlib.Path, files: Mapping[str, int]) -> bool:
   )
 
 
+def check_parents(place: pathlib.Path, option: str) -> None:
+  """Raises ConfigError if the folder, or one above it, is something else."""
+  for path in (place, *place.parents):
+    if os.path.lexists(path) and not path.is_dir():
+      raise ConfigError(
+        f'{option}={place}: {path} must be a folder, and is none'
+      )
+
+
 def check_ours(place: pathlib.Path, option: str) -> None:
   """Refuses a folder with a file that is not ours.
 
   Raises:
-    ConfigError: naming it; also for a file, and for a mount point, which cannot
-      be renamed.
+    ConfigError: naming it; also for a mount point, which cannot be renamed.
   """
-  if not os.path.lexists(place):
+  if not place.exists():
     return
-  if not place.is_dir():
-    raise ConfigError(f'{option}={place} must be a folder, and is a file')
   if place.is_mount():
     raise ConfigError(
       f'{option}={place} must be no mount point, which cannot be replaced as a '
