@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.build.data import Data
+from flowdistill.build.given import check_examples
 from flowdistill.config.sections import STUDENT
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.trained import (
@@ -60,31 +61,34 @@ class Run:
     label: int | Sequence[int] | None = None,
     cond: Cond | None = None,
     seed: int = 0,
+    first: int = 0,
     **options: Any,
   ) -> np.ndarray:
     """Draws n examples; number i is a function of (seed, i).
 
     Args:
-      n: number of examples.
+      n: number of examples, at least 1.
       model: a role of this stage.
       sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
       nfe: network calls for one example; None for the adaptive 'rk45'.
       label: one class for all, or n classes; None goes through all classes.
       cond: the other conditions: name -> one value for all, or n values; by
         default those of the data set's examples.
-      seed: of the noise.
+      seed: of the noise, in [0, 2³²).
+      first: number of the first example: 10 after 10 give the last of 20.
       **options: of the sampler, such as gamma; 'grid' and 'guidance'.
 
     Returns:
       float32 [n, ...] in the range of the data.
 
     Raises:
-      ValueError: for an unknown name, or an impossible nfe.
+      ValueError: for an unknown name, an impossible nfe, or a number, label or
+        condition that cannot be.
     """
     generator = self.stage.generator(model)
-    given = conditions(self.stage.blueprint, n, label, cond)
-    how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, **options}
-    return generator(n, cond=given, **how).x
+    given = conditions(self.stage.blueprint, n, label, cond, first=first)
+    how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, 'first': first}
+    return generator(n, cond=given, **how, **options).x
 
   def encode(
     self,
@@ -112,14 +116,16 @@ class Run:
       float32 [n, ...], standard normal if x0 has the distribution of the data.
 
     Raises:
-      ValueError: for an unknown name, a sampler that is no ODE solver, or an
-        impossible nfe.
+      ValueError: for an unknown name, a sampler that is no ODE solver, an
+        impossible nfe, or examples that are not of the data's shape, float,
+        finite and, if they are pictures, near [−1, 1].
     """
     generator = self.stage.generator(model)
     blueprint = self.stage.blueprint
-    given = conditions(blueprint, len(x0), label, cond, null=True)
+    x = check_examples(blueprint.data.spec.shape, x0)
+    given = conditions(blueprint, len(x), label, cond, null=True)
     how = {'sampler': sampler, 'nfe': nfe, **options}
-    return generator.encode(x0, cond=given, **how).x
+    return generator.encode(x, cond=given, **how).x
 
   def at(self, step: int) -> 'Run':
     """The same run, with the student's weights of another checkpoint."""

@@ -215,7 +215,6 @@ TYPES = {
   '--config.train=5': '5 (int) must be a dict with keys from',
   '--config.network=5': "5 (int) must be one of 'adm', 'dit', 'mlp', ",
   '--config.ema=5': '5 (int) must be a dict, name -> value',
-  '--config.resume=5': '5 (int) must be str or None',
   '--config.seed=1,2': '(1, 2) (tuple) must be int',
 }
 RANGES = {
@@ -231,7 +230,7 @@ RANGES = {
   'optim.accumulate=0': 'accumulate = 0 must be at least 1',
   'train.batch_size=0': 'batch_size = 0 must be at least 1',
   'train.drop_cond=2': 'drop_cond = 2.0 must lie in [0, 1]',
-  'seed=-1': 'seed = -1 must be at least 0',
+  'seed=-1': 'seed = -1 must be an integer in [0, 2**32)',
   'log.every=0': 'every = 0 steps must be at least one step',
   'checkpoint.every.epochs=0': 'every = 0 epochs must be at least one step',
   'checkpoint.keep=0': 'keep = 0 must be at least 1',
@@ -299,7 +298,13 @@ EFFECTS = {
   '--config.resume=nowhere': (
     'config.resume: nowhere must be the folder of a run: there is no '
   ),
-  '--config.init_from=7': "config.init_from: 7 must be 'stage:NAME'",
+  '--config.init_from=7': (
+    'config.init_from: 7 must be the folder of a run: there is no '
+  ),
+  '--config.resume=5': (
+    'config.resume: 5 must be the folder of a run: there is no '
+  ),
+  '--config.init_from={}': "config.init_from: {} must be 'stage:NAME'",
 }
 
 
@@ -750,7 +755,18 @@ GENERATE = {
   ),
   '--samples': '--samples must have a value: --samples=VALUE',
   '--samples=five': '--samples=five must be int',
-  '--samples=0': '--samples=0 must be at least 1',
+  '--samples=0': '--samples=0 must be an integer of at least 1',
+  '--samples=2.5': '--samples=2.5 must be int',
+  '--samples=٣': '--samples=٣ must be int',
+  '--samples=1e400': '--samples=1e400 must be int',
+  f'--samples={10**12}': f'--samples={10**12} must be at most 4294967296',
+  '--seed=-1': '--seed=-1 must be an integer in [0, 2**32)',
+  '--seed=4294967296': '--seed=4294967296 must be an integer in [0, 2**32)',
+  f'--seed={10**23}': f'--seed={10**23} must be an integer in [0, 2**32)',
+  f'--seed={"9" * 5000}': '--seed=9',
+  '--nfe=1000000000': (
+    '--sampler=flow_map --nfe=1000000000: nfe = 1000000000 must be at most 1000'
+  ),
   '--stage=distl': "--stage=distl does not exist; did you mean 'distil'?",
   '--model=techer': "--model=techer does not exist; did you mean 'teacher'?",
   '--weights=mian': "--weights=mian does not exist; did you mean 'main'?",
@@ -799,9 +815,23 @@ def test_an_option_of_a_job_that_is_wrong(run, stages, typed):
   assert message.startswith(GENERATE[typed])
 
 
+@pytest.mark.parametrize('label', ['-7', '-2', '99', f'{10**23}'])
+def test_a_label_that_no_class_has(run, images, label):
+  message = run(images, '--workdir=W', '--job=generate', f'--label={label}')
+  assert message.startswith(f'--label={label} must be an integer in 0 to 9, or')
+
+
+@pytest.mark.parametrize('label', ['2.7', 'nan', 'cat', '', '٣', '[1]', 'none'])
+def test_a_label_that_is_no_number(run, images, label):
+  message = run(images, '--workdir=W', '--job=generate', f'--label={label}')
+  assert message == f'--label={label} must be int'
+
+
 def test_a_label_that_does_not_exist(run, images):
   message = run(images, '--workdir=W', '--job=generate', '--label=11')
-  assert message == '--label=11 must be in 0 to 9, or 10 for "no class"'
+  assert (
+    message == '--label=11 must be an integer in 0 to 9, or 10 for "no class"'
+  )
 
 
 def test_a_sampler_that_would_not_be_used(run, stages):

@@ -103,11 +103,76 @@ def test_a_network_that_takes_the_scale_is_told_it():
     ({'grid': {'name': 'shifted', 'shif': 2.0}}, "shifted takes no 'shif'"),
     ({'sampler': 'rk45'}, "nfe = 4 must be None for 'rk45'"),
     ({'guidance': 2.0, 'nfe': 3}, 'nfe = 3 is not .* nearest are 2 and 4'),
+    ({'guidance': float('nan')}, 'guidance = nan must have a finite scale'),
+    ({'guidance': 10**40}, 'guidance = 10+ must have a finite scale'),
+    ({'guidance': '2'}, "guidance = '2' must be a number"),
+    ({'guidance': True}, 'guidance = True must be a number'),
+    ({'sampler': 'gamma', 'gamma': float('nan')}, 'gamma = nan must be fin'),
+    ({'nfe': True}, "nfe = True must be an integer for 'flow_map'"),
+    ({'nfe': 4.0}, "nfe = 4.0 must be an integer for 'flow_map'"),
+    ({'nfe': 0}, 'nfe = 0 is not possible for flow_map; the nearest is 1'),
+    ({'nfe': -3}, 'nfe = -3 is not possible'),
+    ({'nfe': 10**12}, 'nfe = 1000000000000 must be at most 10000'),
+    ({'label': 2.7}, 'label = 2.7 must be an integer in 0 to 9'),
+    ({'label': float('nan')}, 'label = nan must be an integer in 0 to 9'),
+    ({'label': [1, 2, 3]}, r'label has the shape \[3\]; .* for n = 2 examples'),
+    ({'label': -7}, 'label = -7 must be an integer in 0 to 9'),
+    ({'cond': {'label': [0, 11]}}, 'label = 11 must be an integer in 0 to 9'),
+    (
+      {'cond': {'label': 3}, 'label': 3},
+      'label = 3 has no effect: cond has a label too',
+    ),
+    ({'cond': {'labels': 3}}, "cond has 'labels': .*did you mean 'label'"),
+    ({'options': {}}, "flow_map takes no 'options'"),
+    *(
+      ({'seed': seed}, r'seed = .* must be an integer in \[0, 2\*\*32\)')
+      for seed in (
+        2**32,
+        2**63,
+        10**23,
+        -1,
+        1.0,
+        True,
+        None,
+        '1',
+        np.float32(2),
+      )
+    ),
+    *(
+      ({'first': first}, r'first = .* must be an integer in \[0, 2\*\*32\)')
+      for first in (2**32, -1, 1.0, True, '1')
+    ),
+    ({'first': 2**32 - 1}, 'n = 2 must be at most 1: examples are numbered'),
   ],
 )
 def test_what_cannot_be_drawn(run, how, message):
   with pytest.raises(ValueError, match=f'^{message}'):
     run.sample(2, **how)
+
+
+@pytest.mark.parametrize(
+  'n', [0, -1, 2.5, 2.0, True, '2', None, 10**12, np.float64(2), float('nan')]
+)
+def test_numbers_of_examples_that_cannot_be(run, n):
+  with pytest.raises(ValueError, match=r'^n = .* must be an integer|at most'):
+    run.sample(n)
+
+
+def test_numbers_of_numpy_are_numbers(run):
+  whole = np.int64(2), np.uint32(1), np.int32(3)
+  n, nfe, seed = whole
+  how = {'label': np.int8(4), 'guidance': np.float32(1.0)}
+  x = run.sample(n, nfe=nfe, seed=seed, first=np.int64(0), **how)
+  np.testing.assert_array_equal(x, run.sample(2, nfe=1, seed=3, label=4))
+  last = run.sample(1, nfe=1, seed=2**32 - 1, first=2**32 - 1)
+  assert np.isfinite(last).all()
+
+
+def test_parts_are_those_of_the_whole(run):
+  """Also their classes, which go on from the first."""
+  whole = run.sample(11, nfe=1, seed=5)
+  parts = [run.sample(4, nfe=1, seed=5), run.sample(7, nfe=1, seed=5, first=4)]
+  np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
 
 
 def test_what_cannot_be_encoded(run):
@@ -118,6 +183,12 @@ def test_what_cannot_be_encoded(run):
     run.encode(x0, sampler='flow_map')
   with pytest.raises(ConfigError, match="no model 'teacher'"):
     run.encode(x0, model='teacher')
+  for wrong in ((x0 + 1) * 127.5, np.uint8(x0), x0[0], x0 + np.nan, x0[:0]):
+    with pytest.raises(ValueError, match='^x0 '):
+      run.encode(wrong)
+  for option in ({'seed': 1}, {'first': 1}, {'label': [1, 2, 3]}):
+    with pytest.raises(ValueError, match='^heun takes no|^label has the shape'):
+      run.encode(x0, nfe=3, **option)
 
 
 def test_points_have_no_class_to_be_led_away_from():

@@ -5,9 +5,9 @@ r"""Your own pictures: a U-Net on a folder, a .zip or a .tar.
 
 The argument is a comma-separated list: folder=PATH, size=64, channels=3,
 epochs=200, and by_class if the first folder in the path of a picture is its
-class. It evaluates, and keeps a checkpoint, 200 times in all. An epoch of a few
-pictures is less than a step: 20 of them want epochs=20000, which is 5 625 steps
-of 64.
+class (by_class=false is the default). It evaluates, and keeps a checkpoint, 200
+times in all. An epoch of a few pictures is less than a step: 20 of them want
+epochs=20000, which is 5 625 steps of 64.
 
 Time and quality depend on the pictures: not yet measured.
 """
@@ -22,11 +22,16 @@ SWITCH = {'': True, 'true': True, 'false': False}
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  words = (word.partition('=') for word in arg.split(',') if word)
-  given = {key: value for key, _, value in words}
-  for key in given:
+  given: dict[str, str] = {}
+  for word in filter(None, arg.split(',')):
+    key, _, value = word.partition('=')
     if key not in KEYS:
       raise ConfigError(f'config argument {key!r}: {suggest(key, KEYS)}')
+    if key in given:
+      raise ConfigError(f'config argument {key} must be given once')
+    given[key] = value
+  if given.get('folder') == '':
+    raise ConfigError('config argument folder must be a path: folder=PATH')
   dataset = {
     'name': 'folder',
     'path': given.get('folder', 'pictures'),
@@ -53,6 +58,14 @@ def switch(key: str, value: str) -> bool:
 
 def whole(key: str, value: str) -> int:
   """An argument as a whole number."""
-  if not value.isdecimal():
+  if not value.isascii() or not value.isdecimal():
     raise ConfigError(f'config argument {key} = {value} must be a whole number')
   return int(value)
+
+
+def switch(key: str, value: str) -> bool:
+  """An argument as yes or no; alone it is yes."""
+  known = {'': True, 'true': True, 'false': False}
+  if value.lower() not in known:
+    raise ConfigError(f'config argument {key} = {value} must be true or false')
+  return known[value.lower()]

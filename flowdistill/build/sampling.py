@@ -1,13 +1,14 @@
 """A generator: a network with parameters, for evaluators and users."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
 
 from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.stack import constrain_layer_inputs
 from flowdistill.samplers import rows
@@ -16,7 +17,10 @@ from flowdistill.samplers.sampling_plan import Grid, Plan
 from flowdistill.samplers.solve import Network, call, noise, solve
 from flowdistill.training.sharding import Layout
 
+T = TypeVar('T')
 Cond = Mapping[str, np.ndarray]
+CondAt = Callable[[np.ndarray], Cond]
+"""The conditions [b, ...] of the rows with the index [b]."""
 Start = Callable[[np.ndarray], tuple[Any, Any]]
 """start(index [b]) -> (x [b, ...], keys [b]), placed on the devices."""
 
@@ -121,16 +125,55 @@ class Generator:
       ValueError: see `plan_sampling`; for a condition whose length is not n,
         or a tolerance that is not reached.
     """
-    options |= {'grid': grid or self.grid, 'guidance': guidance}
+    first, n = check_range(first, n)
+    rows.check(n, cond=cond or {})
+    options |= {'grid': grid, 'guidance': guidance, 'seed': seed}
+    drawn = self.stream(
+      n,
+      sampler=sampler,
+      nfe=nfe,
+      cond_at=lambda index: rows.take(dict(cond or {}), index),
+      first=first,
+      **options,
+    )
+    x, nfes = zip(*drawn, strict=True)
+    return Samples(np.concatenate(x), np.concatenate(nfes))
+
+  def stream(
+    self,
+    n: int,
+    *,
+    sampler: str,
+    nfe: int | None,
+    cond_at: CondAt,
+    seed: int = 0,
+    first: int = 0,
+    **options: Any,
+  ) -> Iterator[Samples]:
+    """Draws as a call does, batch by batch, in constant memory.
+
+    Args:
+      n: number of examples.
+      sampler: see a call.
+      nfe: see a call.
+      cond_at: index [b] -> name -> array [b, ...], from 0 to n − 1.
+      seed: see a call.
+      first: see a call.
+      **options: of the sampler, 'grid' and 'guidance'.
+
+    Raises:
+      ValueError: see a call. All that can be known before is raised at once.
+    """
+    first, n = check_range(first, n)
+    options['grid'] = options.get('grid') or self.grid
     plan = self._plan(sampler, nfe, options)
-    key = jax.random.key(seed)
+    key = jax.random.key(check_seed(seed))
 
     def start(index: np.ndarray) -> tuple[Any, Any]:
       return self._noise(key, first + index, self.spec.shape)
 
-    batches, nfes = self._solve(n, plan, start, cond or {})
-    pictures = [self.to_pictures(x) for x in batches]
-    return Samples(np.concatenate(pictures)[:n], nfes)
+    batches = self._solve(n, plan, start, cond_at)
+    return (Samples(self.to_pictures(x)[: len(nfe)], nfe) for x, nfe in batches)
 
   def encode(
     self,
@@ -158,8 +201,13 @@ class Generator:
       _, unused = self._noise(jax.random.key(0), index, ())
       return self._spread(x), unused
 
-    batches, nfes = self._solve(len(x0), plan, start, cond or {})
-    return Samples(np.concatenate(batches)[: len(x0)], nfes)
+    cond = dict(cond or {})
+    rows.check(len(x0), cond=cond)
+    batches = self._solve(
+      len(x0), plan, start, lambda index: rows.take(cond, index)
+    )
+    x, nfes = zip(*batches, strict=True)
+    return Samples(np.concatenate(x)[: len(x0)], np.concatenate(nfes))
 
   def to_space(self, x0: np.ndarray) -> np.ndarray:
     """Images [n, ...] as the network sees them."""
@@ -181,7 +229,7 @@ class Generator:
     rows.check(len(x_t), states=states, cond=cond or {})
     inputs = [np.asarray(a, np.float32) for a in states.values()], cond or {}
     batches = []
-    for index in rows.indices(len(x_t), self._batch_size):
+    for index in rows.indices(len(x_t), self.rows_at_once):
       arrays, conds = self._spread(rows.take(inputs, index))
       batches.append(call(self._network, self.params, *arrays, conds))
     return np.concatenate([*map(self._collect, batches)])[: len(x_t)]
@@ -191,23 +239,32 @@ class Generator:
     return plan_sampling(*args, spec=spec, scalars=scalars, **kwargs)
 
   def _solve(
-    self, n: int, plan: Plan, start: Start, cond: Cond
-  ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Padded batches of x at the last time of the plan, and the NFE [n]."""
-    scalars = {k: np.full(n, v, np.float32) for k, v in plan.scalars.items()}
-    cond = {**scalars, **cond}
-    rows.check(n, cond=cond)
-    conds = cond, self._null(plan, cond)
-    batches = []
-    for index in rows.indices(n, self._batch_size):
-      batch = *start(index), *self._spread(rows.take(conds, index))
-      batches.append(solve(self._network, self.params, plan, *batch))
-    x, nfe, arrived = (
-      [*map(self._collect, parts)] for parts in zip(*batches, strict=True)
-    )
-    if plan.control is not None:
-      plan.control.check_arrived(np.concatenate(arrived)[:n])
-    return x, np.concatenate(nfe)[:n]
+    self, n: int, plan: Plan, start: Start, cond_at: CondAt
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Padded batches of x at the plan's last time, and their NFE [b] without.
+
+    While one is used, the next is computed.
+    """
+    for left, solved in ahead(self._dispatch(n, plan, start, cond_at)):
+      x, nfe, arrived = map(self._collect, solved)
+      if plan.control is not None:
+        plan.control.check_arrived(arrived[:left])
+      yield x, nfe[:left]
+
+  def _dispatch(
+    self, n: int, plan: Plan, start: Start, cond_at: CondAt
+  ) -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
+    """Yields how many examples are left before a batch, and its results."""
+    for index in rows.indices(n, self.rows_at_once):
+      given = cond_at(np.minimum(index, n - 1))
+      scalars = {
+        name: np.full(len(index), value, np.float32)
+        for name, value in plan.scalars.items()
+      }
+      cond = {**scalars, **given}
+      batch = *start(index), *self._spread((cond, self._null(plan, cond)))
+      left = n - int(index[0])
+      yield left, solve(self._network, self.params, plan, *batch)
 
   def _null(self, plan: Plan, cond: Cond) -> Cond:
     """The unconditional `cond` where the network is called with it."""
@@ -227,7 +284,8 @@ class Generator:
     return RowSharded(self.apply, self.layout)
 
   @property
-  def _batch_size(self) -> int:
+  def rows_at_once(self) -> int:
+    """The batch size of its calls on these devices."""
     if self.layout is None:
       return self.batch_size
     return self.layout.round_up(self.batch_size)
@@ -242,3 +300,12 @@ class Generator:
     return (
       np.asarray(array) if self.layout is None else self.layout.collect(array)
     )
+
+
+def ahead(batches: Iterator[T]) -> Iterator[T]:
+  """The same, each after the next one has been asked for."""
+  for last in batches:
+    for following in batches:
+      yield last
+      last = following
+    yield last

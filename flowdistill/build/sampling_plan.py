@@ -13,6 +13,8 @@ from flowdistill.samplers.grids import falls
 from flowdistill.samplers.guided import as_scalars, interval
 from flowdistill.samplers.sampling_plan import Plan, make_plan
 
+MOST_CALLS = 10_000  # of the network for one example; more is no better
+
 
 def plan_sampling(
   sampler: str,
@@ -106,10 +108,13 @@ def _check_kind(
       f'sampler = {sampler!r} must be a solver of the ODE, such as heun, to go '
       'from data to noise'
     )
-  if method.control is None and not isinstance(nfe, numbers.Integral):
+  whole = isinstance(nfe, numbers.Integral) and not isinstance(nfe, bool)
+  if method.control is None and not whole:
     raise ValueError(f'nfe = {nfe!r} must be an integer for {sampler!r}')
   if method.control is not None and nfe is not None:
     raise ValueError(
       f'nfe = {nfe!r} must be None for {sampler!r}: its rtol determines the '
       'number of calls, which is counted'
     )
+  if nfe is not None and int(nfe) > MOST_CALLS:
+    raise ValueError(f'nfe = {nfe} must be at most {MOST_CALLS}')

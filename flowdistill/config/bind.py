@@ -20,6 +20,7 @@ import difflib
 import functools
 import inspect
 import operator
+import os
 import re
 import types
 import typing
@@ -101,7 +102,10 @@ def without_none(annotation: Any) -> tuple[Any, bool]:
 
 def nearest(word: Any, choices: Iterable[str]) -> str | None:
   """The choice with the nearest spelling, None if no choice is similar."""
-  near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
+  if not isinstance(word, str | os.PathLike):
+    return None
+  text = str(word)[:200]
+  near = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
   return near[0] if near else None
 
 

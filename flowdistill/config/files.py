@@ -7,7 +7,9 @@ named; every other top-level key is shared by all of them. An override
 `bind.py`) defines the keys of a stage, so nothing here knows a name.
 """
 
+import codecs
 import contextlib
+import importlib.util
 import json
 import pathlib
 import re
@@ -24,27 +26,21 @@ from flowdistill.config.bind import (
   Rooms,
   Spec,
   join,
+  located,
   options,
   suggest,
 )
 from flowdistill.config.kinds import TRAIN, Kinds, kind_of
 from flowdistill.config.overrides import Override, apply_override
 from flowdistill.config.tiny import RUNLOCAL, keep_tiny
+from flowdistill.flow.noise import check_seed
 from flowdistill.training.lengths import UNITS
 
 ONE_STAGE = 'run'
 RESERVED = (ONE_STAGE, 'samples', 'hosts')  # folders with another meaning
-# What Python raises for a mistake in a config file.
-MISTAKES = (
-  ArithmeticError,
-  AttributeError,
-  ImportError,
-  LookupError,
-  NameError,
-  SyntaxError,
-  TypeError,
-  ValueError,
-)
+# A config file is the user's code: whatever it raises is a mistake in it.
+MISTAKES = (Exception, SystemExit)
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def load_stages(
@@ -72,7 +68,22 @@ def load_stages(
     before, stages = stages, resolve_all(changed)
     if tiny:
       stages = {n: keep_tiny(before[n], spec) for n, spec in stages.items()}
+  for name, spec in stages.items():
+    check_seeds(spec, f'stages.{name}' if named else '')
   return stages
+
+
+def check_seeds(spec: Spec, where: str) -> None:
+  """Checks what is called a seed, in a stage and below it.
+
+  Not in `resolve`: a run of older versions, whose larger seed was taken modulo
+  2³² for the noise, can still be read.
+  """
+  for key, value in spec.items() if isinstance(spec, Mapping) else ():
+    if key == 'seed' and not isinstance(value, Mapping):
+      with located(where, ['seed']):
+        check_seed(value)
+    check_seeds(value, join(where, key))
 
 
 def read_config(source: str) -> tuple[dict[str, Any], bool]:
@@ -88,6 +99,11 @@ def read_config(source: str) -> tuple[dict[str, Any], bool]:
     )
   file, colon, arg = source.partition('.py:')
   path = pathlib.Path(f'{file}.py' if colon else source)
+  if path.is_file() and path.suffix != '.py':
+    raise ConfigError(
+      f'--config={source} must be a Python file, *.py, with a get_config; a '
+      'run is named by --workdir alone'
+    )
   if not path.is_file():
     raise ConfigError(
       f'--config={source}: there is no file {path}{_near_file(path)}'
@@ -98,7 +114,8 @@ def read_config(source: str) -> tuple[dict[str, Any], bool]:
     config = _to_plain(_import(path).get_config(rest))
   if not isinstance(config, Mapping):
     raise ConfigError(
-      f'{path}: get_config returned {config!r}; it must return a ConfigDict'
+      f'{path}: get_config returned {resolve.shown(config)}; it must return a '
+      'ConfigDict'
     )
   return dict(config), RUNLOCAL in args
 
@@ -136,7 +153,7 @@ def split_stages(
   stages = raw['stages']
   if not isinstance(stages, Mapping) or not stages:
     raise ConfigError(
-      f'config.stages = {stages!r} must have at least one stage'
+      f'config.stages = {resolve.shown(stages)} must have at least one stage'
     )
   for name in stages:
     if not re.fullmatch(r'[\w-]+', str(name)) or name in RESERVED:
@@ -177,7 +194,7 @@ def _running(path: pathlib.Path) -> Generator[None]:
   except MISTAKES as error:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if f.filename == str(path)]
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.lineno:
       lines.append(error.lineno)
     line = f', line {lines[-1]}' if lines else ''
     kind = type(error).__name__
@@ -188,19 +205,38 @@ def _import(path: pathlib.Path) -> Any:
   # Not through importlib, which leaves a cache beside the file.
   module = types.ModuleType(path.stem)
   module.__file__ = str(path)
-  exec(compile(path.read_text('utf-8'), path, 'exec'), module.__dict__)
+  exec(compile(_text(path), path, 'exec'), module.__dict__)
   return module
+
+
+def _text(path: pathlib.Path) -> str:
+  """The source, with or without a mark of its encoding or a coding line."""
+  data = path.read_bytes()
+  if data.startswith(UTF_16) or b'\0' in data:
+    raise ConfigError(
+      f'{path} must be a text file in UTF-8, not UTF-16 or else'
+    )
+  try:
+    return importlib.util.decode_source(data)
+  except (SyntaxError, UnicodeDecodeError) as error:
+    raise ConfigError(
+      f'{path} must be in UTF-8, or name its encoding in the first line, as '
+      f'# coding: latin-1: {error}'
+    ) from error
 
 
 def _near_file(path: pathlib.Path) -> str:
   folders = {path if path.is_dir() else path.parent, pathlib.Path('configs')}
-  files = sorted(str(p) for folder in folders for p in folder.glob('*.py'))
-  configs = [
-    f
-    for f in files
-    if 'def get_config' in pathlib.Path(f).read_text('utf-8', 'replace')
-  ]
+  files = sorted(p for folder in folders for p in folder.glob('*.py'))
+  configs = [str(p) for p in files if _has_get_config(p)]
   return f'; {suggest(path, configs)}' if configs else ''
+
+
+def _has_get_config(path: pathlib.Path) -> bool:
+  try:
+    return b'def get_config' in path.read_bytes()
+  except OSError:  # a folder, or a file of others
+    return False
 
 
 def _to_plain(value: Any) -> Any:

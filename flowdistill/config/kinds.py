@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowdistill.config.bind import ConfigError, Spec, join, suggest
+from flowdistill.config.resolve import shown
 
 TRAIN, PAIRS = 'train', 'pairs'
 
@@ -35,7 +36,7 @@ def kind_of(spec: Any, kinds: Mapping[str, Any], where: str = '') -> Any:
   job = spec.get('job', TRAIN) if isinstance(spec, Mapping) else TRAIN
   if not isinstance(job, str) or job not in kinds:
     raise ConfigError(
-      f'config.{join(where, "job")} = {job!r} does not exist; '
+      f'config.{join(where, "job")} = {shown(job)} does not exist; '
       f'{suggest(str(job), kinds)}'
     )
   return kinds[job]

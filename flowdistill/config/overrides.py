@@ -4,14 +4,13 @@ An override is applied to resolved stages, which have every key with its
 default: a key that is absent is wrong, and the message names the nearest.
 """
 
-import ast
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flowdistill.config import bind
 from flowdistill.config.bind import ConfigError, Rooms, Spec, nearest, suggest
-from flowdistill.config.typed import SPELLED
+from flowdistill.config.typed import read
 from flowdistill.training.lengths import UNITS
 
 Path = tuple[str, ...]
@@ -23,12 +22,10 @@ class Override:
 
   Attributes:
     path: the keys, from the outermost.
-    value: the Python literal, or else the text.
-    text: the value as typed.
+    text: the value as typed; its key says what it means.
   """
 
   path: Path
-  value: Any
   text: str
 
   def __str__(self) -> str:
@@ -42,7 +39,7 @@ def parse_override(name: str, value: str | None) -> Override:
     raise ConfigError(f'--{name} must have the form --config.KEY[.KEY]=VALUE')
   if value is None:
     raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
-  return Override(path, _literal(value), value)
+  return Override(path, value)
 
 
 def apply_override(
@@ -74,7 +71,7 @@ def apply_override(
     raise _no_key([m for m in missing.values() if m], path, override)
   _check_same({name: stages[name] for name in having}, path, override)
   changed = {
-    n: _set(stages[n], types[n], path, override.value, rooms) for n in having
+    n: _set(stages[n], types[n], path, override.text, rooms) for n in having
   }
   return {**stages, **changed}
 
@@ -182,18 +179,19 @@ def _values(spec: Spec, path: Path) -> Iterator[Any]:
 
 
 def _set(
-  spec: Spec, annotation: Any, path: Path, value: Any, rooms: Rooms
+  spec: Spec, annotation: Any, path: Path, text: str, rooms: Rooms
 ) -> Spec:
   key, rest = path[0], path[1:]
-  if key == 'name':
-    return {'name': value}
+  if key == 'name' and bind.without_none(annotation)[0] in rooms:
+    return {'name': read(text, str)}
   spec = _with_key(key, spec or {}, annotation, rooms)
+  known, other = _keys(spec, annotation, rooms)
+  below = known.get(key, other)
   if rest:
-    known, other = _keys(spec, annotation, rooms)
-    below = known.get(key, other)
-    return {**spec, key: _set(spec.get(key), below, rest, value, rooms)}
+    return {**spec, key: _set(spec.get(key), below, rest, text, rooms)}
   dropped = UNITS if key in UNITS else ()
-  return {**{k: v for k, v in spec.items() if k not in dropped}, key: value}
+  kept = {k: v for k, v in spec.items() if k not in dropped}
+  return {**kept, key: read(text, below)}
 
 
 def _with_key(key: str, spec: Spec, annotation: Any, rooms: Rooms) -> Spec:
@@ -204,12 +202,3 @@ def _with_key(key: str, spec: Spec, annotation: Any, rooms: Rooms) -> Spec:
     o for f in rooms[annotation].values() if key in (o := bind.options(f))
   )
   return {k: v for k, v in spec.items() if k in known}
-
-
-def _literal(value: str) -> Any:
-  if value.lower() in SPELLED:
-    return SPELLED[value.lower()]
-  try:
-    return ast.literal_eval(value)
-  except (ValueError, SyntaxError):
-    return value

@@ -1,9 +1,13 @@
 """Checks a config and fills in its defaults; `bind.py` defines the terms."""
 
 import dataclasses
+import math
+import os
 import typing
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from flowdistill.config.bind import (
   REQUIRED,
@@ -20,6 +24,10 @@ from flowdistill.config.bind import (
   without_none,
 )
 
+WHOLE = 2**63  # integers beyond it do not fit into 64 bits
+LONG = 300  # characters of a value in an error
+PLAIN = (bool, int, float, str, os.PathLike, np.generic)
+
 
 def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
   """Checks a spec and fills in its defaults; the result is plain data.
@@ -35,6 +43,8 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
       spec = annotation.named(spec)
     return _resolve_named(spec, rooms[annotation], where, rooms)
   if hasattr(annotation, 'of'):
+    if not isinstance(spec, annotation):
+      _check_plain(spec, where)
     fields = _fields(_parse(spec, annotation, where))
     return {k: v for k, v in fields.items() if v is not None}
   if dataclasses.is_dataclass(annotation):
@@ -44,9 +54,15 @@ def resolve(spec: Spec, annotation: Any, where: str, rooms: Rooms) -> Spec:
   if each is None:
     return _check_type(spec, annotation, optional, where)
   _check_mapping(spec, where, 'a dict, name -> value')
+  entries = {str(key): value for key, value in (spec or {}).items()}
+  if '' in entries or len(entries) < len(spec or {}):
+    raise ConfigError(
+      f'config.{where} = {shown(spec)} must have names that are not empty, '
+      'each once'
+    )
   return {
-    str(key): resolve(value, each, join(where, key), rooms)
-    for key, value in (spec or {}).items()
+    key: resolve(value, each, join(where, key), rooms)
+    for key, value in entries.items()
   }
 
 
@@ -65,7 +81,7 @@ def _resolve_named(spec: Spec, table: Table, where: str, rooms: Rooms) -> Spec:
   name = spec['name']
   if not isinstance(name, str) or name not in table:
     raise ConfigError(
-      f'config.{key} = {name!r} does not exist; {suggest(name, table)}'
+      f'config.{key} = {shown(name)} does not exist; {suggest(name, table)}'
     )
   rest = {k: v for k, v in spec.items() if k != 'name'}
   resolved = _resolve_options(rest, table[name], where, rooms, name)
@@ -81,7 +97,7 @@ def _resolve_options(
   for key in spec:
     if key not in known:
       raise ConfigError(
-        f'config.{join(where, key)} = {spec[key]!r}: {owner} takes no '
+        f'config.{join(where, key)} = {shown(spec[key])}: {owner} takes no '
         f'{key!r}; {suggest(key, known)}'
       )
   return {
@@ -110,7 +126,7 @@ def _parse(spec: Spec, annotation: Any, where: str) -> Any:
   try:
     return annotation.of(spec)
   except (ValueError, TypeError) as error:
-    raise ConfigError(f'config.{where}: {error}') from error
+    raise ConfigError(f'config.{where}: {_cut(str(error))}') from error
 
 
 def _check_mapping(spec: Spec, where: str, wanted: str) -> None:
@@ -122,20 +138,79 @@ def _check_type(
   spec: Spec, annotation: Any, optional: bool, where: str
 ) -> Spec:
   parts = typing.get_args(annotation) if is_union(annotation) else [annotation]
-  kinds = tuple(
-    object if a is Any else typing.get_origin(a) or a for a in parts
-  )
+  kinds = {
+    object if a is Any else typing.get_origin(a) or a: typing.get_args(a)
+    for a in parts
+  }
+  _check_number(spec, where)
   if type(spec) is int and float in kinds and int not in kinds:
     return float(spec)
   if isinstance(spec, list) and tuple in kinds:
-    return tuple(spec)
+    spec = tuple(spec)
   surprising = isinstance(spec, bool) and not {bool, object} & set(kinds)
-  if surprising or not isinstance(spec, kinds):
+  if surprising or not isinstance(spec, tuple(kinds)):
     names = [kind.__name__ for kind in kinds] + ['None'] * optional
     raise _wrong_type(spec, where, ' or '.join(names))
+  if isinstance(spec, tuple) and kinds.get(tuple):
+    return _check_entries(spec, kinds[tuple], where)
+  _check_plain(spec, where)
   return spec
+
+
+def _check_entries(
+  spec: tuple[Any, ...], kinds: tuple[Any, ...], where: str
+) -> tuple[Any, ...]:
+  """Checks the types in a tuple: all the same, or one for each place."""
+  if kinds[-1] is Ellipsis:
+    kinds = kinds[:1] * len(spec)
+  if len(spec) != len(kinds):
+    wanted = f'a list of {len(kinds)}'
+    raise ConfigError(f'config.{where} = {shown(spec)} must be {wanted}')
+  return tuple(
+    _check_type(each, kind, False, f'{where}[{i}]')
+    for i, (each, kind) in enumerate(zip(spec, kinds, strict=True))
+  )
+
+
+def _check_plain(spec: Spec, where: str) -> None:
+  """Refuses what a record of the config could not hold, at any depth."""
+  _check_number(spec, where)
+  if isinstance(spec, Mapping):
+    for key, value in spec.items():
+      _check_plain(value, join(where, key))
+  elif isinstance(spec, list | tuple):
+    for i, value in enumerate(spec):
+      _check_plain(value, f'{where}[{i}]')
+  elif not isinstance(spec, PLAIN) and spec is not None:
+    raise _wrong_type(spec, where, 'a number, a string, a list or a dict')
+
+
+def _check_number(spec: Spec, where: str) -> None:
+  """Refuses NaN, infinities, and integers that no array can hold."""
+  if isinstance(spec, float) and not math.isfinite(spec):
+    raise ConfigError(f'config.{where} = {spec} must be finite')
+  if isinstance(spec, int) and not -WHOLE <= spec < WHOLE:
+    raise ConfigError(
+      f'config.{where} = {shown(spec)} must be an integer in [-2**63, 2**63)'
+    )
 
 
 def _wrong_type(spec: Spec, where: str, wanted: str) -> ConfigError:
   kind = 'None' if spec is None else type(spec).__name__
-  return ConfigError(f'config.{where} = {spec!r} ({kind}) must be {wanted}')
+  return ConfigError(
+    f'config.{where} = {shown(spec)} ({kind}) must be {wanted}'
+  )
+
+
+def shown(value: Any) -> str:
+  """The value as Python spells it, cut if it is long."""
+  try:
+    text = repr(value)
+  except ValueError:  # an integer of thousands of digits
+    return f'an integer of {value.bit_length()} bits'
+  return _cut(text)
+
+
+def _cut(text: str) -> str:
+  """The text without the middle of a long one."""
+  return text if len(text) <= LONG else f'{text[:LONG]}...{text[-LONG // 2 :]}'

@@ -22,7 +22,7 @@ from flowdistill.config.sections import (
   Space,
   Train,
 )
-from flowdistill.flow.noise import SEEDS
+from flowdistill.flow.noise import SEEDS, check_seed
 from flowdistill.training.state import MAIN
 
 TEACHER = 'teacher'
@@ -61,7 +61,7 @@ class TrainStage:
 
   Attributes:
     job: its kind, 'train'.
-    seed: of parameters, data order and noise.
+    seed: of parameters, data order and noise, in [0, 2³²).
     dataset, network, objective: by name, with their options.
     space: the encoding of images for the networks, by name.
     optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
@@ -166,8 +166,9 @@ class PairStage:
     for name in ('count', 'batch_size', 'shard_size'):
       if getattr(self, name) < 1:
         raise ValueError(f'{name} = {getattr(self, name)} must be at least 1')
-    if not 0 <= self.seed < SEEDS:
-      raise ValueError(f'seed = {self.seed} must lie in [0, 2**32)')
+    check_seed(self.seed)
+    if self.count > SEEDS:
+      raise ValueError(f'count = {self.count} must be at most 2**32')
     if self.direction not in DIRECTIONS:
       choices = ', '.join(DIRECTIONS)
       raise ValueError(f'direction = {self.direction!r} must be in {choices}')

@@ -1,8 +1,12 @@
-"""Parses the VALUE of --NAME=VALUE by the type of the option."""
+"""Reads the VALUE of --NAME=VALUE by the type of the option or of the key."""
 
 import ast
+import typing
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
+from flowdistill.config.bind import is_union, without_none
 from flowdistill.config.sampling import Spec
 
 WANTED: dict[Any, str] = {
@@ -16,36 +20,93 @@ WANTED: dict[Any, str] = {
   float | Spec | None: "a number, or like 'scale=2, low=0.2, high=0.8'",
 }
 SPELLED = {'true': True, 'false': False, 'none': None}
+# What Python's parser raises for text that is no literal, or a huge one.
+NO_LITERAL = (
+  MemoryError,
+  RecursionError,
+  SyntaxError,
+  TypeError,
+  ValueError,
+)
 
 
 def parse(text: str, kind: Any) -> Any:
   """The text as a value of a type in WANTED; ValueError for other text."""
   try:
     return _parse(text, kind)
-  except ValueError as error:
+  except NO_LITERAL as error:
     raise ValueError(f'must be {WANTED[kind]}') from error
 
 
+def literal(text: str) -> Any:
+  """The Python literal, or true, false or none in any case, or the text."""
+  if text.lower() in SPELLED:
+    return SPELLED[text.lower()]
+  try:
+    with warnings.catch_warnings(action='ignore'):
+      value = ast.literal_eval(text)
+    repr(value)  # fails if a number is too long to be shown
+  except NO_LITERAL:
+    return text
+  return value
+
+
+def read(text: str, annotation: Any) -> Any:
+  """The value of a key with this annotation, as `literal` unless it is text.
+
+  Where a string is wanted, 2024, 1e5 and true are strings, and quotes are taken
+  off; none is None where that is allowed. `resolve` checks the result.
+  """
+  annotation, optional = without_none(annotation)
+  value = literal(text)
+  if isinstance(value, str) or (value is None and optional):
+    return value
+  if hasattr(annotation, 'of') and not isinstance(value, Mapping):
+    as_text = _takes(annotation, text) and not _takes(annotation, value)
+    return text if as_text else value
+  parts = typing.get_args(annotation) if is_union(annotation) else [annotation]
+  kinds = {typing.get_origin(part) or part for part in parts}
+  if str in kinds and not isinstance(value, tuple(kinds - {str, Any})):
+    return text
+  return value
+
+
+def _takes(annotation: Any, value: Any) -> bool:
+  """Whether a section with `of`, such as a length, can be read from it."""
+  try:
+    annotation.of(value)
+  except (TypeError, ValueError):
+    return False
+  return True
+
+
 def _parse(text: str, kind: Any) -> Any:
-  if kind in (str, int, float):
-    return kind(text)
+  if kind is str:
+    return text
+  if kind in (int, float):
+    return _number(text, kind)
   if kind == int | None:
-    return None if text.lower() == 'none' else int(text)
+    return None if text.lower() == 'none' else _number(text, int)
   if kind == tuple[int, ...]:
-    return tuple(int(part) for part in text.split(','))
+    return tuple(_number(part, int) for part in text.split(','))
   if kind == Spec or '=' in text:
     return _pairs(text)
   if kind == str | Spec | None:
     return None if text.lower() == 'none' else text
-  return float(text)
+  return _number(text, float)
+
+
+def _number(text: str, kind: Any) -> Any:
+  """Without the digits of other scripts, which Python would take."""
+  if not text.isascii():
+    raise ValueError('must be a number in the digits 0 to 9')
+  return kind(text)
 
 
 def _pairs(text: str) -> Spec:
   """'gamma=0.3, name=shifted', parsed as the arguments of a Python call."""
-  try:
+  with warnings.catch_warnings(action='ignore'):
     call = ast.parse(f'f({text})', mode='eval').body
-  except SyntaxError as error:
-    raise ValueError('must be NAME=VALUE') from error
   match call:
     case ast.Call(func=ast.Name(), args=[], keywords=[_, *_] as pairs):
       values = {str(pair.arg): _value(pair.value) for pair in pairs}

@@ -4,11 +4,46 @@ Noise i of a seed does not depend on the rest of the batch, and is the same on
 every kind of device (to float tolerance).
 """
 
+import numbers
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-SEEDS = 2**32  # The number of seeds.
+SEEDS = 2**32  # The number of seeds, and that of the examples of a seed.
+
+
+def check_seed(seed: Any, name: str = 'seed') -> int:
+  """The seed of random keys as an int.
+
+  JAX would take a larger one modulo 2³², so that two seeds were one.
+
+  Raises:
+    ValueError: unless it is an integer in [0, 2³²).
+  """
+  whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+  if not whole or not 0 <= seed < SEEDS:
+    raise ValueError(f'{name} = {seed!r} must be an integer in [0, 2**32)')
+  return int(seed)
+
+
+def check_range(first: Any, n: Any) -> tuple[int, int]:
+  """The numbers of examples, first to first + n − 1, as two ints.
+
+  Raises:
+    ValueError: unless n is at least 1 and they lie in [0, 2³²).
+  """
+  start = check_seed(first, 'first')
+  whole = isinstance(n, numbers.Integral) and not isinstance(n, bool)
+  if not whole or n < 1:
+    raise ValueError(f'n = {n!r} must be an integer of at least 1')
+  if start + n > SEEDS:
+    raise ValueError(
+      f'n = {n} must be at most {SEEDS - start}: examples are numbered from '
+      f'first = {start} to less than 2**32'
+    )
+  return start, int(n)
 
 
 def numbered(

@@ -34,20 +34,6 @@ class Condition:
     null = np.asarray(self.null, self.dtype)
     return np.broadcast_to(null, (n, *self.shape)).copy()
 
-  def repeat(self, value: Any, n: int) -> np.ndarray:
-    """One value for n examples, or n values, as [n, *shape].
-
-    Raises:
-      ValueError: for a value of another shape.
-    """
-    array = np.asarray(value)
-    if array.shape not in (self.shape, (n, *self.shape)):
-      raise ValueError(
-        f'a condition of shape {list(array.shape)} must have the shape '
-        f'{list(self.shape)}, or {[n, *self.shape]} for n = {n} examples'
-      )
-    return np.broadcast_to(array, (n, *self.shape)).astype(self.dtype)
-
   def abstract(self, n: int) -> jax.ShapeDtypeStruct:
     """An array [n, *shape], abstractly."""
     return jax.ShapeDtypeStruct((n, *self.shape), np.dtype(self.dtype))

@@ -2,8 +2,12 @@
 
 import dataclasses
 import pathlib
+import sys
+import tokenize
 import zipfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, nullcontext
 
 import jax
 import numpy as np
@@ -12,10 +16,23 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import Sampling
 from flowdistill.config.sections import STUDENT
-from flowdistill.figures.images import is_images, write_grid, write_images
+from flowdistill.figures.samples import (
+  FORMS,
+  file_names,
+  kept,
+  write_samples,
+)
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.trained import TrainedStage, conditions, load_stage
+from flowdistill.stages.job_options import NO_LABEL
+from flowdistill.stages.trained import (
+  TrainedStage,
+  conditions_at,
+  load_stage,
+)
 from flowdistill.training.json_files import naming
+from flowdistill.training.loop import Stop
+from flowdistill.training.progress import progress
+from flowdistill.training.watchdog import AGAIN
 from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.results import say
 from flowdistill.workdir.steps import (
@@ -25,8 +42,30 @@ from flowdistill.workdir.steps import (
   is_several,
   read_each,
 )
+from flowdistill.workdir.swap import (
+  check_ours,
+  check_parents,
+  locked,
+  mark,
+  swapped,
+)
 
-FORMS = ('npz', 'png', 'grid')
+# What NumPy raises for a file that is missing, another, cut or too large.
+DAMAGED = (
+  AttributeError,
+  EOFError,
+  MemoryError,
+  NotImplementedError,
+  OSError,
+  OverflowError,
+  RuntimeError,
+  SyntaxError,
+  TypeError,
+  ValueError,
+  tokenize.TokenError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +86,8 @@ class Options(Sampling):
     seed: of the noise.
     write: npz, png (a file per image) and grid (all in one), with commas.
     out: folder of the files, with a subfolder for each of several checkpoints;
-      by default W/<stage>/generated.
+      by default W/<stage>/generated. It must be new, empty, or written by this
+      job: the old files are then replaced, all at once.
   """
 
   stage: str = ''
@@ -56,7 +96,7 @@ class Options(Sampling):
   steps: str = 'last'
   patience: float = PATIENCE
   samples: int = 64
-  label: int = -1
+  label: int = NO_LABEL
   cond: str = ''
   seed: int = 0
   write: str = 'npz,png'
@@ -67,6 +107,8 @@ class Options(Sampling):
     for form in self.forms:
       if form not in FORMS:
         raise ConfigError(f'--write={self.write}: {suggest(form, FORMS)}')
+    if not self.patience >= 0:
+      raise ConfigError(f'--patience={self.patience} must be at least 0')
 
   @property
   def forms(self) -> list[str]:
@@ -78,45 +120,54 @@ class Options(Sampling):
     """The conditions in the file `cond`."""
     if not self.cond:
       return {}
+    path = pathlib.Path(self.cond).expanduser()
     try:
-      with np.load(pathlib.Path(self.cond).expanduser()) as arrays:
+      with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
       raise ConfigError(
         f'--cond={self.cond} must be an .npz: {error}'
       ) from error
 
 
-def run(blueprints: Blueprints, options: Options) -> np.ndarray:
-  """Writes the samples of each checkpoint; returns the last ones, [n, ...].
+def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
+  """Writes the samples of each checkpoint; returns the folders.
 
   Raises:
-    ConfigError: if there is no such checkpoint, or no file to write.
+    ConfigError: if there is no such checkpoint, no file to write, or a folder
+      with files that this job has not written.
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
-  folder, shape = blueprint.folder, blueprint.data.spec.shape
-  out = pathlib.Path(options.out) if options.out else folder / 'generated'
-  if 'npz' not in options.forms and not is_images((1, *shape)):
+  folder, shape = blueprint.folder, (1, *blueprint.data.spec.shape)
+  out = pathlib.Path(options.out).expanduser() if options.out else None
+  out = (out or folder / 'generated').resolve()
+  if not kept(options.forms, shape):
     raise ConfigError(
-      f'--write={options.write}: examples {list(shape)} are no images of one '
+      f'--write={options.write}: examples {[*shape[1:]]} are no images of one '
       'or three channels; use npz'
     )
+  check_parents(out, '--out')
+  if is_several(options.steps) and out.is_dir():
+    with locked(out):
+      check_ours(out, '--out')
   steps = chosen(
     folder / CHECKPOINTS,
     options.steps,
     blueprint.total,
     patience=options.patience,
   )
-  x, read = np.zeros(0), reader(blueprint, options)
+  places, read = [], reader(blueprint, options)
   for step, stage in read_each(folder / CHECKPOINTS, steps, read):
-    x = draw(stage, options)
     place = out / f'{step:08d}' if is_several(options.steps) else out
-    if jax.process_index() == 0:
+    try:
       with naming(place):
-        write(x, place, options.forms)
-    say(f'{len(x)} samples of step {step} are in {place}')
-  return x
+        write(stage, step, place, options)
+    except ValueError as error:  # such as a tolerance that is not reached
+      raise ConfigError(str(error)) from error
+    say(f'{options.samples} samples of step {step} are in {place}')
+    places.append(place)
+  return places
 
 
 def reader(
@@ -136,26 +187,48 @@ def reader(
   return read
 
 
-def draw(stage: TrainedStage, options: Options) -> np.ndarray:
-  """The samples of one checkpoint, [n, ...]."""
-  label = None if options.label < 0 else options.label
-  cond = conditions(stage.blueprint, options.samples, label, options.given)
-  return stage.generator(options.model)(
+def batches(stage: TrainedStage, options: Options) -> Generator[np.ndarray]:
+  """The samples of one checkpoint, float32 [b, ...] each."""
+  label = None if options.label == NO_LABEL else options.label
+  drawn = stage.generator(options.model).stream(
     options.samples,
     sampler=options.sampler,
     nfe=options.nfe,
-    cond=cond,
+    cond_at=conditions_at(
+      stage.blueprint, options.samples, label, options.given
+    ),
     seed=options.seed,
     **options.how(),
-  ).x
+  )
+  return (samples.x for samples in drawn)
 
 
-def write(x: np.ndarray, out: pathlib.Path, forms: Sequence[str]) -> None:
-  """samples.npz with x0 [n, ...]; of images 00000.png, ... and grid.png."""
-  out.mkdir(parents=True, exist_ok=True)
-  if 'npz' in forms:
-    np.savez(out / 'samples.npz', x0=x)
-  if 'png' in forms and is_images(x.shape):
-    write_images(out, x)
-  if 'grid' in forms and is_images(x.shape):
-    write_grid(out / 'grid.png', x)
+def write(
+  stage: TrainedStage, step: int, place: pathlib.Path, options: Options
+) -> None:
+  """Draws from one checkpoint into a folder, which is replaced at the end.
+
+  Exits if the process is asked to stop; the folder then stays as it was.
+  """
+  n, shape = options.samples, (1, *stage.blueprint.data.spec.shape)
+  size = stage.generator(options.model).rows_at_once
+  total = -(-n // size)
+  vote = None if jax.process_count() == 1 else stage.layout.any
+  bar = progress(total, 0, f'step {step}', batch_size=size)
+  with Stop(vote) as stop, bar, written(place) as folder:
+    x = batches(stage, options)
+    parts = write_samples(folder, n, x, options.forms) if folder else x
+    with closing(parts):
+      for number, _ in enumerate(parts, 1):
+        bar.update(number, loss=None)
+        if stop.asked() and number < total:
+          say(f'stopped; {place} is as it was')
+          sys.exit(AGAIN)
+    if folder:
+      about = {'step': step, **vars(options)}
+      mark(folder, file_names(n, options.forms, shape), about)
+
+
+def written(place: pathlib.Path) -> AbstractContextManager[pathlib.Path | None]:
+  """The folder that replaces `place`, on the first host; None on others."""
+  return nullcontext() if jax.process_index() else swapped(place, '--out')

@@ -1,5 +1,6 @@
 """Classifier-free guidance while sampling, in an interval of time."""
 
+import numbers
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ Guidance = float | Mapping[str, float]
 """λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}."""
 SCALARS = {'guidance': 'scale', 'guidance_low': 'low', 'guidance_high': 'high'}
 """Scalar condition of a network -> the part of an `Interval` that it is."""
+
+LARGEST = float(jnp.finfo(jnp.float32).max)
 
 
 class Interval(NamedTuple):
@@ -44,17 +47,21 @@ def interval(guidance: Guidance | None) -> Interval | None:
     return None
   parts = guidance if isinstance(guidance, Mapping) else {'scale': guidance}
   known = set(parts) <= set(Interval._fields) and 'scale' in parts
-  if not known or not all(type(v) in (int, float) for v in parts.values()):
+  if not known or not all(map(_is_number, parts.values())):
     raise ValueError(
       f'guidance = {guidance!r} must be a number, or a dict like '
       "{'scale': 2.0, 'low': 0.0, 'high': 1.0}"
     )
   guided = Interval(**parts)
-  if not -float('inf') < guided.scale < float('inf'):
+  if not abs(guided.scale) <= LARGEST:
     raise ValueError(f'guidance = {guidance!r} must have a finite scale')
   if not 0 <= guided.low <= guided.high <= 1:
     raise ValueError(f'guidance = {guidance!r} must have 0 <= low <= high <= 1')
   return None if guided.scale == 1 else guided
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def as_scalars(

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.given import check_conditions, check_label
 from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling
 from flowdistill.config.typed import parse
+from flowdistill.flow.noise import check_range, check_seed
+from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.trained import check_label
 
+NO_LABEL = -1  # all classes in turn
 Jobs = Mapping[str, Any]
 """Name of a job -> its module, which has `Options`."""
 
@@ -79,13 +82,33 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   if 'weights' in given:
     weights = ['ema', 'params', *blueprint.stage.ema]
     _check_choice('weights', given['weights'], weights)
-  if given.get('samples', 1) < 1:
-    raise ConfigError(f'--samples={given["samples"]} must be at least 1')
-  if (label := given.get('label', -1)) >= 0:
-    try:
+  _check_drawn(given, blueprint)
+  if cond := getattr(options, 'given', {}):
+    check_given(cond, given, blueprint)
+
+
+def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:
+  """Checks which examples are drawn, where a job draws any."""
+  try:
+    check_seed(given.get('seed', 0))
+    check_range(0, given.get('samples', 1))
+    if (label := given.get('label', NO_LABEL)) != NO_LABEL:
       check_label(blueprint.sees, label)
-    except ValueError as error:
-      raise ConfigError(f'--{str(error).replace(" = ", "=", 1)}') from error
+  except ValueError as error:
+    text = str(error).replace('n = ', 'samples = ', 1)
+    raise ConfigError(f'--{text.replace(" = ", "=", 1)}') from error
+
+
+def check_given(
+  cond: Mapping[str, Any], given: Mapping[str, Any], blueprint: Blueprint
+) -> None:
+  """Checks the conditions that a job has read from the file `--cond`."""
+  if LABEL in cond and given['label'] != NO_LABEL:
+    raise ConfigError(f'--label={given["label"]} has no effect: --cond has one')
+  try:
+    check_conditions(blueprint.sees, given['samples'], cond)
+  except ValueError as error:
+    raise ConfigError(f'--cond={given["cond"]}: {error}') from error
 
 
 def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:

@@ -1,17 +1,19 @@
 """A trained stage: its networks with weights, for sampling."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.sampling import Generator
+from flowdistill.build.given import check_conditions
+from flowdistill.build.sampling import CondAt, Generator
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
-from flowdistill.flow.spec import LABEL, DataSpec
+from flowdistill.flow.noise import check_range
+from flowdistill.flow.spec import LABEL
 from flowdistill.stages.assembly import generator, sampling_layout
 from flowdistill.training.sharding import Layout
 from flowdistill.workdir import weights
@@ -87,54 +89,59 @@ def load_learner(
 def conditions(
   blueprint: Blueprint,
   n: int,
-  label: int | Sequence[int] | None = None,
+  label: Any = None,
   cond: Cond | None = None,
   *,
+  first: int = 0,
   null: bool = False,
-) -> dict[str, np.ndarray]:
-  """`cond` of n examples.
+) -> Mapping[str, np.ndarray]:
+  """`cond` of n examples; see `conditions_at`."""
+  first, n = check_range(first, n)
+  at = conditions_at(blueprint, n, label, cond, first=first, null=null)
+  return at(np.arange(n))
+
+
+def conditions_at(
+  blueprint: Blueprint,
+  n: int,
+  label: Any = None,
+  cond: Cond | None = None,
+  *,
+  first: int = 0,
+  null: bool = False,
+) -> CondAt:
+  """The conditions of n examples by their index [b], from 0 to n − 1.
 
   Args:
     blueprint: of the stage.
     n: number of examples.
     label: one class for all, or n classes; None goes through all of them.
     cond: the other conditions: name -> one value for all, or n of them.
+    first: number of the first example: what is not given depends on it.
     null: whether missing conditions are unconditional; otherwise they are all
       classes in turn, and the conditions of the data set's examples.
 
   Raises:
-    ValueError: if a condition does not exist, or has another shape.
+    ValueError: if a condition does not exist, or has another shape, or values
+      that it cannot have.
   """
   spec, values = blueprint.sees, dict(cond or {})
   if label is not None:
-    values[LABEL] = check_label(spec, label)
-  if unknown := [name for name in values if name not in spec.cond]:
-    raise ValueError(
-      f'cond has {unknown[0]!r}: these examples are {spec}; '
-      f'{suggest(unknown[0], spec.cond)}'
-    )
-  arrays = {name: spec.cond[name].repeat(v, n) for name, v in values.items()}
-  rest = [name for name in spec.cond if name not in arrays]
-  if null:
-    return arrays | {name: spec.cond[name].full(n) for name in rest}
-  if rest == [LABEL]:
-    return arrays | spec.each_class(np.arange(n))
-  if not rest:
-    return arrays
-  rows = blueprint.data.conditions(np.arange(n) % len(blueprint.data))
-  return arrays | {name: rows[name] for name in rest}
+    if LABEL in values:
+      raise ValueError(f'label = {label} has no effect: cond has a label too')
+    values[LABEL] = label
+  given = check_conditions(spec, n, values)
+  rest = [name for name in spec.cond if name not in given]
 
+  def at(index: np.ndarray) -> dict[str, np.ndarray]:
+    arrays = {name: rows[index] for name, rows in given.items()}
+    if null:
+      return arrays | {name: spec.cond[name].full(len(index)) for name in rest}
+    if rest == [LABEL]:
+      return arrays | spec.each_class(first + index)
+    if not rest:
+      return arrays
+    taken = blueprint.data.conditions((first + index) % len(blueprint.data))
+    return arrays | {name: taken[name] for name in rest}
 
-def check_label(spec: DataSpec, label: Any) -> Any:
-  """The label or labels, which must be classes of the data set."""
-  classes, labels = spec.num_classes, np.asarray(label)
-  if not classes:
-    raise ValueError(
-      f'label = {label} has no effect: this data set has no classes'
-    )
-  if labels.size and (labels.min() < 0 or labels.max() > classes):
-    raise ValueError(
-      f'label = {label} must be in 0 to {classes - 1}, or {classes} for '
-      '"no class"'
-    )
-  return label
+  return at

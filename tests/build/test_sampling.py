@@ -154,7 +154,7 @@ def test_the_grid_and_its_options_reach_the_sampler():
     ({'sampler': 'heun', 'nfe': 8}, '^nfe = 8 is not possible for heun'),
     ({'cond': labels(3)}, r"^cond\['label'\] has 3 rows; it must have n = 4"),
     ({'guidance': 2.0}, r"^cond = \[\] must have one of \['label'\]"),
-    ({'n': 0}, '^n = 0 must be at least 1'),
+    ({'n': 0}, '^n = 0 must be an integer of at least 1'),
   ],
 )
 def test_what_cannot_be_drawn_raises(options, message):

@@ -1,5 +1,7 @@
 """Files, arguments and overrides, down to one resolved dict per stage."""
 
+import pathlib
+import re
 import textwrap
 
 import pytest
@@ -11,6 +13,7 @@ from flowdistill.config.tiny import SAMPLES, STEPS
 from flowdistill.main import split_arguments
 from flowdistill.stages.kinds import KINDS, load_stages
 
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 ONE = {
   'dataset': 'moons',
   'network': {'name': 'mlp', 'width': 64},
@@ -202,7 +205,18 @@ SET = [
     {'epochs': 0.5},
   ),
   ('--config.objective.max_r=1', 'distil.objective.max_r', 1.0),
-  ('--config.seed -3', 'flow.seed', -3),
+  ('--config.mesh.data -1', 'flow.mesh.data', -1),
+  ('--config.seed=4294967295', 'flow.seed', 2**32 - 1),
+  ('--config.seed=0x10', 'flow.seed', 16),
+  ('--config.seed=1_000', 'flow.seed', 1000),
+  ('--config.seed=-0', 'flow.seed', 0),
+  ('--config.train.flip=TRUE', 'flow.train.flip', True),
+  ('--config.train.flip=false', 'flow.train.flip', False),
+  (
+    '--config.network.scalars=["guidance"]',
+    'flow.network.scalars',
+    ('guidance',),
+  ),
   ('--config.optim.clip -.5', 'flow.optim.clip', -0.5),
   ('--config.optim.clip=none', 'flow.optim.clip', None),
   (
@@ -276,6 +290,239 @@ def test_an_override(load, typed, path, expected):
     found = found[key]
   assert found == expected
   assert type(found) is type(expected)
+
+
+# Where a string is wanted, what looks like something else is one.
+TEXT = {
+  '2024': '2024',
+  '007': '007',
+  '1e5': '1e5',
+  '1_000': '1_000',
+  'true': 'true',
+  'None': 'None',
+  '[1]': '[1]',
+  '{}': '{}',
+  '(a,b)': '(a,b)',
+  'a,b': 'a,b',
+  "'2024'": '2024',
+  '"none"': 'none',
+  '': '',
+  "''": '',
+  '-': '-',
+  '~/x y': '~/x y',
+  'b"x"': 'b"x"',
+  "it's": "it's",
+  '/tmp/\\d': '/tmp/\\d',
+}
+
+
+@pytest.mark.parametrize('typed', TEXT)
+def test_a_string_is_what_was_typed(load, typed):
+  folder = {**ONE, 'dataset': {'name': 'folder', 'path': 'x'}}
+  found = load(folder, f'--config.dataset.path={typed}')['run']['dataset']
+  assert found['path'] == TEXT[typed]
+  found = load(folder, f'--config.dataset.held_out={typed}')['run']['dataset']
+  assert found['held_out'] == (None if typed == 'None' else TEXT[typed])
+  if typed not in ('', "''", 'None', '{}'):
+    found = load(ONE, f'--config.init_from={typed}')['run']['init_from']
+    assert found['source'] == TEXT[typed]
+
+
+def test_none_where_a_string_is_wanted_and_quotes_around_it(load):
+  for typed in ('none', 'None', 'NONE'):
+    assert load(ONE, f'--config.resume={typed}')['run']['resume'] is None
+  assert load(ONE, "--config.resume='none'")['run']['resume'] == 'none'
+  for name in ('7', 'true', '[1]'):
+    message = re.escape(f"dataset.name = '{name}' does not exist")
+    with pytest.raises(ConfigError, match=message):
+      load(ONE, f'--config.dataset.name={name}')
+
+
+DEEP = '[' * 5000
+
+
+@pytest.mark.parametrize(
+  ('typed', 'message'),
+  [
+    (
+      'seed=4294967296',
+      r'seed = 4294967296 must be an integer in \[0, 2\*\*32',
+    ),
+    ('seed=-1', 'seed = -1 must be an integer in'),
+    (f'seed={2**63}', r'seed = \d+ must be an integer in \[-2\*\*63, 2\*\*63'),
+    (f'seed={10**23}', r'seed = \d+ must be an integer in \[-2\*\*63, 2\*\*63'),
+    (f'seed={"9" * 5000}', r"seed = '9+\.\.\.9+' \(str\) must be int$"),
+    (f'seed=0x{"f" * 5000}', r"seed = '0xf+\.\.\.f+' \(str\) must be int$"),
+    ('seed=10^23', r"seed = '10\^23' \(str\) must be int"),
+    ('seed=10**6', r"seed = '10\*\*6' \(str\) must be int"),
+    ('seed=1e3', r'seed = 1000.0 \(float\) must be int'),
+    ('seed=٣', r"seed = '٣' \(str\) must be int"),
+    ('seed=007', r"seed = '007' \(str\) must be int"),
+    ('seed=true', r'seed = True \(bool\) must be int'),
+    (f'seed={DEEP}', r"seed = '\[+\.\.\.\[+' \(str\) must be int"),
+    ('seed={[]: 1}', r"seed = '\{\[\]: 1\}' \(str\) must be int"),
+    ('train.drop_cond=1e400', 'drop_cond = inf must be finite'),
+    ('train.drop_cond=nan', r"drop_cond = 'nan' \(str\) must be float"),
+    (
+      f'train.drop_cond={10**400}',
+      r'drop_cond = 10+\.\.\.0+ must be an integer in',
+    ),
+    ('train.flip=yes', r"flip = 'yes' \(str\) must be bool"),
+    ('train.flip=1', r'flip = 1 \(int\) must be bool'),
+    ('train.flip=', r"flip = '' \(str\) must be bool"),
+    ('network.scalars=[1]', r'scalars\[0\] = 1 \(int\) must be str'),
+    ('network.scalars=guidance', r"scalars = 'guidance' \(str\) must be tuple"),
+    ('mesh.rules=[["a"]]', r"rules\[0\] = \('a',\) must be a list of 2"),
+    ("ema={'': {}}", 'ema = .* must have names that are not empty'),
+    (
+      "ema={1: {}, '1': {}}",
+      'ema = .* must have names that are not empty, each',
+    ),
+    (
+      "ema={'main': {'until': 10**5}}",
+      r'\(str\) must be a dict, name -> value',
+    ),
+  ],
+)
+def test_a_value_that_no_key_can_have(load, typed, message):
+  with pytest.raises(ConfigError, match=f'^config.*{message}') as raised:
+    load(ONE, f'--config.{typed}')
+  assert len(str(raised.value)) < 700
+
+
+def test_a_seed_is_checked_in_evaluators_too(load):
+  energy = {'name': 'energy', 'seed': 2**32}
+  stages = {'a': {'evaluators': {'energy': energy}}, 'b': {}}
+  message = r'^config.stages.a.evaluators.energy.seed = 4294967296 must be an'
+  with pytest.raises(ConfigError, match=message):
+    load({**ONE, 'stages': stages})
+
+
+@pytest.mark.parametrize(
+  ('value', 'message'),
+  [
+    ("float('nan')", 'drop_cond = nan must be finite'),
+    ("float('inf')", 'drop_cond = inf must be finite'),
+    ('16**5000', 'drop_cond = an integer of 20001 bits must be an integer in'),
+    (
+      '[0.1] * 10**4',
+      r'drop_cond = \[0.1, .*\.\.\..*\] \(list\) must be float',
+    ),
+    ('lambda: 1', r'drop_cond = .* must be float'),
+  ],
+)
+def test_a_value_that_no_key_can_have_in_a_file(tmp_path, value, message):
+  raw = f'{{**{ONE}, "train": {{"steps": 1, "drop_cond": {value}}}}}'
+  path = tmp_path / 'x.py'
+  path.write_text(f'def get_config(arg):\n  return {raw}\n')
+  with pytest.raises(ConfigError, match=f'config.train.{message}') as raised:
+    load_stages(str(path))
+  assert len(str(raised.value)) < 700
+
+
+CODE = f"""# é
+def get_config(arg):
+  return {ONE}
+"""
+
+
+@pytest.mark.parametrize(
+  'data',
+  [
+    CODE.encode('utf-8-sig'),
+    CODE.replace('\n', '\r\n').encode(),
+    CODE.replace('\n', '\r').encode(),
+    f'# coding: latin-1\n{CODE}'.encode('latin-1'),
+    CODE.replace('\n', '\r\n').encode('utf-8-sig').rstrip(),
+  ],
+)
+def test_how_a_file_may_be_encoded(tmp_path, data):
+  (tmp_path / 'x.py').write_bytes(data)
+  assert load_stages(str(tmp_path / 'x.py'))['run']['train']['steps'] == 10
+
+
+@pytest.mark.parametrize(
+  ('data', 'message'),
+  [
+    (CODE.encode('utf-16'), r'x.py must be a text file in UTF-8, not UTF-16'),
+    (
+      CODE.encode('utf-16-le'),
+      r'x.py must be a text file in UTF-8, not UTF-16',
+    ),
+    (CODE.encode('utf-32'), r'x.py must be a text file in UTF-8, not UTF-16'),
+    (
+      CODE.encode('latin-1'),
+      r'x.py must be in UTF-8, or name its encoding',
+    ),
+    (b'# coding: martian\n', 'x.py must be in UTF-8, or .*unknown encoding'),
+    (b'\x89PNG\r\n\x1a\n\0', 'x.py must be a text file in UTF-8'),
+    (b'', 'AttributeError: .*get_config'),
+  ],
+)
+def test_how_a_file_may_not_be_encoded(tmp_path, data, message):
+  (tmp_path / 'x.py').write_bytes(data)
+  with pytest.raises(ConfigError, match=message):
+    load_stages(str(tmp_path / 'x.py'))
+
+
+@pytest.mark.parametrize(
+  'body',
+  [
+    'assert False, "no"',
+    'class Own(Exception): pass\n  raise Own',
+    'import sys; sys.exit(3)',
+    'get_config(arg)',
+    'raise NotImplementedError',
+    'raise StopIteration',
+    'open("/none/such")',
+    'return {}["a"]',
+    'return 5',
+    'return [1]',
+    'yield 1',
+    'raw = {}; raw["a"] = raw; return raw',
+    'from ml_collections import ConfigDict; return ConfigDict({1: 2, (3,): 4})',
+  ],
+)
+def test_whatever_a_file_raises_is_a_mistake_in_it(tmp_path, body):
+  path = tmp_path / 'x.py'
+  path.write_text(f'def get_config(arg):\n  {body}\n')
+  with pytest.raises(ConfigError, match=f'^{path}(, line [23])?: '):
+    load_stages(str(path))
+
+
+def test_paths_that_are_no_config(tmp_path):
+  (tmp_path / 'folder.py').mkdir()
+  (tmp_path / 'config.json').write_text('{}')
+  for name in ('folder.py', 'none.py', 'folder.py/x.py', ''):
+    with pytest.raises(ConfigError, match='there is no file'):
+      load_stages(str(tmp_path / name))
+  with pytest.raises(ConfigError, match='config.json must be a Python file'):
+    load_stages(str(tmp_path / 'config.json'))
+
+
+def test_the_argument_of_a_config_for_pictures():
+  config = f'{CONFIGS}/images/folder.py'
+
+  def by_class(arg):
+    return load_stages(f'{config}:{arg}')['run']['dataset']['by_class']
+
+  for arg in ('', 'by_class=false', 'by_class=False', 'folder=a=b'):
+    assert by_class(arg) is False
+  for arg in ('by_class', 'by_class=true', 'folder=2024,by_class='):
+    assert by_class(arg) is True
+  for arg in (
+    'by_class=no',
+    'by_class=0',
+    'size=٣',
+    'size=',
+    'size=-1',
+    'size',
+  ):
+    with pytest.raises(ConfigError, match='^config argument .* must be'):
+      by_class(arg)
+  for arg in ('folder', 'folder=', 'size=3,size=4', 'by_clas', '=', 'a=b'):
+    with pytest.raises(ConfigError, match='^config argument '):
+      by_class(arg)
 
 
 def test_an_override_changes_nothing_else(load):

@@ -77,14 +77,3 @@ def test_every_class_in_turn():
   assert label.dtype == np.int32
   np.testing.assert_array_equal(label, [2, 0, 1, 2, 0])
   assert DataSpec((2,)).each_class(np.arange(3)) == {}
-
-
-def test_one_value_for_all_or_one_for_each():
-  text = TEXT.cond['text']
-  one = np.arange(6.0).reshape(2, 3)
-  assert text.repeat(one, 4).shape == (4, 2, 3)
-  assert text.repeat(one, 4).dtype == np.float32
-  np.testing.assert_array_equal(text.repeat([one] * 4, 4)[3], one)
-  np.testing.assert_array_equal(TEXT.cond['label'].repeat(2, 3), [2, 2, 2])
-  with pytest.raises(ValueError, match=r'\[3\] must have the shape \[2, 3\]'):
-    text.repeat(np.zeros(3), 4)

@@ -232,12 +232,17 @@ def test_hosts_draw_and_measure_what_one_does(one, tmp_path):
   mesh = ['--config.mesh.fsdp=4', '--config.evaluation.batch_size=7']
   energy = {'name': 'energy', 'samples': 10}
   evaluators = f"--config.stages.distil.evaluators={{'energy': {energy}}}"
-  draw = ['--job=generate', '--samples=10', '--nfe=2', f'--out={tmp_path}']
+  draw = [
+    '--job=generate',
+    '--samples=10',
+    '--nfe=2',
+    f'--out={tmp_path / "out"}',
+  ]
   for more in (draw, ['--job=evaluate', evaluators]):
     workdir = tmp_path / 'run'
     ended = hosts.end_all(start_hosts(workdir, *more, *mesh))
     assert [code for code, *_ in ended] == [0, 0], ended
-  with np.load(tmp_path / 'samples.npz') as saved:
+  with np.load(tmp_path / 'out' / 'samples.npz') as saved:
     x = saved['x0']
   expected = flowdistill.load(one).sample(10, nfe=2)
   np.testing.assert_allclose(x, expected, atol=1e-4)

@@ -1,6 +1,8 @@
 """Stages end to end: found again, refused, extended, stopped at a NaN."""
 
+import dataclasses
 import json
+import os
 
 import jax
 import numpy as np
@@ -204,7 +206,7 @@ def test_python_face_draws_the_same_as_the_job(toy, tmp_path):
   assert x.shape == (5, 2)
   options = generate.Options(nfe=2, samples=5, seed=3, out=str(tmp_path))
   made = tiny.run(generate, tiny.stages(tiny.TOY), workdir, options)
-  np.testing.assert_array_equal(made, x)
+  assert made == [tmp_path]
   with np.load(tmp_path / 'samples.npz') as saved:
     np.testing.assert_array_equal(saved['x0'], x)
   teacher = run.sample(5, model='teacher', sampler='heun', nfe=3)
@@ -230,21 +232,63 @@ def test_jobs_look_at_several_checkpoints(toy, tmp_path):
   options = generate.Options(
     samples=3, nfe=1, steps='1:', write='npz', out=str(tmp_path)
   )
-  last = tiny.run(generate, stages, workdir, options)
+  made = tiny.run(generate, stages, workdir, options)
   folders = [f'{step:08d}' for step in steps]
+  assert [path.name for path in made] == folders
   assert sorted(path.name for path in tmp_path.iterdir()) == folders
   run = flowdistill.load(workdir)
   for step in steps:
     with np.load(tmp_path / f'{step:08d}' / 'samples.npz') as saved:
       there = run.at(step).sample(3, nfe=1)
       np.testing.assert_array_equal(saved['x0'], there)
-  np.testing.assert_array_equal(last, run.sample(3, nfe=1))
+  np.testing.assert_array_equal(there, run.sample(3, nfe=1))
   with pytest.raises(ConfigError, match='--write=grid: examples .2. are no im'):
     tiny.run(generate, stages, workdir, generate.Options(write='grid'))
   with pytest.raises(ConfigError, match='--write=grid,pgn: did you mean .png'):
     generate.Options(write='grid,pgn')
   with pytest.raises(ConfigError, match='no checkpoint of --steps=77'):
     tiny.run(evaluate, stages, workdir, evaluate.Options(steps='77'))
+
+
+def test_samples_in_batches_are_those_of_python(toy, tmp_path):
+  """Also those of the default classes; then fewer take their place."""
+  workdir, _ = toy
+  stages = tiny.stages(tiny.TOY)
+  out = tmp_path / 'out'
+  size = stages['distil']['evaluation']['batch_size']
+  n = 2 * size + 3
+  options = generate.Options(samples=n, nfe=1, seed=3, out=str(out))
+  tiny.run(generate, stages, workdir, options)
+  run = flowdistill.load(workdir)
+  with np.load(out / 'samples.npz') as saved:
+    np.testing.assert_array_equal(saved['x0'], run.sample(n, nfe=1, seed=3))
+  tiny.run(generate, stages, workdir, dataclasses.replace(options, samples=2))
+  with np.load(out / 'samples.npz') as saved:
+    np.testing.assert_array_equal(saved['x0'], run.sample(2, nfe=1, seed=3))
+  record = json.loads((out / 'generated.json').read_text())
+  assert (record['samples'], record['seed'], record['step']) == (2, 3, 2)
+  assert record['files'] == {'samples.npz': 1}
+  (out / 'notes.txt').write_text('mine')
+  with pytest.raises(ConfigError, match='there is notes.txt in it, which this'):
+    tiny.run(generate, stages, workdir, options)
+
+
+def test_a_call_that_is_stopped_leaves_what_was_there(
+  toy, tmp_path, monkeypatch, capsys
+):
+  workdir, _ = toy
+  stages = tiny.stages(tiny.TOY)
+  size = stages['distil']['evaluation']['batch_size']
+  options = generate.Options(samples=2 * size, nfe=1, out=str(tmp_path / 'out'))
+  tiny.run(generate, stages, workdir, dataclasses.replace(options, samples=2))
+  before = (tmp_path / 'out' / 'samples.npz').read_bytes()
+  monkeypatch.setattr(generate.Stop, 'asked', lambda self: True)
+  with pytest.raises(SystemExit) as raised:
+    tiny.run(generate, stages, workdir, options)
+  assert raised.value.code == os.EX_TEMPFAIL
+  assert f'stopped; {tmp_path / "out"} is as it was' in capsys.readouterr().out
+  assert (tmp_path / 'out' / 'samples.npz').read_bytes() == before
+  assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
 def test_jobs_leave_out_a_checkpoint_that_is_removed(
