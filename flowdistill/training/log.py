@@ -17,7 +17,7 @@ from tensorboardX.summary import scalar
 
 from flowdistill.training.json_files import jsonable, naming
 
-METRICS = 'metrics.jsonl'
+METRICS, EVALUATOR = 'metrics.jsonl', 'evaluator'
 PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.
 
 
@@ -44,7 +44,13 @@ class MetricLog:
     self.lines = path.open('a', encoding='utf-8')
     self.events = open_events(folder, resume_step)
 
-  def write(self, step: int, images: int, scalars: Mapping[str, Any]) -> None:
+  def write(
+    self,
+    step: int,
+    images: int,
+    scalars: Mapping[str, Any],
+    evaluator: str = '',
+  ) -> None:
     """Appends one line and one event per scalar, and flushes them.
 
     Args:
@@ -52,15 +58,17 @@ class MetricLog:
       images: examples seen so far, over all hosts.
       scalars: name -> number or array of one element. A non-finite one is
         written as 'nan', 'inf' or '-inf' (see `jsonable`).
+      evaluator: that measured them; '' for metrics of training.
 
     Raises:
       OSError: naming the file that cannot be written, such as on a full disk.
-      ValueError: if a scalar is called `step` or `images`.
+      ValueError: if a scalar is called `step`, `images` or `evaluator`.
     """
-    if taken := {'step', 'images'} & set(scalars):
+    if taken := {'step', 'images', EVALUATOR} & set(scalars):
       raise ValueError(f'a scalar must not be called {sorted(taken)}')
     values = {name: float(value) for name, value in scalars.items()}
-    row = jsonable({'step': step, 'images': images, **values})
+    named = {EVALUATOR: evaluator} if evaluator else {}
+    row = jsonable({'step': step, 'images': images, **named, **values})
     with naming(self.lines.name):
       self.lines.write(f'{json.dumps(row, allow_nan=False)}\n')
       self.lines.flush()
@@ -93,11 +101,15 @@ def logged(folder: str | os.PathLike[str], name: str) -> dict[int, float]:
   Raises:
     ValueError: if a complete line is not JSON.
   """
+  rows = logged_rows(folder)
+  known = [row for row in rows if name in row and name != EVALUATOR]
+  return {row['step']: float(row[name]) for row in known}
+
+
+def logged_rows(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """The rows in the metrics of a stage, [] without any; see `logged`."""
   path = pathlib.Path(folder) / METRICS
-  if not path.is_file():
-    return {}
-  rows = [row for _, row in _rows(path)]
-  return {row['step']: float(row[name]) for row in rows if name in row}
+  return [row for _, row in _rows(path)] if path.is_file() else []
 
 
 def cut_back(path: pathlib.Path, step: int) -> None:
