@@ -9,6 +9,7 @@ WANTED: dict[Any, str] = {
   str: 'str',
   int: 'int',
   float: 'float',
+  bool: 'true or false',
   int | None: 'int, or none for an adaptive sampler',
   Spec: "like 'gamma=0.3', with commas between several",
   str | Spec: "a name, or like 'name=shifted, shift=2'",
@@ -28,6 +29,8 @@ def parse(text: str, kind: Any) -> Any:
 def _parse(text: str, kind: Any) -> Any:
   if kind in (str, int, float):
     return kind(text)
+  if kind is bool:
+    return ('false', 'true').index(text.lower()) == 1
   if kind == int | None:
     return None if text.lower() == 'none' else int(text)
   if kind == Spec or '=' in text:
