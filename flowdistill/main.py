@@ -4,10 +4,12 @@ The only module that knows flags. Overrides of the config are
 `--config.KEY=VALUE`, options of a job `--OPTION=VALUE`.
 """
 
+import contextlib
 import logging as stdlib_logging
 import math
 import os
 import pathlib
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,7 +27,10 @@ from flowdistill.stages.failure import Halted
 from flowdistill.stages.job_options import check_options, parse_options
 from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.training.checkpoint import CheckpointError
-from flowdistill.training.watchdog import give_up, on_abort
+from flowdistill.training.loop import Interrupted, handled
+from flowdistill.training.programs import keep_programs
+from flowdistill.training.stdio import keep_streams
+from flowdistill.training.watchdog import AGAIN, give_up, on_abort
 
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
@@ -81,15 +86,6 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   if JOB.value not in ALL_STAGES and not blueprints.trained:
     raise ConfigError(f'--job={JOB.value}: no stage of this config trains')
   JOBS[JOB.value].run(blueprints, options)
-
-
-def keep_programs() -> None:
-  """Enables the compilation cache on disk, unless JAX is configured."""
-  if jax.config.values['jax_compilation_cache_dir'] is None:
-    home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    folder = pathlib.Path(home).expanduser() / 'flowdistill' / 'programs'
-    jax.config.update('jax_compilation_cache_dir', str(folder))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 
 
 def meet(timeout: float) -> None:
@@ -167,31 +163,77 @@ def _is_flag(word: str) -> bool:
 
 def start() -> None:
   """The command; errors are one line, with --v=1 also a traceback."""
-  try:
-    keep_programs()
-    app.define_help_flags()
-    ours, rest = split_arguments(sys.argv[1:])
-    app.run(
-      lambda _: main(rest),
-      argv=[sys.argv[0], *ours],
-      flags_parser=flags.FLAGS,
-    )
-  except (*FAILURES, *MISTAKES) as error:
-    if logging.level_debug():
+  keep_streams()
+  with contextlib.ExitStack() as stack:
+    try:
+      keep_programs()
+      app.define_help_flags()
+      ours, rest = split_arguments(sys.argv[1:])
+      if not any(word.startswith('--distributed') for word in ours):
+        stack.enter_context(handled(interrupt))
+      app.run(
+        lambda _: main(rest),
+        argv=[sys.argv[0], *ours],
+        flags_parser=flags.FLAGS,
+      )
+    except (*FAILURES, *MISTAKES) as error:
+      end(str(error), 1 if isinstance(error, FAILURES) else 2)
+    except SystemExit as error:
+      if error.code != AGAIN or jax.distributed.is_initialized():
+        raise
+      leave_at_once(AGAIN)
+    except KeyboardInterrupt as error:
+      number = getattr(error, 'number', signal.SIGINT)
+      end(f'stopped by {signal.Signals(number).name}', 128 + number)
+    except Exception as error:
+      plain = type(error) in (RuntimeError, AssertionError)
+      if plain and (why := surroundings(error)):
+        end(why, 2)
+      if not jax.distributed.is_initialized():
+        raise
       traceback.print_exc()
-    print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
-    leave(1 if isinstance(error, FAILURES) else 2)
-  except Exception:
-    if not jax.distributed.is_initialized():
-      raise
+      leave(1)
+
+
+def interrupt(number: int) -> NoReturn:
+  """Ends what is done now, as Ctrl-C does."""
+  raise Interrupted(number)
+
+
+def surroundings(error: Exception) -> str:
+  """What the machine or the user's account lacks; '' for any other error.
+
+  These errors of pathlib and JAX have no class of their own.
+  """
+  if str(error).startswith('Could not determine home'):
+    return 'the home folder is unknown: set HOME, or give paths without ~'
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as missing:
+    return (
+      f'JAX_PLATFORMS={os.environ.get("JAX_PLATFORMS", "")} must name devices '
+      f'that this machine has, such as cpu. {missing}'
+    ).strip()
+  return ''
+
+
+def end(message: str, code: int) -> NoReturn:
+  """Prints an error in one line, and exits."""
+  if logging.level_debug():
     traceback.print_exc()
-    leave(1)
+  print(f'error: {" ".join(message.splitlines())}', file=sys.stderr)
+  leave(code)
 
 
 def leave(code: int) -> NoReturn:
   """Exits; with several hosts at once, as JAX would wait for the others."""
-  if not jax.distributed.is_initialized():
-    sys.exit(code)
+  if jax.distributed.is_initialized() or code > 128:
+    leave_at_once(code)
+  sys.exit(code)
+
+
+def leave_at_once(code: int) -> NoReturn:
+  """Exits while devices may still compute, which crashes a normal exit."""
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)

@@ -1,40 +1,221 @@
-"""What the command sets up before it reads anything. Its flags: test_config."""
+"""The command as a process: signals, streams and machines that lack something.
 
-import pathlib
+Its flags: tests/config; refusals in one line: tests/test_bad_input.py.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import jax
 import pytest
+from jobs import tiny
 
-from flowdistill.main import keep_programs
+from flowdistill.main import surroundings
+from flowdistill.training.checkpoint import completed_steps
 
-FOLDER, LEAST = (
-  'jax_compilation_cache_dir',
-  'jax_persistent_cache_min_compile_time_secs',
+SMALL = [f'--config.{text}' for text in tiny.UNMEASURED]
+LONG = [*SMALL, '--config.stages.flow.train.steps=5000', '--config.log.every=1']
+
+
+def command(workdir, *options):
+  start = [sys.executable, '-m', 'flowdistill.main', '--config', tiny.TOY]
+  return [*start, '--workdir', str(workdir), *options]
+
+
+def start(workdir, *options, **env):
+  return subprocess.Popen(
+    command(workdir, *options),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **env},
+  )
+
+
+def stopped(process, ready, *numbers):
+  """Sends signals once it is ready; returns what it says."""
+  end = time.monotonic() + 120
+  while not ready():
+    assert process.poll() is None, process.communicate()
+    assert time.monotonic() < end, 'it was never ready'
+    time.sleep(0.002)
+  for number in numbers:
+    process.send_signal(number)
+    time.sleep(0.005)
+  return process.communicate(timeout=60)
+
+
+def logged(workdir, count):
+  path = workdir / 'flow' / 'metrics.jsonl'
+  return path.is_file() and path.read_text().count('\n') >= count
+
+
+def tails(errors):
+  """The lines of stderr, without the log and its tables."""
+  lines = errors.splitlines()
+  return [x for x in lines if not x.startswith(('I1', 'I0', '+', '|', 'Total'))]
+
+
+def test_what_a_machine_lacks_is_said(monkeypatch):
+  home = RuntimeError('Could not determine home directory.')
+  assert 'set HOME' in surroundings(home)
+  assert surroundings(RuntimeError('another')) == ''
+
+  def devices():
+    raise AssertionError
+
+  monkeypatch.setattr(jax, 'devices', devices)
+  monkeypatch.setenv('JAX_PLATFORMS', 'cuda')
+  assert surroundings(AssertionError()) == (
+    'JAX_PLATFORMS=cuda must name devices that this machine has, such as cpu.'
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_before_any_step_a_signal_is_one_line(tmp_path, number):
+  process = start(
+    tmp_path, *LONG, JAX_COMPILATION_CACHE_DIR=str(tmp_path / 'p')
+  )
+  ready = (tmp_path / 'flow' / 'config.json').is_file
+  _, errors = stopped(process, ready, number)
+  assert process.returncode == 128 + number
+  assert tails(errors) == [f'error: stopped by {signal.Signals(number).name}']
+
+
+@pytest.mark.slow
+def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
+  process = start(tmp_path)
+  begun = time.monotonic()
+  _, errors = stopped(process, lambda: time.monotonic() > begun + 1, 2)
+  assert process.returncode == 130
+  assert errors == 'error: stopped by SIGINT\n'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 )
+def test_after_a_step_it_is_saved(tmp_path, number):
+  process = start(tmp_path, *LONG)
+  output, errors = stopped(process, lambda: logged(tmp_path, 20), number)
+  assert process.returncode == 75, errors
+  (last,) = completed_steps(tmp_path / 'flow' / 'checkpoints')
+  assert f'flow: stopped and saved at step {last}; run it again' in output
+  assert tails(errors) == []
 
 
-@pytest.fixture
-def settings():
-  """JAX without a cache; afterwards as it was."""
-  before = {name: getattr(jax.config, name) for name in (FOLDER, LEAST)}
-  jax.config.update(FOLDER, None)
-  yield jax.config
-  for name, value in before.items():
-    jax.config.update(name, value)
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_at_once_and_all_can_be_read(tmp_path):
+  every = '--config.checkpoint.every=10'
+  process = start(tmp_path, *LONG, every)
+  again = 10 * [signal.SIGINT]  # two may arrive as one
+  _, errors = stopped(process, lambda: logged(tmp_path, 40), *again)
+  assert (process.returncode, tails(errors)) == (130, [])
+  tiny.arrays(tmp_path / 'flow')
+  process = start(tmp_path, *LONG, every)
+  output, _ = stopped(process, lambda: logged(tmp_path, 80), signal.SIGTERM)
+  assert process.returncode == 75 and 'flow: continues at step' in output
 
 
-@pytest.mark.parametrize('home', ['', 'cache'])
-def test_programs_are_kept_unless_jax_is_told_otherwise(
-  settings, monkeypatch, tmp_path, home
-):
-  monkeypatch.setenv('HOME', str(tmp_path))
-  monkeypatch.setenv('XDG_CACHE_HOME', home and str(tmp_path / home))
-  keep_programs()
-  kept = pathlib.Path(settings.jax_compilation_cache_dir)
-  assert kept == tmp_path / (home or '.cache') / 'flowdistill' / 'programs'
+@pytest.mark.slow
+def test_while_it_measures_the_result_it_is_saved(tmp_path):
+  slow = {
+    'name': 'energy',
+    'samples': 4096,
+    'sweep': {'student': [['rk4', 256]]},
+  }
+  more = f'--config.stages.flow.evaluators={{"slow": {slow}}}'
+  process = start(tmp_path, more, *SMALL[:1])
+
+  def ready():
+    return completed_steps(tmp_path / 'flow' / 'checkpoints') == [2]
+
+  output, errors = stopped(process, ready, signal.SIGINT)
+  assert process.returncode == 75, errors
+  assert 'flow at step 2 is saved; run it again' in output or (
+    'stopped and saved at step 2' in output
+  )
+  assert not (tmp_path / 'flow' / 'results.json').exists()
 
 
-def test_a_folder_that_jax_knows_is_left(settings):
-  settings.update(FOLDER, '/elsewhere')
-  keep_programs()
-  assert settings.jax_compilation_cache_dir == '/elsewhere'
+@pytest.mark.slow
+def test_a_hangup_is_ignored_under_nohup(tmp_path):
+  process = subprocess.Popen(
+    ['nohup', *command(tmp_path, *SMALL)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+  )
+  stopped(process, lambda: logged(tmp_path, 1), signal.SIGHUP)
+  assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_workdir_that_is_removed_is_named(tmp_path):
+  every = '--config.checkpoint.every=10'
+  process = start(tmp_path / 'run', *LONG, every)
+
+  def ready():
+    if not logged(tmp_path / 'run', 15):
+      return False
+    shutil.rmtree(tmp_path / 'run', ignore_errors=True)
+    return True
+
+  _, errors = stopped(process, ready)
+  assert process.returncode == 1
+  last = tails(errors)[-1]
+  assert last.startswith(f'error: {tmp_path}/run/flow was removed or renamed')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'streams',
+  [
+    *('| true', '2>&1 | head -1', '>&-', '2>&-', '>&- 2>&-', '<&- >&- 2>&-'),
+    '>/dev/full 2>/dev/full',
+  ],
+)
+def test_streams_that_are_closed_do_not_end_a_training(tmp_path, streams):
+  line = ' '.join(f"'{word}'" for word in command(tmp_path, *SMALL))
+  done = subprocess.run(
+    ['bash', '-c', f'{line} {streams}; exit ${{PIPESTATUS[0]}}'],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0
+  assert (tmp_path / 'results.json').is_file()
+  assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'env',
+  [
+    {'PYTHONIOENCODING': 'ascii'},
+    {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'},
+    {'COLUMNS': '0', 'TERM': 'dumb'},
+    {'TMPDIR': '/no/such', 'XDG_CACHE_HOME': '/proc/nowhere'},
+  ],
+)
+def test_it_works_in_poor_surroundings(tmp_path, env):
+  process = start(tmp_path, **env)
+  _, errors = process.communicate()
+  assert process.returncode == 0, errors
+  assert 'Traceback' not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('platform', ['cuda', 'cdua'])
+def test_devices_that_are_not_there_are_one_line(tmp_path, platform):
+  process = start(tmp_path, JAX_PLATFORMS=platform)
+  _, errors = process.communicate()
+  (line,) = tails(errors)
+  assert process.returncode == 2
+  assert line.startswith(f'error: JAX_PLATFORMS={platform} must name devices')

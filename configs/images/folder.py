@@ -61,11 +61,3 @@ def whole(key: str, value: str) -> int:
   if not value.isascii() or not value.isdecimal():
     raise ConfigError(f'config argument {key} = {value} must be a whole number')
   return int(value)
-
-
-def switch(key: str, value: str) -> bool:
-  """An argument as yes or no; alone it is yes."""
-  known = {'': True, 'true': True, 'false': False}
-  if value.lower() not in known:
-    raise ConfigError(f'config argument {key} = {value} must be true or false')
-  return known[value.lower()]

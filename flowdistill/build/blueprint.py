@@ -7,6 +7,7 @@ computes the shapes of its networks.
 
 import dataclasses
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from flowdistill.build.weights import Weights, frozen_role
 from flowdistill.config.bind import Spec, bind, join
 from flowdistill.config.sections import STUDENT, Network, Reference
 from flowdistill.flow.spec import DataSpec
+from flowdistill.training.json_files import jsonable
 from flowdistill.training.lengths import Length
 from flowdistill.training.roles import Params, Role
 from flowdistill.training.state import (
@@ -35,6 +37,9 @@ OpenData = Callable[[Spec, Callable[[], Any]], Data]
 """open_data(spec of a data set, function that opens it) -> Data."""
 Refer = Callable[[str, Reference, str], Weights]
 """refer(role, reference, key of the config) -> the weights that are named."""
+Shape = Callable[[Spec, DataSpec, Callable[[], nnx.Module]], Model]
+"""shape(spec of a network, that of its examples, make) -> `shape_model(make)`,
+which stages with equal networks share."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +94,28 @@ class Blueprint:
   def total(self) -> int:
     """The length of the stage in steps."""
     return self.to_steps(self.stage.train.length)
+
+  @functools.cached_property
+  def likeness(self) -> tuple[Any, ...]:
+    """Equal for stages with the same train step, abstractly.
+
+    They may take their first weights, those of equal frozen networks and their
+    pairs from different sources.
+    """
+    other = ('seed', 'evaluators', 'evaluation', 'checkpoint', 'log', 'hosts')
+    unset = dict.fromkeys(('init_from', 'resume', 'frozen', *other))
+    own = {
+      **self.spec,
+      **unset,
+      'pairs': self.stage.pairs is not None,
+      'roles': {n: {**r, **unset} for n, r in self.spec['roles'].items()},
+    }
+    networks = [
+      (name, role.base, role.model.graph, *jax.tree.leaves(role.model.params))
+      for name, role in self.roles.items()
+    ]
+    kept = [(n, *jax.tree.leaves(p)) for n, p in self.frozen_params.items()]
+    return json.dumps(jsonable(own)), tuple(networks), tuple(kept)
 
   @property
   def learns(self) -> list[str]:
@@ -212,6 +239,7 @@ def make_blueprint(
   folder: pathlib.Path,
   open_data: OpenData,
   refer: Refer,
+  shape: Shape,
 ) -> Blueprint:
   """Binds a stage, and computes the shapes of its networks.
 
@@ -225,7 +253,17 @@ def make_blueprint(
   space = stage.space(data.spec.shape)
   sees = dataclasses.replace(data.spec, shape=space.shape)
   learners = {
-    role: learner_role(role, stage, data, sees, where)
+    role: learner_role(
+      role,
+      stage,
+      data,
+      where,
+      shape(
+        spec['network'] if role == STUDENT else spec['roles'][role]['network'],
+        sees,
+        maker(role, stage.learners[role].network, sees, stage.seed),
+      ),
+    )
     for role in stage.learners
   }
   return Blueprint(
@@ -244,12 +282,11 @@ def make_blueprint(
 
 
 def learner_role(
-  name: str, stage: Any, data: Data, sees: DataSpec, where: str
+  name: str, stage: Any, data: Data, where: str, model: Model
 ) -> Role:
   """The row of a network that is trained."""
   learner = stage.learners[name]
   at = where if name == STUDENT else join(where, f'roles.{name}')
-  model = shape_model(maker(name, learner.network, sees, stage.seed))
   return Role(
     model=model,
     signature=model.signature,

@@ -13,6 +13,7 @@ WANTED: dict[Any, str] = {
   str: 'str',
   int: 'int',
   float: 'float',
+  bool: 'true or false',
   int | None: 'int, or none for an adaptive sampler',
   Spec: "like 'gamma=0.3', with commas between several",
   str | Spec | None: "a name, or like 'name=shifted, shift=2'",
@@ -85,6 +86,8 @@ def _parse(text: str, kind: Any) -> Any:
     return text
   if kind in (int, float):
     return _number(text, kind)
+  if kind is bool:
+    return ('false', 'true').index(text.lower()) == 1
   if kind == int | None:
     return None if text.lower() == 'none' else _number(text, int)
   if kind == tuple[int, ...]:

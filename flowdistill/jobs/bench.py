@@ -102,7 +102,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   point = choose_point(blueprint, options)
   rows = audit(models, params, point, options.epsilon)
   rows = [{'stage': name, 'weights': which, **row} for row in rows]
-  dtype = blueprint.spec['network']['dtype']
+  dtype = blueprint.spec['network'].get('dtype', 'float32')
   rows[0]['outputs'] = output_dtypes(models[dtype], params, point)
   if jax.process_index() == 0:
     show(rows, options)

@@ -92,7 +92,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   names = [options.stage] if options.stage else list(blueprints.trained)
   rows = []
   for name in names:
-    row = forecast(blueprints[name], devices)
+    row = forecast_of(blueprints, name, devices)
     rows.append({**row, **priced(row, options)})
   # On a single host, process_index would initialise its devices.
   if jax.distributed.is_initialized() and jax.process_index():
@@ -104,6 +104,14 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     show(row)
   print('all of this is calculated from shapes, and none of it measured')
   return rows
+
+
+def forecast_of(blueprints: Blueprints, name: str, devices: int) -> Row:
+  """The forecast of a stage, which those with the same step share."""
+  blueprint = blueprints[name]
+  key = 'forecast', devices, blueprint.likeness
+  row = blueprints.once(key, lambda: forecast(blueprint, devices))
+  return {**row, 'stage': name}
 
 
 def priced(row: Row, options: Options) -> Row:

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import sys
+from collections.abc import Collection
 
 import jax
 
@@ -10,12 +12,18 @@ from flowdistill.config.files import ONE_STAGE
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.report import publish
 from flowdistill.planning.cost import ideal_seconds
+from flowdistill.stages import order
+from flowdistill.stages.assembly import lay_out
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.hosts import watch
 from flowdistill.stages.kinds import KINDS
 from flowdistill.stages.train import Extras, prepare
+from flowdistill.training.checkpoint import completed_steps
+from flowdistill.training.watchdog import AGAIN
+from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import check_unchanged, write_run_record
+from flowdistill.workdir.results import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +33,13 @@ class Options:
   Attributes:
     stage: the only stage to run; by default all.
     profile: number of steps of every stage to trace into W/<stage>/profile.
+    set_aside: whether later stages that began with an earlier one, which is now
+      trained further, are renamed to W/<stage>.old-1 and trained again.
   """
 
   stage: str = ''
   profile: int = 0
+  set_aside: bool = False
 
   def __post_init__(self) -> None:
     if self.profile < 0:
@@ -46,15 +57,40 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
       writes to it.
     Halted: if a loss or a gradient is not finite.
   """
+  try:
+    return run_stages(blueprints, options)
+  except KeyboardInterrupt as error:
+    saved = [
+      f'{name} at step {steps[-1]}'
+      for name in blueprints.trained
+      if (steps := completed_steps(blueprints.folder(name) / CHECKPOINTS))
+    ]
+    if not saved:
+      raise
+    say(
+      f'stopped by {str(error) or "SIGINT"}; {saved[-1]} is saved; run it again'
+    )
+    sys.exit(AGAIN)
+
+
+def run_stages(blueprints: Blueprints, options: Options) -> list[Row]:
+  """Checks all stages before any changes, and runs them."""
   specs, workdir = blueprints.specs, blueprints.workdir
   chosen = [options.stage] if options.stage else list(specs)
+  late = order.outdated(blueprints, chosen)
   for name in chosen:
-    check_unchanged(specs[name], blueprints.folder(name))
+    fresh = name in late and options.set_aside
+    if not fresh:
+      check_unchanged(specs[name], blueprints.folder(name))
     if name in blueprints.trained:
-      prepare(blueprints[name])
+      prepare(blueprints[name], fresh=fresh)
+  if late and not options.set_aside:
+    order.refuse(late)
   rows: list[Row] = []
   extras = Extras(options.profile, ideal_seconds)
   with watch(specs, workdir) as dog, contextlib.ExitStack() as locks:
+    if options.set_aside:
+      set_aside(blueprints, late)
     for name in chosen:
       locks.enter_context(locked(blueprints.folder(name), 'train'))
       check_unchanged(specs[name], blueprints.folder(name))  # by another job
@@ -68,3 +104,16 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     if last and jax.process_index() == 0:
       publish(blueprints.folder(last[0]), workdir, rows)
   return rows
+
+
+def set_aside(blueprints: Blueprints, stages: Collection[str]) -> None:
+  """Renames the folders of stages, while no host looks at them."""
+  layout = lay_out(blueprints[next(iter(blueprints.trained))])
+  layout.broadcast(0.0)  # all hosts know which
+  for name in stages:
+    if jax.process_index() == 0:
+      with locked(blueprints.folder(name), 'train'):
+        pass  # no other job writes there
+      place = order.set_aside(blueprints.folder(name))
+      say(f'{name}: begins again; its folder is now {place}')
+  layout.broadcast(0.0)

@@ -76,19 +76,19 @@ def traffic(
     learns: the part of the state that gradients are taken of.
     layout: of state, frozen weights and gradients.
   """
-  jaxpr = jax.make_jaxpr(f)(state, frozen, *rest)
   bytes_of: Counter[tuple[str, str, str]] = Counter()
   for array in _arrays(learns, layout):
     for collective, axis, size in array.summed():
       bytes_of[collective, 'gradients', axis] += size
-  arrays = [a for tree in (state, frozen) for a in _arrays(tree, layout)]
-  bytes_of[ALL_GATHER, 'parameters', FSDP] = _gathered(Program(jaxpr), arrays)
-  axes = layout.axes((state, frozen), TENSOR)
-  axes += [None] * len(jax.tree.leaves(rest))
-  parts = layout.mesh.shape[TENSOR]
-  for collective, size in sent(jaxpr, axes, parts).items():
-    bytes_of[collective, 'activations', TENSOR] += size
   sizes = layout.mesh.shape
+  if sizes[FSDP] > 1 or sizes[TENSOR] > 1:
+    jaxpr = jax.make_jaxpr(f)(state, frozen, *rest)
+    arrays = [a for tree in (state, frozen) for a in _arrays(tree, layout)]
+    bytes_of[ALL_GATHER, 'parameters', FSDP] = _gathered(Program(jaxpr), arrays)
+    axes = layout.axes((state, frozen), TENSOR)
+    axes += [None] * len(jax.tree.leaves(rest))
+    for collective, size in sent(jaxpr, axes, sizes[TENSOR]).items():
+      bytes_of[collective, 'activations', TENSOR] += size
   return [
     Transfer(collective, what, axis, sizes[axis], size)
     for (collective, what, axis), size in bytes_of.items()
@@ -111,8 +111,11 @@ def gathered_bytes(
     *rest: abstractly.
     layout: of the parameters.
   """
+  arrays = _arrays(params, layout)
+  if not any(a.scattered for a in arrays):
+    return 0
   program = Program(jax.make_jaxpr(f)(params, *rest))
-  pairs = zip(program.inputs, _arrays(params, layout), strict=False)
+  pairs = zip(program.inputs, arrays, strict=False)
   sizes = (
     _at_once(program, v) * nbytes(a.gathered) for v, a in pairs if a.scattered
   )

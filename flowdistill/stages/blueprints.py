@@ -5,20 +5,26 @@ import itertools
 import json
 import pathlib
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+from flax import nnx
 
 from flowdistill.build.blueprint import Blueprint, make_blueprint
 from flowdistill.build.data import Data
 from flowdistill.build.foreign import FILES, file_model
+from flowdistill.build.models import Model, shape_model
 from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
 from flowdistill.config.bind import ConfigError, Spec, suggest
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import trained
 from flowdistill.config.sections import Reference
+from flowdistill.flow.spec import DataSpec
 from flowdistill.training.json_files import jsonable
 from flowdistill.workdir import folders, record
 from flowdistill.workdir.folders import STAGE
 from flowdistill.workdir.weights import has_checkpoint
+
+T = TypeVar('T')
 
 
 class Blueprints(Mapping[str, Blueprint]):
@@ -45,6 +51,7 @@ class Blueprints(Mapping[str, Blueprint]):
     self._blueprints: dict[str, Blueprint] = {}
     self._elsewhere: dict[pathlib.Path, Blueprint] = {}
     self._data: dict[str, Data] = {}
+    self._made: dict[Any, Any] = {}
 
   @classmethod
   def of_run(cls, workdir: pathlib.Path) -> 'Blueprints':
@@ -133,6 +140,12 @@ class Blueprints(Mapping[str, Blueprint]):
     with naming(key):
       return weights_in_stage(reference, stage)
 
+  def once(self, key: Any, make: Callable[[], T]) -> T:
+    """make(), or what it returned before for an equal key."""
+    if key not in self._made:
+      self._made[key] = make()
+    return self._made[key]
+
   def _make(self, name: str) -> Blueprint:
     spec, folder = self.specs[name], self.folder(name)
 
@@ -146,8 +159,14 @@ class Blueprints(Mapping[str, Blueprint]):
     def refer(role: str, reference: Reference, key: str) -> Weights:
       return self.weights(role, reference, key, name)
 
+    def shape(
+      network: Spec, sees: DataSpec, make: Callable[[], nnx.Module]
+    ) -> Model:
+      key = json.dumps([jsonable(network), jsonable(sees.to_json())])
+      return self.once(key, lambda: shape_model(make))
+
     return make_blueprint(
-      name, spec, self.where(name), folder, open_data, refer
+      name, spec, self.where(name), folder, open_data, refer, shape
     )
 
 

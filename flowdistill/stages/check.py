@@ -1,5 +1,6 @@
 """Checks a stage that trains, abstractly (jax.eval_shape)."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +40,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   _check_pairs(blueprint, blueprints)
   for role in blueprint.stage.frozen:
     _check_frozen(blueprint, role)
-  _check_roles(blueprint)
+  _check_roles(blueprint, blueprints)
   _check_evaluators(blueprint)
 
 
@@ -169,13 +170,16 @@ def _check_pairs(blueprint: Blueprint, blueprints: Blueprints) -> None:
     )
 
 
-def _check_roles(blueprint: Blueprint) -> None:
+def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
   """Traces the objectives: each role must exist, and have an effect."""
   called: set[str] = set()
   inputs: set[str] = set()
   for role in blueprint.learns:
     try:
-      traced = trace(blueprint, role)
+      traced = blueprints.once(
+        ('trace', role, blueprint.likeness),
+        functools.partial(trace, blueprint, role),
+      )
     except MissingRole as error:
       key = blueprint.learner_key(role, 'objective')
       raise ConfigError(f'config.{key}: {error}') from error

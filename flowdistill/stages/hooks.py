@@ -6,7 +6,8 @@ decide which checkpoints are kept.
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import jax
 
@@ -14,12 +15,13 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.evaluators.signature import NOWHERE, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
+from flowdistill.stages.failure import Halted
 from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.training.log import MetricLog, logged
-from flowdistill.training.loop import Action
+from flowdistill.training.log import EVALUATOR, MetricLog, logged, logged_rows
+from flowdistill.training.loop import Action, Interrupted, Stop
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import CHECKPOINTS
+from flowdistill.workdir.folders import CHECKPOINTS, CONFIG
 from flowdistill.workdir.results import flat
 
 Figures = dict[int, float]
@@ -35,6 +37,7 @@ class Hooks:
     figures: of earlier runs; new ones are added.
     log: of the first host, None on the others.
     dog: the watchdog of the hosts.
+    stop: an evaluation is given up when it is asked to stop, on a single host.
   """
 
   def __init__(
@@ -44,9 +47,11 @@ class Hooks:
     figures: Figures,
     log: MetricLog | None,
     dog: Watchdog,
+    stop: Stop,
   ):
     self.assembly, self.blueprint = assembly, assembly.blueprint
-    self.saved, self.figures, self.log, self.dog = saved, figures, log, dog
+    self.saved, self.figures, self.log = saved, figures, log
+    self.dog, self.stop = dog, stop
     self.schedules = schedules_of(self.blueprint)
     self._measured: dict[str, dict[str, float]] = {}
 
@@ -61,6 +66,7 @@ class Hooks:
 
   def save(self, step: int, state: TrainState) -> None:
     """Saves the state, unless it is saved already."""
+    check_present(self.blueprint.folder)
     self.saved.save(step, state)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -80,22 +86,53 @@ class Hooks:
 
   def evaluator(self, name: str) -> Callable[[int, TrainState], None]:
     """The action that runs an evaluator."""
+    return lambda step, state: self._evaluate(name, step, state)
 
-    def evaluate(step: int, state: TrainState) -> None:
-      folder = self.blueprint.folder / 'evaluations' / f'{step:08d}'
-      with self.dog.busy('evaluating'):
+  def catch_up(self, step: int, state: TrainState) -> None:
+    """Makes the evaluations that are due at a restored step, and not made.
+
+    A run may have been killed after the checkpoint of a step was complete, and
+    before its evaluations were.
+    """
+    rows: list[dict[str, Any]] = []
+    if self.log is not None:  # only the first host knows
+      rows = [
+        r for r in logged_rows(self.blueprint.folder) if r['step'] == step
+      ]
+    made = {row.get(EVALUATOR) for row in rows}
+    unnamed = [row for row in rows if EVALUATOR not in row]
+    for name, every in self.schedules.items():
+      missing = self.assembly.layout.broadcast(name not in made)
+      if step < self.blueprint.total and step % every == 0 and missing:
+        self._evaluate(name, step, state, set().union(*unnamed))
+
+  def _evaluate(
+    self,
+    name: str,
+    step: int,
+    state: TrainState,
+    known: Collection[str] = (),
+  ) -> None:
+    """Runs an evaluator, and logs its figures unless all of them are known."""
+    folder = self.blueprint.folder / 'evaluations' / f'{step:08d}'
+    try:
+      with self.dog.busy('evaluating'), self.stop.at_once():
         rows = measure_stage(self.assembly, state, folder, [name])
-      figures = flat(rows)
-      self._write(step, figures)
-      self._measured[name] = figures
-      self._note_best(step, state, figures)
+    except Interrupted:
+      return  # the loop saves, and the evaluation is made when it continues
+    figures = flat(rows)
+    if not figures or not figures.keys() <= set(known):
+      self._write(step, figures, name)
+    self._measured[name] = figures
+    self._note_best(step, state, figures)
 
-    return evaluate
-
-  def _write(self, step: int, scalars: Mapping[str, float]) -> None:
-    if self.log is not None and scalars:
+  def _write(
+    self, step: int, scalars: Mapping[str, float], evaluator: str = ''
+  ) -> None:
+    if self.log is not None and (scalars or evaluator):
+      check_present(self.blueprint.folder)
       batch_size = self.blueprint.stage.train.batch_size
-      self.log.write(step, step * batch_size, scalars)
+      self.log.write(step, step * batch_size, scalars, evaluator)
 
   def _note_best(
     self, step: int, state: TrainState, figures: Mapping[str, float]
@@ -125,6 +162,18 @@ class Hooks:
     """Whether every evaluator has run, and none has measured the figure."""
     ran = self._measured.keys() == self.schedules.keys()
     return ran and not any(name in each for each in self._measured.values())
+
+
+def check_present(folder: pathlib.Path) -> None:
+  """Raises Halted if the folder of a stage at work is gone.
+
+  A save that was under way may have made it anew, so its record is looked for.
+  """
+  if not (folder / CONFIG).is_file():
+    raise Halted(
+      f'{folder} was removed or renamed while this run was writing to it: '
+      'nothing more can be saved there'
+    )
 
 
 def open_checkpoints(blueprint: Blueprint, figures: Figures) -> Checkpoints:

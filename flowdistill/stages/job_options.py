@@ -30,6 +30,8 @@ def parse_options(
   for name, text in given:
     if name not in types:
       raise ConfigError(f'--{name}: {_why_unknown(name, jobs, job)}')
+    if text is None and types[name] is bool:
+      text = 'true'
     if text is None:
       raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 
@@ -23,6 +24,7 @@ from flowdistill.stages.assembly import (
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.hooks import (
   Hooks,
+  check_present,
   known_figures,
   measure_stage,
   open_checkpoints,
@@ -30,7 +32,7 @@ from flowdistill.stages.hooks import (
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.log import MetricLog, log_parameters
-from flowdistill.training.loop import NotFinite, Stop, fit
+from flowdistill.training.loop import Interrupted, NotFinite, Stop, fit
 from flowdistill.training.profile import Profile, Waiting
 from flowdistill.training.progress import progress
 from flowdistill.training.state import TrainState
@@ -47,15 +49,18 @@ from flowdistill.workdir.results import describe, read_rows, say
 PROFILE = 'profile'
 
 
-def prepare(blueprint: Blueprint) -> None:
+def prepare(blueprint: Blueprint, *, fresh: bool = False) -> None:
   """Checks folder, data and devices before the first stage of a run begins.
+
+  The folder of a `fresh` stage is not looked at: it will be renamed.
 
   Raises:
     ConfigError: for a folder of another config or of other data, or a mesh or
       a batch that does not divide over the devices, with numbers that do.
   """
-  check_unchanged(blueprint.spec, blueprint.folder)
-  check_data(blueprint.folder, blueprint.data.actual)
+  if not fresh:
+    check_unchanged(blueprint.spec, blueprint.folder)
+    check_data(blueprint.folder, blueprint.data.actual)
   with located(blueprint.key('mesh')):
     layout = lay_out(blueprint)
   with located(blueprint.key('train.batch_size')):
@@ -81,8 +86,9 @@ def train(
   """Trains one stage to its end, evaluates it, and writes results.json."""
   blueprint = blueprints[name]
   assembly, folder = assemble(blueprint, blueprints.workdir), blueprint.folder
-  check_references(folder, assembly.references)
   steps = checkpoint.completed_steps(folder / CHECKPOINTS)
+  if steps:  # else it starts anew, with the weights that are there
+    check_references(folder, assembly.references)
   done = bool(steps) and steps[-1] >= blueprint.total
   if done and (folder / RESULTS).is_file():
     say(f'{name}: finished before, at step {steps[-1]} ({folder})')
@@ -93,8 +99,14 @@ def train(
     write_record(folder, blueprint.spec, assembly.references, data)
     seconds = extras.ideal(blueprint)
   alone = jax.process_count() == 1
-  with Stop(None if alone else assembly.layout.any) as stop:
-    state = train_to_end(assembly, stop, dog, extras.profiled, seconds)
+  try:
+    with Stop(None if alone else assembly.layout.any) as stop:
+      state = train_to_end(assembly, stop, dog, extras.profiled, seconds)
+  except OSError:
+    check_present(folder)
+    raise
+  if stop.agreed and not int(state.step):
+    raise Interrupted(stop.signal or signal.SIGTERM)
   if stop.agreed:
     say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
     sys.exit(AGAIN)
@@ -116,7 +128,8 @@ def train_to_end(
   with contextlib.ExitStack() as stack:
     figures = known_figures(blueprint)
     saved = stack.enter_context(open_checkpoints(blueprint, figures))
-    state = first_state(assembly, saved)
+    with stop.at_once():
+      state = first_state(assembly, saved)
     start = int(state.step)
     for role, own in state.roles.items():
       log_parameters(f'{name}: {role}', own.params)
@@ -143,7 +156,9 @@ def train_to_end(
       bar.update(step, loss=metrics['loss'], waited=feed.seconds)
       trace.at(step, metrics)
 
-    hooks = Hooks(assembly, saved, figures, log, dog)
+    hooks = Hooks(assembly, saved, figures, log, dog, stop)
+    if start:
+      hooks.catch_up(start, state)
     try:
       return fit(
         jit_step(assembly),

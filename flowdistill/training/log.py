@@ -19,7 +19,7 @@ from flowdistill.files.atomic import append, naming, replacing
 from flowdistill.files.json_reader import fields, parse_json, refuse, typed
 from flowdistill.training.json_files import jsonable
 
-METRICS = 'metrics.jsonl'
+METRICS, EVALUATOR = 'metrics.jsonl', 'evaluator'
 PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.
 
 
@@ -46,7 +46,13 @@ class MetricLog:
     self.lines = append(path)
     self.events = open_events(folder, resume_step)
 
-  def write(self, step: int, images: int, scalars: Mapping[str, Any]) -> None:
+  def write(
+    self,
+    step: int,
+    images: int,
+    scalars: Mapping[str, Any],
+    evaluator: str = '',
+  ) -> None:
     """Appends one line and one event per scalar, and flushes them.
 
     Args:
@@ -54,15 +60,17 @@ class MetricLog:
       images: examples seen so far, over all hosts.
       scalars: name -> number or array of one element. A non-finite one is
         written as 'nan', 'inf' or '-inf' (see `jsonable`).
+      evaluator: that measured them; '' for metrics of training.
 
     Raises:
       OSError: naming the file that cannot be written, such as on a full disk.
-      ValueError: if a scalar is called `step` or `images`.
+      ValueError: if a scalar is called `step`, `images` or `evaluator`.
     """
-    if taken := {'step', 'images'} & set(scalars):
+    if taken := {'step', 'images', EVALUATOR} & set(scalars):
       raise ValueError(f'a scalar must not be called {sorted(taken)}')
     values = {name: float(value) for name, value in scalars.items()}
-    row = jsonable({'step': step, 'images': images, **values})
+    named = {EVALUATOR: evaluator} if evaluator else {}
+    row = jsonable({'step': step, 'images': images, **named, **values})
     with naming(self.lines.name):
       self.lines.write(f'{json.dumps(row, allow_nan=False)}\n'.encode())
       self.lines.flush()
@@ -96,10 +104,14 @@ def logged(folder: str | os.PathLike[str], name: str) -> dict[int, float]:
     DamagedFileError: if a complete line is not a row of metrics.
   """
   path = pathlib.Path(folder) / METRICS
-  if not path.is_file():
-    return {}
-  rows = [row for _, row in _rows(path)]
-  return {row['step']: _figure(row[name], path) for row in rows if name in row}
+  known = [row for row in logged_rows(folder) if name in row]
+  return {row['step']: _figure(row[name], path) for row in known}
+
+
+def logged_rows(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+  """The rows in the metrics of a stage, [] without any; see `logged`."""
+  path = pathlib.Path(folder) / METRICS
+  return [row for _, row in _rows(path)] if path.is_file() else []
 
 
 def cut_back(path: pathlib.Path, step: int) -> None:

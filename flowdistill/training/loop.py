@@ -1,7 +1,9 @@
 """The training loop: steps, metrics a step late, saving, stopping."""
 
+import contextlib
+import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -20,8 +22,42 @@ class NotFinite(RuntimeError):
     self.state, self.batch, self.step = state, batch, step
 
 
+class Interrupted(KeyboardInterrupt):
+  """A signal that ends the process, as Ctrl-C does."""
+
+  def __init__(self, number: int):
+    super().__init__(signal.Signals(number).name)
+    self.number = number
+
+
+@contextlib.contextmanager
+def handled(act: Callable[[int], None]) -> Generator[None]:
+  """While it is open, `act(number)` is called for signals that end a process.
+
+  SIGHUP stays ignored where it was, as under nohup. A second Ctrl-C ends the
+  process at once.
+  """
+  numbers = [signal.SIGTERM, signal.SIGINT]
+  if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+    numbers.append(signal.SIGHUP)
+  seen: list[int] = []
+
+  def handler(number: int, _: object) -> None:
+    if number == signal.SIGINT and number in seen:
+      os._exit(128 + number)
+    seen.append(number)
+    act(number)
+
+  before = {number: signal.signal(number, handler) for number in numbers}
+  try:
+    yield
+  finally:
+    for number, old in before.items():
+      signal.signal(number, old)
+
+
 class Stop:
-  """Records SIGTERM and SIGINT while it is open, instead of exiting.
+  """Records SIGTERM, SIGHUP and SIGINT while it is open, instead of exiting.
 
   A signal may reach only one of several hosts: they vote before each step, and
   stop together when the result of the vote before the last is known.
@@ -37,17 +73,15 @@ class Stop:
   def __init__(self, vote: Callable[[bool], jax.Array] | None = None) -> None:
     self.signal: int | None = None
     self._vote, self._last = vote, None
-    self._agreed = False
-    self._before: dict[int, Any] = {}
+    self._agreed = self._at_once = False
+    self._open = contextlib.ExitStack()
 
   def __enter__(self) -> Self:
-    for number in (signal.SIGTERM, signal.SIGINT):
-      self._before[number] = signal.signal(number, self._note)
+    self._open.enter_context(handled(self._note))
     return self
 
   def __exit__(self, *_: object) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
+    self._open.close()
 
   def asked(self) -> bool:
     """Whether to stop now; all hosts call it equally often."""
@@ -61,8 +95,24 @@ class Stop:
     """Whether all hosts stop, after a signal on any of them."""
     return self.signal is not None if self._vote is None else self._agreed
 
-  def _note(self, number: int, _: object) -> None:
+  @contextlib.contextmanager
+  def at_once(self) -> Generator[None]:
+    """While it is open, a signal raises Interrupted on a single host.
+
+    It is for work of which nothing has to be saved, and that may take long.
+    """
+    self._at_once = self._vote is None
+    try:
+      if self._at_once and self.signal is not None:
+        raise Interrupted(self.signal)
+      yield
+    finally:
+      self._at_once = False
+
+  def _note(self, number: int) -> None:
     self.signal = number
+    if self._at_once:
+      raise Interrupted(number)
 
 
 Action = tuple[int, Callable[[int, TrainState], None]]
@@ -99,17 +149,21 @@ def fit(
     log: of the metrics.
     actions: run in order while training, but not after the last step.
     each: a cheap function of (step, metrics on the device), after every step.
-    save: saves the state at the end, or when stopped.
+    save: saves the state at the end, or when stopped after a step.
     stop: whether to stop.
 
   Raises:
     NotFinite: with the state before that step and its batch. After a
       non-finite step the state is frozen.
+    Interrupted: on a single host, by a signal before the first step is made.
   """
-  step, previous = int(state.step), None
+  start = step = int(state.step)
+  previous = None
   while step < total and not stop.asked():
-    batch = next(batches)
-    state, metrics = train_step(state, frozen, batch, key)
+    # Until the first step is made, which compiles, there is nothing to save.
+    with stop.at_once() if step == start else contextlib.nullcontext():
+      batch = next(batches)
+      state, metrics = train_step(state, frozen, batch, key)
     step += 1
     _look_back(previous, state, log)
     previous = (step, batch, metrics)
@@ -121,7 +175,8 @@ def fit(
     for act in due:
       act(step, state)
   _look_back(previous, state, log)
-  save(step, state)
+  if step:
+    save(step, state)
   return state
 
 

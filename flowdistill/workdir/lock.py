@@ -15,12 +15,13 @@ possible, and so are several of it: their rows are merged, and pictures are
 replaced whole.
 
 A lock that is left by a killed process is taken over, with a line that says so.
-On the same machine its number and its start tell whether it lives. From another
-machine, by way of a shared folder, its heart is watched: the lock is rewritten
-every BEAT seconds, and one that does not change in PATIENCE seconds of our own
-clock is stale; clocks are never compared. A process that was frozen for longer
-finds its lock in other hands, and ends at once. The lock is created with
-O_EXCL, which NFS knows, and stolen by a rename; flock is not used.
+On the same machine its number and its start time tell whether it still runs. From another
+machine, through a shared folder, its heartbeat is watched: the lock is
+rewritten every BEAT seconds, and one that does not change within PATIENCE
+seconds of our own clock is stale; clocks are never compared. A process that was
+frozen for longer finds that its lock was taken over, and ends at once. The lock
+is created with O_EXCL, which NFS supports, and taken over by a rename; flock is
+not used.
 
 Of several hosts of one run the first holds the lock for all.
 """
@@ -80,7 +81,7 @@ class Note:
   """What a lock says.
 
   Attributes:
-    content: of the file, which changes with every beat of the heart.
+    content: of the file, which changes with every heartbeat.
     token: the same in all contents of one holder.
     process: that holds it; None if the file does not tell.
     job: that it does.
@@ -128,8 +129,9 @@ class Lock:
     folder: created if it does not exist.
     job: that is going to write, for those who are refused.
     wait: seconds to wait for a holder that lives.
-    beat: seconds between two beats of the heart.
-    patience: seconds after which a process elsewhere without one is dead.
+    beat: seconds between two heartbeats.
+    patience: seconds without a heartbeat after which a process on another
+      machine counts as dead.
     on_lost: called with a message if another has taken the lock over.
 
   Raises:
@@ -258,7 +260,7 @@ class Lock:
     return note is not None and note.token == self.token
 
   def _live(self) -> None:
-    """The thread of the heart."""
+    """The thread that writes the heartbeat."""
     while not self._end.wait(self.beat):
       self._beats += 1
       with contextlib.suppress(OSError):

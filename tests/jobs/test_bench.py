@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import bench
-from flowdistill.networks import embeddings
+from flowdistill.networks import NETWORKS, embeddings
 from flowdistill.stages.assembly import first_state
 from flowdistill.stages.audit import Point, distance, measure, output_dtypes
 from flowdistill.stages.blueprints import Blueprints
@@ -76,6 +77,26 @@ def test_weights_of_another_network_are_refused(tmp_path):
   save_a_start(tmp_path, 'flow')
   with pytest.raises(ConfigError, match='config.network: these weights do not'):
     bench_here(tmp_path, 'network.depth=2', stage='flow')
+
+
+class Plain(nnx.Module):
+  """u(x_t, t, s, cond) of points, without the options of our networks."""
+
+  def __init__(self, spec, *, rngs):
+    self.last = nnx.Linear(spec.shape[0] + 2, spec.shape[0], rngs=rngs)
+
+  def __call__(self, x_t, t, s, cond, *, key=None):
+    return self.last(jnp.concatenate([x_t, t[:, None], s[:, None]], axis=1))
+
+
+def test_a_network_without_an_option_dtype_is_audited(tmp_path):
+  with tiny.own_tables():
+    NETWORKS['plain'] = Plain
+    rows = bench_here(
+      tmp_path, 'network.name=plain', 'stages.distil.evaluators={}'
+    )
+  assert by_method(rows)['jvp', 'float32']['dF_dt'] < 1e-5
+  assert rows[0]['outputs']
 
 
 def save_a_start(workdir, name):

@@ -1,10 +1,12 @@
 """The plan of a run: exact where it is said to be, and nothing is touched."""
 
+import functools
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from collections import Counter
 
 import jax
 import numpy as np
@@ -18,7 +20,9 @@ from flowdistill.planning.estimate import seconds
 from flowdistill.planning.forecast import forecast
 from flowdistill.planning.hardware import Hardware
 from flowdistill.planning.traffic import Transfer
+from flowdistill.stages import check
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.tracing import trace
 
 QUICKSTART = tiny.CONFIGS / 'quickstart.py'
 SMALL = ('network.width=64', 'network.depth=1', 'train.batch_size=16')
@@ -335,3 +339,70 @@ def test_bfloat16_halves_averages_and_frozen_weights():
   assert halved['ema'] == whole['ema'] / 2
   assert halved['frozen'] == whole['frozen'] / 2
   assert halved['parameters'] == whole['parameters']
+
+
+CHAIN = """
+from ml_collections import ConfigDict
+
+def get_config(arg=''):
+  stages = {'s0': {'objective': 'rectified_flow'}}
+  for k in range(1, int(arg)):
+    before = f'stage:s{k - 1}'
+    stages[f's{k}'] = {
+      'objective': 'ayf_emd', 'frozen': {'teacher': before},
+      'init_from': before, 'seed': k,
+    }
+  return ConfigDict({
+    'dataset': 'moons',
+    'network': {'name': 'mlp', 'width': 8, 'depth': 1},
+    'train': {'steps': 2, 'batch_size': 16},
+    'stages': stages,
+  }, sort_keys=False)
+"""
+
+
+@pytest.mark.parametrize(
+  'count', [8, pytest.param(200, marks=pytest.mark.slow)]
+)
+def test_stages_with_the_same_step_are_calculated_once(
+  tmp_path, monkeypatch, capsys, count
+):
+  """However many: a chain of students, each the teacher of the next."""
+  calls = Counter()
+
+  def counted(f, *args):
+    calls[f.__name__] += 1
+    return f(*args)
+
+  for module, f in ((plan, forecast), (check, trace)):
+    monkeypatch.setattr(module, f.__name__, functools.partial(counted, f))
+  (tmp_path / 'chain.py').write_text(CHAIN)
+  specs = tiny.stages(f'{tmp_path}/chain.py:{count}')
+  blueprints = tiny.check_here(specs, tmp_path)
+  rows = plan.run(blueprints, plan.Options(devices=1))
+  assert [row['stage'] for row in rows] == list(specs)
+  assert calls == {'forecast': 2, 'trace': 2}
+  alone = forecast(blueprints['s2'], 1)
+  assert rows[2] == alone
+  assert capsys.readouterr().out.count('s2: 1 device(s)') == 1
+
+
+HALF = {'source': 'stage:s1', 'dtype': 'bfloat16'}
+
+
+def test_stages_with_another_step_are_not_mixed_up(tmp_path):
+  (tmp_path / 'chain.py').write_text(CHAIN)
+  other = {
+    'stages.s2.train.batch_size=32': 's2',
+    'stages.s2.objective.warmup_steps=3': 's2',
+    "stages.s1.ema={'main': {'half_life': {'steps': 2}}}": 's1',
+    f'stages.s2.frozen.teacher={HALF}': 's2',
+    'stages.s2.mesh.fsdp=1': '',
+  }
+  for override, name in other.items():
+    specs = tiny.stages(f'{tmp_path}/chain.py:4', override)
+    blueprints = Blueprints(specs, tmp_path)
+    rest = [blueprints[n].likeness for n in specs if n not in ('s0', name)]
+    assert len(set(rest)) == 1, override
+    if name:
+      assert blueprints[name].likeness != rest[0], override

@@ -14,6 +14,7 @@ from flowdistill.build import blueprint as blueprint_module
 from flowdistill.config.bind import ConfigError
 from flowdistill.datasets.tree import Tree
 from flowdistill.jobs import evaluate, generate, plan, train
+from flowdistill.stages import blueprints as blueprints_module
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.kinds import KINDS, check_stages
 from flowdistill.training.checkpoint import completed_steps
@@ -27,17 +28,17 @@ def calls(monkeypatch):
   """Counts stages that are bound, networks that are shaped, folders walked."""
   found = Counter()
 
-  def counted(name):
-    f = getattr(blueprint_module, name)
+  def counted(module, name):
+    f = getattr(module, name)
 
     def wrapped(*args, **kwargs):
       found[name] += 1
       return f(*args, **kwargs)
 
-    monkeypatch.setattr(blueprint_module, name, wrapped)
+    monkeypatch.setattr(module, name, wrapped)
 
-  counted('bind_stage')
-  counted('shape_model')
+  counted(blueprint_module, 'bind_stage')
+  counted(blueprints_module, 'shape_model')
   walk = Tree.__init__
 
   def walked(self, path):
@@ -83,7 +84,7 @@ def run(tmp_path_factory):
 def test_in_a_run_of_train_everything_is_made_once(tmp_path, calls):
   folder = pictures(tmp_path / 'pictures')
   tiny.train_here(tmp_path / 'run', QUICKSTART, *on_pictures(folder))
-  assert calls == {'bind_stage': 2, 'shape_model': 2, 'walk': 1}
+  assert calls == {'bind_stage': 2, 'shape_model': 1, 'walk': 1}
 
 
 def test_a_job_makes_what_it_needs(run, calls):
@@ -91,7 +92,7 @@ def test_a_job_makes_what_it_needs(run, calls):
   blueprints = Blueprints.of_run(workdir)
   check_stages(blueprints)
   evaluate.run(blueprints, evaluate.Options())
-  assert (calls['bind_stage'], calls['shape_model']) == (2, 2)
+  assert (calls['bind_stage'], calls['shape_model']) == (2, 1)
   assert calls['walk'] <= 1
 
 
@@ -135,6 +136,15 @@ def test_a_run_knows_its_data(moved, tmp_path):
   assert list((moved / 'distil' / 'evaluations').glob('*/samples/*.png'))
   with pytest.raises(ValueError, match='pictures'):
     loaded.source[0]
+
+
+def test_what_needs_the_pictures_names_their_folder(run, moved):
+  loss = "stages.distil.evaluators={'loss': {'name': 'flow_loss'}}"
+  specs = tiny.stages(QUICKSTART, *on_pictures(run[0]), loss)
+  blueprints = Blueprints(specs, moved)
+  check_stages(blueprints)
+  with pytest.raises(ConfigError, match=r'pictures.*does not exist'):
+    evaluate.run(blueprints, evaluate.Options())
 
 
 def test_other_held_out_examples_are_looked_at_all_the_same(run):
