@@ -1,14 +1,27 @@
 """NumPy files, .npz and .npy, read without pickle, so that no code is run."""
 
+import contextlib
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
 
 # MemoryError: a header may claim more bytes than there are.
-UNREADABLE = (ValueError, EOFError, MemoryError, OSError, zipfile.BadZipFile)
+UNREADABLE = (
+  ValueError,
+  EOFError,
+  LookupError,
+  MemoryError,
+  OSError,
+  RuntimeError,  # encrypted, or of an unknown compression
+  SyntaxError,  # a header that is no Python
+  TypeError,
+  zipfile.BadZipFile,
+  zlib.error,
+)
 
 Choose = Callable[[list[str]], Iterable[str]]
 
@@ -17,13 +30,17 @@ def read_npz(path: pathlib.Path, choose: Choose) -> dict[str, np.ndarray]:
   """The arrays of an .npz whose names `choose` returns.
 
   Raises:
-    ValueError: if it is not an .npz file, or one of them is not an array.
+    ValueError: if it is not an .npz file, or one of them is not an array; and
+      what `choose` raises.
   """
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return {n: _checked(file[n]) for n in sorted(choose([*file.files]))}
-  except UNREADABLE as error:
-    raise ValueError(f'{path} is not an .npz file: {error}') from error
+  with _named(path, 'npz'):
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+      raise ValueError('it is one array, an .npy file')
+  with file:
+    names = sorted(choose([*file.files]))
+    with _named(path, 'npz'):
+      return {name: _checked(file[name]) for name in names}
 
 
 def map_npy(path: pathlib.Path) -> np.ndarray:
@@ -32,10 +49,17 @@ def map_npy(path: pathlib.Path) -> np.ndarray:
   Raises:
     ValueError: if it is not an .npy file, or contains Python objects.
   """
-  try:
+  with _named(path, 'npy'):
     return np.lib.format.open_memmap(path, mode='r')
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path, kind: str) -> Generator[None]:
+  """Names the file in any error that NumPy raises for a damaged one."""
+  try:
+    yield
   except UNREADABLE as error:
-    raise ValueError(f'{path} is not an .npy file: {error}') from error
+    raise ValueError(f'{path} is not an .{kind} file: {error}') from error
 
 
 def _checked(member: Any) -> np.ndarray:

@@ -1,12 +1,11 @@
 """Arrays of a file: pictures and points, their classes, and wrong ones."""
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flowdistill.datasets import value_range
 from flowdistill.datasets.arrays import arrays
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.pipeline import make_batches
@@ -127,7 +126,7 @@ ABOVE[29, 0, 0] = 1.01
 WRONG = {
   'integers': (
     {'x0': BYTES.astype(int)},
-    r'x0 = int64 \[30, 4, 6, 3\] must be u',
+    r'x0 = int64 \[30, 4, 6, 3\] must be u.*range = \(0, 255\)',
   ),
   'bools': ({'x0': BYTES > 9}, 'x0 = bool .* must be uint8 or float'),
   'one axis': ({'x0': BYTES[:, 0, 0, 0]}, r'x0 = uint8 \[30\] must be'),
@@ -137,7 +136,7 @@ WRONG = {
   'infinite': ({'x0': POINTS * np.inf}, 'x0 must be finite everywhere'),
   'range': (
     {'x0': ABOVE},
-    r'to 1.01; pictures of floats must lie in \[-1, 1\]',
+    r'to 1.01; images of floats must lie in \[-1, 1\]',
   ),
   'length': (
     {'x0': BYTES, 'label': LABEL[1:]},
@@ -161,8 +160,9 @@ WRONG = {
 @pytest.mark.parametrize('write', [npz, npy])
 @pytest.mark.parametrize('what', WRONG)
 def test_wrong_arrays_are_named(tmp_path, write, what, monkeypatch):
-  module = sys.modules[arrays.__module__]
-  monkeypatch.setattr(module, 'AT_ONCE', 100)  # so that there are many parts
+  monkeypatch.setattr(
+    value_range, 'AT_ONCE', 100
+  )  # so that there are many parts
   members, message = WRONG[what]
   given_ = write(tmp_path, **members)
   with pytest.raises(ValueError, match=message) as error:
@@ -183,7 +183,7 @@ def test_wrong_files_are_named(tmp_path):
   for name, message in {
     'o.npy': 'is not an .npy file: .*bject',
     'o.npz': 'is not an .npz file: .*bject',
-    'y.npz': 'must have an array x0 in it',
+    'y.npz': 'must have an array x0, or the option x0 must be the name',
     'cut.npy': 'is not an .npy file',
     'text.npz': 'is not an .npz file',
     'a.csv': 'must end in .npz or .npy',
@@ -197,10 +197,144 @@ def test_wrong_options_are_named(tmp_path):
   given_ = npz(tmp_path, x0=BYTES)
   for options, message in [
     ({'path': ''}, "path = '' must name an .npz or .npy file"),
-    ({'label': str(tmp_path / 'no')}, 'label = .*no. does not exist'),
-    ({'label': given_['path']}, 'label = .* must be None for an .npz'),
+    ({'label': 'no'}, "label = 'no' must be one of x0"),
     ({'split': 'test'}, "split = 'test' must be one of"),
     ({'split': 'validation', 'validation': 0.0}, 'of 30 examples is empty'),
   ]:
     with pytest.raises(ValueError, match=message):
       arrays(**{**given_, **options})
+
+
+UNIT = RNG.uniform(0, 1, (30, 4, 6, 3))
+
+
+@pytest.mark.parametrize(
+  'x0',
+  [
+    UNIT,
+    UNIT.astype(np.float32) - 0.5,
+    (UNIT > 0.5).astype(np.uint8),
+    (UNIT * 16).astype(np.uint8),
+    np.zeros((30, 4, 6, 3), np.float32),
+  ],
+  ids=['unit', 'centred', 'binary', '16 levels', 'constant'],
+)
+@pytest.mark.parametrize('write', [npz, npy])
+def test_a_range_that_is_half_used_must_be_stated(tmp_path, write, x0):
+  given_ = write(tmp_path, x0=x0)
+  with pytest.raises(ValueError, match='no more than half.*set range = ') as e:
+    arrays(**given_)
+  assert f'from {x0.min():g} to {x0.max():g}' in str(e.value)
+  known = (0.0, 255.0) if x0.dtype == np.uint8 else (-1.0, 1.0)
+  expected = to_unit(x0) if x0.dtype == np.uint8 else x0.astype(np.float32)
+  source = arrays(**given_, range=known)
+  np.testing.assert_array_equal(source[np.arange(30)]['x0'], expected)
+
+
+@pytest.mark.parametrize(
+  ('x0', 'scale'),
+  [
+    (UNIT, (0, 1)),
+    (255 * UNIT, (0, 255)),
+    (UNIT - 0.5, (-0.5, 0.5)),
+    ((65535 * UNIT).astype(np.uint16), (0, 65535)),
+    ((255 * UNIT).astype(np.int64), (0, 255)),
+    (UNIT > 0.5, (0, 1)),
+    (UNIT[:, 0, 0], (0, 1)),
+  ],
+  ids=['unit', 'float 255', 'centred', 'uint16', 'int64', 'bool', 'points'],
+)
+def test_a_stated_range_is_scaled(tmp_path, x0, scale):
+  low, high = scale
+  expected = 2 * (x0.astype(np.float64) - low) / (high - low) - 1
+  source = arrays(**npz(tmp_path, x0=x0), range=scale)
+  found = source[np.arange(30)]['x0']
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found, expected, atol=3e-7)
+
+
+def test_bytes_are_read_up_to_the_first_that_need_the_range(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(value_range, 'AT_ONCE', 4 * 6 * 3)
+  dark = np.zeros((30, 4, 6, 3), np.uint8)
+  dark[29, 0, 0, 0] = 200
+  assert len(arrays(**npz(tmp_path, x0=dark))) == 30
+
+
+@pytest.mark.parametrize('write', [npz, npy])
+def test_the_layout_may_be_that_of_pytorch(tmp_path, write):
+  x0 = RNG.integers(0, 256, (30, 3, 8, 6), np.uint8)
+  given_ = write(tmp_path, x0=x0)
+  with pytest.raises(ValueError, match=r"\[30, 3, 8, 6\] .*layout = 'NCHW'"):
+    arrays(**given_)
+  source = arrays(**given_, layout='NCHW')
+  assert source.spec.shape == (8, 6, 3)
+  np.testing.assert_array_equal(
+    source[5]['x0'], to_unit(x0[5].transpose(1, 2, 0))
+  )
+  assert arrays(**given_, layout='NHWC').spec.shape == (3, 8, 6)
+
+
+def test_labels_may_have_another_name(tmp_path):
+  given_ = npz(tmp_path, images=BYTES, labels=LABEL)
+  with pytest.raises(ValueError, match='an array x0, .*one of images, labels'):
+    arrays(**given_)
+  with pytest.raises(
+    ValueError, match=r'no array label, but labels: set label'
+  ):
+    arrays(**given_, x0='images')
+  assert arrays(**given_, x0='images', by_class=False).spec.num_classes == 0
+  source = arrays(**given_, x0='images', label='labels')
+  np.testing.assert_array_equal(source[:]['label'], LABEL)
+
+
+def test_an_empty_class_must_be_meant(tmp_path):
+  given_ = npz(tmp_path, x0=BYTES, label=np.arange(30) % 6 + 1)
+  with pytest.raises(ValueError, match=r'1 to 6.*1 of the 7 .*\(0\): subtract'):
+    arrays(**given_)
+  assert arrays(**given_, classes=7).spec.num_classes == 7
+  names = ('none', *'abcdef')
+  assert arrays(**given_, classes=names).spec.classes == names
+  for classes, message in [
+    (6, 'classes = 6 must be at least 7'),
+    (('a', 'b'), 'must be at least 7'),
+    ((*'aabcdef',), 'each name once'),
+  ]:
+    with pytest.raises(ValueError, match=message):
+      arrays(**given_, classes=classes)
+  wide = npz(tmp_path, x0=BYTES, label=np.arange(30) * 1_000_000)
+  with pytest.raises(
+    ValueError, match=r'\(1, 2, 3, 4, 5, \.\.\.\): set classes'
+  ):
+    arrays(**wide)
+
+
+@pytest.mark.parametrize(
+  ('label', 'advice'),
+  [
+    (np.eye(4)[LABEL], r'label.argmax\(1\)'),
+    (LABEL[:, None], r'label\[:, 0\]'),
+    (LABEL.astype(str), 'numpy.unique'),
+  ],
+)
+def test_how_to_make_labels_is_said(tmp_path, label, advice):
+  with pytest.raises(ValueError, match=advice):
+    arrays(**npz(tmp_path, x0=BYTES, label=label))
+
+
+def test_wrong_combinations_are_named(tmp_path):
+  packed, single = npz(tmp_path, x0=BYTES), npy(tmp_path, BYTES)
+  points = npz(tmp_path / '..', x0=POINTS)
+  for options, message in [
+    ({**packed, 'range': (1.0, 0.0)}, 'must be .low, high., finite'),
+    ({**packed, 'range': (0.0, float('nan'))}, 'must be .low, high., finite'),
+    ({**packed, 'range': (0.0, 1.0)}, r'to \d+, which must lie in \[0, 1\]'),
+    ({**packed, 'layout': 'CHW'}, "layout = 'CHW' must be one of NHWC, NCHW"),
+    ({**points, 'layout': 'NCHW'}, "layout = 'NCHW' has no effect"),
+    ({**packed, 'classes': 3}, 'classes = 3 needs labels'),
+    ({**single, 'x0': 'a'}, "x0 = 'a' has no effect: an .npy has no names"),
+    ({**packed, 'label': 'a', 'by_class': False}, 'needs by_class = True'),
+  ]:
+    with pytest.raises(ValueError, match=message):
+      arrays(**options)

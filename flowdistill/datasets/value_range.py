@@ -1,0 +1,106 @@
+"""The range of the values of x0, its check, and the scale to [-1, 1].
+
+Values in [0, 1] that are trained as if they were in [-1, 1] give grey images
+and a model that is silently wrong. So a range that the values use no more than
+half of is refused until it is stated.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from flowdistill.datasets.images import to_unit
+
+Range = tuple[float, float]
+AT_ONCE = 2**24  # numbers that are checked at once
+BYTES: Range = (0.0, 255.0)
+UNIT: Range = (-1.0, 1.0)
+
+
+def checked_range(x0: np.ndarray, stated: Range | None) -> Range | None:
+  """The range (low, high) of x0 [n, ...]; None for points without one.
+
+  By default images of uint8 have the range (0, 255), those of floats (-1, 1).
+
+  Args:
+    x0: images [n, h, w, c] or [n, h, w], or points [n, d].
+    stated: the range that the user states, or None.
+
+  Raises:
+    ValueError: if a value is not finite or outside of the range; or, of images
+      without a stated range, if all values lie in half of it or less, or they
+      are integers other than uint8.
+  """
+  if stated is not None:
+    _check_stated(stated)
+  integers = x0.dtype.kind in 'iub' and x0.dtype != np.uint8
+  if stated is None and integers:
+    raise ValueError(
+      f'x0 = {x0.dtype} {[*x0.shape]} must be uint8 or float, or range must '
+      'state the range of its integers, such as range = (0, 255)'
+    )
+  images = x0.ndim > 2
+  default = BYTES if x0.dtype == np.uint8 else UNIT if images else None
+  chosen = default if stated is None else stated
+  _check_values(x0, chosen, guessed=stated is None and images)
+  return chosen
+
+
+def to_range(x: np.ndarray, chosen: Range | None) -> np.ndarray:
+  """Values in [low, high] as float32 in [-1, 1]; None scales nothing."""
+  if chosen == BYTES and x.dtype == np.uint8:
+    return to_unit(x)
+  if chosen is None or chosen == UNIT:
+    return x.astype(np.float32)
+  low, high = chosen
+  x = x.astype(np.float32)
+  return (x - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
+
+
+def _check_stated(stated: Range) -> None:
+  low, high = stated
+  if not (np.isfinite([low, high]).all() and low < high):
+    raise ValueError(
+      f'range = {stated} must be (low, high), finite, with low < high'
+    )
+
+
+def _check_values(
+  x0: np.ndarray, chosen: Range | None, *, guessed: bool
+) -> None:
+  """Refuses values outside of a range, and a guess that they do not fill."""
+  low, high = np.inf, -np.inf
+  for block in _blocks(x0):
+    ends = float(block.min()), float(block.max())
+    if not np.isfinite(ends).all():
+      raise ValueError('x0 must be finite everywhere')
+    low, high = min(low, ends[0]), max(high, ends[1])
+    if chosen and (low < chosen[0] or high > chosen[1]):
+      raise ValueError(_outside(low, high, chosen, guessed))
+    if x0.dtype == np.uint8 and chosen == BYTES and high - low > 127.5:
+      return  # no other byte can change the result
+  if guessed and chosen and high - low <= (chosen[1] - chosen[0]) / 2:
+    spelt = f'({chosen[0]:g}, {chosen[1]:g})'
+    raise ValueError(
+      f'x0 has values from {low:g} to {high:g}, which is no more than half of '
+      f'the range {spelt} of {x0.dtype} images: set range = '
+      f'({low:g}, {high:g}) if that is their range, which is then scaled to '
+      f'[-1, 1], or range = {spelt} if the images are so'
+    )
+
+
+def _outside(low: float, high: float, chosen: Range, guessed: bool) -> str:
+  spelt = f'[{chosen[0]:g}, {chosen[1]:g}]'
+  if not guessed:
+    return f'x0 has values from {low:g} to {high:g}, which must lie in {spelt}'
+  return (
+    f'x0 has values from {low:g} to {high:g}; images of floats must lie in '
+    f'{spelt}, or range must state their range, such as range = '
+    f'{"(0, 255)" if low >= 0 and high <= 255 else f"({low:g}, {high:g})"}'
+  )
+
+
+def _blocks(x0: np.ndarray) -> Iterator[np.ndarray]:
+  rows = max(1, AT_ONCE // x0[0].size)
+  for first in range(0, len(x0), rows):
+    yield np.asarray(x0[first : first + rows])
