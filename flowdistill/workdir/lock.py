@@ -15,13 +15,13 @@ possible, and so are several of it: their rows are merged, and pictures are
 replaced whole.
 
 A lock that is left by a killed process is taken over, with a line that says so.
-On the same machine its number and its start time tell whether it still runs. From another
-machine, through a shared folder, its heartbeat is watched: the lock is
-rewritten every BEAT seconds, and one that does not change within PATIENCE
-seconds of our own clock is stale; clocks are never compared. A process that was
-frozen for longer finds that its lock was taken over, and ends at once. The lock
-is created with O_EXCL, which NFS supports, and taken over by a rename; flock is
-not used.
+On the same machine its number and its start time tell whether it still runs.
+From another machine, through a shared folder, its heartbeat is watched: the
+lock is rewritten every BEAT seconds, and one that does not change within
+PATIENCE seconds of our own clock is stale; clocks are never compared. A process
+that was frozen for longer finds that its lock was taken over, and ends at once.
+The lock is created with O_EXCL, which NFS supports, and taken over by a rename;
+flock is not used.
 
 Of several hosts of one run the first holds the lock for all.
 """
