@@ -4,7 +4,7 @@ import pathlib
 
 import setuptools
 
-JAX = '>=0.10,<0.12'
+JAX = '>=0.10,<0.13'  # from 0.11 on it needs Python 3.12
 README = pathlib.Path(__file__).with_name('README.md')
 
 INSTALL = [
