@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterable
@@ -19,6 +20,7 @@ UNREADABLE = (
   RuntimeError,  # encrypted, or of an unknown compression
   SyntaxError,  # a header that is no Python
   TypeError,
+  tokenize.TokenError,  # a header that is not closed
   zipfile.BadZipFile,
   zlib.error,
 )

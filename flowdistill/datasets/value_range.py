@@ -15,6 +15,14 @@ Range = tuple[float, float]
 AT_ONCE = 2**24  # numbers that are checked at once
 BYTES: Range = (0.0, 255.0)
 UNIT: Range = (-1.0, 1.0)
+USUAL: tuple[Range, ...] = (
+  (0, 1),
+  (-0.5, 0.5),
+  (-1, 1),
+  (0, 255),
+  (0, 65535),
+)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_range(x0: np.ndarray, stated: Range | None) -> Range | None:
@@ -37,7 +45,7 @@ def checked_range(x0: np.ndarray, stated: Range | None) -> Range | None:
   if stated is None and integers:
     raise ValueError(
       f'x0 = {x0.dtype} {[*x0.shape]} must be uint8 or float, or range must '
-      'state the range of its integers, such as range = (0, 255)'
+      f'state the range of its integers, such as range = {_likely(*_ends(x0))}'
     )
   images = x0.ndim > 2
   default = BYTES if x0.dtype == np.uint8 else UNIT if images else None
@@ -74,6 +82,8 @@ def _check_values(
     ends = float(block.min()), float(block.max())
     if not np.isfinite(ends).all():
       raise ValueError('x0 must be finite everywhere')
+    if max(map(abs, ends)) > LARGEST / 4:
+      raise ValueError(f'x0 has {max(ends, key=abs):g}: too large for float32')
     low, high = min(low, ends[0]), max(high, ends[1])
     if chosen and (low < chosen[0] or high > chosen[1]):
       raise ValueError(_outside(low, high, chosen, guessed))
@@ -84,7 +94,7 @@ def _check_values(
     raise ValueError(
       f'x0 has values from {low:g} to {high:g}, which is no more than half of '
       f'the range {spelt} of {x0.dtype} images: set range = '
-      f'({low:g}, {high:g}) if that is their range, which is then scaled to '
+      f'{_likely(low, high)} if that is their range, which is then scaled to '
       f'[-1, 1], or range = {spelt} if the images are so'
     )
 
@@ -96,8 +106,22 @@ def _outside(low: float, high: float, chosen: Range, guessed: bool) -> str:
   return (
     f'x0 has values from {low:g} to {high:g}; images of floats must lie in '
     f'{spelt}, or range must state their range, such as range = '
-    f'{"(0, 255)" if low >= 0 and high <= 255 else f"({low:g}, {high:g})"}'
+    f'{_likely(low, high)}'
   )
+
+
+def _likely(low: float, high: float) -> str:
+  """The usual range that holds both ends, or else the ends themselves."""
+  for least, most in USUAL:
+    if least <= low and high <= most:
+      return f'({least:g}, {most:g})'
+  return f'({low:g}, {high:g})'
+
+
+def _ends(x0: np.ndarray) -> Range:
+  """The least and the largest value."""
+  ends = [(float(b.min()), float(b.max())) for b in _blocks(x0)]
+  return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def _blocks(x0: np.ndarray) -> Iterator[np.ndarray]:
