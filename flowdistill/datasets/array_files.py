@@ -96,7 +96,11 @@ class Names:
       )
     unread = [name for name in present if name not in wanted]
     if unread:
-      logging.info('%s: not read are %s', self.path, ', '.join(unread))
+      logging.warning(
+        '%s: the arrays %s are not read; label names those of the classes',
+        self.path,
+        ', '.join(unread),
+      )
     return [name for name in wanted if name in present]
 
 
