@@ -133,8 +133,9 @@ def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
 
 def _read_npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
   with archive.open(f'{name}.npy') as file, np.errstate(all='ignore'):
-    if file.peek(len(NPY))[: len(NPY)] != NPY:
+    if file.read(len(NPY)) != NPY:
       raise ValueError(f'{name} is not an array')
+    file.seek(0)
     array = np.lib.format.read_array(file, allow_pickle=False)
     if file.read(1):  # which also compares the checksum
       raise ValueError(f'{name} has more bytes than its header says')
