@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import textwrap
 import zipfile
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,6 +42,7 @@ SAFE_DTYPES = {
 WIDEST = 2**26, 20
 """Arrays of .npz have at most so many bytes, and so many times those of the
 file, together: a compressed one may expand a thousand times."""
+NPY = b'\x93NUMPY'  # first bytes
 
 
 def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
@@ -69,7 +71,7 @@ def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
   try:
     arrays = READERS[kind](path, chosen)
   except (*kinds.BROKEN, SafetensorError) as error:
-    what = str(error) or type(error).__name__
+    what = textwrap.shorten(str(error), 500) or type(error).__name__
     if isinstance(error, SafetensorError):
       what = f'it is cut short or damaged: {what}'
     raise ValueError(f'{path} cannot be read as {kind}: {what}') from error
@@ -118,8 +120,7 @@ def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
   with zipfile.ZipFile(path) as archive:
     sizes = {e.filename: e.file_size for e in archive.infolist()}
     _check_once(archive.namelist())
-  with np.load(path, allow_pickle=False) as file:
-    names = choose([*file.files])
+    names = choose([name.removesuffix('.npy') for name in sizes])
     total = sum(sizes[f'{name}.npy'] for name in names)
     most = WIDEST[0] + WIDEST[1] * path.stat().st_size
     if total > most:
@@ -127,11 +128,18 @@ def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
         f'its arrays have {total} bytes, and must have at most {most} for its '
         'size: they are compressed too much'
       )
-    arrays = {name: file[name] for name in names}
-  for name, array in arrays.items():
-    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of others
+    return {name: _read_npy(archive, name) for name in names}
+
+
+def _read_npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+  with archive.open(f'{name}.npy') as file, np.errstate(all='ignore'):
+    if file.read(len(NPY)) != NPY:
       raise ValueError(f'{name} is not an array')
-  return arrays
+    file.seek(0)
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):  # which also compares the checksum
+      raise ValueError(f'{name} has more bytes than its header says')
+    return array
 
 
 def _read_zipped(path: pathlib.Path, choose: Choose) -> Arrays:

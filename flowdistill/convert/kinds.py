@@ -1,8 +1,10 @@
 """What a file is, by its first bytes and not by its name."""
 
+import lzma
 import pathlib
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -24,9 +26,12 @@ BROKEN = (
   MemoryError,
   OSError,
   RuntimeError,
+  SyntaxError,
   TypeError,
   ValueError,
+  lzma.LZMAError,
   struct.error,
+  tokenize.TokenError,
   zipfile.BadZipFile,
   zlib.error,
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,8 +12,10 @@ from flowdistill.datasets.npz import map_npy, read_npz
 from flowdistill.flow.spec import LABEL
 
 X0 = 'x0'
-LABELS = ('labels', 'y', 'target', 'targets', 'class', 'classes')
-"""Names that labels have in the files of others."""
+LABELS = re.compile(
+  r'label|class|target|categor|(^|[^a-z])(y|cls|gt)([^a-z]|$)', re.IGNORECASE
+)
+"""What is in the names that labels have in the files of others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Names:
   by_class: bool
 
   def __post_init__(self) -> None:
-    if self.where.suffix not in ('.npz', '.npy'):
+    if self.where.suffix.lower() not in ('.npz', '.npy'):
       raise ValueError(f'path = {self.path!r} must end in .npz or .npy')
     if self.label is not None and not self.by_class:
       raise ValueError(f'label = {self.label!r} needs by_class = True')
@@ -48,7 +51,7 @@ class Names:
   @property
   def packed(self) -> bool:
     """Whether it is an .npz."""
-    return self.where.suffix == '.npz'
+    return self.where.suffix.lower() == '.npz'
 
   def stamps(self) -> tuple[tuple[int, int], ...]:
     """(modification time, size) of each file: others mean that it has changed.
@@ -77,21 +80,22 @@ class Names:
   def _choose(self, present: list[str]) -> Iterable[str]:
     """The names of an .npz to read; says which are not."""
     wanted = [self.x0, self.label or LABEL][: 1 + self.by_class]
-    listed = ', '.join(present) or 'nothing'
+    listed = ', '.join(map(repr, present))
+    if not present:
+      raise ValueError(f'path = {self.path!r} has no arrays')
     if self.x0 not in present:
       raise ValueError(
-        f'path = {self.path!r} must have an array {self.x0}, or the option x0 '
-        f'must be the name of one of {listed}'
+        f'x0 = {self.x0!r} must be one of {listed}, the arrays of {self.path}'
       )
     if self.label is not None and self.label not in present:
       raise ValueError(
         f'label = {self.label!r} must be one of {listed}, the arrays of '
         f'{self.path}'
       )
-    labels = [name for name in present if name.lower() in LABELS]
+    labels = [n for n in present if n != self.x0 and LABELS.search(n)]
     if self.by_class and labels and wanted[1] not in present:
       raise ValueError(
-        f'path = {self.path!r} has no array {LABEL}, but {labels[0]}: set '
+        f'path = {self.path!r} has no array {LABEL!r}, but {labels[0]!r}: set '
         f'label = {labels[0]!r}, or by_class = False to train without classes'
       )
     unread = [name for name in present if name not in wanted]
@@ -106,7 +110,10 @@ class Names:
 
 def _stamp(name: str, path: str) -> tuple[int, int]:
   where = pathlib.Path(path).expanduser()
+  if not where.exists():
+    hint = '; of an .npy it is the path of another .npy' * (name == 'label')
+    raise ValueError(f'{name} = {path!r} does not exist{hint}')
   if not where.is_file():
-    raise ValueError(f'{name} = {path!r} does not exist')
+    raise ValueError(f'{name} = {path!r} must be a file')
   status = where.stat()
   return status.st_mtime_ns, status.st_size

@@ -10,7 +10,12 @@ import numpy as np
 from flowdistill.datasets.array_files import X0, Names
 from flowdistill.datasets.labels import checked_classes, checked_labels
 from flowdistill.datasets.split import split_indices
-from flowdistill.datasets.value_range import Range, checked_range, to_range
+from flowdistill.datasets.value_range import (
+  Range,
+  checked_range,
+  stated_range,
+  to_range,
+)
 from flowdistill.flow.spec import LABEL, DataSpec
 
 LAYOUTS = ('NHWC', 'NCHW')
@@ -45,7 +50,7 @@ def arrays(
     classes: number of classes, or their names; None is the largest label plus
       one, and then each class must have an example.
     layout: axes of four-dimensional x0, 'NHWC' or 'NCHW'; None is NHWC, and
-      then an x0 that looks like NCHW is refused.
+      then an x0 that looks like NCHW or HWCN is refused.
     range: (low, high) of the values of x0, scaled to [-1, 1]. None is (0, 255)
       of uint8 and (-1, 1) of floats, and then images that use no more than
       half of that are refused; points are not scaled.
@@ -63,6 +68,7 @@ def arrays(
   if layout not in (None, *LAYOUTS):
     raise ValueError(f'layout = {layout!r} must be one of {", ".join(LAYOUTS)}')
   names = Names(path, x0, label, by_class)
+  range = None if range is None else stated_range(range)
   rows, labels, scale = _read(names, layout, range, names.stamps())
   number, class_names = 0, ()
   if labels is None and classes is not None:
@@ -112,6 +118,11 @@ def check_shape(x0: np.ndarray) -> None:
     raise ValueError(
       f'{kind} must be [n, h, w, c], [n, h, w] or [n, d], and not empty'
     )
+  if x0.ndim == 3 and x0.shape[2] in CHANNELS:
+    raise ValueError(
+      f'{kind} looks like one picture [h, w, c]: save x0[None], or '
+      'x0[..., None] if it is [n, h, w]'
+    )
   if x0.dtype.kind not in 'uifb':
     raise ValueError(f'{kind} must be uint8 or float')
 
@@ -121,20 +132,31 @@ def in_layout(x0: np.ndarray, layout: str | None) -> np.ndarray:
 
   Raises:
     ValueError: for a layout of an x0 that has not four axes, or without a
-      layout if only the second axis can be that of the channels.
+      layout if the last axis can not be that of the channels, but another can.
   """
   kind = f'x0 = {x0.dtype} {[*x0.shape]}'
   if x0.ndim != 4:
     if layout is not None:
       raise ValueError(f'layout = {layout!r} has no effect: {kind}')
     return x0[..., None] if x0.ndim == 3 else x0
-  second, last = x0.shape[1] in CHANNELS, x0.shape[3] in CHANNELS
-  if layout is None and second and not last:
-    raise ValueError(
-      f"{kind} looks like [n, c, h, w]: set layout = 'NCHW', or 'NHWC' if it "
-      f'is [n, h, w, c] with {x0.shape[3]} channels'
-    )
+  if layout is None:
+    _check_channels(x0)
   return x0.transpose(0, 2, 3, 1) if layout == 'NCHW' else x0
+
+
+def _check_channels(x0: np.ndarray) -> None:
+  """Refuses four axes of which another than the last is that of channels."""
+  second, third, last = (size in CHANNELS for size in x0.shape[1:])
+  if last or not (second or third):
+    return
+  kind = f'x0 = {x0.dtype} {[*x0.shape]}'
+  like, change = '[h, w, c, n]', 'save x0.transpose(3, 0, 1, 2)'
+  if second:
+    like, change = '[n, c, h, w]', "set layout = 'NCHW'"
+  raise ValueError(
+    f"{kind} looks like {like}: {change}, or set layout = 'NHWC' if it is "
+    f'[n, h, w, c] with {x0.shape[3]} channels'
+  )
 
 
 class Rows:

@@ -22,7 +22,8 @@ def checked_labels(label: np.ndarray, n: int) -> np.ndarray:
   least, most = int(label.min()), int(label.max())
   if least < 0 or most >= MOST:
     raise ValueError(
-      f'label has values from {least} to {most}; it must count from 0'
+      f'label has values from {least} to {most}; it must count from 0, and '
+      f'no further than {MOST - 1}'
     )
   return np.asarray(label, np.int32)
 
@@ -33,6 +34,11 @@ def _advice(label: np.ndarray, n: int) -> str:
     return '; take label[:, 0]'
   if label.ndim == 2 and len(label) == n:
     return '; of one-hot labels take label.argmax(1)'
+  if label.shape == (n,) and label.dtype.kind == 'b':
+    return '; take label.astype(int)'
+  if label.shape == (n,) and label.dtype.kind == 'f':
+    whole = np.array_equal(label, np.round(label))
+    return '; take label.astype(int)' if whole else ''
   if label.shape == (n,) and label.dtype.kind in 'US':
     return '; of names take numpy.unique(label, return_inverse=True)[1]'
   return ''
@@ -56,6 +62,8 @@ def checked_classes(
   if classes is None:
     _check_full(labels, count)
     return count, ()
+  if not isinstance(classes, (int, tuple, list)):
+    raise ValueError(f'classes = {classes!r} must be a number, or their names')
   names = () if isinstance(classes, int) else tuple(map(str, classes))
   number = classes if isinstance(classes, int) else len(names)
   if number < count:
@@ -63,8 +71,12 @@ def checked_classes(
       f'classes = {classes!r} must be at least {count}, as a label is '
       f'{count - 1}'
     )
-  if len(set(names)) != len(names):
-    raise ValueError(f'classes = {classes!r} must have each name once')
+  if number > MOST:
+    raise ValueError(f'classes = {classes!r} must be at most {MOST}')
+  if len(set(names)) != len(names) or '' in names:
+    raise ValueError(
+      f'classes = {classes!r} must have each name once, and none that is empty'
+    )
   return number, names
 
 
@@ -78,6 +90,8 @@ def _check_full(labels: np.ndarray, count: int) -> None:
   named = ', '.join(map(str, first[:empty]))
   more = ', ...' if empty > LISTED else ''
   hint = f'subtract {present[0]}, or ' if present[0] else ''
+  if empty != present[0]:  # gaps
+    hint = 'take numpy.unique(label, return_inverse=True)[1], or '
   raise ValueError(
     f'label has values from {present[0]} to {count - 1}, and no example is of '
     f'{empty} of the {count} classes ({named}{more}): {hint}set classes = '

@@ -122,7 +122,10 @@ def listed_keys(path: str, keys: set[str]) -> set[str]:
   lines = read_lines(path)
   listed = {line if line in keys else line.strip() for line in lines} - {''}
   if missing := sorted(listed - keys):
-    raise ValueError(f'held_out = {path!r}: no example is {missing[0]!r}')
+    raise ValueError(
+      f'held_out = {path!r}: no example is {missing[0]!r}; they are named as '
+      f'{min(keys)!r} is'
+    )
   return listed
 
 

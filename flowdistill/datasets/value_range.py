@@ -5,7 +5,7 @@ and a model that is silently wrong. So a range that the values use no more than
 half of is refused until it is stated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,12 +16,13 @@ AT_ONCE = 2**24  # numbers that are checked at once
 BYTES: Range = (0.0, 255.0)
 UNIT: Range = (-1.0, 1.0)
 USUAL: tuple[Range, ...] = (
-  (0, 1),
+  (0.0, 1.0),
   (-0.5, 0.5),
-  (-1, 1),
-  (0, 255),
-  (0, 65535),
+  UNIT,
+  BYTES,
+  (0.0, 65535.0),
 )
+"""Ranges that images have, the narrowest first."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -39,13 +40,11 @@ def checked_range(x0: np.ndarray, stated: Range | None) -> Range | None:
       without a stated range, if all values lie in half of it or less, or they
       are integers other than uint8.
   """
-  if stated is not None:
-    _check_stated(stated)
   integers = x0.dtype.kind in 'iub' and x0.dtype != np.uint8
   if stated is None and integers:
     raise ValueError(
       f'x0 = {x0.dtype} {[*x0.shape]} must be uint8 or float, or range must '
-      f'state the range of its integers, such as range = {_likely(*_ends(x0))}'
+      'state the range of its integers, such as range = (0, 255)'
     )
   images = x0.ndim > 2
   default = BYTES if x0.dtype == np.uint8 else UNIT if images else None
@@ -61,16 +60,25 @@ def to_range(x: np.ndarray, chosen: Range | None) -> np.ndarray:
   if chosen is None or chosen == UNIT:
     return x.astype(np.float32)
   low, high = chosen
-  x = x.astype(np.float32)
-  return (x - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
+  x = x.astype(np.float64)  # as x may be far from 0, compared with high - low
+  return ((x - low) * (2 / (high - low)) - 1).astype(np.float32)
 
 
-def _check_stated(stated: Range) -> None:
-  low, high = stated
-  if not (np.isfinite([low, high]).all() and low < high):
-    raise ValueError(
-      f'range = {stated} must be (low, high), finite, with low < high'
-    )
+def stated_range(stated: Sequence[float]) -> Range:
+  """(low, high) as floats.
+
+  Raises:
+    ValueError: if they are not two finite numbers, low < high, or if they
+      differ by too little or too much to be scaled.
+  """
+  pair = np.asarray(stated)
+  if pair.shape == (2,) and pair.dtype.kind in 'uif':
+    low, high = float(pair[0]), float(pair[1])
+    if 1 / LARGEST < high - low < LARGEST:
+      return low, high
+  raise ValueError(
+    f'range = {stated} must be (low, high), finite, with low < high'
+  )
 
 
 def _check_values(
@@ -80,10 +88,8 @@ def _check_values(
   low, high = np.inf, -np.inf
   for block in _blocks(x0):
     ends = float(block.min()), float(block.max())
-    if not np.isfinite(ends).all():
-      raise ValueError('x0 must be finite everywhere')
-    if max(map(abs, ends)) > LARGEST / 4:
-      raise ValueError(f'x0 has {max(ends, key=abs):g}: too large for float32')
+    if not max(map(abs, ends)) <= LARGEST:  # NaN is not
+      raise ValueError('x0 must be finite everywhere, as float32')
     low, high = min(low, ends[0]), max(high, ends[1])
     if chosen and (low < chosen[0] or high > chosen[1]):
       raise ValueError(_outside(low, high, chosen, guessed))
@@ -101,27 +107,21 @@ def _check_values(
 
 def _outside(low: float, high: float, chosen: Range, guessed: bool) -> str:
   spelt = f'[{chosen[0]:g}, {chosen[1]:g}]'
+  given = f'x0 has values from {low:.9g} to {high:.9g}'
   if not guessed:
-    return f'x0 has values from {low:g} to {high:g}, which must lie in {spelt}'
+    return f'{given}, which must lie in {spelt}'
   return (
-    f'x0 has values from {low:g} to {high:g}; images of floats must lie in '
-    f'{spelt}, or range must state their range, such as range = '
-    f'{_likely(low, high)}'
+    f'{given}; images of floats must lie in {spelt}, or range must state their '
+    f'range, such as range = {_likely(low, high)}'
   )
 
 
 def _likely(low: float, high: float) -> str:
-  """The usual range that holds both ends, or else the ends themselves."""
-  for least, most in USUAL:
-    if least <= low and high <= most:
-      return f'({least:g}, {most:g})'
-  return f'({low:g}, {high:g})'
-
-
-def _ends(x0: np.ndarray) -> Range:
-  """The least and the largest value."""
-  ends = [(float(b.min()), float(b.max())) for b in _blocks(x0)]
-  return min(low for low, _ in ends), max(high for _, high in ends)
+  """The narrowest usual range with these values, or else just their own."""
+  for first, last in USUAL:
+    if first <= low and high <= last:
+      return f'({first:g}, {last:g})'
+  return f'({low!r}, {high!r})'
 
 
 def _blocks(x0: np.ndarray) -> Iterator[np.ndarray]:

@@ -38,8 +38,14 @@ def open_missing() -> None:
 
 
 def keep_streams() -> None:
-  """Replaces sys.stdout and sys.stderr by streams that are `lasting`."""
-  sys.stdout, sys.stderr = lasting(sys.stdout), lasting(sys.stderr)
+  """Replaces sys.stdout and sys.stderr by streams that are `lasting`.
+
+  A stream without a descriptor, as of a notebook or a test, stays as it is.
+  """
+  with contextlib.suppress(io.UnsupportedOperation):
+    sys.stdout = lasting(sys.stdout)
+  with contextlib.suppress(io.UnsupportedOperation):
+    sys.stderr = lasting(sys.stderr)
   absl = absl_logging.get_absl_handler().python_handler
   for handler in (absl, *logging.root.handlers):
     if isinstance(handler, logging.StreamHandler):

@@ -20,8 +20,8 @@ From another machine, through a shared folder, its heartbeat is watched: the
 lock is rewritten every BEAT seconds, and one that does not change within
 PATIENCE seconds of our own clock is stale; clocks are never compared. A process
 that was frozen for longer finds that its lock was taken over, and ends at once.
-The lock is created with O_EXCL, which NFS supports, and taken over by a rename;
-flock is not used.
+The lock is created with O_EXCL, which NFS supports, and a stale one is removed
+under the guard of a folder; flock is not used.
 
 Of several hosts of one run the first holds the lock for all.
 """
@@ -47,7 +47,7 @@ from flowdistill.training.watchdog import give_up
 from flowdistill.workdir.process import Process
 from flowdistill.workdir.results import say
 
-LOCK = '.lock'
+LOCK, GUARD = '.lock', '.lock.guard'
 BEAT, PATIENCE = 5.0, 60.0  # seconds
 SIZE = 1024  # bytes of the file, which is written in place on a full disk too
 PAUSE = 0.05  # seconds between two looks at the lock of another
@@ -122,6 +122,11 @@ def _fields(record: dict[str, Any]) -> dict[str, Any]:
   }
 
 
+def _remove_guard(guard: pathlib.Path) -> None:
+  with contextlib.suppress(FileNotFoundError):
+    guard.rmdir()
+
+
 class Lock:
   """The lock of a folder while it is open.
 
@@ -153,7 +158,7 @@ class Lock:
     self.wait, self.beat, self.patience = wait, beat, patience
     self.on_lost = on_lost
     self.token, self._file, self._beats = secrets.token_hex(8), -1, 0
-    self._pid = os.getpid()
+    self._pid, self._guarded = os.getpid(), 0.0
     self._end = threading.Event()
     self._thread = threading.Thread(target=self._live, daemon=True)
 
@@ -241,19 +246,27 @@ class Lock:
     return f'has given no sign of life for {self.patience:g} s'
 
   def _take_over(self, dead: Note, why: str) -> None:
-    """Removes the lock of a dead process, unless another was faster."""
-    aside = self.path.with_name(f'.{secrets.token_hex(8)}.tmp')
+    """Removes the lock of a dead process, unless another was faster.
+
+    Only who has made the folder GUARD removes a lock, so that it is the one
+    that was looked at. A guard that a killed process left is removed in time.
+    """
+    guard = self.path.with_name(GUARD)
     try:
-      self.path.rename(aside)
-    except FileNotFoundError:
+      guard.mkdir()
+    except FileExistsError:
+      time.sleep(PAUSE)
+      self._guarded += PAUSE
+      if self._guarded > self.patience:
+        _remove_guard(guard)
       return
-    note = read_note(aside)
-    if note is None or note.token != dead.token:
-      with contextlib.suppress(OSError):
-        os.link(aside, self.path)  # it is of one that was faster
-    else:
-      say(f'{self.path} is taken over: {dead} {why}')
-    aside.unlink(missing_ok=True)
+    try:
+      note = read_note(self.path)
+      if note is not None and note.token == dead.token:
+        self.path.unlink(missing_ok=True)
+        say(f'{self.path} is taken over: {dead} {why}')
+    finally:
+      _remove_guard(guard)
 
   def _is_ours(self) -> bool:
     note = read_note(self.path)

@@ -58,7 +58,8 @@ def known_data(dataset: Spec, folder: pathlib.Path) -> DataRecord | None:
   record = load_data(folder)
   if record is None:
     return None
-  config, wanted = read_record(folder)['config'], jsonable(dataset)
+  # Keys that are newer than the folder get their defaults.
+  config, wanted = jsonable(load_spec(folder)), jsonable(dataset)
   if wanted == config.get('dataset'):
     return record
   held_out = config.get('evaluation', {}).get('dataset')

@@ -1,5 +1,7 @@
 """Arrays of a file: pictures and points, their classes, and wrong ones."""
 
+import ast
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -174,18 +176,20 @@ def test_wrong_files_are_named(tmp_path):
   objects = np.array([{}, []], object)
   np.save(tmp_path / 'o.npy', objects, allow_pickle=True)
   np.savez(tmp_path / 'o.npz', x0=objects)
-  np.savez(tmp_path / 'y.npz', y=BYTES)
   np.save(tmp_path / 'cut.npy', BYTES)
   data = (tmp_path / 'cut.npy').read_bytes()
   (tmp_path / 'cut.npy').write_bytes(data[:-1])
   (tmp_path / 'text.npz').write_text('none')
   (tmp_path / 'a.csv').write_text('1,2')
+  (tmp_path / 'folder.npy').mkdir()
+  np.savez(tmp_path / 'none.npz')
   for name, message in {
     'o.npy': 'is not an .npy file: .*bject',
     'o.npz': 'is not an .npz file: .*bject',
-    'y.npz': 'must have an array x0, or the option x0 must be the name',
+    'folder.npy': 'must be a file',
     'cut.npy': 'is not an .npy file',
     'text.npz': 'is not an .npz file',
+    'none.npz': 'has no arrays',
     'a.csv': 'must end in .npz or .npy',
     'gone.npy': 'does not exist',
   }.items():
@@ -197,7 +201,7 @@ def test_wrong_options_are_named(tmp_path):
   given_ = npz(tmp_path, x0=BYTES)
   for options, message in [
     ({'path': ''}, "path = '' must name an .npz or .npy file"),
-    ({'label': 'no'}, "label = 'no' must be one of x0"),
+    ({'label': 'no'}, "label = 'no' must be one of 'x0'"),
     ({'split': 'test'}, "split = 'test' must be one of"),
     ({'split': 'validation', 'validation': 0.0}, 'of 30 examples is empty'),
   ]:
@@ -276,12 +280,77 @@ def test_the_layout_may_be_that_of_pytorch(tmp_path, write):
   assert arrays(**given_, layout='NHWC').spec.shape == (3, 8, 6)
 
 
+@pytest.mark.parametrize(
+  'x0',
+  [BYTES.transpose(1, 2, 3, 0), BYTES[0]],
+  ids=['height, width, channels, n', 'one picture'],
+)
+@pytest.mark.parametrize('write', [npz, npy])
+def test_another_order_of_axes_is_named(tmp_path, write, x0):
+  with pytest.raises(ValueError, match='x0 = uint8 .* looks like .*: save x0'):
+    arrays(**write(tmp_path, x0=x0))
+
+
+@pytest.mark.parametrize(
+  ('x0', 'likely'),
+  [
+    (UNIT * 0.99, '(0, 1)'),
+    (UNIT * 0.4 - 0.2, '(-0.5, 0.5)'),
+    (UNIT > 2, None),
+    ((UNIT * 200).astype(np.float32), '(0, 255)'),
+    ((UNIT * 3000).astype(np.float32) + 1, '(0, 65535)'),
+    (UNIT * 7 - 3, None),
+    ((UNIT * 16).astype(np.uint8), '(0, 255)'),
+    (FLOATS / FLOATS.max() * 1.000001, None),
+  ],
+)
+def test_the_range_that_is_advised_works(tmp_path, x0, likely):
+  given_ = npz(tmp_path, x0=x0)
+  with pytest.raises(ValueError, match='range = ') as error:
+    arrays(**given_)
+  advised = str(error.value).split('range = ')[1].split(')')[0] + ')'
+  if likely is not None:
+    assert advised == likely
+  arrays(**given_, range=ast.literal_eval(advised))
+
+
+def test_a_range_far_from_zero_keeps_its_digits(tmp_path):
+  given_ = npz(tmp_path, x0=UNIT + 1e9)
+  found = arrays(**given_, range=(1e9, 1e9 + 1))[np.arange(30)]['x0']
+  np.testing.assert_allclose(found, 2 * UNIT - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'scale',
+  [(0, 1, 2), (1,), 3, ('a', 'b'), (0, 5e-324), (-1e308, 1e308), (0, np.inf)],
+)
+def test_a_range_is_two_numbers(tmp_path, scale):
+  with pytest.raises(ValueError, match=r'^range = .* must be \(low, high\)'):
+    arrays(**npz(tmp_path, x0=UNIT), range=scale)
+
+
+@pytest.mark.parametrize('x0', [POINTS.astype(float), FLOATS])
+def test_a_value_that_float32_has_not_is_refused(tmp_path, x0):
+  with pytest.raises(ValueError, match='finite everywhere, as float32'):
+    arrays(**npz(tmp_path, x0=x0 * 1e300))
+
+
+@pytest.mark.parametrize(
+  'name', ['Label', 'class_labels', 'y_train', 'a/y', 'Category', 'targets']
+)
+def test_a_name_like_that_of_labels_is_named(tmp_path, name):
+  with pytest.raises(ValueError, match=f'set label = {name!r}'):
+    arrays(**npz(tmp_path, x0=BYTES, **{name: LABEL}))
+  other = npz(tmp_path, x0=BYTES, yaw=LABEL, gtx=LABEL, style=LABEL)
+  assert arrays(**other).spec.num_classes == 0
+
+
 def test_labels_may_have_another_name(tmp_path):
   given_ = npz(tmp_path, images=BYTES, labels=LABEL)
-  with pytest.raises(ValueError, match='an array x0, .*one of images, labels'):
+  with pytest.raises(ValueError, match="x0 = 'x0' must be one of 'images', 'l"):
     arrays(**given_)
   with pytest.raises(
-    ValueError, match=r'no array label, but labels: set label'
+    ValueError, match="no array 'label', but 'labels': set label"
   ):
     arrays(**given_, x0='images')
   assert arrays(**given_, x0='images', by_class=False).spec.num_classes == 0
@@ -297,6 +366,10 @@ def test_an_empty_class_must_be_meant(tmp_path):
   names = ('none', *'abcdef')
   assert arrays(**given_, classes=names).spec.classes == names
   for classes, message in [
+    (2**31, 'must be at most 2147483647'),
+    (2.5, 'must be a number, or their names'),
+    ('abcdefg', 'must be a number, or their names'),
+    ((*'abcdef', ''), 'none that is empty'),
     (6, 'classes = 6 must be at least 7'),
     (('a', 'b'), 'must be at least 7'),
     ((*'aabcdef',), 'each name once'),
@@ -305,7 +378,7 @@ def test_an_empty_class_must_be_meant(tmp_path):
       arrays(**given_, classes=classes)
   wide = npz(tmp_path, x0=BYTES, label=np.arange(30) * 1_000_000)
   with pytest.raises(
-    ValueError, match=r'\(1, 2, 3, 4, 5, \.\.\.\): set classes'
+    ValueError, match=r'\(1, 2, 3, 4, 5, \.\.\.\): take .* set classes'
   ):
     arrays(**wide)
 
@@ -314,6 +387,8 @@ def test_an_empty_class_must_be_meant(tmp_path):
   ('label', 'advice'),
   [
     (np.eye(4)[LABEL], r'label.argmax\(1\)'),
+    (LABEL > 1, r'label.astype\(int\)'),
+    (LABEL.astype('f4'), r'label.astype\(int\)'),
     (LABEL[:, None], r'label\[:, 0\]'),
     (LABEL.astype(str), 'numpy.unique'),
   ],

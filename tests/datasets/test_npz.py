@@ -1,5 +1,6 @@
 """NumPy's files: read as they are; no code in them is run."""
 
+import io
 import pathlib
 import zipfile
 
@@ -60,3 +61,71 @@ def test_a_file_that_is_cut_short(tmp_path, length):
     read_npz(tmp_path / 'x.npz', lambda names: names)
   with pytest.raises(ValueError, match='there.npy is not an .npy file'):
     map_npy(tmp_path / 'not_there.npy')
+
+
+def member(data):
+  """An .npz with one member."""
+  file = io.BytesIO()
+  with zipfile.ZipFile(file, 'w') as archive:
+    archive.writestr('x.npy', data)
+  return file.getvalue()
+
+
+def npy(shape, data=b'abcdef'):
+  """An .npy whose header says `shape`."""
+  head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n"
+  size = len(head).to_bytes(2, 'little')
+  return b'\x93NUMPY\1\0' + size + head.encode() + data
+
+
+@pytest.mark.parametrize(
+  ('shape', 'message'),
+  [
+    ('(5,)', 'the header says fewer bytes'),
+    ('(7,)', ''),
+    ('(-6,)', ''),
+    (f'({2**63}, 1)', ''),
+    (f'({10**30},)', ''),
+    (f'({2**32}, {2**32})', ''),
+    ('9' * 5000, ''),
+    ('(' * 20000, 'Header info length'),
+  ],
+)
+@pytest.mark.filterwarnings('ignore')
+def test_a_header_that_lies_is_refused_in_one_line(tmp_path, shape, message):
+  (tmp_path / 'x.npy').write_bytes(npy(shape))
+  (tmp_path / 'x.npz').write_bytes(member(npy(shape)))
+  for read in (
+    lambda: map_npy(tmp_path / 'x.npy'),
+    lambda: read_npz(tmp_path / 'x.npz', lambda names: names),
+  ):
+    with pytest.raises(ValueError, match=f'is not an .*{message}') as error:
+      read()
+    assert '\n' not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+  ('data', 'message'),
+  [
+    (b'', 'it is empty'),
+    (b'<!DOCTYPE html>', "it begins with b'<!DOCT'"),
+    (b'version https://git-lfs', "it begins with b'versio'"),
+    (npy('(6,)'), 'it is one array, an .npy file'),
+  ],
+)
+def test_what_a_file_is_instead_is_said(tmp_path, data, message):
+  (tmp_path / 'x.npz').write_bytes(data)
+  with pytest.raises(ValueError, match=message):
+    read_npz(tmp_path / 'x.npz', lambda names: names)
+  (tmp_path / 'x.npy').write_bytes(member(npy('(6,)')))
+  with pytest.raises(ValueError, match='it is an .npz, or a .zip file'):
+    map_npy(tmp_path / 'x.npy')
+
+
+@pytest.mark.filterwarnings('ignore')  # zipfile warns of the second
+def test_an_array_that_is_there_twice_is_refused(tmp_path):
+  with zipfile.ZipFile(tmp_path / 'x.npz', 'w') as archive:
+    archive.writestr('x.npy', npy('(6,)'))
+    archive.writestr('x.npy', npy('(6,)', b'ABCDEF'))
+  with pytest.raises(ValueError, match='x: there is more than one array'):
+    read_npz(tmp_path / 'x.npz', lambda names: names)

@@ -1,5 +1,7 @@
 """Pictures: which pixels are where, and that files appear whole."""
 
+import os
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -140,7 +142,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
   def die(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(canvas.os, 'replace', die)
+  monkeypatch.setattr(os, 'replace', die)
   with pytest.raises(KeyboardInterrupt):
     canvas.save(canvas.new_figure(2, 2), path)
   assert path.read_bytes() == old

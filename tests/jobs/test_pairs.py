@@ -251,7 +251,7 @@ BACK = {'stage': 'flow', 'direction': 'from_data', 'count': 9}
       "'pairs' makes pairs by its own keys",
     ),
     ({'stage': 'flow', 'count': 0}, 'count = 0 must be at least 1'),
-    ({'stage': 'flow', 'seed': 2**32}, r'seed = 4294967296 must lie in'),
+    ({'stage': 'flow', 'seed': 2**32}, r'seed = 4294967296 must be an integer'),
     ({'stage': 'flow', 'direction': 'back'}, "direction = 'back' must be in"),
     (
       {'stage': 'flow', 'nfe': 3},

@@ -121,7 +121,8 @@ def test_macs_are_those_of_the_papers_table(nf, macs, tmp_path):
     'stages.flow.network.res_blocks=2',
     'stages.flow.network.ch_mult=(1, 2, 2)',
   )['flow']
-  np.savez(tmp_path / 'x.npz', x0=np.zeros((2, 32, 32, 3), np.uint8))
+  x0 = np.full((2, 32, 32, 3), np.array([0, 128, 255], np.uint8))
+  np.savez(tmp_path / 'x.npz', x0=x0)
   made['dataset'] = {'name': 'arrays', 'path': str(tmp_path / 'x.npz')}
   made = resolve_stage(made)
   size = size_of(tiny.blueprint(made, tmp_path / 'flow', tmp_path))

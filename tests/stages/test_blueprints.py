@@ -1,5 +1,6 @@
 """A stage is bound once, its networks are shaped once, its data opened once."""
 
+import json
 import pathlib
 import shutil
 from collections import Counter
@@ -111,6 +112,16 @@ def drawn(blueprints, options):
   (out,) = generate.run(blueprints, options)
   with np.load(out / 'samples.npz') as saved:
     return saved['x0']
+
+
+def test_a_run_of_before_knows_its_data(moved, tmp_path):
+  """Its record lacks the options that are newer than it."""
+  path = moved / 'distil' / 'config.json'
+  record = json.loads(path.read_text())
+  del record['config']['dataset']['class_order']
+  path.write_text(json.dumps(record))
+  options = generate.Options(samples=2, nfe=1, out=str(tmp_path / 'out'))
+  assert drawn(Blueprints.of_run(moved), options).shape == (2, 8, 8, 3)
 
 
 def test_a_run_knows_its_data(moved, tmp_path):

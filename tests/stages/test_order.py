@@ -60,6 +60,11 @@ def finish(stages, *names, step=4):
       (folder / 'pairs').mkdir(parents=True)
       manifest = {
         'format': 'flowdistill pairs 2',
+        'spec': {'shape': [2], 'cond': {}, 'classes': []},
+        'count': 16,
+        'shard_size': 16,
+        'seed': 0,
+        'noise': 'drawn',
         'finished': True,
         'teacher': f'stage:flow at step {step}, ema',
       }

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from flowdistill.build.data import DataRecord
+from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError
 from flowdistill.files.json_reader import DamagedFileError
 from flowdistill.flow.spec import DataSpec
@@ -88,6 +89,22 @@ def test_a_record_comes_back(spec, tmp_path):
   record.write_run_record(tmp_path / 'run', ['a', 'b'])
   with pytest.raises(ConfigError, match=r"holds a run of the stages \['a', 'b"):
     record.check_unchanged(spec, tmp_path / 'run')
+
+
+def test_data_are_known_though_options_are_newer_than_the_record(tmp_path):
+  """As those of `arrays` are: a run of before does not have their keys."""
+  dataset = {'name': 'arrays', 'path': 'gone.npz'}
+  given = {**load_stages(SOURCE)['flow'], 'dataset': dataset}
+  spec = resolve_stage(given)
+  record.write_record(tmp_path, spec, {}, DATA)
+  path = tmp_path / 'config.json'
+  old = json.loads(path.read_text())
+  for key in ('range', 'layout', 'classes', 'x0', 'by_class'):
+    del old['config']['dataset'][key]
+  path.write_text(json.dumps(old))
+  assert record.known_data(spec['dataset'], tmp_path) == DATA
+  other = {**spec['dataset'], 'range': (0.0, 1.0)}
+  assert record.known_data(other, tmp_path) is None
 
 
 def places(value, path=()):
