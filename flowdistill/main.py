@@ -23,6 +23,7 @@ from flowdistill.config.overrides import Override, parse_override
 from flowdistill.files.json_reader import DamagedFileError
 from flowdistill.jobs import JOBS, pairs
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
 from flowdistill.stages.job_options import check_options, parse_options
 from flowdistill.stages.kinds import check_stages, load_stages
@@ -76,6 +77,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   if JOB.value == 'convert' and options.from_:  # only shapes are needed
     JOBS[JOB.value].run(blueprints, options)
     return
+  blueprints = without_idle_defaults(blueprints, overrides)
   check_stages(blueprints)
   last = [*(blueprints.trained or blueprints.specs)][-1]
   if JOB.value == 'pairs':

@@ -16,6 +16,7 @@ from flowdistill.config.sections import Reference
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
+from flowdistill.stages.effects import without_effect
 from flowdistill.stages.tracing import trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
@@ -65,15 +66,12 @@ def _check_lengths(blueprint: Blueprint) -> None:
 
 def _check_effects(blueprint: Blueprint) -> None:
   """Refuses keys that have no effect."""
-  stage, spec = blueprint.stage, blueprint.data.spec
-  section, why = stage.evaluation, {}
+  stage = blueprint.stage
+  section = stage.evaluation
+  why = {f'train.{k}': v for k, v in without_effect(blueprint).items()}
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
-  if not spec.cond and stage.train.drop_cond:
-    why['train.drop_cond'] = 'this data set has no conditions to drop'
-  if len(spec.shape) != 3 and stage.train.flip:
-    why['train.flip'] = 'these examples are not images'
   for key in ('every', 'features', 'dataset'):
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'

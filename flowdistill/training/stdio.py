@@ -42,13 +42,14 @@ def keep_streams() -> None:
 
   A stream without a descriptor, as of a notebook or a test, stays as it is.
   """
+  old = sys.stdout, sys.stderr
   with contextlib.suppress(io.UnsupportedOperation):
     sys.stdout = lasting(sys.stdout)
   with contextlib.suppress(io.UnsupportedOperation):
     sys.stderr = lasting(sys.stderr)
   absl = absl_logging.get_absl_handler().python_handler
   for handler in (absl, *logging.root.handlers):
-    if isinstance(handler, logging.StreamHandler):
+    if isinstance(handler, logging.StreamHandler) and handler.stream in old:
       handler.setStream(sys.stderr)
 
 

@@ -1,0 +1,48 @@
+"""Keys of `train` that have no effect on the data of a stage."""
+
+from collections.abc import Iterable
+
+from absl import logging
+
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.overrides import Override
+from flowdistill.stages.blueprints import Blueprints
+
+OFF = {'drop_cond': 0.0, 'flip': False}
+
+
+def without_effect(blueprint: Blueprint) -> dict[str, str]:
+  """Key of `train` that is set -> why it has no effect on this data."""
+  train, spec = blueprint.stage.train, blueprint.data.spec
+  why = {}
+  if train.drop_cond and not spec.cond:
+    why['drop_cond'] = 'this data set has no conditions to drop'
+  if train.flip and len(spec.shape) != 3:
+    why['flip'] = 'these examples are not images'
+  return why
+
+
+def without_idle_defaults(
+  blueprints: Blueprints, overrides: Iterable[Override]
+) -> Blueprints:
+  """Sets to off what the config file sets without effect, and logs it.
+
+  What the user typed is left, for the check of the stage to refuse.
+  """
+  typed, specs = {o.path for o in overrides}, dict(blueprints.specs)
+  for name, spec in blueprints.trained.items():
+    if all(spec['train'][key] == off for key, off in OFF.items()):
+      continue
+    for key, why in without_effect(blueprints[name]).items():
+      path = ('train', key)
+      where = ('stages', name)
+      if typed & {path, path[:1], (*where, *path), (*where, *path[:1]), where}:
+        continue
+      specs[name] = {
+        **specs[name],
+        'train': {**specs[name]['train'], key: OFF[key]},
+      }
+      logging.info('%s: train.%s = %s, for %s', name, key, OFF[key], why)
+  if specs == blueprints.specs:
+    return blueprints
+  return Blueprints(specs, blueprints.workdir, recorded=blueprints.recorded)
