@@ -23,7 +23,7 @@ def check_seed(seed: Any, name: str = 'seed') -> int:
     ValueError: unless it is an integer in [0, 2³²).
   """
   whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-  if not whole or not 0 <= seed < SEEDS:
+  if not whole or not 0 <= int(seed) < SEEDS:
     raise ValueError(f'{name} = {seed!r} must be an integer in [0, 2**32)')
   return int(seed)
 
@@ -38,7 +38,7 @@ def check_range(first: Any, n: Any) -> tuple[int, int]:
   whole = isinstance(n, numbers.Integral) and not isinstance(n, bool)
   if not whole or n < 1:
     raise ValueError(f'n = {n!r} must be an integer of at least 1')
-  if start + n > SEEDS:
+  if start + int(n) > SEEDS:
     raise ValueError(
       f'n = {n} must be at most {SEEDS - start}: examples are numbered from '
       f'first = {start} to less than 2**32'
