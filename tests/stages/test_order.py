@@ -64,7 +64,7 @@ def finish(stages, *names, step=4):
         'count': 16,
         'shard_size': 16,
         'seed': 0,
-        'noise': 'drawn',
+        'noise': 'stored',
         'finished': True,
         'teacher': f'stage:flow at step {step}, ema',
       }
