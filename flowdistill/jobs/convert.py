@@ -12,6 +12,7 @@ second writes the array names and the time convention of the original network.
 """
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -88,7 +89,7 @@ class Options:
         f'run; take --to={self.to.removesuffix(suffix)}. To write a file from '
         'a stage, leave out --from'
       )
-    if pathlib.Path(self.to).expanduser().exists():
+    if os.path.lexists(os.path.expanduser(self.to)):
       raise ConfigError(f'--to={self.to} must not exist; take another name')
 
   def _check_effects(self) -> None:

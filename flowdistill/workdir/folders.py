@@ -1,5 +1,6 @@
 """The folders of a run, W/<stage>/, and the names of their files."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -22,13 +23,13 @@ def source_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
   """The folder of 'stage:NAME' or of a path."""
   if source.startswith(STAGE):
     return stage_folder(workdir, source.removeprefix(STAGE))
-  return pathlib.Path(source).expanduser()
+  return pathlib.Path(os.path.expanduser(source))  # ~unknown is left as it is
 
 
 def stage_names(workdir: pathlib.Path) -> list[str]:
   """The stages of the run in a workdir that have begun, in order."""
   path = workdir / CONFIG
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise ConfigError(
       f'{workdir} must be the folder of a run: there is no {CONFIG} in it'
     )
