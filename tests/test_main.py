@@ -88,15 +88,6 @@ def test_before_any_step_a_signal_is_one_line(tmp_path, number):
 
 
 @pytest.mark.slow
-def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
-  process = start(tmp_path)
-  begun = time.monotonic()
-  _, errors = stopped(process, lambda: time.monotonic() > begun + 1, 2)
-  assert process.returncode == 130
-  assert errors == 'error: stopped by SIGINT\n'
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
   'number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 )

@@ -129,9 +129,9 @@ def test_samples_start_where_the_original_starts(converted):
   specs = {'run': load_spec(to)}
   for grid, expected in ((None, x), ('uniform', typed)):
     options = generate.Options(**how, grid=grid, out=str(to / 'out'))
-    np.testing.assert_array_equal(
-      tiny.run(generate, specs, to, options), expected
-    )
+    (folder,) = tiny.run(generate, specs, to, options)
+    with np.load(folder / 'samples.npz') as saved:
+      np.testing.assert_array_equal(saved['x0'], expected)
   # Generators of an evaluation, and of a stage that has it as its teacher.
   stage = tiny.assembled(specs['run'], to, to)
   assert generators(stage, {'student': None})['student'].grid['start'] == 0.999
