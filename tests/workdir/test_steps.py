@@ -106,7 +106,7 @@ def test_waiting_has_an_end(monkeypatch):
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
   """A folder with checkpoints of the steps 1, 2 and 3, and their reader."""
-  monkeypatch.setattr(checkpoints, 'REMOVAL', 0.5)
+  monkeypatch.setattr(checkpoints, 'REMOVAL', 2.0)
   tree = {'x': jnp.zeros(4)}
   with Checkpoints(tmp_path, keep=3) as saved:
     for step in (1, 2, 3):
