@@ -210,3 +210,26 @@ def test_devices_that_are_not_there_are_one_line(tmp_path, platform):
   (line,) = tails(errors)
   assert process.returncode == 2
   assert line.startswith(f'error: JAX_PLATFORMS={platform} must name devices')
+
+
+@pytest.mark.parametrize(('argv', 'code'), [('-m', 130), ('a.py', -2)])
+def test_ctrl_c_during_the_imports(argv, code):
+  """Of the command it is one line, and of other programs an exception."""
+  script = f"""
+import sys
+
+class Interrupting:
+  def find_spec(self, name, path=None, target=None):
+    if name == 'flowdistill.run':
+      raise KeyboardInterrupt
+
+sys.argv = [{argv!r}]
+sys.meta_path.insert(0, Interrupting())
+import flowdistill
+"""
+  process = subprocess.run(
+    [sys.executable, '-c', script], capture_output=True, text=True
+  )
+  assert process.returncode == code
+  if argv == '-m':
+    assert process.stderr == 'error: stopped by SIGINT\n'

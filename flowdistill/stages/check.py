@@ -5,6 +5,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.data import Data
 from flowdistill.build.foreign import read_weights
@@ -219,7 +222,11 @@ def _check_evaluators(blueprint: Blueprint) -> None:
   roles: Any = dict.fromkeys(blueprint.drawable)
   for name, evaluator in stage.evaluators.items():
     # It checks its arguments when called, and samples only when iterated.
-    evaluator(roles, real, stage.evaluation.features, pathlib.Path())
+    features = stage.evaluation.features
+    evaluator(roles, real, features, pathlib.Path())
+    if features is not None and _needs_features(evaluator, roles, real):
+      with located(blueprint.key('evaluation.features')):
+        check_features(features, real.spec)
     for option in SWEEPS:
       sweep = blueprint.spec['evaluators'][name].get(option, {})
       for role, entries in sweep.items():
@@ -227,6 +234,27 @@ def _check_evaluators(blueprint: Blueprint) -> None:
         for sampler, nfe, *rest in entries:
           with located(f'{key} has {[sampler, nfe, *rest]}'):
             check_entry(blueprint, role, sampler, nfe, dict(*rest))
+
+
+def _needs_features(evaluator: Any, roles: Any, real: Data) -> bool:
+  """Whether an evaluator refuses to work without a feature network."""
+  try:
+    evaluator(roles, real, None, pathlib.Path())
+  except ConfigError:
+    return True
+  return False
+
+
+def check_features(features: Any, spec: DataSpec) -> None:
+  """Raises ValueError if a feature network cannot take these examples."""
+  x = jax.ShapeDtypeStruct((1, *spec.shape), jnp.float32)
+  try:
+    jax.eval_shape(lambda x: features().network(x), x)
+  except ValueError as error:
+    raise ValueError(
+      f'{error}: these examples are {spec}; set evaluation.features = none, '
+      'and evaluators that need no features'
+    ) from error
 
 
 def check_entry(

@@ -29,14 +29,12 @@ def without_idle_defaults(
 
   What the user typed is left, for the check of the stage to refuse.
   """
-  typed, specs = {o.path for o in overrides}, dict(blueprints.specs)
+  typed, specs = list(overrides), dict(blueprints.specs)
   for name, spec in blueprints.trained.items():
     if all(spec['train'][key] == off for key, off in OFF.items()):
       continue
     for key, why in without_effect(blueprints[name]).items():
-      path = ('train', key)
-      where = ('stages', name)
-      if typed & {path, path[:1], (*where, *path), (*where, *path[:1]), where}:
+      if any(sets(override, name, key) for override in typed):
         continue
       specs[name] = {
         **specs[name],
@@ -46,3 +44,12 @@ def without_idle_defaults(
   if specs == blueprints.specs:
     return blueprints
   return Blueprints(specs, blueprints.workdir, recorded=blueprints.recorded)
+
+
+def sets(override: Override, stage: str, key: str) -> bool:
+  """Whether an override sets a key of `train` in a stage, or a dict with it."""
+  paths = ('train', key), ('stages', stage, 'train', key)
+  return override.path in paths or any(
+    path[: len(override.path)] == override.path and key in override.text
+    for path in paths
+  )

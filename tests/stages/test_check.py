@@ -151,3 +151,31 @@ def test_labels_mean_the_same_where_a_stage_is_measured(classes, message):
   refused = pytest.raises(ConfigError, match=message)
   with refused if message else contextlib.nullcontext():
     check_measured(blueprint, data(classes))
+
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+  ('pictures', 'refused'),
+  [(COLOURS, True), (COLOURS[:, :6, :6, :1], True), (COLOURS[..., :1], False)],
+)
+def test_a_feature_network_must_take_the_examples(tmp_path, pictures, refused):
+  np.save(tmp_path / 'a.npy', pictures)
+  np.save(tmp_path / 'b.npy', np.arange(40) % 10)
+  data = {
+    'name': 'arrays',
+    'path': str(tmp_path / 'a.npy'),
+    'label': str(tmp_path / 'b.npy'),
+  }
+  quickstart = f'{CONFIGS / "quickstart.py"}:runlocal'
+  outcome = contextlib.nullcontext()
+  if refused:
+    outcome = pytest.raises(
+      ConfigError, match=r'evaluation\.features: .*set evaluation.features = no'
+    )
+  with outcome:
+    checked(quickstart, f'dataset={data}')
+  if refused:  # pictures need no features
+    own = "evaluators={'pictures': {'name': 'pictures'}}"
+    checked(quickstart, f'dataset={data}', DISTIL + own)
