@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from absl import logging
 
-from flowdistill.datasets.npz import map_npy, read_npz
+from flowdistill.files.npz import map_npy, read_npz
 from flowdistill.flow.spec import LABEL
 
 X0 = 'x0'

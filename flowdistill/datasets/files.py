@@ -4,9 +4,7 @@ A file of more than `LARGEST` bytes is refused before it is in memory, whatever
 the header of its archive says.
 """
 
-import os
 import pathlib
-import stat
 from typing import IO, Protocol
 
 from flowdistill.datasets.catalogue import Catalogue
@@ -36,22 +34,6 @@ def stamp_of(path: pathlib.Path) -> Stamp:
   except OSError:
     return 0, 0
   return status.st_mtime_ns, status.st_size
-
-
-def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
-  """A regular file, for reading; a pipe or a device is never waited for.
-
-  Raises:
-    ValueError: if it is not a regular file.
-    OSError: if it cannot be opened.
-  """
-  # A pipe that nobody writes to would otherwise be waited for without end.
-  flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-  file = open(os.open(path, flags), 'rb')  # noqa: SIM115 (the caller closes it)
-  if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-    file.close()
-    raise ValueError('it is not a regular file')
-  return file
 
 
 def check_size(size: int) -> None:

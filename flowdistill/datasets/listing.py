@@ -10,9 +10,10 @@ import zlib
 from collections.abc import Callable
 
 from flowdistill.datasets.archives import Tar, Zip
-from flowdistill.datasets.files import Files, open_regular, stamp_of
+from flowdistill.datasets.files import Files, stamp_of
 from flowdistill.datasets.formats import ENDINGS
 from flowdistill.datasets.tree import Tree
+from flowdistill.files.regular import open_regular
 
 ARCHIVES = {'.zip': Zip, '.tar': Tar}
 DAMAGED = (  # what zipfile and tarfile raise for what they cannot list

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.files.atomic import create, read_regular, sync_folder
+from flowdistill.files.atomic import create, sync_folder
+from flowdistill.files.regular import read_regular
 
 Arrays = Mapping[str, np.ndarray]
 LINE = re.compile(rb'([0-9a-f]{64})  (\d{5,}\.([^/]+)\.npy)')

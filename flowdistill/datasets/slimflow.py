@@ -10,9 +10,9 @@ import pathlib
 
 import numpy as np
 
-from flowdistill.datasets.files import open_regular
 from flowdistill.datasets.pairs import Pairs
 from flowdistill.datasets.shards import Arrays
+from flowdistill.files.regular import open_regular
 from flowdistill.flow.spec import DataSpec
 
 NOISE, DATA, LABEL = 'z0.npy', 'z1.npy', 'label.npy'

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flowdistill.datasets.files import open_regular
+from flowdistill.files.regular import open_regular
 
 SPLITS = ('all', 'train', 'validation')
 LONGEST = 2**28  # bytes of a list

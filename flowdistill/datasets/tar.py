@@ -11,8 +11,9 @@ import re
 import tarfile
 from typing import IO, Any
 
-from flowdistill.datasets.files import check_size, open_regular, read_bounded
+from flowdistill.datasets.files import check_size, read_bounded
 from flowdistill.datasets.links import beside, plain
+from flowdistill.files.regular import open_regular
 
 BLOCK = tarfile.BLOCKSIZE
 HEADER = 2**20  # bytes of a header with all its extensions

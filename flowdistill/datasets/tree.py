@@ -6,13 +6,9 @@ import os
 import pathlib
 
 from flowdistill.datasets.catalogue import Catalogue
-from flowdistill.datasets.files import (
-  Stamp,
-  open_regular,
-  read_bounded,
-  stamp_of,
-)
+from flowdistill.datasets.files import Stamp, read_bounded, stamp_of
 from flowdistill.datasets.formats import is_hidden
+from flowdistill.files.regular import open_regular
 
 
 class Tree:

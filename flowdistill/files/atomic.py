@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import secrets
-import stat
 import time
 from collections.abc import Generator
 from typing import BinaryIO
@@ -96,19 +95,6 @@ def remove_leftovers(folder: pathlib.Path, age: float = 0.0) -> None:
         continue
       if not age or path.lstat().st_mtime < now - age:
         path.unlink()
-
-
-def read_regular(path: str | os.PathLike[str]) -> bytes:
-  """The content of a regular file; a FIFO or a device is not waited for.
-
-  Raises:
-    OSError: if there is no such file, or it cannot be read.
-  """
-  number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-  with os.fdopen(number, 'rb') as file:
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-      raise OSError(f'{os.fspath(path)} is not a regular file')
-    return file.read()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from flowdistill.files.atomic import read_regular
+from flowdistill.files.regular import read_regular
 
 BLANKS = bytes.maketrans(b'01', b' \t')
 BITS = 256

@@ -27,11 +27,11 @@ from flowdistill.build.foreign import converter
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
+from flowdistill.files.atomic import naming
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert
 from flowdistill.training.checkpoint import by_name
-from flowdistill.training.json_files import naming
 from flowdistill.workdir import weights
 from flowdistill.workdir.record import known_data
 from flowdistill.workdir.results import say

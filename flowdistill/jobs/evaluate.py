@@ -22,7 +22,7 @@ from flowdistill.stages.hooks import measure_stage
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
-from flowdistill.workdir.folders import CHECKPOINTS, RESULTS
+from flowdistill.workdir.folders import CHECKPOINTS, EVALUATIONS, RESULTS
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.results import describe, merged, read_rows, say
 from flowdistill.workdir.steps import (
@@ -33,7 +33,6 @@ from flowdistill.workdir.steps import (
   read_each,
 )
 
-EVALUATIONS = 'evaluations'
 WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 

@@ -3,9 +3,6 @@
 import dataclasses
 import pathlib
 import sys
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 
@@ -22,6 +19,8 @@ from flowdistill.figures.samples import (
   kept,
   write_samples,
 )
+from flowdistill.files.atomic import naming
+from flowdistill.files.npz import read_npz
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.job_options import NO_LABEL
 from flowdistill.stages.trained import (
@@ -29,7 +28,6 @@ from flowdistill.stages.trained import (
   conditions_at,
   load_stage,
 )
-from flowdistill.training.json_files import naming
 from flowdistill.training.loop import Stop
 from flowdistill.training.progress import progress
 from flowdistill.training.watchdog import AGAIN
@@ -48,23 +46,6 @@ from flowdistill.workdir.swap import (
   locked,
   mark,
   swapped,
-)
-
-# What NumPy raises for a file that is missing, another, cut or too large.
-DAMAGED = (
-  AttributeError,
-  EOFError,
-  MemoryError,
-  NotImplementedError,
-  OSError,
-  OverflowError,
-  RuntimeError,
-  SyntaxError,
-  TypeError,
-  ValueError,
-  tokenize.TokenError,
-  zipfile.BadZipFile,
-  zlib.error,
 )
 
 
@@ -120,11 +101,9 @@ class Options(Sampling):
     """The conditions in the file `cond`."""
     if not self.cond:
       return {}
-    path = pathlib.Path(self.cond).expanduser()
     try:
-      with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
-    except DAMAGED as error:
+      return read_npz(pathlib.Path(self.cond).expanduser(), list)
+    except ValueError as error:
       raise ConfigError(
         f'--cond={self.cond} must be an .npz: {error}'
       ) from error

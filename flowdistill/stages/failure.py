@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from flowdistill.files.atomic import replacing
-from flowdistill.files.json_reader import fields, read_json
+from flowdistill.files.json_reader import fields, read_json, refuse
+from flowdistill.files.npz import read_npz
 from flowdistill.stages.assembly import Assembly, abstract_state
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
@@ -83,8 +84,12 @@ def _save_batch(folder: pathlib.Path, error: NotFinite) -> None:
 
 def _load_batch(folder: pathlib.Path) -> dict:
   batch: dict = {'cond': {}, 'null': {}}
-  with np.load(folder / 'batch.npz') as arrays:
-    for name, array in arrays.items():
-      *outer, key = name.split('.')
-      (batch[outer[0]] if outer else batch)[key] = array
+  path = folder / 'batch.npz'
+  try:
+    arrays = read_npz(path, list)
+  except ValueError as error:
+    refuse(path, f'is damaged: {error}', error)
+  for name, array in arrays.items():
+    *outer, key = name.split('.')
+    (batch[outer[0]] if outer else batch)[key] = array
   return batch

@@ -21,7 +21,7 @@ from flowdistill.training.log import EVALUATOR, MetricLog, logged, logged_rows
 from flowdistill.training.loop import Action, Interrupted, Stop
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import CHECKPOINTS, CONFIG
+from flowdistill.workdir.folders import CHECKPOINTS, CONFIG, EVALUATIONS
 from flowdistill.workdir.results import flat
 
 Figures = dict[int, float]
@@ -114,7 +114,7 @@ class Hooks:
     known: Collection[str] = (),
   ) -> None:
     """Runs an evaluator, and logs its figures unless all of them are known."""
-    folder = self.blueprint.folder / 'evaluations' / f'{step:08d}'
+    folder = self.blueprint.folder / EVALUATIONS / f'{step:08d}'
     try:
       with self.dog.busy('evaluating'), self.stop.at_once():
         rows = measure_stage(self.assembly, state, folder, [name])

@@ -6,8 +6,8 @@ import json
 import os
 import pathlib
 
-from flowdistill.files.atomic import read_regular
 from flowdistill.files.json_reader import fields, parse_json
+from flowdistill.files.regular import read_regular
 
 Place = tuple[int, int]
 """(stage, step), both ascending."""

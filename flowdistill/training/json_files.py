@@ -9,10 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from flowdistill.files.atomic import naming, write_atomically
+from flowdistill.files.atomic import write_atomically
 from flowdistill.files.json_reader import signed
-
-__all__ = ['jsonable', 'naming', 'write_json']
 
 
 def jsonable(value: Any) -> Any:

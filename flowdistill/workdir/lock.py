@@ -41,8 +41,9 @@ from typing import Any, Self
 import jax
 
 from flowdistill.config.bind import ConfigError
-from flowdistill.files.atomic import DAY, NEW, read_regular, remove_leftovers
+from flowdistill.files.atomic import DAY, NEW, remove_leftovers
 from flowdistill.files.json_reader import DamagedFileError, parse_json
+from flowdistill.files.regular import read_regular
 from flowdistill.training.watchdog import give_up
 from flowdistill.workdir.process import Process
 from flowdistill.workdir.results import say

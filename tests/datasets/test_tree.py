@@ -7,8 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from flowdistill.datasets import files, tree
+from flowdistill.datasets import tree
 from flowdistill.datasets.folder import folder
+from flowdistill.files.regular import open_regular
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
 
@@ -207,5 +208,5 @@ def test_a_class_whose_name_is_not_utf_8_is_refused(tmp_path):
 
 def test_a_regular_file_is_opened(tmp_path):
   (tmp_path / 'a').write_bytes(b'abc')
-  with files.open_regular(tmp_path / 'a') as file:
+  with open_regular(tmp_path / 'a') as file:
     assert file.read() == b'abc'

@@ -11,6 +11,7 @@ from jobs import tiny
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
+from flowdistill.files.json_reader import DamagedFileError
 from flowdistill.jobs import evaluate, generate, replay, train
 from flowdistill.planning import cost
 from flowdistill.stages import failure
@@ -333,6 +334,10 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_module(
   answer = tiny.run(replay, tiny.stages(tiny.TOY), tmp_path, replay.Options())
   assert 'step 1: the first that is not finite is the output of' in answer
   assert 'student.times.of_t' in answer
+  (batch,) = tmp_path.rglob('batch.npz')
+  batch.write_bytes(batch.read_bytes()[:-40])
+  with pytest.raises(DamagedFileError, match='batch.npz is damaged'):
+    tiny.run(replay, tiny.stages(tiny.TOY), tmp_path, replay.Options())
 
 
 @pytest.mark.parametrize('peak', [1e12, None])

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from flowdistill.datasets.npz import map_npy, read_npz
+from flowdistill.files.npz import map_npy, read_npz
 
 
 class Touches:
