@@ -194,7 +194,7 @@ class Lock:
       note = read_note(self.path)
       if note and (why := self._death(note)):
         self._take_over(note, why)
-      elif note and time.monotonic() > end and read_note(self.path):
+      elif time.monotonic() > end and (note := read_note(self.path)):
         raise ConfigError(
           f'{self.folder} is in use: {note} writes there. Wait until it has '
           'ended, or end it; or take another --workdir. If nothing runs any '
@@ -237,14 +237,22 @@ class Lock:
     """Why the holder is dead, '' if it lives or has just released its lock."""
     if note.process and note.process.is_here:
       return 'has ended' if note.process.has_ended else ''
+    if self._changes(note, 4 * PAUSE):  # it has just been created
+      return ''
     say(f'{note} holds {self.path}: looking whether it lives')
-    end = time.monotonic() + self.patience
+    if self._changes(note, self.patience):
+      return ''
+    return f'has given no sign of life for {self.patience:g} s'
+
+  def _changes(self, note: Note, seconds: float) -> bool:
+    """Whether the lock changes, or is released, within so many seconds."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
       time.sleep(PAUSE)
       now = read_note(self.path)
       if now is None or now.content != note.content:
-        return ''
-    return f'has given no sign of life for {self.patience:g} s'
+        return True
+    return False
 
   def _take_over(self, dead: Note, why: str) -> None:
     """Removes the lock of a dead process, unless another was faster.

@@ -105,6 +105,20 @@ def test_leftovers_go_and_nothing_else(tmp_path):
   assert sorted(os.listdir(inner)) == sorted(names[1:])
 
 
+def test_a_folder_that_vanishes_meanwhile_is_no_error(tmp_path, monkeypatch):
+  (tmp_path / 'guard').mkdir()
+  scandir = os.scandir
+
+  def scan(path):
+    if os.fspath(path).endswith('guard'):
+      os.rmdir(path)
+    return scandir(path)
+
+  monkeypatch.setattr(os, 'scandir', scan)
+  remove_leftovers(tmp_path, DAY)
+  assert not (tmp_path / 'guard').exists()
+
+
 KILLED = """
 import os, pathlib, signal, sys
 from flowdistill.files.atomic import replacing

@@ -106,11 +106,12 @@ def test_another_process_with_the_number_of_the_dead_is_no_holder(
 
 def test_one_elsewhere_lives_as_long_as_its_heart_beats(tmp_path, capsys):
   path = left(tmp_path, host='far', machine='other')
-  end = threading.Event()
+  text, end = path.read_text(), threading.Event()
 
   def beat():
     for k in range(10**6):
-      path.write_text(path.read_text().rstrip() + ' ' * (k % 2 + 1))
+      with path.open('r+') as file:  # in place, as a holder does
+        file.write(text + ' \n'[k % 2])
       if end.wait(0.1):
         return
 
@@ -125,6 +126,17 @@ def test_one_elsewhere_lives_as_long_as_its_heart_beats(tmp_path, capsys):
   with Lock(tmp_path, 'train', **SHORT):
     assert read_note(path).process == Process.this()
   assert 'no sign of life for 0.5 s' in capsys.readouterr().out
+
+
+def test_one_that_is_just_being_written_is_named(tmp_path):
+  path = left(tmp_path)  # by this process, which lives
+  text = path.read_text()
+  path.write_text('')
+  timer = threading.Timer(0.2, path.write_text, [text])
+  timer.start()
+  with pytest.raises(ConfigError, match=f'process {os.getpid()} on .* writes'):
+    Lock(tmp_path, 'train', patience=5).__enter__()
+  timer.join()
 
 
 @pytest.mark.parametrize('text', ['', '{"a', '[]', '{}', '{"process": {}}'])
