@@ -7,6 +7,7 @@ from typing import Any
 
 from flowdistill.config.bind import ConfigError, Table, options, suggest
 from flowdistill.config.resolve import resolve
+from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.grids import falls
@@ -66,6 +67,25 @@ def plan_sampling(
       f'grid = {grid!r} must fall in {len(times) - 1} steps: {times}'
     )
   return dataclasses.replace(plan, scalars=conditioned)
+
+
+def combinations(samplings: Samplings) -> list[Sampling]:
+  """The combinations that are meant: NFE = None is for adaptive samplers.
+
+  One of each sampler is kept in any case, so that its error is raised.
+  """
+  kept: dict[str, list[Sampling]] = {}
+  for each in samplings.each():
+    fitting = kept.setdefault(each.sampler, [])
+    if _is_adaptive(each.sampler) == (each.nfe is None):
+      fitting.append(each)
+  first = {each.sampler: each for each in reversed(samplings.each())}
+  return [each for name in kept for each in kept[name] or [first[name]]]
+
+
+def _is_adaptive(sampler: str) -> bool:
+  known = SAMPLERS.get(sampler)
+  return known is not None and known(lambda x, t, s: x).control is not None
 
 
 def check_grid(grid: Any) -> None:

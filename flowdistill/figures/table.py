@@ -73,10 +73,10 @@ def _table(rows: Sequence[Row]) -> Table:
 
 
 def _with_options(row: Row) -> Row:
-  if 'options' not in row:
-    return row
   key = 'sampler' if 'sampler' in row else 'model'
-  return {**row, key: f'{row[key]}\n{row["options"]}'}
+  below = [row['options']] if 'options' in row else []
+  below += [f'weights: {row["weights"]}'] if 'weights' in row else []
+  return {**row, key: '\n'.join([row[key], *below])} if below else row
 
 
 def _column(key: str) -> tuple[str, str]:

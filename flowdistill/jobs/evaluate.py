@@ -7,8 +7,9 @@ import pathlib
 import jax
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.sampling_plan import combinations
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.sampling import Sampling
+from flowdistill.config.sampling import Samplings
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.report import publish
 from flowdistill.stages.assembly import (
@@ -37,24 +38,27 @@ WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(Sampling):
-  """The checkpoints, and optionally another way of sampling.
+class Options(Samplings):
+  """The checkpoints, and optionally other ways of sampling.
 
   Attributes:
     stage: its name; by default the last one.
-    model: a role, such as student, to evaluate with these sampling options in
-      place of the evaluators' sweeps.
+    model: roles, such as student, to evaluate with every combination of these
+      sampling options in place of the evaluators' sweeps.
+    weights: of the roles that learn: ema, params, or the name of an EMA.
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
     patience: seconds without a new checkpoint after which waiting ends.
   """
 
   stage: str = ''
-  model: str = ''
+  model: tuple[str, ...] = ()
+  weights: tuple[str, ...] = ('ema',)
   steps: str = 'last'
   patience: float = PATIENCE
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     check_steps(self.steps)
 
 
@@ -66,7 +70,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   name = options.stage or list(blueprints.trained)[-1]
-  blueprint = swept(blueprints, name, options)
+  blueprint = blueprints[name]
   folder = blueprint.folder / CHECKPOINTS
   if not blueprint.stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
@@ -82,7 +86,10 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   )
   rows: list[Row] = []
   for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
-    rows += measure(assembly(), state)
+    for which in options.weights:
+      stage = swept(blueprint, options, which)
+      here = dataclasses.replace(assembly(), blueprint=stage)
+      rows += measure(here, state, which)
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows
@@ -94,15 +101,22 @@ def restore(assembly: Assembly, step: int) -> TrainState:
   return checkpoint.restore(folder, abstract_state(assembly), step)
 
 
-def measure(assembly: Assembly, state: TrainState) -> list[Row]:
-  """The rows of one checkpoint."""
+def measure(
+  assembly: Assembly, state: TrainState, which: str = 'ema'
+) -> list[Row]:
+  """The rows of one checkpoint; pictures of other weights lie in a folder."""
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
+  place = folder if which == 'ema' else folder / which
   rows = measure_stage(
-    assembly, state, folder, each=lambda row: say(describe(row))
+    assembly,
+    state,
+    place,
+    each=lambda row: say(describe(row)),
+    which=which,
   )
   if jax.process_index() == 0:
     write_rows(folder.parent, folder.name, rows)
-    publish(folder, folder, rows)
+    publish(place, place, rows)
   return rows
 
 
@@ -121,15 +135,20 @@ def write_rows(evaluations: pathlib.Path, name: str, rows: list[Row]) -> None:
     write_json(path, merged(before, rows))
 
 
-def swept(blueprints: Blueprints, name: str, options: Options) -> Blueprint:
-  """The stage, with the sweeps of its evaluators replaced by the options."""
+def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
+  """The stage, with the sweeps of its evaluators replaced by the options.
+
+  Roles that do not learn have no other weights, so they are there only once.
+  """
   if not options.model:
-    return blueprints[name]
-  spec = blueprints.specs[name]
-  sweep = {options.model: [[options.sampler, options.nfe, options.how()]]}
+    return blueprint
+  first = which == options.weights[0]
+  roles = [n for n in options.model if first or n in blueprint.learners]
+  entries = [[x.sampler, x.nfe, x.how()] for x in combinations(options)]
+  sweep = dict.fromkeys(roles, entries)
   evaluators = {
     name: {**evaluator, 'sweep': sweep}
-    for name, evaluator in spec['evaluators'].items()
-    if 'sweep' in evaluator
+    for name, evaluator in blueprint.spec['evaluators'].items()
+    if 'sweep' in evaluator and roles
   }
-  return blueprints[name].rebound({**spec, 'evaluators': evaluators})
+  return blueprint.rebound({**blueprint.spec, 'evaluators': evaluators})

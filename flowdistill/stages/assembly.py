@@ -168,11 +168,16 @@ def say_matching(blueprint: Blueprint, name: str, loaded: Params) -> None:
   )
 
 
-def sampled(assembly: Assembly, state: TrainState) -> dict[str, Params]:
-  """Role -> weights for sampling, of the roles that can be sampled."""
+def sampled(
+  assembly: Assembly, state: TrainState, which: str = 'ema'
+) -> dict[str, Params]:
+  """Role -> weights for sampling, of the roles that can be sampled.
+
+  Those that learn have the weights `which`: ema, params, or an EMA's name.
+  """
   roles = {n: assembly.blueprint.roles[n] for n in assembly.blueprint.drawable}
   return {
-    name: state.roles[name].sampled
+    name: state.roles[name].weights(which)
     if role.base is None
     else assembly.frozen[role.base]
     for name, role in roles.items()

@@ -7,10 +7,10 @@ from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.given import check_conditions, check_label
-from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.build.sampling_plan import combinations, plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
-from flowdistill.config.sampling import Sampling
+from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.config.typed import parse
 from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import LABEL
@@ -81,9 +81,13 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   blueprint = blueprints[name]
   if isinstance(options, Sampling):
     _check_sampling(given['model'], options, blueprint)
-  if 'weights' in given:
-    weights = ['ema', 'params', *blueprint.stage.ema]
-    _check_choice('weights', given['weights'], weights)
+  if isinstance(options, Samplings):
+    for role in given['model'] or ('',):
+      for each in combinations(options):
+        _check_sampling(role, each, blueprint)
+  weights = given.get('weights', ())
+  for each in [weights] if isinstance(weights, str) else weights:
+    _check_choice('weights', each, ['ema', 'params', *blueprint.stage.ema])
   _check_drawn(given, blueprint)
   if cond := getattr(options, 'given', {}):
     check_given(cond, given, blueprint)

@@ -16,6 +16,7 @@ NAMED = (  # keys that identify a row; the others are figures
   'sampler',
   'nfe',
   'options',
+  'weights',
   'adaptive',
   'reference',
   't',
@@ -66,6 +67,7 @@ def describe(row: Row) -> str:
     'nfe': '{:.4g} NFE',
     't': 't = {:g}',
     'options': '({})',
+    'weights': 'by {}',
   }
   head = [form.format(row[k]) for k, form in spelled.items() if k in row]
   figures = [f'{k} {v:.4g}' for k, v in row.items() if k not in NAMED]

@@ -72,7 +72,7 @@ def test_rows_of_evaluations_at_the_same_time_are_all_there(run):
   """Of other samplers at the same step, and of the evaluators' sweeps."""
 
   def measure(nfe):
-    options = evaluate.Options(model=STUDENT, sampler='gamma', nfe=nfe)
+    options = evaluate.Options(model=(STUDENT,), sampler=('gamma',), nfe=(nfe,))
     return tiny.run(evaluate, specs(), run, options)
 
   with concurrent.futures.ThreadPoolExecutor(3) as pool:
