@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowdistill.metrics.frechet import Moments, frechet_distance, moments
+from flowdistill.metrics.frechet import frechet_distance
+from flowdistill.metrics.moments import Moments, moments
 
 SEEDS = st.integers(0, 10_000)
 
