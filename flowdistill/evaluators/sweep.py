@@ -146,14 +146,16 @@ def draw(
   n: int,
   cond: Mapping[str, np.ndarray],
   seed: int,
+  first: int = 0,
 ) -> tuple[SweepEntry, np.ndarray]:
-  """The entry with its measured NFE, and n examples."""
+  """The entry with its measured NFE, and n examples from number `first` on."""
   drawn = models[entry.model](
     n,
     sampler=entry.sampler,
     nfe=None if entry.nfe is None else int(entry.nfe),
     cond=cond,
     seed=seed,
+    first=first,
     **entry.options,
   )
   nfe = float(np.mean(drawn.nfe))
