@@ -20,10 +20,11 @@ from flowdistill.evaluators.sweep import (
   draw,
   parse_sweep,
 )
-from flowdistill.metrics.metric import Metric, figure_name
+from flowdistill.metrics.metric import Metric, Needs, figure_name
 from flowdistill.metrics.spread import SETS, spread
 from flowdistill.metrics.summary import MetricLaw, Summary, measure
 
+FRECHET: Any = {'frechet': 'frechet'}  # as a config says it
 BLOCK = 1024  # samples that are drawn and kept as pictures at once
 ERRORS = ('_error', '_deviation')  # figures that are an uncertainty themselves
 
@@ -34,7 +35,7 @@ def quality(
   features: Features | None,
   folder: pathlib.Path,
   *,
-  metrics: Mapping[str, MetricLaw] = {'frechet': 'frechet'},
+  metrics: Mapping[str, MetricLaw] = FRECHET,
   sweep: dict[str, Any] = SWEEP,
   samples: int = 10_000,
   sets: int = SETS,
@@ -114,7 +115,7 @@ def _rows(
   counts: tuple[int, int, int, int],
 ) -> Iterator[Row]:
   samples, sets, most, seed = counts
-  needs = {metric.needs for metric in metrics}
+  needs: set[Needs] = {metric.needs for metric in metrics}
   real = Summary(needs)
   for block in _blocks(0, min(most, len(source))):
     real.add(*features(real_examples(source, most, block)))

@@ -40,9 +40,10 @@ class Summary:
       block = RunningMoments.of(features)
       before = self._running or RunningMoments.empty(features.shape[1])
       self._running = before.merged(block)
-    for name, block in (('features', features), ('logits', logits)):
-      if name in self._needs:
-        self._kept[name].append(np.asarray(block, np.float32))
+    if 'features' in self._needs:
+      self._kept['features'].append(np.asarray(features, np.float32))
+    if 'logits' in self._needs:
+      self._kept['logits'].append(np.asarray(logits, np.float32))
 
   def get(self, needs: Needs) -> Any:
     """The moments, or the features [n, d] or logits [n, k] of all examples.
