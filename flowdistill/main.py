@@ -25,7 +25,7 @@ from flowdistill.jobs import JOBS, pairs
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.job_options import check_options, parse_options
+from flowdistill.stages.job_options import check_options, parse_options, path_of
 from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.loop import Interrupted, handled
@@ -72,7 +72,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
   if not WORKDIR.value and not (JOB.value in SHAPES and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
-  workdir = pathlib.Path(WORKDIR.value).expanduser()
+  workdir = path_of('workdir', WORKDIR.value)
   blueprints = read_blueprints(workdir, overrides)
   if JOB.value == 'convert' and options.from_:  # only shapes are needed
     JOBS[JOB.value].run(blueprints, options)

@@ -915,8 +915,8 @@ SAMPLING = {
     '--sampler=flow_map --nfe=4 --guidance=nan: guidance = nan '
   ),
   '--guidance=1.5': (
-    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 has no effect: '
-    'this data set has no conditions'
+    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 must be '
+    'removed: this data set has no conditions'
   ),
   '--options=gamma': (
     "--options=gamma must be like 'gamma=0.3', with commas between several"
@@ -1081,7 +1081,7 @@ def test_a_network_that_is_told_its_guidance_asks_once(run, configs):
   message = run(*generate, '--guidance=scale=2, low=2')
   assert 'must have 0 <= low <= high <= 1' in message
   message = run(*generate, '--guidance=3', '--model=teacher')
-  assert message.endswith('has no effect: this data set has no conditions')
+  assert message.endswith('must be removed: this data set has no conditions')
 
 
 DIAGNOSTICS = {

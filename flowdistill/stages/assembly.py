@@ -126,7 +126,7 @@ def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
   if saved.latest() is not None:
     return saved.restore(abstract)
   if (resume := assembly.blueprint.stage.resume) is not None:
-    folder = folders.last_stage(pathlib.Path(resume).expanduser())
+    folder = folders.last_stage(folders.given_path(resume, repr(resume)))
     return checkpoint.restore(folder / CHECKPOINTS, abstract)
   return fresh_state(assembly)
 

@@ -8,6 +8,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import TRAIN
 from flowdistill.files.json_reader import fields, read_json, refuse, typed
+from flowdistill.files.paths import expand
 
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
@@ -24,7 +25,19 @@ def source_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
   """The folder of 'stage:NAME' or of a path."""
   if source.startswith(STAGE):
     return stage_folder(workdir, source.removeprefix(STAGE))
-  return pathlib.Path(os.path.expanduser(source))  # ~unknown is left as it is
+  return given_path(source, repr(source))
+
+
+def given_path(path: str | os.PathLike[str], name: str) -> pathlib.Path:
+  """A path that a user gives, see `expand`.
+
+  Raises:
+    ConfigError: if it begins with a home folder that is unknown.
+  """
+  try:
+    return expand(path, name)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
 
 
 def stage_names(workdir: pathlib.Path) -> list[str]:
