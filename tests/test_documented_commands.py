@@ -16,9 +16,9 @@ from documented import MAIN, ROOT, Command
 from jobs.conftest import compiled_once  # noqa: F401
 
 from flowdistill import main
-from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.build.sampling_plan import combinations, plan_sampling
 from flowdistill.config.overrides import parse_override
-from flowdistill.config.sampling import Sampling
+from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.jobs import JOBS
 from flowdistill.stages.job_options import parse_options
@@ -181,15 +181,15 @@ def check(words, *, whole=True):
   specs = load_stages(source, overrides) if source else {}
   stage = getattr(options, 'stage', '')
   assert not specs or stage in ('', 'NAME', *specs), stage
-  if isinstance(options, Sampling) and vars(options).get('model'):
-    check_model(options.model, specs.get(stage) or [{}, *specs.values()][-1])
-  if isinstance(options, Sampling):
+  roles = vars(options).get('model') or ()
+  for role in [roles] if isinstance(roles, str) else roles:
+    check_model(role, specs.get(stage) or [{}, *specs.values()][-1])
+  ways = [options] if isinstance(options, Sampling) else []
+  if isinstance(options, Samplings):
+    ways = combinations(options)
+  for way in ways:
     plan_sampling(
-      options.sampler,
-      options.nfe,
-      options.how(),
-      spec=SPEC,
-      scalars=('guidance',),
+      way.sampler, way.nfe, way.how(), spec=SPEC, scalars=('guidance',)
     )
 
 
