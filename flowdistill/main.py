@@ -32,6 +32,7 @@ from flowdistill.training.loop import Interrupted, handled
 from flowdistill.training.programs import keep_programs
 from flowdistill.training.stdio import keep_streams
 from flowdistill.training.watchdog import AGAIN, give_up, on_abort
+from flowdistill.workdir.lock import release_all
 
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
@@ -236,6 +237,7 @@ def leave(code: int) -> NoReturn:
 
 def leave_at_once(code: int) -> NoReturn:
   """Exits while devices may still compute, which crashes a normal exit."""
+  release_all()
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)
