@@ -11,7 +11,7 @@ from flowdistill.files.json_reader import fields, read_json, refuse, typed
 
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
-EVALUATIONS = 'evaluations'
+EVALUATIONS, FAILURE = 'evaluations', 'failure'
 STAGE = 'stage:'
 
 

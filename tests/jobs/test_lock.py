@@ -10,7 +10,7 @@ from jobs import tiny
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import STUDENT
 from flowdistill.jobs import evaluate, generate, pairs, replay, train
-from flowdistill.stages.failure import FAILURE
+from flowdistill.workdir.folders import FAILURE
 from flowdistill.workdir.lock import LOCK, Lock
 from flowdistill.workdir.results import read_rows
 
