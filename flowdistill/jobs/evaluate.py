@@ -18,11 +18,17 @@ from flowdistill.stages.assembly import (
   sampling_layout,
 )
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.failure import Halted
 from flowdistill.stages.hooks import measure_stage
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
-from flowdistill.workdir.folders import CHECKPOINTS, EVALUATIONS, RESULTS
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  EVALUATIONS,
+  RESULTS,
+  identity,
+)
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.results import describe, merged, read_rows, say
 from flowdistill.workdir.steps import (
@@ -63,6 +69,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
   Raises:
     ConfigError: if the stage is not trained, or has no evaluators.
+    Halted: if its folder is removed or set aside meanwhile.
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   name = options.stage or list(blueprints.trained)[-1]
@@ -71,10 +78,12 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   if not blueprint.stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
   layout = sampling_layout(blueprint)
+  here = functools.cache(lambda: identity(blueprint.folder))
 
   # Assembled when a checkpoint exists: earlier stages may not be finished yet.
   @functools.cache
   def assembly() -> Assembly:
+    here()
     return assemble(blueprint, blueprints.workdir, layout)
 
   steps = chosen(
@@ -82,7 +91,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   )
   rows: list[Row] = []
   for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
-    rows += measure(assembly(), state)
+    check_same(blueprint.folder, here())
+    rows += measure(assembly(), state, here())
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows
@@ -94,13 +104,25 @@ def restore(assembly: Assembly, step: int) -> TrainState:
   return checkpoint.restore(folder, abstract_state(assembly), step)
 
 
-def measure(assembly: Assembly, state: TrainState) -> list[Row]:
-  """The rows of one checkpoint."""
+def check_same(folder: pathlib.Path, before: tuple[int, int]) -> None:
+  """Raises Halted if another folder, or none, has the name of a stage's."""
+  if identity(folder) != before:
+    raise Halted(
+      f'{folder} was removed, renamed or made anew while it was evaluated: the '
+      'figures are of the network that was there, and are not written'
+    )
+
+
+def measure(
+  assembly: Assembly, state: TrainState, here: tuple[int, int]
+) -> list[Row]:
+  """The rows of one checkpoint, of the stage whose folder is `here`."""
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
   rows = measure_stage(
     assembly, state, folder, each=lambda row: say(describe(row))
   )
   if jax.process_index() == 0:
+    check_same(assembly.blueprint.folder, here)
     write_rows(folder.parent, folder.name, rows)
     publish(folder, folder, rows)
   return rows

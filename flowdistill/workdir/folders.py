@@ -27,6 +27,18 @@ def source_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
   return pathlib.Path(os.path.expanduser(source))  # ~unknown is left as it is
 
 
+def identity(folder: pathlib.Path) -> tuple[int, int]:
+  """Distinguishes a folder from another one that takes its name; (0, 0): none.
+
+  It also stays the same where the files in it are replaced.
+  """
+  try:
+    status = os.stat(folder)
+  except OSError:
+    return 0, 0
+  return status.st_dev, status.st_ino
+
+
 def stage_names(workdir: pathlib.Path) -> list[str]:
   """The stages of the run in a workdir that have begun, in order."""
   path = workdir / CONFIG

@@ -63,6 +63,11 @@ def swapped(place: pathlib.Path, option: str) -> Generator[pathlib.Path]:
       with locked(place.parent):
         exchange(fresh, place)
         tidy(place)
+  except FileNotFoundError as error:
+    if fresh.is_dir() or place.is_dir():
+      raise
+    why = 'a folder above it was removed or renamed meanwhile'
+    raise FileNotFoundError(errno.ENOENT, why, str(place)) from error
   finally:
     for folder in (empty, fresh):
       shutil.rmtree(folder, ignore_errors=True)

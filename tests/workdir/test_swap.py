@@ -130,6 +130,17 @@ def test_what_a_run_reads_is_refused(name, tmp_path):
   fill(place / 'generated', 1)  # it is the folder of a stage of that name
 
 
+def test_a_folder_above_that_is_renamed_meanwhile_is_named(tmp_path):
+  place = tmp_path / 'W' / 'out'
+  for again in (False, True):
+    with pytest.raises(FileNotFoundError, match=rf"renamed.*: '{place}'$"):
+      with swapped(place, '--out'):
+        place.parent.rename(tmp_path / f'old{again}')
+        if again:
+          place.parent.mkdir()
+    assert place.parent.exists() == again and not place.exists()
+
+
 def refuse(path, *_, exist_ok=False, **__):
   """A folder in which nothing may be made."""
   if not exist_ok:
