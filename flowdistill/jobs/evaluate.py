@@ -13,14 +13,13 @@ from flowdistill.evaluators.signature import Row
 from flowdistill.figures.report import publish
 from flowdistill.stages.assembly import (
   Assembly,
-  abstract_state,
   assemble,
+  restored,
   sampling_layout,
 )
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.failure import Halted
 from flowdistill.stages.hooks import measure_stage
-from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.folders import (
@@ -100,8 +99,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
 def restore(assembly: Assembly, step: int) -> TrainState:
   """The state of a checkpoint."""
-  folder = assembly.blueprint.folder / CHECKPOINTS
-  return checkpoint.restore(folder, abstract_state(assembly), step)
+  return restored(assembly, assembly.blueprint.folder / CHECKPOINTS, step)
 
 
 def check_same(folder: pathlib.Path, before: tuple[int, int]) -> None:

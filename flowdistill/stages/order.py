@@ -22,7 +22,7 @@ from flowdistill.workdir.folders import (
   source_folder,
 )
 from flowdistill.workdir.lock import LOCK
-from flowdistill.workdir.record import read_record
+from flowdistill.workdir.record import recorded_references
 from flowdistill.workdir.weights import has_checkpoint
 
 
@@ -132,8 +132,7 @@ def _recorded(blueprints: Blueprints, name: str) -> dict[str, str]:
       read_manifest(folder / PAIRS).get('teacher'),
     )
     return {teacher['source']: origin} if teacher and origin else {}
-  record = read_record(folder)
-  was = record.get('references', record.get('origins', {}))
+  was = recorded_references(folder)
   return {
     reference['source']: was[role]
     for role, reference in spec['frozen'].items()

@@ -13,6 +13,7 @@ CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
 EVALUATIONS, FAILURE = 'evaluations', 'failure'
 STAGE = 'stage:'
+MADE = (CHECKPOINTS, PAIRS, RESULTS)  # by a stage that has begun
 
 
 def stage_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
@@ -47,10 +48,27 @@ def stage_names(workdir: pathlib.Path) -> list[str]:
       f'{workdir} must be the folder of a run: there is no {CONFIG} in it'
     )
   names = names_in(read_json(path), path) or [ONE_STAGE]
-  begun = [n for n in names if (stage_folder(workdir, n) / CONFIG).is_file()]
+  begun = [n for n in names if _has_begun(stage_folder(workdir, n))]
   if not begun:
     raise ConfigError(f'{workdir}: none of the stages {names} has begun')
   return begun
+
+
+def _has_begun(folder: pathlib.Path) -> bool:
+  """Whether a stage has a record, which is written before all else.
+
+  Raises:
+    DamagedFileError: if only the record is missing: the last stage would not be
+      the last any more.
+  """
+  found = (folder / CONFIG).is_file()
+  if not found and any((folder / name).exists() for name in MADE):
+    refuse(
+      folder,
+      f'is damaged: there are results of a stage in it, and no {CONFIG}. '
+      'Restore that file, or start the training with its config again',
+    )
+  return found
 
 
 def names_in(record: dict[str, Any], path: pathlib.Path) -> list[str]:
