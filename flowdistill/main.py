@@ -33,6 +33,7 @@ from flowdistill.training.programs import keep_programs
 from flowdistill.training.stdio import keep_streams
 from flowdistill.training.watchdog import AGAIN, give_up, on_abort
 from flowdistill.workdir.lock import release_all
+from flowdistill.workdir.swap import check_parents
 
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
@@ -75,6 +76,7 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   if not WORKDIR.value and not (JOB.value in SHAPES and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
   workdir = pathlib.Path(WORKDIR.value).expanduser()
+  check_parents(workdir, '--workdir')
   blueprints = read_blueprints(workdir, overrides)
   if JOB.value == 'convert' and options.from_:  # only shapes are needed
     JOBS[JOB.value].run(blueprints, options)

@@ -758,6 +758,12 @@ COMMANDS = {
   'CONFIG --workdir=W --distributed --num_processes=2 --process_id=2': (
     '--process_id=2 must be at least 0 and below --num_processes=2'
   ),
+  'CONFIG --workdir=/dev/null': (
+    '--workdir=/dev/null: /dev/null must be a folder, and is none'
+  ),
+  'CONFIG --workdir=/dev/null/run': (
+    '--workdir=/dev/null/run: /dev/null must be a folder, and is none'
+  ),
   '--workdir=W --job=evaluate': 'W must be the folder of a run: there ',
   '--workdir=W --job=generate --config.seed=5': (
     '--config.seed=5 has no effect without --config'
