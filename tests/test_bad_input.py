@@ -463,7 +463,7 @@ STAGE = {
     "did you mean 'distil'"
   ),
   'stages.distil=5': (
-    '--config.stages.distil=5 must set a key of the stage, as in '
+    '--config.stages.distil=5 must set a key of a stage, as in '
     '--config.stages.distil.train.steps=100'
   ),
   'stages.distil.objective.warmup=5': (
@@ -745,7 +745,27 @@ COMMANDS = {
   'CONFIG --workdir=W --job=evaluate --samples=5': (
     '--samples: it is an option of --job=generate, not of --job=evaluate'
   ),
-  'CONFIG --workdir=W --distributed=maybe': 'flag --distributed=maybe: ',
+  'CONFIG --workdir=W --distributed=maybe': (
+    '--distributed=maybe must be true or false'
+  ),
+  'CONFIG --workdir=W --num_processes=x': (
+    '--num_processes=x must be an integer'
+  ),
+  'CONFIG --workdir=W --process_id=0': (
+    '--process_id=0 has no effect without --distributed'
+  ),
+  'CONFIG --workdir=W --distributed --num_processes=0': (
+    '--num_processes=0 must be at least 1'
+  ),
+  'CONFIG --workdir=W --distributed --num_processes=2 --process_id=2': (
+    '--process_id=2 must be at least 0 and below --num_processes=2'
+  ),
+  'CONFIG --workdir=/dev/null': (
+    '--workdir=/dev/null: /dev/null must be a folder, and is none'
+  ),
+  'CONFIG --workdir=/dev/null/run': (
+    '--workdir=/dev/null/run: /dev/null must be a folder, and is none'
+  ),
   '--workdir=W --job=evaluate': 'W must be the folder of a run: there ',
   '--workdir=W --job=generate --config.seed=5': (
     '--config.seed=5 has no effect without --config'
@@ -915,8 +935,8 @@ SAMPLING = {
     '--sampler=flow_map --nfe=4 --guidance=nan: guidance = nan '
   ),
   '--guidance=1.5': (
-    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 has no effect: '
-    'this data set has no conditions'
+    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 must be '
+    'removed: this data set has no conditions'
   ),
   '--options=gamma': (
     "--options=gamma must be like 'gamma=0.3', with commas between several"
@@ -1081,7 +1101,7 @@ def test_a_network_that_is_told_its_guidance_asks_once(run, configs):
   message = run(*generate, '--guidance=scale=2, low=2')
   assert 'must have 0 <= low <= high <= 1' in message
   message = run(*generate, '--guidance=3', '--model=teacher')
-  assert message.endswith('has no effect: this data set has no conditions')
+  assert message.endswith('must be removed: this data set has no conditions')
 
 
 DIAGNOSTICS = {

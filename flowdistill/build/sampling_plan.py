@@ -25,6 +25,7 @@ def plan_sampling(
   spec: DataSpec,
   scalars: Collection[str] = (),
   backwards: bool = False,
+  data: str = 'this data set',
 ) -> Plan:
   """Validates the options of sampling, before any device is used.
 
@@ -37,6 +38,7 @@ def plan_sampling(
     scalars: the scalar conditions that the network takes. With guidance among
       them, the network is called once, conditioned on its scale.
     backwards: whether to integrate from data to noise.
+    data: the data set, in errors.
 
   Raises:
     ValueError: for an unknown name, or an option that is out of range or has no
@@ -51,7 +53,7 @@ def plan_sampling(
   conditioned = as_scalars(guided, scalars)
   if guidance is not None and not conditioned and not spec.cond:
     raise ValueError(
-      f'guidance = {guidance!r} has no effect: this data set has no conditions'
+      f'guidance = {guidance!r} must be removed: {data} has no conditions'
     )
   plan = make_plan(
     sampler,

@@ -112,6 +112,9 @@ def naming(path: str | os.PathLike[str]) -> Generator[None]:
     yield
   except OSError as error:
     name = error.filename
-    if name is None or _is_temporary(os.path.basename(os.fsdecode(name))):
-      error.filename, error.filename2 = os.fspath(path), None
+    unnamed = name is None and error.errno is not None  # else it is a sentence
+    if unnamed or _is_temporary(os.path.basename(os.fsdecode(name or ''))):
+      error.filename = os.fspath(path)
+      if error.filename2 is not None:
+        del error.filename2  # None would be shown, as "-> None"
     raise

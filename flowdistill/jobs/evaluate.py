@@ -14,16 +14,21 @@ from flowdistill.evaluators.signature import Row
 from flowdistill.figures.report import publish
 from flowdistill.stages.assembly import (
   Assembly,
-  abstract_state,
   assemble,
+  restored,
   sampling_layout,
 )
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.failure import Halted
 from flowdistill.stages.hooks import measure_stage
-from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
-from flowdistill.workdir.folders import CHECKPOINTS, EVALUATIONS, RESULTS
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  EVALUATIONS,
+  RESULTS,
+  identity,
+)
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.results import describe, merged, read_rows, say
 from flowdistill.workdir.steps import (
@@ -67,6 +72,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
   Raises:
     ConfigError: if the stage is not trained, or has no evaluators.
+    Halted: if its folder is removed or set aside meanwhile.
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   name = options.stage or list(blueprints.trained)[-1]
@@ -75,10 +81,12 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   if not blueprint.stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
   layout = sampling_layout(blueprint)
+  here = functools.cache(lambda: identity(blueprint.folder))
 
   # Assembled when a checkpoint exists: earlier stages may not be finished yet.
   @functools.cache
   def assembly() -> Assembly:
+    here()
     return assemble(blueprint, blueprints.workdir, layout)
 
   steps = chosen(
@@ -86,10 +94,11 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   )
   rows: list[Row] = []
   for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
+    check_same(blueprint.folder, here())
     for which in options.weights:
       stage = swept(blueprint, options, which)
-      here = dataclasses.replace(assembly(), blueprint=stage)
-      rows += measure(here, state, which)
+      measured = dataclasses.replace(assembly(), blueprint=stage)
+      rows += measure(measured, state, here(), which)
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows
@@ -97,14 +106,28 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
 def restore(assembly: Assembly, step: int) -> TrainState:
   """The state of a checkpoint."""
-  folder = assembly.blueprint.folder / CHECKPOINTS
-  return checkpoint.restore(folder, abstract_state(assembly), step)
+  return restored(assembly, assembly.blueprint.folder / CHECKPOINTS, step)
+
+
+def check_same(folder: pathlib.Path, before: tuple[int, int]) -> None:
+  """Raises Halted if another folder, or none, has the name of a stage's."""
+  if identity(folder) != before:
+    raise Halted(
+      f'{folder} was removed, renamed or made anew while it was evaluated: the '
+      'figures are of the network that was there, and are not written'
+    )
 
 
 def measure(
-  assembly: Assembly, state: TrainState, which: str = 'ema'
+  assembly: Assembly,
+  state: TrainState,
+  here: tuple[int, int],
+  which: str = 'ema',
 ) -> list[Row]:
-  """The rows of one checkpoint; pictures of other weights lie in a folder."""
+  """The rows of one checkpoint, of the stage whose folder is `here`.
+
+  Pictures of other weights than the default's lie in a folder of their name.
+  """
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
   place = folder if which == 'ema' else folder / which
   rows = measure_stage(
@@ -115,6 +138,7 @@ def measure(
     which=which,
   )
   if jax.process_index() == 0:
+    check_same(assembly.blueprint.folder, here)
     write_rows(folder.parent, folder.name, rows)
     publish(place, place, rows)
   return rows

@@ -1,6 +1,7 @@
 """Parses options of jobs, `--NAME=VALUE`, and checks them before any work."""
 
 import keyword
+import pathlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from flowdistill.config.typed import parse
 from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.workdir.folders import given_path
 
 NO_LABEL = -1  # all classes in turn
 Jobs = Mapping[str, Any]
@@ -39,6 +41,15 @@ def parse_options(
     except ValueError as error:
       raise ConfigError(f'--{name}={text} {error}') from error
   return kind(**values)
+
+
+def path_of(option: str, text: str) -> pathlib.Path:
+  """The path that an option of a job gives.
+
+  Raises:
+    ConfigError: if it begins with a home folder that is unknown.
+  """
+  return given_path(text, f'--{option}={text}')
 
 
 def types_of(job: Any) -> dict[str, Any]:

@@ -164,12 +164,16 @@ class Lock:
     self._thread = threading.Thread(target=self._live, daemon=True)
 
   def __enter__(self) -> Self:
-    self.folder.mkdir(parents=True, exist_ok=True)
-    self._acquire()
-    HELD.add(self)
-    remove_leftovers(self.folder)
-    remove_leftovers(self.folder, DAY)
-    self._thread.start()
+    HELD.add(self)  # first of all, for a signal may come at any moment
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      self._acquire()
+      remove_leftovers(self.folder)
+      remove_leftovers(self.folder, DAY)
+      self._thread.start()
+    except BaseException:
+      self.release()
+      raise
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -180,11 +184,14 @@ class Lock:
     self._end.set()
     if self not in HELD or os.getpid() != self._pid:  # it may have been forked
       return
-    HELD.remove(self)
+    HELD.discard(self)
+    if self._file < 0:
+      return
     with contextlib.suppress(OSError):
-      if self._is_ours():
+      if os.path.samestat(os.fstat(self._file), os.lstat(self.path)):
         self.path.unlink()
-    self._thread.join(self.beat)
+    if self._thread.is_alive():
+      self._thread.join(self.beat)
     if not self._thread.is_alive():  # it writes to that file
       os.close(self._file)
 
@@ -214,8 +221,6 @@ class Lock:
     try:
       self._write()
     except OSError as error:  # such as a full disk
-      os.close(self._file)
-      self.path.unlink(missing_ok=True)
       error.filename = os.fspath(self.path)
       raise
     return True
@@ -276,10 +281,6 @@ class Lock:
         say(f'{self.path} is taken over: {dead} {why}')
     finally:
       _remove_guard(guard)
-
-  def _is_ours(self) -> bool:
-    note = read_note(self.path)
-    return note is not None and note.token == self.token
 
   def _live(self) -> None:
     """The thread that writes the heartbeat."""

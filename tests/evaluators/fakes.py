@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -64,6 +64,8 @@ class Samples(NamedTuple):
 
 class InPixels:
   """What a model of the pictures themselves makes of a space."""
+
+  defaults: ClassVar[dict[str, Any]] = {}
 
   def to_space(self, x0):
     return x0

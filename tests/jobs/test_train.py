@@ -162,7 +162,8 @@ def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
     ),
     (
       {'dataset': 'digits'},
-      r'evaluation.dataset has examples \[8, 8, 1\] with 10',
+      r'evaluation.dataset must have examples as those of the stage, \[2\], '
+      r'and has \[8, 8, 1\] with 10 classes. It is another data set, .digits',
     ),
   ],
 )

@@ -66,6 +66,28 @@ def test_it_is_released_however_a_job_ends(error, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+  ('place', 'name'), [(os, 'pwrite'), (lock, 'remove_leftovers')]
+)
+def test_a_signal_while_it_is_taken_leaves_none(
+  place, name, tmp_path, monkeypatch
+):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(place, name, interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    Lock(tmp_path, 'train').__enter__()
+  assert list(tmp_path.iterdir()) == [] and not lock.HELD
+
+
+def test_who_is_refused_leaves_the_lock_of_the_holder(tmp_path):
+  with Lock(tmp_path, 'train'):
+    with pytest.raises(ConfigError, match='is in use'):
+      Lock(tmp_path, 'pairs').__enter__()
+    assert len(lock.HELD) == 1 and (tmp_path / LOCK).exists()
+
+
 HOLDS = """
 import pathlib, sys, time
 from flowdistill.workdir.lock import locked
