@@ -115,7 +115,7 @@ def test_a_rank_that_the_count_gives_is_exact():
   assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_the_most_accurate_way_for_a_condition_of_1e13():
+def test_for_a_condition_of_1e13_it_keeps_digits_that_others_lose():
   """S = G Gᵀ without rounding: integers times powers of two.
 
   The reference are the singular values of G₁ᵀ G₂, right to 1e-15 by mpmath.
