@@ -51,7 +51,8 @@ def _law(metric: Metric) -> Callable[..., Metric]:
   @functools.wraps(metric.function)
   def law(**given: Any) -> Metric:
     bound = functools.partial(metric.function, **given)
-    return dataclasses.replace(metric, function=bound)
+    least = functools.partial(metric.least, **{**metric.options, **given})
+    return dataclasses.replace(metric, function=bound, least=least)
 
   return law
 

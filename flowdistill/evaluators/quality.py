@@ -99,10 +99,9 @@ def _check(
       raise ValueError(
         f'metrics.{name}: this evaluator has no {metric.needs} of examples'
       )
-    if samples < metric.least:
+    if samples < (least := metric.least()):
       raise ValueError(
-        f'samples = {samples} must be at least {metric.least} for '
-        f'metrics.{name}'
+        f'samples = {samples} must be at least {least} for metrics.{name}'
       )
 
 

@@ -10,7 +10,7 @@ of the mean instead of each pair; the figures agree where no cosine is negative.
 
 import numpy as np
 
-from flowdistill.metrics.blocks import check_lengths, rows
+from flowdistill.metrics.blocks import blocks, check_lengths, rows
 
 
 def clip_score(images: np.ndarray, texts: np.ndarray) -> dict[str, float]:
@@ -34,16 +34,23 @@ def clip_score(images: np.ndarray, texts: np.ndarray) -> dict[str, float]:
     raise ValueError(
       f'at least two pairs needed, got {n} images and {len(texts)} texts'
     )
-  a, b = _directions(images, 'images'), _directions(texts, 'texts')
-  scores = 100 * np.maximum(np.sum(a * b, axis=1), 0)
+  scores = np.concatenate(
+    [
+      _cosines(x, y, i.start)
+      for (i, x), (_, y) in zip(blocks(images), blocks(texts), strict=True)
+    ]
+  )
+  scores = 100 * np.maximum(scores, 0)
   error = np.std(scores, ddof=1) / np.sqrt(n)
   return {'clip_score': float(scores.mean()), 'clip_score_error': float(error)}
 
 
-def _directions(x: np.ndarray, what: str) -> np.ndarray:
-  norms = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-  if not norms.all():
-    raise ValueError(
-      f'the {what} must not be 0, and that of index {norms.argmin()} is'
-    )
-  return x / norms
+def _cosines(images: np.ndarray, texts: np.ndarray, first: int) -> np.ndarray:
+  """Of each pair of a block, whose first pair is number `first`."""
+  norms = np.linalg.norm(images, axis=1), np.linalg.norm(texts, axis=1)
+  for what, norm in zip(('images', 'texts'), norms, strict=True):
+    if not norm.all():
+      raise ValueError(
+        f'the {what} must not be 0; that of index {first + norm.argmin()} is'
+      )
+  return np.sum(images * texts, axis=1) / (norms[0] * norms[1])

@@ -26,14 +26,14 @@ class Metric:
       of features [n, d], of the last layer or of a spatial one; 'features' and
       'logits' are arrays [n, d]; 'pairs' are the embeddings of two towers.
     better: whether lower or higher is better.
-    least: number of samples that it takes at least, whatever its options.
+    least: f(**options) -> number of samples that it takes at least.
     source: the paper.
   """
 
   function: Callable[..., dict[str, float]]
   needs: Needs
   better: Literal['lower', 'higher']
-  least: int
+  least: Callable[..., int]
   source: str
 
   @property

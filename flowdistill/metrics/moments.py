@@ -141,7 +141,7 @@ def checked_moments(
       up to rounding, or a count below 2.
   """
   for name, array in (('mean', mean), ('covariance', covariance)):
-    if array.dtype not in (np.float32, np.float64):
+    if array.dtype.newbyteorder('=') not in (np.float32, np.float64):
       raise ValueError(
         f'the {name} must be of float32 or float64, not {array.dtype}'
       )

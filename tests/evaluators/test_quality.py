@@ -93,6 +93,9 @@ BAD = {
   'sets = 0 must be at least 1': {'sets': 0},
   'real = 1 must be at least 2': {'real': 1},
   'samples = 1 must be at least 2': {'samples': 1},
+  'samples = 500 must be at least 501 for metrics.k': {
+    'metrics': {'k': law('kernel', size=501)}
+  },
   'metrics.c: this evaluator has no pairs of examples': {
     'metrics': {'c': law('clip_score')}
   },

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flowdistill.metrics import blocks
 from flowdistill.metrics.clip_score import clip_score
 
 EAST, NORTH = np.array([1.0, 0.0]), np.array([0.0, 1.0])
@@ -26,13 +27,26 @@ def test_each_pair_is_at_least_zero():
   assert found['clip_score_error'] == pytest.approx(error)
 
 
+def test_neither_blocks_nor_order_change_it(monkeypatch):
+  rng = np.random.default_rng(0)
+  images, texts = rng.standard_normal((2, 20, 4))
+  whole = clip_score(images, texts)
+  order = rng.permutation(20)
+  monkeypatch.setattr(blocks, 'BLOCK', 3)
+  found = clip_score(images[order], texts[order])
+  assert found == pytest.approx(whole, rel=1e-12)
+  texts[17] = 0
+  with pytest.raises(ValueError, match='texts must not be 0; .* index 17 is'):
+    clip_score(images, texts)
+
+
 @pytest.mark.parametrize(
   ('images', 'texts', 'message'),
   [
     (np.ones((1, 2)), np.ones((1, 2)), 'two pairs needed, got 1 images and 1'),
     (np.ones((3, 2)), np.ones((2, 2)), 'two pairs needed, got 3 images and 2'),
     (np.ones((3, 2)), np.ones((3, 4)), 'one length needed'),
-    (np.ones((3, 2)), np.zeros((3, 2)), 'texts must not be 0, and .* index 0'),
+    (np.ones((3, 2)), np.zeros((3, 2)), 'texts must not be 0; .* index 0'),
     (np.full((3, 2), np.nan), np.ones((3, 2)), 'images must be finite'),
   ],
 )

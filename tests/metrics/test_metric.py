@@ -13,10 +13,10 @@ X = np.random.default_rng(0).standard_normal((30, 4))
 TINY = {'kernel': {'subsets': 2, 'size': 10}}
 
 
-def inputs(needs):
+def inputs(needs, n=30):
   if needs in ('moments', 'spatial'):
-    return moments(X), moments(X[::-1])
-  return (X,) if needs == 'logits' else (X, X[::-1])
+    return moments(X[:n]), moments(X)
+  return (X[:n],) if needs == 'logits' else (X[:n], X[::-1][:n])
 
 
 @pytest.mark.parametrize('name', METRICS)
@@ -26,6 +26,28 @@ def test_it_is_called_as_its_row_says(name):
   assert found
   assert all(type(value) is float for value in found.values())
   assert not any(figure in OF_INCEPTION.values() for figure in found)
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'least'),
+  [
+    ('frechet', {}, 2),
+    ('spatial_frechet', {}, 2),
+    ('clip_score', {}, 2),
+    ('inception_score', {'splits': 5}, 5),
+    ('kernel', {'size': 9, 'subsets': 2}, 9),
+    ('kernel', {'subsets': None}, 3),
+    ('precision_recall', {}, 4),
+    ('precision_recall', {'k': 7}, 8),
+    ('density_coverage', {}, 6),
+  ],
+)
+def test_so_many_samples_are_enough_and_one_less_is_not(name, options, least):
+  metric = METRICS[name]
+  assert metric.least(**{**metric.options, **options}) == least
+  assert metric.function(*inputs(metric.needs, least), **options)
+  with pytest.raises(ValueError, match=r'at least|must be|needs|needed'):
+    metric.function(*inputs(metric.needs, least - 1), **options)
 
 
 def test_figures_of_two_metrics_have_two_names():
