@@ -24,7 +24,9 @@ class Drawn(Protocol):
 
 
 class Model(Protocol):
-  """model(n, ...) -> n examples; example i is a function of (seed, i).
+  """model(n, ...) -> examples `first` to `first` + n − 1 of a seed.
+
+  Example i is a function of (seed, i).
 
   `cond` is name -> array [n, ...], {} where the data have no conditions;
   `options` are those of the sampler, 'grid' and 'guidance'. `ask` is the
@@ -43,6 +45,7 @@ class Model(Protocol):
     nfe: int | None,
     cond: Mapping[str, np.ndarray],
     seed: int,
+    first: int = 0,
     **options: Any,
   ) -> Drawn: ...
 
@@ -78,10 +81,16 @@ class Data(Protocol):
   def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
 
 
-def real_examples(source: Data, most: int) -> np.ndarray:
-  """x0 [m, *shape] of at most so many examples, evenly spread over all."""
+def real_examples(
+  source: Data, most: int, part: np.ndarray | None = None
+) -> np.ndarray:
+  """x0 [m, *shape] of at most so many examples, evenly spread over all.
+
+  With `part`, of the index in [0, m), only those.
+  """
   m = min(most, len(source))
-  return source[np.arange(m) * len(source) // m]['x0']
+  part = np.arange(m) if part is None else part
+  return source[part * len(source) // m]['x0']
 
 
 class Features(Protocol):

@@ -146,8 +146,12 @@ def draw(
   n: int,
   cond: Mapping[str, np.ndarray],
   seed: int,
+  first: int = 0,
 ) -> tuple[SweepEntry, np.ndarray]:
-  """The entry with its measured NFE and its model's defaults; n examples."""
+  """The entry with its measured NFE and its model's defaults; n examples.
+
+  They are those from number `first` on.
+  """
   model = models[entry.model]
   options = {**model.defaults, **entry.options}
   drawn = model(
@@ -156,6 +160,7 @@ def draw(
     nfe=None if entry.nfe is None else int(entry.nfe),
     cond=cond,
     seed=seed,
+    first=first,
     **options,
   )
   nfe = float(np.mean(drawn.nfe))

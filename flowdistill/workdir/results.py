@@ -23,6 +23,7 @@ NAMED = (  # keys that identify a row; the others are figures
   't',
   'steps',
   'samples',
+  'sets',
   'seed',
   'step',
 )
