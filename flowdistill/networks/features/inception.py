@@ -43,9 +43,9 @@ Branch = Sequence[str | Conv | Sequence[Conv]]
 
 
 def _chain(name: str, *layers: tuple[int, ...]) -> list[Conv]:
-  """Convolutions name_1, name_2, ... of (channels, height, width, stride)."""
+  """Convolutions name_1, name_2, ... of (channels, height, width[, stride])."""
   return [
-    Conv(f'{name}_{i}', width, (h, w), *stride)
+    Conv(f'{name}_{i}', width, (h, w), stride[0] if stride else 1)
     for i, (width, h, w, *stride) in enumerate(layers, 1)
   ]
 
@@ -163,7 +163,7 @@ class Inception(nnx.Module):
     pool3 = x.mean((1, 2))
     unbiased = pool3 @ self.fc.kernel[...]
     outputs |= {'pool3': pool3, 'logits_unbiased': unbiased}
-    return outputs | {'logits': unbiased + self.fc.bias[...]}
+    return outputs | {'logits': unbiased + jnp.asarray(self.fc.bias)}
 
 
 def _add(module: nnx.Module, layers: Branch, width: int, rngs: nnx.Rngs) -> int:
@@ -207,7 +207,7 @@ def _branch(
           x = average_pool(product) if branch[0] == AVERAGE else product
         else:
           x = _convolve(x, conv.kernel[...], layer)
-        x = nnx.relu(x + conv.bias[...])
+        x = nnx.relu(x + jnp.asarray(conv.bias))
       case 'halve':
         x = max_pool(x, 2)
       case 'maximum':
