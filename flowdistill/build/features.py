@@ -27,6 +27,7 @@ from flowdistill.build.models import shape_model
 from flowdistill.config.bind import suggest
 from flowdistill.convert import clip, dinov2, inception, vgg16
 from flowdistill.networks.features import FEATURE_NETWORKS, RESIZES
+from flowdistill.networks.features.clip import CLIP
 from flowdistill.training.roles import Params
 
 BATCH = 32
@@ -101,10 +102,30 @@ class Features:
     with jax.default_matmul_precision('highest'):
       return nnx.merge(self.graph, params)(x)
 
+  def apply_text(self, params: Params, tokens: jax.Array) -> jax.Array:
+    """The embeddings of captions, in the space of CLIP's output `image`.
+
+    Args:
+      params: the weights.
+      tokens: int [b, 77], see `networks/features/clip_tokens.py`.
+
+    Returns:
+      [b, width].
+
+    Raises:
+      ValueError: if it is not a CLIP.
+    """
+    model = nnx.merge(self.graph, params)
+    if not isinstance(model, CLIP):
+      raise ValueError(f'{self.name} knows no captions; a CLIP does')
+    with jax.default_matmul_precision('highest'):
+      return model.text(tokens)['text']
+
   @functools.cached_property
-  def compiled(self) -> Callable[[Params, Any], dict[str, jax.Array]]:
-    """`apply`, compiled once for each shape."""
-    return jax.jit(self.apply)
+  def compiled(self) -> Callable[[Any], dict[str, jax.Array]]:
+    """`apply` with the weights, which are put on the device once."""
+    params, apply = jax.device_put(self.params), jax.jit(self.apply)
+    return lambda x: apply(params, x)
 
   def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
     """uint8 [n, h, w, 1 or 3] -> name of an output -> float32 [n, width].
@@ -115,7 +136,7 @@ class Features:
     for i in range(0, len(images), BATCH):
       x = self.prepare(images[i : i + BATCH])
       full = np.pad(x, [(0, BATCH - len(x)), (0, 0), (0, 0), (0, 0)])
-      found = self.compiled(self.params, full)
+      found = self.compiled(full)
       rows.append({n: np.asarray(f)[: len(x)] for n, f in found.items()})
     if not rows:
       self.prepare(images)  # which says what is wrong

@@ -3,16 +3,20 @@
 import dataclasses
 import hashlib
 
+import jax
 import numpy as np
 import pytest
 from convert.test_clip import OURS as CLIP_ARRAYS
+from flax import nnx
 from networks.features.loading import abstract, answers, filled
-from networks.features.test_clip import TINY, make
+from networks.features.test_clip import TINY, TOKENS, make
+from networks.features.test_dinov2 import TINY as DINO
 
 from flowdistill.build import features
 from flowdistill.build.features import FILES, load_features
 from flowdistill.convert.clip import to_torch
 from flowdistill.networks.features import FEATURE_NETWORKS, RESIZES
+from flowdistill.networks.features.dinov2 import DINOv2
 from flowdistill.networks.features.table import FeatureNetwork
 
 TABLE = FeatureNetwork(
@@ -63,6 +67,25 @@ def test_pictures_become_features_a_batch_at_a_time(file):
   prepared = RESIZES['pil_cropped'](x, 12)
   expected = answers(graph, filled(params, CLIP_ARRAYS), prepared)['image']
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_captions_are_in_the_same_space(file):
+  network = load_features('clip_vitb32', str(file))
+  graph, params = abstract(lambda: make(TINY))
+  filled_in = filled(params, CLIP_ARRAYS)
+  expected = answers(graph, filled_in, TOKENS, method='text')['text']
+  found = jax.jit(network.apply_text)(network.params, TOKENS)
+  assert found.shape == (2, network.outputs['image'])
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_a_clip_knows_captions(file):
+  network = load_features('clip_vitb32', str(file))
+  graph, params = abstract(lambda: DINOv2(**DINO, rngs=nnx.Rngs(0)))
+  other = dataclasses.replace(network, name='dinov2_vits14', graph=graph)
+  with pytest.raises(ValueError, match='dinov2_vits14 knows no captions'):
+    jax.eval_shape(other.apply_text, params, TOKENS)
 
 
 def test_grey_pictures_have_three_equal_channels(file):

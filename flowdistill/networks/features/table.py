@@ -36,7 +36,7 @@ def _dinov2(width: int, depth: int, heads: int) -> FeatureNetwork:
     return DINOv2(width=width, depth=depth, heads=heads, rngs=rngs)
 
   outputs = MappingProxyType({'cls': width})
-  return FeatureNetwork(make, 224, 'pil_bicubic', outputs)
+  return FeatureNetwork(make, 224, 'pil_rounded', outputs)
 
 
 def _clip(width: int, text: int, depth: int, patch: int) -> FeatureNetwork:

@@ -128,6 +128,7 @@ def test_it_is_transformers(options, side):
   assert_close(answers(graph, filled(params, weights), x)['cls'], expected)
 
 
+@pytest.mark.slow
 def test_the_class_token_sees_the_whole_image_and_is_normal():
   net = make(**TINY)
   x = images(20)
