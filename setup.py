@@ -66,6 +66,13 @@ setuptools.setup(
     'tpu': [f'jax[tpu]{JAX}'],
     # TensorFlow prepares TFDS data sets; reading them never imports it.
     'tfds': ['tensorflow>=2.20,<3'],
-    'torch': ['torch==2.13.0'],
+    # What ports are compared with in the tests.
+    'torch': [
+      'torch==2.13.0',
+      'torchvision>=0.28,<0.29',
+      'torch-fidelity>=0.4,<0.5',
+      'transformers>=5.20,<6',
+      'clean-fid>=0.1.35,<0.2',
+    ],
   },
 )

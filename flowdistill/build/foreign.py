@@ -75,14 +75,25 @@ def read_weights(role: str, source: str) -> Params:
   Raises:
     ValueError: for a file that does not exist, or an array that does not fit.
   """
+  return read_params(FILES[role], file_model(role), path_of(source))
+
+
+def read_params(
+  network: FileNetwork, model: Model, file: pathlib.Path
+) -> Params:
+  """The weights of a network from a file, as numpy arrays.
+
+  Raises:
+    ValueError: as `read_weights`, naming the file.
+  """
   flat = {
     '.'.join(map(str, path)): (path, leaf)
-    for path, leaf in nnx.to_flat_state(file_model(role).params)
+    for path, leaf in nnx.to_flat_state(model.params)
   }
   shapes = {name: leaf.shape for name, (_, leaf) in flat.items()}
-  foreign = read_chosen(path_of(source), FILES[role].wanted)
-  with _naming(path_of(source)):
-    arrays = FILES[role].from_torch(foreign, shapes)
+  foreign = read_chosen(file, network.wanted)
+  with _naming(file):
+    arrays = network.from_torch(foreign, shapes)
   return nnx.from_flat_state(
     {path: leaf.replace(arrays[name]) for name, (path, leaf) in flat.items()}
   )

@@ -13,6 +13,7 @@ https://arxiv.org/abs/1409.1556, table 1 (D).
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import ClassVar
 
 import jax
@@ -41,10 +42,7 @@ class LPIPS(nnx.Module):
 
   def __init__(self, *, eps: float = 1e-10, rngs: nnx.Rngs):
     self.eps = eps
-    widths = [3, *itertools.chain(*BLOCKS)]
-    self.convs = nnx.List(
-      nnx.Conv(i, o, (3, 3), rngs=rngs) for i, o in itertools.pairwise(widths)
-    )
+    self.convs = make_convolutions(rngs)
     self.lins = nnx.List(
       nnx.Conv(block[-1], 1, (1, 1), use_bias=False, rngs=rngs)
       for block in BLOCKS
@@ -72,13 +70,25 @@ class LPIPS(nnx.Module):
 
   def features(self, x: Array) -> list[Array]:
     """Normalised images [b, h, w, 3] -> φ̂_1 .. φ̂_5."""
-    features, convs = [], iter(self.convs)
-    for i, block in enumerate(BLOCKS):
-      x = nnx.max_pool(x, (2, 2), strides=(2, 2)) if i else x
-      for _ in block:
-        x = nnx.relu(next(convs)(x))
-      features.append(unit_channels(x, self.eps))
-    return features
+    return [unit_channels(h, self.eps) for h in taps(self.convs, x)]
+
+
+def make_convolutions(rngs: nnx.Rngs) -> nnx.List:
+  """The 13 convolutions of VGG16."""
+  widths = [3, *itertools.chain(*BLOCKS)]
+  return nnx.List(
+    nnx.Conv(i, o, (3, 3), rngs=rngs) for i, o in itertools.pairwise(widths)
+  )
+
+
+def taps(convs: nnx.List, x: Array) -> Iterator[Array]:
+  """Normalised images [b, h, w, 3] -> the last activations of each block."""
+  layers = iter(convs)
+  for i, block in enumerate(BLOCKS):
+    x = nnx.max_pool(x, (2, 2), strides=(2, 2)) if i else x
+    for _ in block:
+      x = nnx.relu(next(layers)(x))
+    yield x
 
 
 def prepare(x: Array, resize: int | None) -> Array:
