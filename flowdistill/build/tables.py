@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowdistill.autoencoders import SPACES
+from flowdistill.build.measured import FILE_FEATURES
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
 from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
@@ -74,7 +75,7 @@ ROOMS: bind.Rooms = {
   Schedule: SCHEDULES,
   EmaKind: EMAS,
   Warmup: WARMUPS,
-  Features: FEATURES,
+  Features: {**FEATURES, **FILE_FEATURES},
   Evaluator: EVALUATORS,
   MetricLaw: {name: _law(metric) for name, metric in METRICS.items()},
 }

@@ -24,6 +24,7 @@ from flowdistill.evaluators.sweep import (
 )
 from flowdistill.flow.spec import LABEL
 from flowdistill.metrics.frechet import frechet_distance
+from flowdistill.metrics.metric import figure_name
 from flowdistill.metrics.moments import Moments, moments
 from flowdistill.metrics.neighbours import memorised
 
@@ -45,9 +46,9 @@ def few_step(
 
   Every model is given the conditions of the data. Its samples are compared with
   all of the data, or with 10 000 examples evenly spread over larger data:
-  `frechet_<features>`; `accuracy`, where examples have labels: the share of
-  samples that the feature network classifies as their label; `memorised` (see
-  `metrics/neighbours.py`; 0.5 for fresh data) and `ms_per_image`.
+  `frechet_<features>`; `accuracy`, where examples have labels and the feature
+  network classifies them: the share of samples to which it gives their label;
+  `memorised` (see `metrics/neighbours.py`; 0.5 for fresh data); `ms_per_image`.
 
   Args:
     models: role -> model.
@@ -92,12 +93,13 @@ def _rows(
       **entry.columns(),
       'samples': samples,
       'seed': seed,
-      **_figures(x, cond, training, features, real),
+      **features.about,
+      **_figures(x, cond, training, features, real, source.spec.num_classes),
       'ms_per_image': ms,
     }
     rows.append(row)
     yield row
-  curve(path, rows, metric=f'frechet_{features.name}')
+  curve(path, rows, metric=figure_name('frechet', features.name))
 
 
 def _figures(
@@ -106,10 +108,12 @@ def _figures(
   training: np.ndarray,
   features: Features,
   real: Moments,
+  classes: int,
 ) -> Row:
   ours, logits = features(x)
-  figures = {f'frechet_{features.name}': frechet_distance(moments(ours), real)}
-  if LABEL in cond:
+  name = figure_name('frechet', features.name)
+  figures = {name: frechet_distance(moments(ours), real)}
+  if LABEL in cond and logits.shape[-1] == classes:
     correct = np.argmax(logits, axis=-1) == cond[LABEL]
     figures['accuracy'] = float(np.mean(correct))
   return {**figures, 'memorised': memorised(x, training)}

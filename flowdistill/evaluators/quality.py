@@ -134,6 +134,7 @@ def _rows(
       'samples': samples,
       'sets': sets,
       'seed': seed,
+      **features.about,
       **_figures(metrics, parts, real, features.name),
     }
 

@@ -96,9 +96,12 @@ def real_examples(
 class Features(Protocol):
   """features(x [n, ...]) -> (features [n, d], logits [n, k]).
 
-  Distances between features have its `name`: 'digits' -> frechet_digits.
+  Distances between features have its `name`: 'digits' -> frechet_digits. The
+  columns `about` say on what else they depend, such as the hash of its weights.
   """
 
   @property
   def name(self) -> str: ...
+  @property
+  def about(self) -> Mapping[str, str]: ...
   def __call__(self, x: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...

@@ -6,6 +6,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from flowdistill.flow.pixels import to_uint8
+
 GAP = 2  # pixels between the images of a grid
 LARGEST = 2**24  # pixels of a grid
 
@@ -50,5 +52,5 @@ class Grid:
 
 def pixels(x: np.ndarray) -> np.ndarray:
   """[n, h, w, 1 or 3] in [−1, 1] -> uint8 [n, h, w] or [n, h, w, 3]."""
-  rounded = np.clip(np.round((x + 1) * 127.5), 0, 255).astype(np.uint8)
+  rounded = to_uint8(x)
   return rounded[..., 0] if x.shape[-1] == 1 else rounded

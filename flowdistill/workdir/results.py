@@ -24,11 +24,21 @@ NAMED = (  # keys that identify a row; the others are figures
   'steps',
   'samples',
   'sets',
+  'weights_sha256',
+  'resize',
   'seed',
   'step',
 )
 
-TEXTS = ('model', 'sampler', 'options', 'reference')
+TEXTS = (
+  'model',
+  'sampler',
+  'options',
+  'reference',
+  'weights',
+  'weights_sha256',
+  'resize',
+)
 SPELLED = ('nan', 'inf', '-inf')  # by `jsonable`
 
 

@@ -44,6 +44,7 @@ class Pixels:
   """Pixels as features; for a logit, minus the distance to a class's mean."""
 
   name = 'pixels'
+  about: ClassVar = {}
 
   def __init__(self, source):
     x, label = source.arrays['x0'], source.arrays['label']

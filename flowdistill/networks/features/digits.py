@@ -25,6 +25,11 @@ class Features:
   name: str
   network: Callable[[Any], tuple[jax.Array, jax.Array]]
 
+  @property
+  def about(self) -> dict[str, str]:
+    """What else a figure depends on: nothing, for the network ships with us."""
+    return {}
+
   def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x [n, ...] -> (features [n, d], logits [n, k]), a batch at a time."""
     parts = [self.network(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]

@@ -1,0 +1,110 @@
+"""Feature networks of files, as a config names them."""
+
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+from flowdistill.build.measured import FILE_FEATURES, PictureFeatures
+from flowdistill.build.models import shape_model
+from flowdistill.build.tables import ROOMS
+from flowdistill.config.sections import Features
+from flowdistill.flow.pixels import to_uint8
+from flowdistill.networks.features import FEATURE_NETWORKS, FEATURES
+from flowdistill.networks.features.inception import Inception
+from flowdistill.training.checkpoint import by_name
+
+
+class Known:
+  """A network whose features are known."""
+
+  name, sha256, resize = 'inception', 'abc', 'tf_bilinear'
+
+  def __call__(self, images):
+    assert images.dtype == np.uint8
+    total = images.reshape(len(images), -1).sum(axis=1, keepdims=True)
+    return {'pool3': total, 'logits_unbiased': -total}
+
+
+X = np.random.default_rng(0).uniform(-1.2, 1.2, (3, 4, 4, 1)).astype('f')
+
+
+def test_pictures_become_bytes_first():
+  features = PictureFeatures(Known(), 'pool3')
+  found, logits = features(X)
+  total = to_uint8(X).reshape(3, -1).sum(axis=1, keepdims=True)
+  np.testing.assert_array_equal(found, total)
+  np.testing.assert_array_equal(logits, -total)
+  assert features.about == {'weights_sha256': 'abc', 'resize': 'tf_bilinear'}
+
+
+def test_a_network_without_logits_has_none():
+  class Other(Known):
+    def __call__(self, images):
+      return {'cls': np.zeros((len(images), 7))}
+
+  found, logits = PictureFeatures(Other(), 'cls')(X)
+  assert found.shape == (3, 7)
+  assert logits.shape == (3, 0)
+
+
+def test_every_network_has_a_name_in_configs():
+  assert list(ROOMS[Features]) == [*FEATURES, *FEATURE_NETWORKS]
+
+
+@pytest.mark.parametrize('shape', [(2,), (4, 4, 2)])
+def test_what_is_no_picture_is_refused(shape):
+  with pytest.raises(ValueError, match=r'inception takes images \[h, w, 1 or'):
+    PictureFeatures(Known(), 'pool3').network(np.zeros((1, *shape)))
+
+
+BAD = {
+  "path = '' must be the file of inception's weights": {},
+  "output = 'pool4' must be one of": {'output': 'pool4'},
+  'nowhere.pth': {'path': 'nowhere.pth'},
+  "resize = 'cubic' must be the name of one": {'path': 'x', 'resize': 'cubic'},
+}
+
+
+@pytest.mark.parametrize('message', BAD)
+def test_bad_options(message):
+  with pytest.raises(ValueError, match=message):
+    FILE_FEATURES['inception'](**BAD[message])
+
+
+def weights():
+  """Random weights of InceptionV3 under the names of its file."""
+  rng = np.random.default_rng(0)
+  found = {}
+  shapes = shape_model(lambda: Inception(rngs=nnx.Rngs(0))).params
+  for name, leaf in by_name(shapes).items():
+    layer, _, kind = name.rpartition('.')
+    if kind == 'bias':
+      continue
+    *window, before, after = leaf.shape
+    size = (after, before, *window)
+    scale = np.sqrt(2 / np.prod(size[1:]))
+    weight = (scale * rng.standard_normal(size)).astype(np.float32)
+    one, zero = np.ones(after, np.float32), np.zeros(after, np.float32)
+    if layer == 'fc':
+      found |= {'fc.weight': weight, 'fc.bias': one}
+      continue
+    norm = {'weight': one, 'bias': zero, 'running_mean': zero}
+    norm['running_var'] = one
+    found[f'{layer}.conv.weight'] = weight
+    found |= {f'{layer}.bn.{k}': v for k, v in norm.items()}
+  return found
+
+
+@pytest.mark.slow
+def test_a_file_of_weights(tmp_path):
+  path = tmp_path / 'inception.safetensors'
+  save_file(weights(), path)
+  features = FILE_FEATURES['inception'](path=str(path))
+  found, logits = features(X)
+  assert found.shape == (3, 2048)
+  assert logits.shape == (3, 1008)
+  assert np.isfinite(found).all()
+  assert len({row.tobytes() for row in found}) == 3
+  assert features.about['resize'] == 'tf_bilinear'
+  assert len(features.about['weights_sha256']) == 64
