@@ -79,6 +79,12 @@ def _with_options(row: Row) -> Row:
   return {**row, key: f'{row[key]}\n{row["options"]}'}
 
 
+def column(key: str) -> tuple[str, str]:
+  """(title, format) of a figure or of a setting, on one line."""
+  title, style = _column(key)
+  return (title or key.replace('_', ' ')).replace('\n', ' '), style or '.4g'
+
+
 def _column(key: str) -> tuple[str, str]:
   """(title, format); the title is empty for what is not shown."""
   if key.startswith(FRECHET):

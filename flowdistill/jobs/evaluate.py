@@ -10,6 +10,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sampling import Sampling
 from flowdistill.evaluators.signature import Row
+from flowdistill.figures.page import refresh
 from flowdistill.figures.report import publish
 from flowdistill.stages.assembly import (
   Assembly,
@@ -83,6 +84,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   rows: list[Row] = []
   for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
     rows += measure(assembly(), state)
+    refresh(blueprints.workdir)
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows

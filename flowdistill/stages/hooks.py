@@ -26,6 +26,7 @@ from flowdistill.workdir.results import flat
 
 Figures = dict[int, float]
 """Step -> the figure by which the best checkpoint is selected."""
+Show = Callable[[pathlib.Path, list[Row]], None]
 
 
 class Hooks:
@@ -38,6 +39,7 @@ class Hooks:
     log: of the first host, None on the others.
     dog: the watchdog of the hosts.
     stop: an evaluation is given up when it is asked to stop, on a single host.
+    show: gets the folder of an evaluation and its rows, on every host.
   """
 
   def __init__(
@@ -48,10 +50,11 @@ class Hooks:
     log: MetricLog | None,
     dog: Watchdog,
     stop: Stop,
+    show: Show,
   ):
     self.assembly, self.blueprint = assembly, assembly.blueprint
     self.saved, self.figures, self.log = saved, figures, log
-    self.dog, self.stop = dog, stop
+    self.dog, self.stop, self.show = dog, stop, show
     self.schedules = schedules_of(self.blueprint)
     self._measured: dict[str, dict[str, float]] = {}
 
@@ -124,6 +127,8 @@ class Hooks:
     if not figures or not figures.keys() <= set(known):
       self._write(step, figures, name)
     self._measured[name] = figures
+    with self.dog.busy('writing the page'):
+      self.show(folder, rows)
     self._note_best(step, state, figures)
 
   def _write(

@@ -24,6 +24,7 @@ from flowdistill.stages.assembly import (
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.hooks import (
   Hooks,
+  Show,
   check_present,
   known_figures,
   measure_stage,
@@ -74,10 +75,12 @@ class Extras:
   Attributes:
     profiled: number of steps that are traced into W/<stage>/profile.
     ideal: seconds of a step at peak throughput; None if it is unknown.
+    show: gets the rows of each evaluation, and the folder that they belong to.
   """
 
   profiled: int = 0
   ideal: Callable[[Blueprint], float | None] = lambda blueprint: None
+  show: Show = lambda folder, rows: None
 
 
 def train(
@@ -101,7 +104,7 @@ def train(
   alone = jax.process_count() == 1
   try:
     with Stop(None if alone else assembly.layout.any) as stop:
-      state = train_to_end(assembly, stop, dog, extras.profiled, seconds)
+      state = train_to_end(assembly, stop, dog, extras, seconds)
   except OSError:
     check_present(folder)
     raise
@@ -111,14 +114,16 @@ def train(
     say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
     sys.exit(AGAIN)
   with dog.busy('measuring'):
-    return measure(assembly, state)
+    rows = measure(assembly, state)
+    extras.show(folder, rows)
+  return rows
 
 
 def train_to_end(
   assembly: Assembly,
   stop: Stop,
   dog: Watchdog,
-  profiled: int = 0,
+  extras: Extras,
   ideal: float | None = None,
 ) -> TrainState:
   """Restores or starts the state, and trains it to the stage's last step."""
@@ -149,14 +154,16 @@ def train_to_end(
       )
     )
     feed = Waiting(batches(assembly, start))
-    trace = stack.enter_context(Profile(folder / PROFILE, profiled, start))
+    trace = stack.enter_context(
+      Profile(folder / PROFILE, extras.profiled, start)
+    )
 
     def each(step: int, metrics: Mapping[str, jax.Array]) -> None:
       dog.at(dog.place[0], step)
       bar.update(step, loss=metrics['loss'], waited=feed.seconds)
       trace.at(step, metrics)
 
-    hooks = Hooks(assembly, saved, figures, log, dog, stop)
+    hooks = Hooks(assembly, saved, figures, log, dog, stop, extras.show)
     if start:
       hooks.catch_up(start, state)
     try:

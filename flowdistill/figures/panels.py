@@ -1,0 +1,172 @@
+"""Panels of pictures with the sliders that choose among them."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from flowdistill.figures.runs import Stage, thinned
+from flowdistill.figures.sheets import NOTHING, SLIDERS, Picture, Webp, encode
+
+MOST = 400  # pictures that are encoded
+# (checkpoints, shrink), the first that fits is used.
+LADDER = (
+  *((steps, 1) for steps in (64, 32, 16, 8, 4)),
+  *((4, 2), (2, 2), (2, 4), (1, 4), (1, 8)),
+)
+TITLES = {
+  'step': 'Checkpoint (step)',
+  'nfe': 'NFE',
+  'guidance': 'Guidance scale',
+  'gamma': 'γ',
+}
+
+
+SMALLEST = 64  # pixels of an image on the page; smaller ones are enlarged
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+  """A picture, and all settings at which it was drawn.
+
+  Attributes:
+    uri: its data.
+    width: on the page, in pixels, where there is room.
+    sharp: whether it is enlarged, pixel by pixel.
+    at: the values of the sliders at which it looks like this.
+  """
+
+  uri: str
+  width: int
+  sharp: bool
+  at: Sequence[Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+  """What one model and sampler have drawn, one shot at a time."""
+
+  title: str
+  shots: Sequence[Shot]
+
+
+@dataclasses.dataclass(frozen=True)
+class Slider:
+  """The values of a setting, at least two, in order."""
+
+  name: str
+  title: str
+  values: Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Viewer:
+  """Panels side by side, under common sliders."""
+
+  panels: Sequence[Panel]
+  sliders: Sequence[Slider]
+
+
+def viewers(
+  stages: Sequence[Stage], room: int, notes: list[str]
+) -> tuple[Viewer, Viewer]:
+  """The contact sheets, and the other pictures, of stages.
+
+  Args:
+    stages: of one section of a page.
+    room: bytes of all pictures in the page, at most.
+    notes: gets a sentence about what is left out.
+  """
+  every = {id(p): (s, p) for s in stages for p in _worth_showing(s.pictures)}
+  for steps, shrink in LADDER:
+    kept = [
+      (stage, picture)
+      for stage in stages
+      for picture in _at_steps(stage.pictures, steps)
+      if id(picture) in every
+    ]
+    if len(kept) <= MOST and _size([p for _, p in kept], shrink) <= room:
+      break
+  kept = _that_fit(kept[:MOST], shrink, room)
+  if len(kept) < len(every):
+    notes.append(
+      f'{len(kept)} of {len(every)} pictures are shown, so that the file stays '
+      'small; all of them are in the folders of the run.'
+    )
+  if shrink > 1:
+    notes.append(f'Pictures are shown at 1/{shrink} of their width.')
+  sheets = [(s, p) for s, p in kept if p.is_sheet]
+  others = [(s, p) for s, p in kept if not p.is_sheet]
+  return _viewer(sheets, shrink, notes), _viewer(others, shrink, notes)
+
+
+def _worth_showing(pictures: Sequence[Picture]) -> list[Picture]:
+  """The contact sheets, and the newest of the others, or without any all."""
+  if not any(p.is_sheet for p in pictures):
+    return list(pictures)
+  last = max(p.at['step'] for p in pictures)
+  return [p for p in pictures if p.is_sheet or p.at['step'] == last]
+
+
+def _at_steps(pictures: Sequence[Picture], most: int) -> list[Picture]:
+  """Those of so many checkpoints, evenly spread, and always of the last."""
+  steps = thinned(sorted({p.at['step'] for p in pictures}), most)
+  return [p for p in pictures if p.at['step'] in steps]
+
+
+def _size(pictures: Iterable[Picture], shrink: int) -> int:
+  """Bytes in the page; a picture that is there twice counts once."""
+  found = {encode(p.path, shrink) for p in pictures}
+  return sum(map(len, found))
+
+
+def _that_fit(
+  kept: Sequence[tuple[Stage, Picture]], shrink: int, room: int
+) -> list[tuple[Stage, Picture]]:
+  """The last ones that fit: those of the newest checkpoints."""
+  fitting, seen = [], set[Webp]()
+  for picture in sorted((p for _, p in kept), key=lambda p: -p.at['step']):
+    webp = encode(picture.path, shrink)
+    room -= 0 if webp in seen else len(webp)
+    seen.add(webp)
+    if room >= 0:
+      fitting.append(id(picture))
+  return [(s, p) for s, p in kept if id(p) in fitting]
+
+
+def _viewer(
+  kept: Sequence[tuple[Stage, Picture]], shrink: int, notes: list[str]
+) -> Viewer:
+  several = len({(stage.run, stage.name) for stage, _ in kept}) > 1
+  seeds = {p.seed for _, p in kept}
+  grouped: dict[str, dict[Webp, list[Picture]]] = {}
+  for stage, p in kept:
+    webp = encode(p.path, shrink)
+    if webp == NOTHING:
+      notes.append(f'{p.path.name} cannot be read.')
+      continue
+    where = [stage.run, stage.name] if several else []
+    seed = [f'seed {p.seed}'] if len(seeds) > 1 else []
+    title = ' · '.join(filter(None, [*where, p.way, *seed]))
+    grouped.setdefault(title, {}).setdefault(webp, []).append(p)
+  panels = [
+    Panel(title, [_shot(webp, same) for webp, same in shots.items()])
+    for title, shots in grouped.items()
+  ]
+  return Viewer(panels, _sliders(panels))
+
+
+def _shot(webp: Webp, same: Sequence[Picture]) -> Shot:
+  times = 1
+  if same[0].is_sheet:
+    times = max(1, -(-SMALLEST * same[0].columns // webp.width))
+  return Shot(webp.uri, times * webp.width, times > 1, [p.at for p in same])
+
+
+def _sliders(panels: Sequence[Panel]) -> list[Slider]:
+  """Those with at least two values among what was drawn."""
+  at = [at for panel in panels for shot in panel.shots for at in shot.at]
+  found = {name: sorted({a[name] for a in at if name in a}) for name in SLIDERS}
+  return [
+    Slider(name, TITLES[name], values)
+    for name, values in found.items()
+    if len(values) > 1
+  ]

@@ -1,0 +1,142 @@
+"""What a run has measured, as a page shows it: rows, losses, pictures.
+
+Whatever is damaged is left out and said in the notes of its stage: a page of a
+run that was killed is worth looking at.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from flowdistill.config.bind import ConfigError
+from flowdistill.evaluators.signature import Row
+from flowdistill.figures.losses import Curve, curves
+from flowdistill.figures.sheets import Picture, pictures_in
+from flowdistill.files.json_reader import DamagedFileError
+from flowdistill.training.checkpoint import completed_steps
+from flowdistill.training.log import METRICS
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  EVALUATIONS,
+  RESULTS,
+  stage_folder,
+  stage_names,
+)
+from flowdistill.workdir.results import merged, read_rows
+
+MOST_ROWS = 1000
+MOST_PLACES = 200  # evaluations of a stage that are looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A stage of a run.
+
+  Attributes:
+    run: its name; '' if the page is of one run.
+    name: of the stage.
+    rows: of its evaluators, each measurement once, in the order of steps.
+    curves: its metrics over the steps.
+    pictures: of all its evaluations.
+    notes: what the page leaves out.
+  """
+
+  run: str
+  name: str
+  rows: Sequence[Row] = ()
+  curves: Sequence[Curve] = ()
+  pictures: Sequence[Picture] = ()
+  notes: Sequence[str] = ()
+
+
+def read_run(workdir: pathlib.Path, run: str = '') -> list[Stage]:
+  """The stages of a run that have begun, in order.
+
+  Raises:
+    ConfigError: if it is not the folder of a run.
+    DamagedFileError: if its config.json is damaged.
+  """
+  return [
+    read_stage(stage_folder(workdir, name), run, name)
+    for name in stage_names(workdir)
+  ]
+
+
+def names_of(workdirs: Sequence[pathlib.Path]) -> list[str]:
+  """A name for each run, no two equal: the folder's, or as much as it takes.
+
+  Raises:
+    ConfigError: if a run is named twice.
+  """
+  full = [path.expanduser().resolve() for path in workdirs]
+  for path in full:
+    if full.count(path) > 1:
+      raise ConfigError(f'{path} must be named once')
+  longest = max(len(path.parts) for path in full)
+  for depth in range(1, longest):
+    names = [pathlib.Path(*path.parts[-depth:]) for path in full]
+    if len(set(names)) == len(names):
+      return [f'{name}' for name in names]
+  return [f'{path}' for path in full]
+
+
+def read_stage(folder: pathlib.Path, run: str, name: str) -> Stage:
+  """What is in the folder of a stage."""
+  notes: list[str] = []
+  places = sorted(
+    (p for p in (folder / EVALUATIONS).glob('*') if p.name.isdecimal()),
+    key=lambda path: (len(path.name), path.name),
+  )
+  kept = thinned(places, MOST_PLACES)
+  if len(kept) < len(places):
+    notes.append(
+      f'{len(kept)} of {len(places)} evaluated checkpoints are shown.'
+    )
+  rows: list[Row] = []
+  for path in [folder / EVALUATIONS, *kept, folder]:
+    rows = _with_rows(path / RESULTS, rows, notes)
+  steps = [row.get('step', 0) for row in rows]
+  last = max([0, *steps, *completed_steps(folder / CHECKPOINTS)])
+  pictures = [
+    picture
+    for place in [*kept, folder]
+    for picture in pictures_in(
+      place, last if place == folder else int(place.name), notes
+    )
+  ]
+  return Stage(
+    run=run,
+    name=name,
+    rows=_newest(rows, notes),
+    curves=curves(folder / METRICS, notes),
+    pictures=pictures,
+    notes=notes,
+  )
+
+
+def thinned(items: Sequence, most: int) -> list:
+  """At most so many items, evenly spread, with the first and the last."""
+  if len(items) <= most:
+    return list(items)
+  if most < 2:
+    return list(items[-most:]) if most else []
+  return [items[k * (len(items) - 1) // (most - 1)] for k in range(most)]
+
+
+def _with_rows(
+  path: pathlib.Path, rows: list[Row], notes: list[str]
+) -> list[Row]:
+  """Rows with those of a file, in place of older ones."""
+  if not path.is_file():
+    return rows
+  try:
+    return merged(rows, read_rows(path))
+  except (OSError, DamagedFileError, TypeError) as error:
+    notes.append(f'{error}.')
+    return rows
+
+
+def _newest(rows: list[Row], notes: list[str]) -> list[Row]:
+  if len(rows) > MOST_ROWS:
+    notes.append(f'The newest {MOST_ROWS} of {len(rows)} rows are shown.')
+  return rows[-MOST_ROWS:]
