@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 400, 270
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40  # margins
-APART = 26  # pixels between two numbers under the axis
+APART = 24  # pixels between two numbers at an axis
 COLOURS = 8  # of the style sheet
 RATIO = (
   4  # of the largest to the least value, above which an axis is logarithmic
@@ -112,7 +112,7 @@ def draw(
     about,
     x_title,
     _ticks(values, x_scale, APART),
-    _ticks(_nice(y_scale), y_scale, APART / 2),
+    _ticks(_nice(y_scale), y_scale, APART),
     [
       _line(name, styles[name], points, x_scale, y_scale, marked)
       for name, points in lines.items()
@@ -162,7 +162,7 @@ def _nice(scale: Scale) -> list[float]:
   unit *= next(f for f in (1, 2, 5, 10) if f * unit >= step)
   first = math.ceil(scale.low / unit)
   last = math.floor(scale.high / unit)
-  return [k * unit for k in range(first, last + 1)]
+  return list(dict.fromkeys(k * unit for k in range(first, last + 1)))
 
 
 def _ticks(values: Sequence[float], scale: Scale, apart: float) -> list[Tick]:
@@ -171,7 +171,7 @@ def _ticks(values: Sequence[float], scale: Scale, apart: float) -> list[Tick]:
   for value in values:
     if not kept or abs(scale(value) - scale(kept[-1])) >= apart:
       kept.append(value)
-  for digits in (4, 8, 16):
+  for digits in (4, 8, 17):
     texts = [spelled(value, digits) for value in kept]
     if len(set(texts)) == len(texts):
       break

@@ -6,6 +6,7 @@ the number of samples or the reference, have columns of their own.
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +34,8 @@ DRAWN = {  # key: title
 }
 MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
 NOT_FINITE = ('nan', 'inf', '-inf')  # how JSON has them
-LONGEST = 200  # letters of a cell
+LONGEST = 160  # letters of a cell
+MOST_COLUMNS = 60  # of figures
 Key = tuple[str, str]
 """A figure, and how it was measured as JSON."""
 
@@ -113,7 +115,7 @@ def measured(row: Row) -> dict[str, str]:
   found = figures(row)
   return {
     key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    for key, value in sorted(row.items())
+    for key, value in row.items()
     if key not in DRAWN and key not in found
   }
 
@@ -125,6 +127,7 @@ def columns_of(rows: Sequence[Row]) -> dict[Key, Column]:
     how = measured(row)
     for name in figures(row):
       title, style = column(name)
+      title = title[:1].upper() + title[1:]
       found.setdefault(key_of(name, how), Column(name, title, how, '', style))
   every = list(found.values())
   return {
@@ -135,17 +138,28 @@ def columns_of(rows: Sequence[Row]) -> dict[Key, Column]:
 
 def key_of(name: str, how: Mapping[str, str]) -> Key:
   """What two figures share if they may share a column."""
-  return name, json.dumps(how)
+  return name, json.dumps(how, sort_keys=True)
 
 
-def tabulate(stages: Sequence[Stage]) -> Table:
-  """The table of the rows of stages."""
-  rows = rows_of(stages)
+def tabulate(stages: Sequence[Stage], cells: int, notes: list[str]) -> Table:
+  """The table of the rows of stages.
+
+  Args:
+    stages: of one section of a page.
+    cells: of figures, at most: the newest rows are shown.
+    notes: gets a sentence about what is left out.
+  """
+  every = rows_of(stages)
+  columns = dict(itertools.islice(columns_of(every).items(), MOST_COLUMNS))
+  rows = _newest(every, cells // max(1, len(columns)))
+  if len(rows) < len(every):
+    notes.append(f'The newest {len(rows)} of {len(every)} rows are shown.')
+  if len(columns) == MOST_COLUMNS:
+    notes.append(f'The first {MOST_COLUMNS} columns of figures are shown.')
   shown = [key for key in DRAWN if _differs(key, rows)]
-  columns = columns_of(rows)
   common = [
     f'{DRAWN[key]} = {cell(rows[0][key]).text}'
-    for key in DRAWN
+    for key in [*DRAWN][2:]  # run and stage are in the heading
     if rows and key not in shown and rows[0].get(key) not in ('', None)
   ]
   common += _common([each.measured for each in columns.values()])
@@ -155,6 +169,12 @@ def tabulate(stages: Sequence[Stage]) -> Table:
     [_line(row, shown, columns) for row in rows],
     common,
   )
+
+
+def _newest(rows: Sequence[Row], most: int) -> list[Row]:
+  """So many rows of the last steps, in their order."""
+  order = sorted(range(len(rows)), key=lambda k: rows[k].get('step', 0))
+  return [rows[k] for k in sorted(order[max(0, len(rows) - most) :])]
 
 
 def _line(
@@ -177,7 +197,7 @@ def _differs(key: str, rows: Sequence[Row]) -> bool:
 def _common(all_measured: Sequence[Mapping[str, str]]) -> list[str]:
   first = all_measured[0] if all_measured else {}
   return [
-    f'{key} = {value[:LONGEST]}'
+    cut(f'{key} = {value}')
     for key, value in first.items()
     if all(each.get(key) == value for each in all_measured)
   ]
@@ -187,11 +207,12 @@ def _apart(one: Column, columns: Sequence[Column]) -> str:
   """'samples = 500': what differs from columns of the same figure."""
   same = [each.measured for each in columns if each.name == one.name]
   keys = dict.fromkeys(key for each in same for key in each)
-  return ', '.join(
-    f'{key} = {one.measured.get(key, "–")[:LONGEST]}'
+  text = ', '.join(
+    f'{key} = {one.measured.get(key, "–")}'
     for key in keys
     if len({each.get(key) for each in same}) > 1
   )
+  return cut(text)
 
 
 def cell(value: Any, style: str = ',.6g') -> Cell:
@@ -202,4 +223,9 @@ def cell(value: Any, style: str = ',.6g') -> Cell:
     key = repr(known).replace('inf', 'Infinity')  # as a script reads it
     return Cell(format(known, style), key, True)
   text = value if isinstance(value, str) else json.dumps(value)
-  return Cell(text[:LONGEST] + '…' * (len(text) > LONGEST))
+  return Cell(cut(text))
+
+
+def cut(text: str) -> str:
+  """A text of at most 160 letters, with … for what is left out."""
+  return text if len(text) <= LONGEST else f'{text[: LONGEST - 1]}…'

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-POINTS = 300  # of a curve, at most
+POINTS = 300  # of a curve, at most; even
 WHOLE = 2**22  # bytes of a file that is read whole
 BLOCKS, BLOCK = 256, 2**14  # of a larger one: number, and bytes of each
 MOST = 12  # curves
@@ -44,7 +44,7 @@ class Thinned:
     else:
       self.sums.append((step, value, 1))
     self._open = (self._open + 1) % self.mean_of
-    if len(self.sums) > POINTS and not self._open:
+    if len(self.sums) > POINTS:
       self._halve()
 
   def curve(self, name: str) -> Curve:
@@ -53,13 +53,10 @@ class Thinned:
     return Curve(name, points, self.mean_of)
 
   def _halve(self) -> None:
-    odd = self.sums.pop() if len(self.sums) % 2 else None
+    last = self.sums.pop()  # the first value of a point
     pairs = zip(self.sums[::2], self.sums[1::2], strict=True)
-    self.sums = [_sum(a, b) for a, b in pairs]
-    if odd is not None:
-      self.sums.append(odd)
-      self._open = self.mean_of
-    self.mean_of *= 2
+    self.sums = [*(_sum(a, b) for a, b in pairs), last]
+    self.mean_of, self._open = 2 * self.mean_of, 1
 
 
 def curves(path: pathlib.Path, notes: list[str]) -> list[Curve]:
@@ -97,7 +94,8 @@ def curves(path: pathlib.Path, notes: list[str]) -> list[Curve]:
 
 def _scalars(row: dict[str, Any]) -> Iterator[tuple[str, float]]:
   """The finite numbers of a row, except what counts its progress."""
-  for name, value in row.items():
+  for name in sorted(row, key=lambda name: name != LOSS):
+    value = row[name]
     known = isinstance(value, int | float) and math.isfinite(value)
     if known and name not in ('step', 'images'):
       yield name, float(value)

@@ -78,8 +78,9 @@ def _lines(rows: Sequence[Row], key: tuple[str, str]) -> Lines:
   found: dict[str, dict[float, float]] = {}
   for row in rows:
     value = figures(row).get(key[0])
-    usable = value is not None and charts.drawable(value)
-    if usable and key_of(key[0], measured(row)) == key:
+    if value is None or not charts.drawable(value):
+      continue
+    if key_of(key[0], measured(row)) == key:
       found.setdefault(_name(row, differing), {})[float(row['nfe'])] = value
   return {name: sorted(points.items()) for name, points in found.items()}
 

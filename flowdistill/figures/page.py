@@ -33,7 +33,8 @@ from flowdistill.workdir.results import say
 
 PAGE = 'report.html'
 LARGEST = 20_000_000  # bytes of a page
-SHARES = (0.9, 0.7, 0.5, 0.3, 0.1, 0.0)  # of them pictures may take
+PICTURES, CELLS = 18_000_000, 20_000  # bytes, and cells of tables, at most
+SHARES = (1, 0.7, 0.4, 0.1, 0.01)  # of both, tried in turn
 UNWRITTEN = (  # what a page may fail with
   OSError,
   ValueError,
@@ -106,28 +107,30 @@ def page(names: Sequence[str], stages: Sequence[Stage]) -> str:
     names: of the runs.
     stages: of all runs; a section each, the last one first, or one section if
       there are several runs.
+
+  Raises:
+    ValueError: if it cannot be so small.
   """
   groups = [list(stages)] if len(names) > 1 else [[s] for s in stages[::-1]]
-  text = ''
   for share in SHARES:
-    room = int(share * LARGEST / max(1, len(groups)))
-    text = render(names, [section(group, room) for group in groups])
+    each = share / max(1, len(groups))
+    text = render(names, [section(group, each) for group in groups])
     if len(text.encode(errors='replace')) <= LARGEST:
-      break
-  return text
+      return text
+  raise ValueError(f'it would be larger than {LARGEST} bytes')
 
 
-def section(stages: Sequence[Stage], room: int) -> Section:
-  """The section of stages, whose pictures take at most `room` bytes."""
+def section(stages: Sequence[Stage], share: float) -> Section:
+  """The section of stages, with a share of PICTURES and CELLS."""
   notes = [f'{_prefix(s, stages)}{note}' for s in stages for note in s.notes]
-  sheets, others = viewers(stages, room, notes)
+  sheets, others = viewers(stages, int(share * PICTURES), notes)
   names = dict.fromkeys(stage.name for stage in stages)
   drawn = [each for name in names for each in over_steps(stages, name)]
   several = len(stages) > 1
   title = 'Runs side by side' if several else f'Stage {next(iter(names))}'
   return Section(
     title='' if title == f'Stage {ONE_STAGE}' else title,
-    table=tabulate(stages),
+    table=tabulate(stages, int(share * CELLS), notes),
     charts=over_nfe(stages),
     sheets=sheets,
     others=others,

@@ -12,11 +12,11 @@ LADDER = (
   *((steps, 1) for steps in (64, 32, 16, 8, 4)),
   *((4, 2), (2, 2), (2, 4), (1, 4), (1, 8)),
 )
-TITLES = {
-  'step': 'Checkpoint (step)',
-  'nfe': 'NFE',
-  'guidance': 'Guidance scale',
-  'gamma': 'γ',
+TITLES = {  # of a slider, and in the title of a panel
+  'step': ('Checkpoint (step)', 'step'),
+  'nfe': ('NFE', 'NFE'),
+  'guidance': ('Guidance scale', 'guidance'),
+  'gamma': ('γ', 'γ'),
 }
 
 
@@ -50,11 +50,21 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Slider:
-  """The values of a setting, at least two, in order."""
+  """The values of a setting, at least two, in order.
+
+  Attributes:
+    name: of the setting.
+    title: of the slider.
+    short: of its value in the title of a panel.
+    values: in order.
+    start: the index of the value that is shown first.
+  """
 
   name: str
   title: str
+  short: str
   values: Sequence[float]
+  start: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +173,22 @@ def _shot(webp: Webp, same: Sequence[Picture]) -> Shot:
 
 def _sliders(panels: Sequence[Panel]) -> list[Slider]:
   """Those with at least two values among what was drawn."""
-  at = [at for panel in panels for shot in panel.shots for at in shot.at]
-  found = {name: sorted({a[name] for a in at if name in a}) for name in SLIDERS}
-  return [
-    Slider(name, TITLES[name], values)
-    for name, values in found.items()
-    if len(values) > 1
-  ]
+  drawn = [[at for shot in panel.shots for at in shot.at] for panel in panels]
+  sliders = []
+  for name in SLIDERS:
+    found = [{at[name] for at in each if name in at} for each in drawn]
+    values = sorted(set().union(*found))
+    if len(values) > 1:
+      start = _start(name, values, found)
+      sliders.append(Slider(name, *TITLES[name], values, start))
+  return sliders
+
+
+def _start(
+  name: str, values: Sequence[float], found: Sequence[set[float]]
+) -> int:
+  """The last checkpoint; else the first value that most panels have."""
+  if name == 'step':
+    return len(values) - 1
+  counts = [sum(value in each for each in found) for value in values]
+  return counts.index(max(counts))

@@ -24,7 +24,6 @@ from flowdistill.workdir.folders import (
 )
 from flowdistill.workdir.results import merged, read_rows
 
-MOST_ROWS = 1000
 MOST_PLACES = 200  # evaluations of a stage that are looked at
 
 
@@ -107,7 +106,7 @@ def read_stage(folder: pathlib.Path, run: str, name: str) -> Stage:
   return Stage(
     run=run,
     name=name,
-    rows=_newest(rows, notes),
+    rows=rows,
     curves=curves(folder / METRICS, notes),
     pictures=pictures,
     notes=notes,
@@ -134,9 +133,3 @@ def _with_rows(
   except (OSError, DamagedFileError, TypeError) as error:
     notes.append(f'{error}.')
     return rows
-
-
-def _newest(rows: list[Row], notes: list[str]) -> list[Row]:
-  if len(rows) > MOST_ROWS:
-    notes.append(f'The newest {MOST_ROWS} of {len(rows)} rows are shown.')
-  return rows[-MOST_ROWS:]

@@ -12,7 +12,7 @@ function distance(at, chosen) {
 function settings(at, chosen) {
   return chosen
     .filter(({ name }) => name in at)
-    .map(({ name, title }) => `${title} ${at[name]}`)
+    .map(({ name, short }) => `${short} ${at[name]}`)
     .join(', ');
 }
 
@@ -40,7 +40,7 @@ function update(viewer) {
     const place = Number(input.value);
     input.parentElement.querySelector('output').textContent = values[place];
     input.setAttribute('aria-valuetext', String(values[place]));
-    return { name: input.name, title: input.dataset.title, values, place };
+    return { name: input.name, short: input.dataset.short, values, place };
   });
   for (const panel of viewer.querySelectorAll('.panel')) show(panel, chosen);
 }
