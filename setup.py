@@ -72,6 +72,9 @@ setuptools.setup(
     # TensorFlow prepares TFDS data sets; reading them never imports it.
     'tfds': ['tensorflow>=2.20,<3'],
     'torch': ['torch==2.13.0'],
+    # Trackers, by log.trackers.
+    'wandb': ['wandb>=0.22,<1'],
+    'trackio': ['trackio>=0.20,<1'],
     # Looks at report.html in a browser, which has to be installed.
     'browser': ['playwright>=1.50,<2'],
   },

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from flowdistill.evaluators.signature import NOWHERE
+from flowdistill.evaluators.signature import NOWHERE, SHEETS
 from flowdistill.evaluators.sweep import SweepEntry
 from flowdistill.files.atomic import replacing
 
-SHEETS, ABOUT = 'sheets', 'flowdistill'
+ABOUT = 'flowdistill'
 COLUMNS, MOST = 10, 40  # images in a row, and on a sheet
 LARGEST = 256  # pixels of a side
 

@@ -19,7 +19,8 @@ from typing import Any
 
 from PIL import Image
 
-from flowdistill.evaluators.sheets import ABOUT, COLUMNS, SHEETS
+from flowdistill.evaluators.sheets import ABOUT, COLUMNS
+from flowdistill.evaluators.signature import SHEETS
 from flowdistill.evaluators.sweep import format_options
 from flowdistill.workdir.folders import SAMPLES
 

@@ -13,7 +13,7 @@ import jax
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.evaluators.signature import NOWHERE, Row
+from flowdistill.evaluators.signature import NOWHERE, SHEETS, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
 from flowdistill.stages.failure import Halted
 from flowdistill.training.checkpoint import Checkpoints
@@ -21,7 +21,12 @@ from flowdistill.training.log import EVALUATOR, MetricLog, logged, logged_rows
 from flowdistill.training.loop import Action, Interrupted, Stop
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import CHECKPOINTS, CONFIG, EVALUATIONS
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  CONFIG,
+  EVALUATIONS,
+  SAMPLES,
+)
 from flowdistill.workdir.results import flat
 
 Figures = dict[int, float]
@@ -129,6 +134,8 @@ class Hooks:
     self._measured[name] = figures
     with self.dog.busy('writing the page'):
       self.show(folder, rows)
+      if self.log is not None:
+        self.log.evaluation(step, rows, pictures_of(folder))
     self._note_best(step, state, figures)
 
   def _write(
@@ -167,6 +174,13 @@ class Hooks:
     """Whether every evaluator has run, and none has measured the figure."""
     ran = self._measured.keys() == self.schedules.keys()
     return ran and not any(name in each for each in self._measured.values())
+
+
+def pictures_of(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The contact sheets and pictures of an evaluation."""
+  return sorted(
+    [*folder.glob(f'{SHEETS}/*.png'), *folder.glob(f'{SAMPLES}/*.png')]
+  )
 
 
 def check_present(folder: pathlib.Path) -> None:

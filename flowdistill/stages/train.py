@@ -29,6 +29,7 @@ from flowdistill.stages.hooks import (
   known_figures,
   measure_stage,
   open_checkpoints,
+  pictures_of,
 )
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
@@ -102,20 +103,23 @@ def train(
     write_record(folder, blueprint.spec, assembly.references, data)
     seconds = extras.ideal(blueprint)
   alone = jax.process_count() == 1
-  try:
-    with Stop(None if alone else assembly.layout.any) as stop:
-      state = train_to_end(assembly, stop, dog, extras, seconds)
-  except OSError:
-    check_present(folder)
-    raise
-  if stop.agreed and not int(state.step):
-    raise Interrupted(stop.signal or signal.SIGTERM)
-  if stop.agreed:
-    say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
-    sys.exit(AGAIN)
-  with dog.busy('measuring'):
-    rows = measure(assembly, state)
-    extras.show(folder, rows)
+  with contextlib.ExitStack() as files:
+    try:
+      with Stop(None if alone else assembly.layout.any) as stop:
+        state, log = train_to_end(assembly, stop, dog, files, extras, seconds)
+    except OSError:
+      check_present(folder)
+      raise
+    if stop.agreed and not int(state.step):
+      raise Interrupted(stop.signal or signal.SIGTERM)
+    if stop.agreed:
+      say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
+      sys.exit(AGAIN)
+    with dog.busy('measuring'):
+      rows = measure(assembly, state)
+      extras.show(folder, rows)
+      if log is not None:
+        log.evaluation(int(state.step), rows, pictures_of(folder))
   return rows
 
 
@@ -123,10 +127,14 @@ def train_to_end(
   assembly: Assembly,
   stop: Stop,
   dog: Watchdog,
+  files: contextlib.ExitStack,
   extras: Extras,
   ideal: float | None = None,
-) -> TrainState:
-  """Restores or starts the state, and trains it to the stage's last step."""
+) -> tuple[TrainState, MetricLog | None]:
+  """Restores or starts the state, and trains it to the stage's last step.
+
+  The log, which only the first host has, stays open until `files` are closed.
+  """
   blueprint = assembly.blueprint
   folder, stage, name = blueprint.folder, blueprint.stage, blueprint.name
   first = jax.process_index() == 0
@@ -142,7 +150,9 @@ def train_to_end(
       say(f'{name}: continues at step {start} of {blueprint.total}')
     log = None
     if first:
-      log = stack.enter_context(MetricLog(folder, resume_step=start))
+      log = files.enter_context(
+        MetricLog(folder, resume_step=start, trackers=stage.log.trackers)
+      )
     bar = stack.enter_context(
       progress(
         blueprint.total,
@@ -167,7 +177,7 @@ def train_to_end(
     if start:
       hooks.catch_up(start, state)
     try:
-      return fit(
+      state = fit(
         jit_step(assembly),
         state,
         assembly.frozen,
@@ -183,6 +193,7 @@ def train_to_end(
     except NotFinite as error:
       saved.wait()
       raise failure.report(assembly, error) from error
+    return state, log
 
 
 def measure(assembly: Assembly, state: TrainState) -> list[Row]:
