@@ -6,6 +6,7 @@ Coordinates are pixels of a view box of WIDTH × HEIGHT, y downwards.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 WIDTH, HEIGHT = 400, 270
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40  # margins
@@ -27,11 +28,13 @@ class Tick:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-  """A point of a line, and what it says when it is pointed at."""
+  """A point of a line, what it says when pointed at, and its error bar."""
 
   x: float
   y: float
   text: str
+  low: float
+  high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +93,7 @@ def draw(
   x_title: str,
   marked: bool = True,
   log_x: bool = False,
+  spreads: Mapping[str, Mapping[float, float]] = MappingProxyType({}),
 ) -> Chart:
   """A chart of lines, each with at least one point of finite numbers.
 
@@ -101,9 +105,15 @@ def draw(
     x_title: the name of the x-axis.
     marked: whether points have marks, and numbers under the axis are theirs.
     log_x: whether the x-axis is logarithmic, if all x are positive.
+    spreads: name -> x -> half the length of an error bar.
   """
   xs = [x for points in lines.values() for x, _ in points]
-  ys = [y for points in lines.values() for _, y in points]
+  ys = [
+    y + sign * spreads.get(name, {}).get(x, 0.0)
+    for name, points in lines.items()
+    for x, y in points
+    for sign in (-1, 1)
+  ]
   x_scale = _scale(xs, LEFT + 8, WIDTH - RIGHT - 8, log_x and min(xs) > 0)
   y_scale = _scale(ys, HEIGHT - BOTTOM - 8, TOP + 8, _is_log(ys))
   values = sorted(set(xs)) if marked else _nice(x_scale)
@@ -114,22 +124,33 @@ def draw(
     _ticks(values, x_scale, APART),
     _ticks(_nice(y_scale), y_scale, APART),
     [
-      _line(name, styles[name], points, x_scale, y_scale, marked)
+      Line(
+        name,
+        styles[name] % COLOURS,
+        'M' + 'L'.join(f'{x_scale(x):g} {y_scale(y):g}' for x, y in points),
+        _marks(name, points, x_scale, y_scale, spreads.get(name, {}))
+        if marked
+        else (),
+      )
       for name, points in lines.items()
     ],
   )
 
 
-def _line(
-  name: str, style: int, points: Points, x: Scale, y: Scale, marked: bool
-) -> Line:
-  at = [(x(a), y(b)) for a, b in points]
-  path = 'M' + 'L'.join(f'{a:g} {b:g}' for a, b in at)
-  marks = [
-    Mark(*place, f'{name}: {b:.4g} at {a:.6g}')
-    for place, (a, b) in zip(at, points, strict=True)
-  ]
-  return Line(name, style % COLOURS, path, marks if marked else ())
+def _marks(
+  name: str,
+  points: Points,
+  x_scale: Scale,
+  y_scale: Scale,
+  spread: Mapping[float, float],
+) -> list[Mark]:
+  marks = []
+  for x, y in points:
+    more = spread.get(x, 0.0)
+    text = f'{name}: {y:.4g}{f" ± {more:.2g}" if more else ""} at {x:.6g}'
+    bar = y_scale(y - more), y_scale(y + more)
+    marks.append(Mark(x_scale(x), y_scale(y), text, *bar))
+  return marks
 
 
 def _is_log(values: Sequence[float]) -> bool:

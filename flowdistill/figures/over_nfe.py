@@ -1,6 +1,6 @@
 """Charts of figures over the number of network evaluations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures import charts
@@ -8,6 +8,7 @@ from flowdistill.figures.charts import Chart, Points
 from flowdistill.figures.columns import (
   DRAWN,
   Column,
+  Key,
   cell,
   columns_of,
   figures,
@@ -24,6 +25,7 @@ FIRST = (  # beginnings of the figures that are drawn first
 )
 BESIDE = ('ms_per_image', 'nfe')  # figures without a chart
 ALWAYS = ('model', 'sampler')  # in the name of a line
+SPREADS = ('_error', '_spread', '_deviation', '_std')  # of a figure
 MOST = 12  # charts
 Lines = dict[str, Points]
 
@@ -36,18 +38,32 @@ def over_nfe(stages: Sequence[Stage]) -> list[Chart]:
   """
   rows = [r for r in _last(rows_of(stages)) if (number(r.get('nfe')) or 0) > 0]
   found: list[tuple[Column, Lines]] = []
-  for key, column in columns_of(rows).items():
-    lines = _lines(rows, key)
+  columns = columns_of(rows)
+  for key, column in columns.items():
+    lines = _lines(rows, key, key[0])
     nfes = {x for points in lines.values() for x, _ in points}
-    if len(nfes) > 1 and column.name not in BESIDE:
+    if (
+      len(nfes) > 1
+      and column.name not in BESIDE
+      and not _is_spread(key, columns)
+    ):
       found.append((column, lines))
-  found.sort(key=lambda each: _order(each[0].name))
+  order = [column.name for column, _ in found]
+  found.sort(key=lambda each: (_order(each[0].name), order.index(each[0].name)))
   names = dict.fromkeys(name for _, lines in found for name in lines)
   styles = {name: k for k, name in enumerate(names)}
-  return [_chart(column, lines, styles) for column, lines in found[:MOST]]
+  return [
+    _chart(column, lines, styles, _spreads(rows, column))
+    for column, lines in found[:MOST]
+  ]
 
 
-def _chart(column: Column, lines: Lines, styles: dict[str, int]) -> Chart:
+def _chart(
+  column: Column,
+  lines: Lines,
+  styles: dict[str, int],
+  spreads: dict[str, dict[float, float]],
+) -> Chart:
   return charts.draw(
     column.title,
     lines,
@@ -55,7 +71,23 @@ def _chart(column: Column, lines: Lines, styles: dict[str, int]) -> Chart:
     about=column.about,
     x_title='NFE (network evaluations per image)',
     log_x=True,
+    spreads=spreads,
   )
+
+
+def _is_spread(key: Key, columns: Mapping[Key, Column]) -> bool:
+  """Whether a figure is the error bar of another, as kid_error is of kid."""
+  names = [key[0].removesuffix(end) for end in SPREADS]
+  return any(name != key[0] and (name, key[1]) in columns for name in names)
+
+
+def _spreads(
+  rows: Sequence[Row], column: Column
+) -> dict[str, dict[float, float]]:
+  """Name of a line -> NFE -> half the length of an error bar."""
+  key = key_of(column.name, column.measured)
+  found = [_lines(rows, key, column.name + end) for end in SPREADS]
+  return {name: dict(xy) for lines in found for name, xy in lines.items()}
 
 
 def _last(rows: Sequence[Row]) -> list[Row]:
@@ -67,17 +99,17 @@ def _last(rows: Sequence[Row]) -> list[Row]:
   return [r for r in rows if r.get('step', 0) == last[r['run'], r['stage']]]
 
 
-def _lines(rows: Sequence[Row], key: tuple[str, str]) -> Lines:
+def _lines(rows: Sequence[Row], key: Key, name: str) -> Lines:
   """Name -> (NFE, figure), in the order of NFE; the later of two is kept."""
   differing = [
-    name
-    for name in DRAWN
-    if name not in ('nfe', 'step', 'adaptive', *ALWAYS)
-    and len({cell(row.get(name)).text for row in rows}) > 1
+    k
+    for k in DRAWN
+    if k not in ('nfe', 'step', 'adaptive', *ALWAYS)
+    and len({cell(row.get(k)).text for row in rows}) > 1
   ]
   found: dict[str, dict[float, float]] = {}
   for row in rows:
-    value = figures(row).get(key[0])
+    value = figures(row).get(name)
     if value is None or not charts.drawable(value):
       continue
     if key_of(key[0], measured(row)) == key:

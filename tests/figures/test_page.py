@@ -187,6 +187,14 @@ def test_a_line_of_a_chart_is_one_way_of_drawing(tmp_path):
   assert [tick.text for tick in chart.x_ticks] == ['1', '2']
 
 
+def test_the_spread_of_a_figure_is_its_error_bar():
+  rows = [row('student', n, n, frechet_digits_spread=n / 4) for n in (1, 2)]
+  (chart, _) = page.over_nfe([runs.Stage('', 'run', rows)])
+  marks = chart.lines[0].marks
+  assert 0 < marks[0].low - marks[0].high < marks[1].low - marks[1].high
+  assert marks[0].text == 'student, flow map: 1 ± 0.25 at 1'
+
+
 @pytest.mark.parametrize(
   'bad', ['nan', 'inf', '-inf', None, True, [1], {'a': 1}]
 )
