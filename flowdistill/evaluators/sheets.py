@@ -20,7 +20,7 @@ from flowdistill.files.atomic import replacing
 
 ABOUT = 'flowdistill'
 COLUMNS, MOST = 10, 40  # images in a row, and on a sheet
-LARGEST = 256  # pixels of a side
+LARGEST = 128  # pixels of a side
 
 
 def write_sheet(

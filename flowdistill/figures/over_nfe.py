@@ -36,7 +36,7 @@ def over_nfe(stages: Sequence[Stage]) -> list[Chart]:
   Figures of Fréchet distances, precision and recall come first. Of each stage
   the last checkpoint is drawn.
   """
-  rows = [r for r in _last(rows_of(stages)) if (number(r.get('nfe')) or 0) > 0]
+  rows = [r for r in _last(rows_of(stages)) if _has_nfe(r)]
   found: list[tuple[Column, Lines]] = []
   columns = columns_of(rows)
   for key, column in columns.items():
@@ -56,6 +56,11 @@ def over_nfe(stages: Sequence[Stage]) -> list[Chart]:
     _chart(column, lines, styles, _spreads(rows, column))
     for column, lines in found[:MOST]
   ]
+
+
+def _has_nfe(row: Row) -> bool:
+  nfe = number(row.get('nfe'))
+  return nfe is not None and nfe > 0 and charts.drawable(nfe)
 
 
 def _chart(

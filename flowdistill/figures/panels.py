@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from flowdistill.figures.runs import Stage, thinned
+from flowdistill.figures.runs import Stage
 from flowdistill.figures.sheets import NOTHING, SLIDERS, Picture, Webp, encode
 
 MOST = 400  # pictures that are encoded
-# (checkpoints, shrink), the first that fits is used.
+ALONE = 2**20  # a stride that leaves the last checkpoint alone
+# (shrink, factor of the stride over checkpoints), the first that fits is used.
 LADDER = (
-  *((steps, 1) for steps in (64, 32, 16, 8, 4)),
-  *((4, 2), (2, 2), (2, 4), (1, 4), (1, 8)),
+  *((1, 1), (1, 2), (1, 4), (2, 4), (2, 8), (4, 8)),
+  *((4, ALONE), (8, ALONE)),
 )
 TITLES = {  # of a slider, and in the title of a panel
   'step': ('Checkpoint (step)', 'step'),
@@ -85,17 +86,15 @@ def viewers(
     room: bytes of all pictures in the page, at most.
     notes: gets a sentence about what is left out.
   """
-  every = {id(p): (s, p) for s in stages for p in _worth_showing(s.pictures)}
-  for steps, shrink in LADDER:
-    kept = [
-      (stage, picture)
-      for stage in stages
-      for picture in _at_steps(stage.pictures, steps)
-      if id(picture) in every
-    ]
-    if len(kept) <= MOST and _size([p for _, p in kept], shrink) <= room:
+  every = [(s, p) for s in stages for p in _worth_showing(s.pictures)]
+  stride = 1
+  while len(_thinned(every, stride)) > MOST and stride < ALONE:
+    stride *= 2
+  for shrink, factor in LADDER:
+    kept = _thinned(every, stride * factor)
+    if _fits([p for _, p in kept], shrink, room):
       break
-  kept = _that_fit(kept[:MOST], shrink, room)
+  kept = _that_fit(kept[-MOST:], shrink, room)
   if len(kept) < len(every):
     notes.append(
       f'{len(kept)} of {len(every)} pictures are shown, so that the file stays '
@@ -116,16 +115,33 @@ def _worth_showing(pictures: Sequence[Picture]) -> list[Picture]:
   return [p for p in pictures if p.is_sheet or p.at['step'] == last]
 
 
-def _at_steps(pictures: Sequence[Picture], most: int) -> list[Picture]:
-  """Those of so many checkpoints, evenly spread, and always of the last."""
-  steps = thinned(sorted({p.at['step'] for p in pictures}), most)
-  return [p for p in pictures if p.at['step'] in steps]
+def _thinned(
+  pictures: Sequence[tuple[Stage, Picture]], stride: int
+) -> list[tuple[Stage, Picture]]:
+  """Every so-manieth checkpoint of each stage, and always the last.
+
+  They are counted from the first, so that the next page shows the same ones.
+  """
+  steps: dict[int, set[float]] = {}
+  for stage, picture in pictures:
+    steps.setdefault(id(stage), set()).add(picture.at['step'])
+  kept = {
+    stage: {*sorted(found)[::stride], max(found)}
+    for stage, found in steps.items()
+  }
+  return [(s, p) for s, p in pictures if p.at['step'] in kept[id(s)]]
 
 
-def _size(pictures: Iterable[Picture], shrink: int) -> int:
-  """Bytes in the page; a picture that is there twice counts once."""
-  found = {encode(p.path, shrink) for p in pictures}
-  return sum(map(len, found))
+def _fits(pictures: Iterable[Picture], shrink: int, room: int) -> bool:
+  """Whether they take at most `room` bytes; equal pictures count once."""
+  found: set[Webp] = set()
+  for picture in pictures:
+    webp = encode(picture.path, shrink)
+    room -= 0 if webp in found else len(webp)
+    found.add(webp)
+    if room < 0:
+      return False
+  return True
 
 
 def _that_fit(

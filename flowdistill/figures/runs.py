@@ -5,6 +5,7 @@ run that was killed is worth looking at.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.losses import Curve, curves
 from flowdistill.figures.sheets import Picture, pictures_in
-from flowdistill.files.json_reader import DamagedFileError
+from flowdistill.files.json_reader import DamagedFileError, refuse
 from flowdistill.training.checkpoint import completed_steps
 from flowdistill.training.log import METRICS
 from flowdistill.workdir.folders import (
@@ -91,9 +92,8 @@ def read_stage(folder: pathlib.Path, run: str, name: str) -> Stage:
     notes.append(
       f'{len(kept)} of {len(places)} evaluated checkpoints are shown.'
     )
-  rows: list[Row] = []
-  for path in [folder / EVALUATIONS, *kept, folder]:
-    rows = _with_rows(path / RESULTS, rows, notes)
+  files = [path / RESULTS for path in (folder / EVALUATIONS, *kept, folder)]
+  rows = _merged([_rows(path, notes) for path in files])
   steps = [row.get('step', 0) for row in rows]
   last = max([0, *steps, *completed_steps(folder / CHECKPOINTS)])
   pictures = [
@@ -122,14 +122,23 @@ def thinned(items: Sequence, most: int) -> list:
   return [items[k * (len(items) - 1) // (most - 1)] for k in range(most)]
 
 
-def _with_rows(
-  path: pathlib.Path, rows: list[Row], notes: list[str]
-) -> list[Row]:
-  """Rows with those of a file, in place of older ones."""
+def _merged(parts: list[list[Row]]) -> list[Row]:
+  """The rows of all parts; a later one replaces the same measurement."""
+  while len(parts) > 1:
+    pairs = itertools.zip_longest(parts[::2], parts[1::2], fillvalue=[])
+    parts = [merged(a, b) for a, b in pairs]
+  return parts[0]
+
+
+def _rows(path: pathlib.Path, notes: list[str]) -> list[Row]:
+  """The rows of a file; [] if there is none, or it is damaged."""
   if not path.is_file():
-    return rows
+    return []
   try:
-    return merged(rows, read_rows(path))
-  except (OSError, DamagedFileError, TypeError) as error:
+    rows = read_rows(path)
+    if not all(isinstance(row.get('step', 0), int | float) for row in rows):
+      refuse(path, "has a 'step' that is no number")
+  except (OSError, DamagedFileError) as error:
     notes.append(f'{error}.')
-    return rows
+    return []
+  return rows

@@ -9,7 +9,6 @@ import base64
 import dataclasses
 import functools
 import io
-import json
 import os
 import pathlib
 import struct
@@ -22,12 +21,13 @@ from PIL import Image
 from flowdistill.evaluators.sheets import ABOUT, COLUMNS
 from flowdistill.evaluators.signature import SHEETS
 from flowdistill.evaluators.sweep import format_options
+from flowdistill.files.json_reader import parse_json
 from flowdistill.workdir.folders import SAMPLES
 
 MOST = 500  # pictures of an evaluation that are looked at
-LARGE = 2**20  # pixels, above which a picture is encoded with a loss
+LARGE = 2**17  # pixels, above which a picture is encoded with a loss
 WIDEST = 1600  # pixels of a picture on the page
-PIXELS = 2**26  # of a file, above which it is not read
+PIXELS = 2**25  # of a file, above which it is not read
 FIELDS = {
   'model': str,
   'sampler': str,
@@ -98,7 +98,7 @@ def _about(path: pathlib.Path, notes: list[str]) -> dict[str, Any]:
   """How a contact sheet was drawn; {} and a note if it does not say."""
   try:
     with Image.open(path, formats=['PNG']) as image:
-      about = json.loads(image.info[ABOUT])
+      about = parse_json(image.info[ABOUT].encode(), path)
     if {*FIELDS} <= about.keys() and all(
       isinstance(about[name], kind) for name, kind in FIELDS.items()
     ):

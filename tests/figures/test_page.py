@@ -199,7 +199,7 @@ def test_the_spread_of_a_figure_is_its_error_bar():
   'bad', ['nan', 'inf', '-inf', None, True, [1], {'a': 1}]
 )
 def test_odd_values_are_shown(tmp_path, bad):
-  rows = [row('student', 1, 1.0, odd=bad), row('student', 2, 2.0)]
+  rows = [row('student', 1, 1.0, odd=bad), row('student', bad, 2.0)]
   found = read(make_run(tmp_path / 'run', rows=rows))
   assert len(found.named('tr')) == 3
 
@@ -251,9 +251,13 @@ def test_damaged_files_are_said_and_the_rest_is_shown(tmp_path):
   sheet = next((stage / 'sheets').iterdir())
   sheet.write_bytes(sheet.read_bytes()[:200])
   Image.new('L', (3, 3)).save(stage / 'sheets' / 'silent.png')
+  later = stage / 'evaluations' / '00000009'
+  later.mkdir()
+  (later / 'results.json').write_text('[{"step": "nine"}]')
   found = read(workdir)
   for said in (
     'is not JSON',
+    "has a 'step' that is no number",
     '3 damaged lines are left out',
     'silent.png does not say how it was drawn',
     f'{sheet.name} ',
