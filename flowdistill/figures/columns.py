@@ -215,12 +215,13 @@ def _apart(one: Column, columns: Sequence[Column]) -> str:
   return cut(text)
 
 
-def cell(value: Any, style: str = ',.6g') -> Cell:
-  """A cell of a table; a long text is cut."""
+def cell(value: Any, style: str = '') -> Cell:
+  """A cell of a table; integers are whole without a style; texts are cut."""
   if value is None or value == '':
     return Cell()
   if (known := number(value)) is not None:
     key = repr(known).replace('inf', 'Infinity')  # as a script reads it
+    style = style or ('.0f' if known.is_integer() else '.6g')
     return Cell(format(known, style), key, True)
   text = value if isinstance(value, str) else json.dumps(value)
   return Cell(cut(text))

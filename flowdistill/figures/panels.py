@@ -163,6 +163,7 @@ def _viewer(
 ) -> Viewer:
   several = len({(stage.run, stage.name) for stage, _ in kept}) > 1
   seeds = {p.seed for _, p in kept}
+  fixed = [name for name in SLIDERS[1:] if len(_values(name, kept)) == 1]
   grouped: dict[str, dict[Webp, list[Picture]]] = {}
   for stage, p in kept:
     webp = encode(p.path, shrink)
@@ -171,13 +172,27 @@ def _viewer(
       continue
     where = [stage.run, stage.name] if several else []
     seed = [f'seed {p.seed}'] if len(seeds) > 1 else []
-    title = ' · '.join(filter(None, [*where, p.way, *seed]))
+    title = ' · '.join(filter(None, [*where, _way(p, fixed), *seed]))
     grouped.setdefault(title, {}).setdefault(webp, []).append(p)
   panels = [
     Panel(title, [_shot(webp, same) for webp, same in shots.items()])
     for title, shots in grouped.items()
   ]
   return Viewer(panels, _sliders(panels))
+
+
+def _values(name: str, kept: Sequence[tuple[Stage, Picture]]) -> set[float]:
+  return {p.at[name] for _, p in kept if name in p.at}
+
+
+def _way(picture: Picture, fixed: Sequence[str]) -> str:
+  """What was drawn, with the settings that no slider shows."""
+  settings = [
+    f'{TITLES[name][1]} {picture.at[name]:.6g}'
+    for name in fixed
+    if name in picture.at
+  ]
+  return ', '.join([picture.way, *settings])
 
 
 def _shot(webp: Webp, same: Sequence[Picture]) -> Shot:

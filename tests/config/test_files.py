@@ -70,7 +70,8 @@ def test_a_config_without_stages_is_one(load):
     'remat': None,
     'scalars': (),
   }
-  assert spec['log'] == {'every': {'steps': 50}}
+  log = {'every': {'steps': 50}, 'trackers': ('tensorboard',)}
+  assert spec['log'] == log
   assert spec['objective']['times'] == {
     'name': 'uniform',
     'low': 0.0,

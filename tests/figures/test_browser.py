@@ -102,7 +102,8 @@ def test_sliders_choose_what_was_drawn(opened, tmp_path):
   page = opened(make_run(tmp_path / 'run'))
   first = shown(page)
   assert [*first] == [
-    f'{model}, euler step 2, NFE 1' for model in ('student', 'teacher')
+    f'{model}, euler, guidance 1.5 step 2, NFE 1'
+    for model in ('student', 'teacher')
   ]
   nfe = page.get_by_label('NFE', exact=True)
   nfe.focus()
@@ -112,7 +113,7 @@ def test_sliders_choose_what_was_drawn(opened, tmp_path):
   assert [*second] == [text.replace('NFE 1', 'NFE 2') for text in first]
   assert not {*first.values()} & {*second.values()}
   page.get_by_label('Checkpoint (step)').fill('0')
-  assert next(iter(shown(page))) == 'student, euler step 1, NFE 2'
+  assert next(iter(shown(page))) == 'student, euler, guidance 1.5 step 1, NFE 2'
   sizes = page.eval_on_selector_all(
     'img:not([hidden])', 'all => all.map((image) => image.naturalWidth)'
   )

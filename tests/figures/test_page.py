@@ -232,6 +232,16 @@ def test_a_page_of_many_rows_and_names_is_small(tmp_path, monkeypatch):
   assert re.search(r'The newest \d+ of 700 rows are shown', found.text)
 
 
+def test_pictures_of_different_seeds_are_in_different_panels(tmp_path):
+  workdir = make_run(tmp_path / 'run', images=False)
+  for seed in (0, 1):
+    entry = SweepEntry('student', 'gamma', 2, {'gamma': 0.3, 'grid': 'cosine'})
+    write_sheet(workdir / 'distil', entry, np.zeros((3, 4, 4, 1)), seed=seed)
+  text = read(workdir).text
+  for seed in (0, 1):
+    assert f'student, gamma, grid=cosine, NFE 2, γ 0.3 · seed {seed}' in text
+
+
 def test_equal_pictures_are_in_the_page_once(tmp_path):
   """A frozen teacher draws the same at every checkpoint."""
   workdir = make_run(tmp_path / 'run', images=False)
@@ -289,7 +299,7 @@ def test_runs_side_by_side(tmp_path):
   assert found.text.count('Runs side by side') == 1
   assert 'a/run' in found.text and 'b/run' in found.text
   assert len(found.named('tr')) == 1 + 2 * len(ROWS)
-  assert 'a/run · distil · student, euler' in found.text
+  assert 'a/run · distil · student, euler, guidance 1.5' in found.text
 
 
 def test_what_the_job_refuses(tmp_path):
