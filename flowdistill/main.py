@@ -25,13 +25,15 @@ from flowdistill.jobs import JOBS, pairs
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.job_options import check_options, parse_options
+from flowdistill.stages.job_options import check_options, parse_options, path_of
 from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.loop import Interrupted, handled
 from flowdistill.training.programs import keep_programs
 from flowdistill.training.stdio import keep_streams
 from flowdistill.training.watchdog import AGAIN, give_up, on_abort
+from flowdistill.workdir.lock import release_all
+from flowdistill.workdir.swap import check_parents
 
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
@@ -72,6 +74,7 @@ def main(
     )
   given = [(n, v) for n, v in rest if not n.startswith('config.')]
   options = parse_options(JOBS, JOB.value, given)
+  check_hosts()
   if JOB.value in OF_RUNS:
     if CONFIG_FLAG.value or len(given) < len(rest):
       raise ConfigError(f'--config has no effect with --job={JOB.value}')
@@ -82,7 +85,8 @@ def main(
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
   if not WORKDIR.value and not (JOB.value in SHAPES and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
-  workdir = pathlib.Path(WORKDIR.value).expanduser()
+  workdir = path_of('workdir', WORKDIR.value)
+  check_parents(workdir, '--workdir')
   blueprints = read_blueprints(workdir, overrides)
   if JOB.value == 'convert' and options.from_:  # only shapes are needed
     JOBS[JOB.value].run(blueprints, options)
@@ -98,6 +102,21 @@ def main(
   if JOB.value not in ALL_STAGES and not blueprints.trained:
     raise ConfigError(f'--job={JOB.value}: no stage of this config trains')
   JOBS[JOB.value].run(blueprints, options)
+
+
+def check_hosts() -> None:
+  """Refuses flags of hosts that have no effect, or contradict each other."""
+  count, number = NUM_PROCESSES.value, PROCESS_ID.value
+  for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID):
+    if flag.value is not None and not DISTRIBUTED.value:
+      raise ConfigError(
+        f'--{flag.name}={flag.value} has no effect without --distributed'
+      )
+  if count is not None and count < 1:
+    raise ConfigError(f'--num_processes={count} must be at least 1')
+  if number is not None and not 0 <= number < (count or math.inf):
+    most = f' and below --num_processes={count}' if count else ''
+    raise ConfigError(f'--process_id={number} must be at least 0{most}')
 
 
 def meet(timeout: float) -> None:
@@ -153,6 +172,7 @@ def split_arguments(
     if not name:
       raise ConfigError(f'{word!r} belongs to no option')
     if _is_switch(name):
+      _check_flag(name, value if equals else 'true')
       ours.append(word)
       continue
     if not equals:
@@ -162,8 +182,19 @@ def split_arguments(
     elif value is None:
       raise ConfigError(f'--{name} must have a value: --{name}=VALUE')
     else:
+      _check_flag(name, value)
       ours.append(f'--{name}={value}')
   return ours, rest, words
+
+
+def _check_flag(name: str, value: str) -> None:
+  """Raises ConfigError for a value that is none of a flag."""
+  flag = flags.FLAGS[name if name in flags.FLAGS else name.removeprefix('no')]
+  try:
+    flag.parser.parse(value)
+  except ValueError as error:
+    kind = 'true or false' if flag.boolean else flag.parser.syntactic_help
+    raise ConfigError(f'--{name}={value} must be {kind}') from error
 
 
 def _is_switch(name: str) -> bool:
@@ -249,6 +280,7 @@ def leave(code: int) -> NoReturn:
 
 def leave_at_once(code: int) -> NoReturn:
   """Exits while devices may still compute, which crashes a normal exit."""
+  release_all()
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)

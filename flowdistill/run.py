@@ -150,7 +150,7 @@ def load(
   Raises:
     ConfigError: if there is no such run or stage, or it has no checkpoint.
   """
-  folder = pathlib.Path(workdir).expanduser()
+  folder = folders.given_path(workdir, f'workdir = {str(workdir)!r}')
   folder = folder / stage if stage else folders.last_stage(folder)
   blueprint = Blueprints({}, folder.parent).at(str(folder))
   return Run(load_stage(blueprint, weights, step))

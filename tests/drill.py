@@ -130,7 +130,7 @@ class Run:
       ended = self.ended(seconds=self.left())
     assert [code for code, *_ in ended] == [0, 0], ended
 
-  def ended(self, who=(0, 1), seconds=90):
+  def ended(self, who=(0, 1), seconds=240):
     """(exit code, stdout, stderr) of these hosts."""
     chosen = [self.processes[i] for i in who]
     return hosts.end_all(chosen, min(self.left(), seconds))

@@ -18,6 +18,8 @@ from absl import app, logging
 from absl.testing import flagsaver
 
 from flowdistill import main
+from flowdistill.build.sampling_plan import combinations
+from flowdistill.config.sampling import Samplings
 from flowdistill.jobs import JOBS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -461,7 +463,7 @@ STAGE = {
     "did you mean 'distil'"
   ),
   'stages.distil=5': (
-    '--config.stages.distil=5 must set a key of the stage, as in '
+    '--config.stages.distil=5 must set a key of a stage, as in '
     '--config.stages.distil.train.steps=100'
   ),
   'stages.distil.objective.warmup=5': (
@@ -743,7 +745,27 @@ COMMANDS = {
   'CONFIG --workdir=W --job=evaluate --samples=5': (
     '--samples: it is an option of --job=generate, not of --job=evaluate'
   ),
-  'CONFIG --workdir=W --distributed=maybe': 'flag --distributed=maybe: ',
+  'CONFIG --workdir=W --distributed=maybe': (
+    '--distributed=maybe must be true or false'
+  ),
+  'CONFIG --workdir=W --num_processes=x': (
+    '--num_processes=x must be an integer'
+  ),
+  'CONFIG --workdir=W --process_id=0': (
+    '--process_id=0 has no effect without --distributed'
+  ),
+  'CONFIG --workdir=W --distributed --num_processes=0': (
+    '--num_processes=0 must be at least 1'
+  ),
+  'CONFIG --workdir=W --distributed --num_processes=2 --process_id=2': (
+    '--process_id=2 must be at least 0 and below --num_processes=2'
+  ),
+  'CONFIG --workdir=/dev/null': (
+    '--workdir=/dev/null: /dev/null must be a folder, and is none'
+  ),
+  'CONFIG --workdir=/dev/null/run': (
+    '--workdir=/dev/null/run: /dev/null must be a folder, and is none'
+  ),
   '--workdir=W --job=evaluate': 'W must be the folder of a run: there ',
   '--workdir=W --job=generate --config.seed=5': (
     '--config.seed=5 has no effect without --config'
@@ -841,7 +863,7 @@ def test_a_sampler_that_would_not_be_used(run, stages):
   message = run(*typed, '--model=teacher')
   assert message.startswith('--sampler=heun --nfe=4: nfe = 4 is not')
   _, options = run(*typed, '--model=teacher', '--nfe=5')
-  assert (options.sampler, options.nfe) == ('heun', 5)
+  assert (options.sampler, options.nfe) == (('heun',), (5,))
 
 
 def test_a_folder_that_is_no_run_of_ours(run, stages, tmp_path):
@@ -913,8 +935,8 @@ SAMPLING = {
     '--sampler=flow_map --nfe=4 --guidance=nan: guidance = nan '
   ),
   '--guidance=1.5': (
-    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 has no effect: '
-    'this data set has no conditions'
+    '--sampler=flow_map --nfe=4 --guidance=1.5: guidance = 1.5 must be '
+    'removed: this data set has no conditions'
   ),
   '--options=gamma': (
     "--options=gamma must be like 'gamma=0.3', with commas between several"
@@ -947,12 +969,60 @@ def test_an_option_of_a_sampler_that_is_wrong(run, stages, typed):
   assert message.startswith(f'--sampler=gamma --nfe=4 {typed}: {GAMMA[typed]}')
 
 
+def only(options):
+  """The one way to draw, also of a job that takes several."""
+  if isinstance(options, Samplings):
+    (options,) = combinations(options)
+  return options
+
+
+def test_every_combination_is_drawn(run, images):
+  typed = [images, '--workdir=W', '--job=evaluate', '--model=student']
+  typed += ['--sampler=euler,rk45', '--nfe=2,4,none', '--guidance=none,1.5']
+  typed += ['--grid=uniform; name=shifted, shift=2']
+  _, options = run(*typed)
+  assert options.model == ('student',)
+  ways = combinations(options)
+  shifted = {'name': 'shifted', 'shift': 2}
+  assert [(each.sampler, each.nfe) for each in ways] == [
+    *[('euler', 2), ('euler', 4)] * 4,
+    *[('rk45', None)] * 4,
+  ]
+  assert [(w.guidance, w.grid) for w in ways[:8:2]] == [
+    *[(None, 'uniform'), (None, shifted), (1.5, 'uniform'), (1.5, shifted)]
+  ]
+
+
+LISTS = {
+  '--nfe=2,2': '--nfe must not have 2 twice',
+  '--nfe=2,,4': "--nfe=2,,4 must be integers with commas, like '1,2,4', or",
+  '--nfe=2;x': "--nfe=2;x must be integers with commas, like '1,2,4', or",
+  '--model=student,studnt': '--model=studnt does not exist; did you mean',
+  '--weights=ema,eam': '--weights=eam does not exist; did you mean',
+  '--options=gamma=0; gamma=2': '--sampler=flow_map --nfe=4 --options=gamma=0',
+  '--nfe=4,none': '--model=x does not exist',
+  '--sampler=euler,rk45': '--sampler=rk45 --nfe=4: nfe = 4 must be None for',
+  '--guidance=1.5,a': '--guidance=1.5,a must be numbers with commas, or like ',
+  '--grid=uniform,shfted': (
+    "--sampler=flow_map --nfe=4 --grid=shfted: grid = 'shfted' does not exist"
+  ),
+}
+
+
+@pytest.mark.parametrize('typed', LISTS)
+def test_a_list_of_ways_to_draw_that_is_wrong(run, images, typed):
+  role = 'x' if 'model=x' in LISTS[typed] else 'student'
+  models = [] if typed.startswith('--model') else [f'--model={role}']
+  message = run(images, '--workdir=W', '--job=evaluate', *models, typed)
+  assert message.startswith(LISTS[typed])
+
+
 @pytest.mark.parametrize('job', ['generate', 'evaluate'])
 def test_ways_to_draw(run, images, job):
   typed = [images, '--workdir=W', f'--job={job}', '--model=student']
   typed += ['--sampler=gamma', '--nfe=6', '--options=gamma=0.3']
   typed += ['--grid=name=shifted, shift=2', '--guidance=1.5']
-  _, options = run(*typed)
+  options = only(run(*typed)[1])
   assert (options.sampler, options.nfe) == ('gamma', 6)
   assert options.how() == {
     'gamma': 0.3,
@@ -960,7 +1030,7 @@ def test_ways_to_draw(run, images, job):
     'guidance': 1.5,
   }
   interval = '--guidance=scale=2, low=0.2, high=0.8'
-  _, options = run(*typed[:4], '--sampler=rk45', '--nfe=none', interval)
+  options = only(run(*typed[:4], '--sampler=rk45', '--nfe=none', interval)[1])
   assert (options.nfe, options.grid) == (None, None)
   assert options.guidance == {'scale': 2, 'low': 0.2, 'high': 0.8}
   message = run(*typed[:6], '--nfe=3', '--guidance=2')
@@ -1031,7 +1101,7 @@ def test_a_network_that_is_told_its_guidance_asks_once(run, configs):
   message = run(*generate, '--guidance=scale=2, low=2')
   assert 'must have 0 <= low <= high <= 1' in message
   message = run(*generate, '--guidance=3', '--model=teacher')
-  assert message.endswith('has no effect: this data set has no conditions')
+  assert message.endswith('must be removed: this data set has no conditions')
 
 
 DIAGNOSTICS = {

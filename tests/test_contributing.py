@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from jobs import tiny
 
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.stages.kinds import load_stages
@@ -47,3 +48,15 @@ def test_its_config_is_accepted(tmp_path):
   assert list(stages) == ['flow', 'distil']
   assert stages['distil']['objective']['name'] == 'halved_jumps'
   assert stages['distil']['objective']['times']['name'] == 'sorted_uniform'
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('added')
+def test_its_command_trains_both_stages(tmp_path):
+  """Two steps of a tiny network, with the override that the text gives."""
+  path = tmp_path / 'moons_halved_jumps.py'
+  path.write_text(block('configs/moons_halved_jumps.py'))
+  override = 'stages.distil.objective.times.name=interval'
+  assert f'`--config.{override}`' in TEXT
+  rows = tiny.train_here(tmp_path / 'run', f'{path}:runlocal', override)
+  assert {row['model'] for row in rows} == {'teacher', 'student'}

@@ -15,6 +15,7 @@ from flowdistill.convert import CONVERTERS, lpips
 from flowdistill.convert.arrays import read_chosen
 from flowdistill.convert.kinds import kind_of
 from flowdistill.convert.rules import Arrays, Converter, Shapes
+from flowdistill.files.paths import expand
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.training.roles import Params
 
@@ -59,7 +60,7 @@ FILES = {
 
 def path_of(source: str) -> pathlib.Path:
   """The path of a file that a config names."""
-  return pathlib.Path(source).expanduser()
+  return expand(source, repr(source))
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from flowdistill.samplers.sampling_plan import Grid, Plan
 from flowdistill.samplers.solve import Network, call, noise, solve
 from flowdistill.training.sharding import Layout
 
+PLAIN = ('uniform', {'name': 'uniform'}, {'name': 'uniform', 'start': 1.0})
 T = TypeVar('T')
 Cond = Mapping[str, np.ndarray]
 CondAt = Callable[[np.ndarray], Cond]
@@ -276,6 +277,11 @@ class Generator:
         'guidance away from its null value'
       )
     return self.spec.null(cond)
+
+  @property
+  def defaults(self) -> dict[str, Any]:
+    """Its grid, as an option; {} if that is the plain one, from 1 to 0."""
+    return {} if self.grid in PLAIN else {'grid': self.grid}
 
   @property
   def _network(self) -> Network:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flowdistill.config.bind import ConfigError, Table, options, suggest
 from flowdistill.config.resolve import resolve
+from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.grids import falls
@@ -24,6 +25,7 @@ def plan_sampling(
   spec: DataSpec,
   scalars: Collection[str] = (),
   backwards: bool = False,
+  data: str = 'this data set',
 ) -> Plan:
   """Validates the options of sampling, before any device is used.
 
@@ -36,6 +38,7 @@ def plan_sampling(
     scalars: the scalar conditions that the network takes. With guidance among
       them, the network is called once, conditioned on its scale.
     backwards: whether to integrate from data to noise.
+    data: the data set, in errors.
 
   Raises:
     ValueError: for an unknown name, or an option that is out of range or has no
@@ -50,7 +53,7 @@ def plan_sampling(
   conditioned = as_scalars(guided, scalars)
   if guidance is not None and not conditioned and not spec.cond:
     raise ValueError(
-      f'guidance = {guidance!r} has no effect: this data set has no conditions'
+      f'guidance = {guidance!r} must be removed: {data} has no conditions'
     )
   plan = make_plan(
     sampler,
@@ -66,6 +69,25 @@ def plan_sampling(
       f'grid = {grid!r} must fall in {len(times) - 1} steps: {times}'
     )
   return dataclasses.replace(plan, scalars=conditioned)
+
+
+def combinations(samplings: Samplings) -> list[Sampling]:
+  """The combinations that are meant: NFE = None is for adaptive samplers.
+
+  One of each sampler is kept in any case, so that its error is raised.
+  """
+  kept: dict[str, list[Sampling]] = {}
+  for each in samplings.each():
+    fitting = kept.setdefault(each.sampler, [])
+    if _is_adaptive(each.sampler) == (each.nfe is None):
+      fitting.append(each)
+  first = {each.sampler: each for each in reversed(samplings.each())}
+  return [each for name in kept for each in kept[name] or [first[name]]]
+
+
+def _is_adaptive(sampler: str) -> bool:
+  known = SAMPLERS.get(sampler)
+  return known is not None and known(lambda x, t, s: x).control is not None
 
 
 def check_grid(grid: Any) -> None:

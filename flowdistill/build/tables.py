@@ -1,5 +1,8 @@
 """The tables of the rooms, by the annotation that stands for a name in them."""
 
+import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from flowdistill.autoencoders import SPACES
@@ -32,11 +35,27 @@ from flowdistill.flow.losses import REDUCTIONS, Reduction
 from flowdistill.flow.tangent import TANGENTS, Tangent
 from flowdistill.flow.times import TIME_PAIRS, TIMES, PairLaw, TimeLaw
 from flowdistill.flow.weighting import WEIGHTS, Weight
+from flowdistill.metrics import METRICS
+from flowdistill.metrics.metric import Metric
+from flowdistill.metrics.summary import MetricLaw
 from flowdistill.networks import FEATURES, NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.training.ema import EMAS
 from flowdistill.training.ema_warmups import WARMUPS, Warmup
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES
+
+
+def _law(metric: Metric) -> Callable[..., Metric]:
+  """law(*, the options of the metric) -> the metric with them bound."""
+
+  @functools.wraps(metric.function)
+  def law(**given: Any) -> Metric:
+    bound = functools.partial(metric.function, **given)
+    least = functools.partial(metric.least, **{**metric.options, **given})
+    return dataclasses.replace(metric, function=bound, least=least)
+
+  return law
+
 
 ROOMS: bind.Rooms = {
   Dataset: DATASETS,
@@ -57,6 +76,7 @@ ROOMS: bind.Rooms = {
   Warmup: WARMUPS,
   Features: FEATURES,
   Evaluator: EVALUATORS,
+  MetricLaw: {name: _law(metric) for name, metric in METRICS.items()},
 }
 SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage}
 """Kind of a stage -> dataclass of its keys."""

@@ -79,14 +79,14 @@ def apply_override(
 def _named_stage(
   stages: dict[str, Spec], override: Override
 ) -> dict[str, Spec]:
-  name = override.path[1] if len(override.path) > 1 else ''
+  name = override.path[1] if len(override.path) > 1 else next(iter(stages))
   if name not in stages:
     raise ConfigError(
       f'{override}: stage {name!r} does not exist; {suggest(name, stages)}'
     )
   if len(override.path) < 3:
     raise ConfigError(
-      f'{override} must set a key of the stage, as in '
+      f'{override} must set a key of a stage, as in '
       f'--config.stages.{name}.train.steps=100'
     )
   return {name: stages[name]}

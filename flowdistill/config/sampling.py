@@ -1,7 +1,10 @@
 """How examples are drawn, as options of jobs."""
 
 import dataclasses
+import itertools
 from typing import Any
+
+from flowdistill.config.bind import ConfigError
 
 Spec = dict[str, Any]
 
@@ -30,3 +33,38 @@ class Sampling:
     grid = {} if self.grid is None else {'grid': self.grid}
     guidance = {} if self.guidance is None else {'guidance': self.guidance}
     return {**self.options, **grid, **guidance}
+
+
+@dataclasses.dataclass(frozen=True)
+class Samplings:
+  """Several ways of sampling: every combination of the lists.
+
+  Attributes:
+    sampler: names in SAMPLERS.
+    nfe: network calls for one example; None is for the adaptive samplers.
+    options: of the sampler, a dict for each of several ways.
+    grid: as in `Sampling`.
+    guidance: as in `Sampling`.
+  """
+
+  sampler: tuple[str, ...] = (Sampling.sampler,)
+  nfe: tuple[int | None, ...] = (Sampling.nfe,)
+  options: tuple[Spec, ...] = ()
+  grid: tuple[str | Spec | None, ...] = (None,)
+  guidance: tuple[float | Spec | None, ...] = (None,)
+
+  def __post_init__(self) -> None:
+    for name, values in vars(self).items():
+      if isinstance(values, tuple):
+        again = [value for i, value in enumerate(values) if value in values[:i]]
+        if again:
+          raise ConfigError(f'--{name} must not have {again[0]} twice')
+
+  def each(self) -> list[Sampling]:
+    """The combinations, by sampler, guidance, grid, options and then NFE."""
+    options = self.options or ({},)
+    lists = self.sampler, self.guidance, self.grid, options, self.nfe
+    return [
+      Sampling(sampler, nfe, how, grid, guidance)
+      for sampler, guidance, grid, how, nfe in itertools.product(*lists)
+    ]

@@ -18,7 +18,20 @@ WANTED: dict[Any, str] = {
   Spec: "like 'gamma=0.3', with commas between several",
   str | Spec | None: "a name, or like 'name=shifted, shift=2'",
   tuple[int, ...]: "integers with commas, like '32,32,3'",
+  tuple[str, ...]: "names with commas, like 'euler,heun'",
+  tuple[int | None, ...]: (
+    "integers with commas, like '1,2,4', or none for an adaptive sampler"
+  ),
+  tuple[
+    Spec, ...
+  ]: "like 'gamma=0.3', with ; between several: 'gamma=0; gamma=1'",
+  tuple[str | Spec | None, ...]: (
+    "names with commas, or like 'uniform; name=shifted, shift=2'"
+  ),
   float | Spec | None: "a number, or like 'scale=2, low=0.2, high=0.8'",
+  tuple[float | Spec | None, ...]: (
+    "numbers with commas, or like '1.5; scale=2, low=0.2, high=0.8'"
+  ),
 }
 SPELLED = {'true': True, 'false': False, 'none': None}
 # What Python's parser raises for text that is no literal, or a huge one.
@@ -90,13 +103,25 @@ def _parse(text: str, kind: Any) -> Any:
     return ('false', 'true').index(text.lower()) == 1
   if kind == int | None:
     return None if text.lower() == 'none' else _number(text, int)
-  if kind == tuple[int, ...]:
-    return tuple(_number(part, int) for part in text.split(','))
+  if typing.get_origin(kind) is tuple:
+    return tuple(_parse(part, typing.get_args(kind)[0]) for part in split(text))
   if kind == Spec or '=' in text:
     return _pairs(text)
-  if kind == str | Spec | None:
-    return None if text.lower() == 'none' else text
-  return _number(text, float)
+  if text.lower() == 'none':
+    return None
+  return text if kind == str | Spec | None else _number(text, float)
+
+
+def split(text: str) -> list[str]:
+  """The parts between semicolons, or commas if none is like 'gamma=0.3'.
+
+  Raises:
+    ValueError: if one is empty.
+  """
+  parts = text.split(';' if ';' in text or '=' in text else ',')
+  if not all(part.strip() for part in parts):
+    raise ValueError('must not have an empty part')
+  return [part.strip() for part in parts]
 
 
 def _number(text: str, kind: Any) -> Any:

@@ -50,6 +50,7 @@ KNOWN = {
   'numpy.dtypes': r'\w+DType',
   'numpy.core.multiarray': r'_reconstruct|scalar',
   'numpy._core.multiarray': r'_reconstruct|scalar',
+  'numpy.core.numeric': r'_frombuffer',
   'numpy._core.numeric': r'_frombuffer',
   # Records of options, as checkpoints have them beside the weights.
   'argparse': r'Namespace',
@@ -63,6 +64,12 @@ KNOWN = {
 }
 """Module -> the names in it that may appear; none is looked up."""
 OLD = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}  # Python 2
+BUILT = (
+  'numpy.dtype',
+  'numpy.core.multiarray._reconstruct',
+  'numpy._core.multiarray._reconstruct',
+)
+"""Calls whose result gets its content afterwards; see `numpy_arrays.py`."""
 TABLES = ('OrderedDict', 'Counter', 'defaultdict', 'dict')
 
 
@@ -73,10 +80,15 @@ class Named(NamedTuple):
 
 
 class Call(NamedTuple):
-  """A call that was not made; what the pickle does with its result is lost."""
+  """A call that was not made.
+
+  What the pickle sets on its result is lost, but for the names in BUILT, where
+  it is appended to `state`.
+  """
 
   name: str
   arguments: tuple[Any, ...]
+  state: list[Any] | None = None
 
 
 class Table(NamedTuple):
@@ -262,6 +274,8 @@ def _new_with_keywords(machine: Machine, _: Any) -> None:
 
 def _called(name: str, arguments: tuple[Any, ...]) -> Any:
   """The record of a call; of a dict, its pairs."""
+  if name in BUILT:
+    return Call(name, arguments, [])
   if name.rpartition('.')[2] not in TABLES:
     return Call(name, arguments)
   # The pairs are shared: a copy for each call would not be bounded.
@@ -272,8 +286,10 @@ def _called(name: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _build(machine: Machine, _: Any) -> None:
-  machine.pop()  # state, such as _metadata of a state dict
-  machine.last(Table, Call)
+  state = machine.pop()  # such as _metadata of a state dict
+  built = machine.last(Table, Call)
+  if isinstance(built, Call) and built.state is not None:
+    built.state.append(state)
 
 
 def _outside(machine: Machine, _: Any) -> None:

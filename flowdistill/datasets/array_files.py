@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from flowdistill.files.npz import map_npy, read_npz
+from flowdistill.files.paths import expand
 from flowdistill.flow.spec import LABEL
 
 X0 = 'x0'
@@ -46,7 +47,7 @@ class Names:
   @property
   def where(self) -> pathlib.Path:
     """The file of x0."""
-    return pathlib.Path(self.path).expanduser()
+    return expand(self.path, f'path = {self.path!r}')
 
   @property
   def packed(self) -> bool:
@@ -75,7 +76,8 @@ class Names:
       return members[self.x0], members.get(self.label or LABEL)
     if self.label is None:
       return map_npy(self.where), None
-    return map_npy(self.where), map_npy(pathlib.Path(self.label).expanduser())
+    labels = expand(self.label, f'label = {self.label!r}')
+    return map_npy(self.where), map_npy(labels)
 
   def _choose(self, present: list[str]) -> Iterable[str]:
     """The names of an .npz to read; says which are not."""
@@ -109,7 +111,7 @@ class Names:
 
 
 def _stamp(name: str, path: str) -> tuple[int, int]:
-  where = pathlib.Path(path).expanduser()
+  where = expand(path, f'{name} = {path!r}')
   if not where.exists():
     hint = '; of an .npy it is the path of another .npy' * (name == 'label')
     raise ValueError(f'{name} = {path!r} does not exist{hint}')

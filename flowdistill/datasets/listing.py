@@ -13,6 +13,7 @@ from flowdistill.datasets.archives import Tar, Zip
 from flowdistill.datasets.files import Files, stamp_of
 from flowdistill.datasets.formats import ENDINGS
 from flowdistill.datasets.tree import Tree
+from flowdistill.files.paths import expand
 from flowdistill.files.regular import open_regular
 
 ARCHIVES = {'.zip': Zip, '.tar': Tar}
@@ -47,7 +48,7 @@ def open_files(path: str) -> Files:
     ValueError: if the path does not exist, is none of these, is damaged, or has
       no picture in it.
   """
-  where = pathlib.Path(os.path.expanduser(path)).absolute()
+  where = expand(path, f'path = {path!r}').absolute()
   kind = Tree if os.path.isdir(where) else archive_of(path, where)
   try:
     files = listing(kind, where)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from flowdistill.files.paths import expand
+
 FORMAT = 'array_record'
 VERSION = re.compile(r'\d+\.\d+\.\d+')
 
@@ -25,7 +27,8 @@ def open_prepared(builder: str, data_dir: str | None) -> Any:
   if not builder:
     raise ValueError("builder = '' must name a TFDS data set, such as 'mnist'")
   default = os.environ.get('TFDS_DATA_DIR', '~/tensorflow_datasets')
-  root = pathlib.Path(data_dir or default).expanduser()
+  chosen = data_dir or default
+  root = expand(chosen, f'data_dir = {chosen!r}')
   path = version_folder(builder, root)
   try:
     return tensorflow_datasets.builder_from_directory(path, file_format=FORMAT)

@@ -9,11 +9,11 @@ import codecs
 import functools
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from flowdistill.files.paths import expand
 from flowdistill.files.regular import open_regular
 
 SPLITS = ('all', 'train', 'validation')
@@ -136,8 +136,9 @@ def read_lines(path: str) -> list[str]:
     ValueError: if it cannot be read, has more than `LONGEST` bytes, or is not
       text in UTF-8.
   """
+  where = expand(path, f'held_out = {path!r}')
   try:
-    with open_regular(os.path.expanduser(path)) as file:
+    with open_regular(where) as file:
       data = file.read(LONGEST + 1)
   except (OSError, ValueError) as error:
     raise ValueError(f'held_out = {path!r} cannot be read: {error}') from error

@@ -14,12 +14,14 @@ from flowdistill.evaluators.few_step import few_step
 from flowdistill.evaluators.flow_loss import flow_loss
 from flowdistill.evaluators.paths import paths
 from flowdistill.evaluators.pictures import pictures
+from flowdistill.evaluators.quality import quality
 from flowdistill.evaluators.semigroup import semigroup
 from flowdistill.evaluators.straightness import straightness
 from flowdistill.evaluators.teacher_distance import teacher_distance
 
 EVALUATORS = {
   'few_step': few_step,
+  'quality': quality,
   'energy': energy,
   'pictures': pictures,
   'any_step': any_step,

@@ -23,7 +23,8 @@ from flowdistill.evaluators.sweep import (
   parse_sweep,
 )
 from flowdistill.flow.spec import LABEL
-from flowdistill.metrics.frechet import Moments, frechet_distance, moments
+from flowdistill.metrics.frechet import frechet_distance
+from flowdistill.metrics.moments import Moments, moments
 from flowdistill.metrics.neighbours import memorised
 
 REAL = 10_000

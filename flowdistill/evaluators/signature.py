@@ -25,13 +25,16 @@ class Drawn(Protocol):
 
 
 class Model(Protocol):
-  """model(n, ...) -> n examples; example i is a function of (seed, i).
+  """model(n, ...) -> examples `first` to `first` + n − 1 of a seed.
+
+  Example i is a function of (seed, i).
 
   `cond` is name -> array [n, ...], {} where the data have no conditions;
   `options` are those of the sampler, 'grid' and 'guidance'. `ask` is the
   network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...], in the space
   that it was trained in; `to_space` and `to_pictures` lead there and back. On
-  several processes all are collective, and return the same on each.
+  several processes all are collective, and return the same on each. `defaults`
+  are its options where none are given, such as 'grid', unless they are plain.
   """
 
   def __call__(
@@ -43,6 +46,7 @@ class Model(Protocol):
     nfe: int | None,
     cond: Mapping[str, np.ndarray],
     seed: int,
+    first: int = 0,
     **options: Any,
   ) -> Drawn: ...
 
@@ -55,6 +59,8 @@ class Model(Protocol):
     /,
   ) -> np.ndarray: ...
 
+  @property
+  def defaults(self) -> Mapping[str, Any]: ...
   def to_space(self, x0: np.ndarray, /) -> np.ndarray: ...
   def to_pictures(self, x: np.ndarray, /) -> np.ndarray: ...
 
@@ -76,10 +82,16 @@ class Data(Protocol):
   def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
 
 
-def real_examples(source: Data, most: int) -> np.ndarray:
-  """x0 [m, *shape] of at most so many examples, evenly spread over all."""
+def real_examples(
+  source: Data, most: int, part: np.ndarray | None = None
+) -> np.ndarray:
+  """x0 [m, *shape] of at most so many examples, evenly spread over all.
+
+  With `part`, of the index in [0, m), only those.
+  """
   m = min(most, len(source))
-  return source[np.arange(m) * len(source) // m]['x0']
+  part = np.arange(m) if part is None else part
+  return source[part * len(source) // m]['x0']
 
 
 class Features(Protocol):

@@ -146,19 +146,27 @@ def draw(
   n: int,
   cond: Mapping[str, np.ndarray],
   seed: int,
+  first: int = 0,
 ) -> tuple[SweepEntry, np.ndarray]:
-  """The entry with its measured NFE, and n examples."""
-  drawn = models[entry.model](
+  """The entry with its measured NFE and its model's defaults; n examples.
+
+  They are those from number `first` on.
+  """
+  model = models[entry.model]
+  options = {**model.defaults, **entry.options}
+  drawn = model(
     n,
     sampler=entry.sampler,
     nfe=None if entry.nfe is None else int(entry.nfe),
     cond=cond,
     seed=seed,
-    **entry.options,
+    first=first,
+    **options,
   )
   nfe = float(np.mean(drawn.nfe))
   nfe = int(nfe) if nfe.is_integer() else nfe
-  return dataclasses.replace(entry, nfe=nfe), np.asarray(drawn.x)
+  measured = dataclasses.replace(entry, nfe=nfe, options=options)
+  return measured, np.asarray(drawn.x)
 
 
 def draw_timed(

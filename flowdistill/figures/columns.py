@@ -33,6 +33,7 @@ DRAWN = {  # key: title
   'weights': 'Weights',
 }
 MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
+SPREADS = ('_spread', '_error', '_deviation')  # of a figure
 NOT_FINITE = ('nan', 'inf', '-inf')  # how JSON has them
 LONGEST = 160  # letters of a cell
 MOST_COLUMNS = 60  # of figures
@@ -150,7 +151,9 @@ def tabulate(stages: Sequence[Stage], cells: int, notes: list[str]) -> Table:
     notes: gets a sentence about what is left out.
   """
   every = rows_of(stages)
-  columns = dict(itertools.islice(columns_of(every).items(), MOST_COLUMNS))
+  found = columns_of(every)
+  apart = (k for k in found if not spread_of(k, found))
+  columns = {k: found[k] for k in itertools.islice(apart, MOST_COLUMNS)}
   rows = _newest(every, cells // max(1, len(columns)))
   if len(rows) < len(every):
     notes.append(f'The newest {len(rows)} of {len(every)} rows are shown.')
@@ -184,8 +187,24 @@ def _line(
   values = {key_of(name, how): value for name, value in found.items()}
   return [
     *(cell(row.get(key)) for key in shown),
-    *(cell(values.get(key), each.style) for key, each in columns.items()),
+    *(_figure(key, values, each.style) for key, each in columns.items()),
   ]
+
+
+def spread_of(key: Key, columns: Mapping[Key, Column]) -> bool:
+  """Whether a figure is the error of another, as kid_error is of kid."""
+  names = [key[0].removesuffix(end) for end in SPREADS]
+  return any(name != key[0] and (name, key[1]) in columns for name in names)
+
+
+def _figure(key: Key, values: Mapping[Key, float], style: str) -> Cell:
+  """A figure, with its spread if there is one."""
+  shown = cell(values.get(key), style)
+  spreads = [values.get((key[0] + end, key[1])) for end in SPREADS]
+  more = next((each for each in spreads if each is not None), None)
+  if not shown.text or more is None:
+    return shown
+  return dataclasses.replace(shown, text=f'{shown.text} ± {more:.2g}')
 
 
 def _differs(key: str, rows: Sequence[Row]) -> bool:

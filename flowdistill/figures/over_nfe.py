@@ -1,12 +1,13 @@
 """Charts of figures over the number of network evaluations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures import charts
 from flowdistill.figures.charts import Chart, Points
 from flowdistill.figures.columns import (
   DRAWN,
+  SPREADS,
   Column,
   Key,
   cell,
@@ -16,6 +17,7 @@ from flowdistill.figures.columns import (
   measured,
   number,
   rows_of,
+  spread_of,
 )
 from flowdistill.figures.runs import Stage
 
@@ -25,7 +27,6 @@ FIRST = (  # beginnings of the figures that are drawn first
 )
 BESIDE = ('ms_per_image', 'nfe')  # figures without a chart
 ALWAYS = ('model', 'sampler')  # in the name of a line
-SPREADS = ('_error', '_spread', '_deviation', '_std')  # of a figure
 MOST = 12  # charts
 Lines = dict[str, Points]
 
@@ -45,7 +46,7 @@ def over_nfe(stages: Sequence[Stage]) -> list[Chart]:
     if (
       len(nfes) > 1
       and column.name not in BESIDE
-      and not _is_spread(key, columns)
+      and not spread_of(key, columns)
     ):
       found.append((column, lines))
   order = [column.name for column, _ in found]
@@ -80,19 +81,16 @@ def _chart(
   )
 
 
-def _is_spread(key: Key, columns: Mapping[Key, Column]) -> bool:
-  """Whether a figure is the error bar of another, as kid_error is of kid."""
-  names = [key[0].removesuffix(end) for end in SPREADS]
-  return any(name != key[0] and (name, key[1]) in columns for name in names)
-
-
 def _spreads(
   rows: Sequence[Row], column: Column
 ) -> dict[str, dict[float, float]]:
   """Name of a line -> NFE -> half the length of an error bar."""
   key = key_of(column.name, column.measured)
-  found = [_lines(rows, key, column.name + end) for end in SPREADS]
-  return {name: dict(xy) for lines in found for name, xy in lines.items()}
+  spreads: dict[str, dict[float, float]] = {}
+  for end in SPREADS[::-1]:  # the first one is kept
+    for name, points in _lines(rows, key, column.name + end).items():
+      spreads.setdefault(name, {}).update(points)
+  return spreads
 
 
 def _last(rows: Sequence[Row]) -> list[Row]:

@@ -27,8 +27,8 @@ def publish(
 
 
 def copy(source: pathlib.Path, folder: pathlib.Path) -> None:
-  """Copies the files of a folder, each of them atomically."""
-  for path in source.rglob('*'):
+  """Copies the files of a folder that are complete, each atomically."""
+  for path in source.rglob('[!.]*'):
     if path.is_file():
       to = folder / path.relative_to(source)
       to.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 from flowdistill.config.bind import ConfigError
-from flowdistill.evaluators.signature import Row
+from flowdistill.evaluators.signature import SHEETS, Row
 from flowdistill.figures.losses import Curve, curves
 from flowdistill.figures.sheets import Picture, pictures_in
 from flowdistill.files.json_reader import DamagedFileError, refuse
@@ -20,11 +20,13 @@ from flowdistill.workdir.folders import (
   CHECKPOINTS,
   EVALUATIONS,
   RESULTS,
+  SAMPLES,
   stage_folder,
   stage_names,
 )
 from flowdistill.workdir.results import merged, read_rows
 
+PICTURES = (SAMPLES, SHEETS)  # the others are of other weights
 MOST_PLACES = 200  # evaluations of a stage that are looked at
 
 
@@ -96,13 +98,11 @@ def read_stage(folder: pathlib.Path, run: str, name: str) -> Stage:
   rows = _merged([_rows(path, notes) for path in files])
   steps = [row.get('step', 0) for row in rows]
   last = max([0, *steps, *completed_steps(folder / CHECKPOINTS)])
-  pictures = [
-    picture
-    for place in [*kept, folder]
-    for picture in pictures_in(
-      place, last if place == folder else int(place.name), notes
-    )
-  ]
+  pictures = list(pictures_in(folder, last, notes))
+  for place in kept:
+    pictures += pictures_in(place, int(place.name), notes)
+    for other in sorted(p for p in place.iterdir() if p.name not in PICTURES):
+      pictures += pictures_in(other, int(place.name), notes, other.name)
   return Stage(
     run=run,
     name=name,

@@ -74,7 +74,7 @@ class Picture:
 
 
 def pictures_in(
-  folder: pathlib.Path, step: int, notes: list[str]
+  folder: pathlib.Path, step: int, notes: list[str], weights: str = ''
 ) -> Iterator[Picture]:
   """The pictures of an evaluation: the contact sheets, then the others.
 
@@ -82,14 +82,19 @@ def pictures_in(
     folder: of an evaluation, or of a stage.
     step: that was evaluated.
     notes: gets a sentence about each picture that is left out.
+    weights: that were sampled, if they are others than by default.
   """
   sheets = sorted((folder / SHEETS).glob('*.png'))
   others = sorted((folder / SAMPLES).glob('*.png'))
   for path in [*sheets, *others][:MOST]:
     if path.parent.name != SHEETS:
-      yield Picture(path, path.stem.replace('_', ' '), {'step': step})
+      picture = Picture(path, path.stem.replace('_', ' '), {'step': step})
     elif about := _about(path, notes):
-      yield _sheet(path, about, step)
+      picture = _sheet(path, about, step)
+    else:
+      continue
+    way = f'{picture.way}, weights {weights}' if weights else picture.way
+    yield dataclasses.replace(picture, way=way)
   if (more := len(sheets) + len(others) - MOST) > 0:
     notes.append(f'{more} more pictures are in {folder.name}.')
 

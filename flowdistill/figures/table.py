@@ -21,8 +21,25 @@ COLUMNS = {  # key: (title, format)
   'straightness': ('straightness\n(0 is straight)', '.4f'),
   'flow_loss': ('flow loss', '.4f'),
 }
+FIGURES = {  # first part of a key, of which the rest is a network: the same
+  'frechet': ('Fréchet\ndistance', '.2f'),
+  'precision': ('preci-\nsion', '.3f'),
+  'recall': ('recall', '.3f'),
+  'density': ('density', '.3f'),
+  'coverage': ('cover-\nage', '.3f'),
+  'kernel': ('kernel\ndistance', '.3g'),
+  'inception_score': ('Inception\nscore', '.2f'),
+  'fid': ('FID', '.2f'),
+  'sfid': ('sFID', '.2f'),
+  'kid': ('KID', '.3g'),
+}
+SPREAD = '_spread'  # of the figure of that name, shown below it
+ERRORS = {  # figures that are shown below another one, if it has no spread
+  'kernel': 'kernel_error',
+  'kid': 'kid_error',
+  'inception_score': 'inception_score_deviation',
+}
 SETTINGS = ('model', 'sampler', 'nfe', 't')  # columns that are no figures
-FRECHET = 'frechet_'
 Row = Mapping[str, Any]
 
 
@@ -64,33 +81,49 @@ def _table(rows: Sequence[Row]) -> Table:
       overflow='fold',
     )
   for row, following in zip(rows, [*rows[1:], {}], strict=False):
-    cells = [
-      _format(row.get(key), style) for key, (_, style) in columns.items()
-    ]
+    cells = [_format(row, key, style) for key, (_, style) in columns.items()]
     last = row.get('model') != following.get('model')
     grid.add_row(*cells, end_section=last)
   return grid
 
 
 def _with_options(row: Row) -> Row:
-  if 'options' not in row:
-    return row
   key = 'sampler' if 'sampler' in row else 'model'
-  return {**row, key: f'{row[key]}\n{row["options"]}'}
+  below = [row['options']] if 'options' in row else []
+  below += [f'weights: {row["weights"]}'] if 'weights' in row else []
+  return {**row, key: '\n'.join([row[key], *below])} if below else row
 
 
 def column(key: str) -> tuple[str, str]:
   """(title, format) of a figure or of a setting, on one line."""
   title, style = _column(key)
-  return (title or key.replace('_', ' ')).replace('\n', ' '), style or '.4g'
+  title = title.replace('-\n', '').replace('\n', ' ')
+  return title or key.replace('_', ' '), style or '.4g'
 
 
 def _column(key: str) -> tuple[str, str]:
   """(title, format); the title is empty for what is not shown."""
-  if key.startswith(FRECHET):
-    return f'Fréchet\ndistance\n({key.removeprefix(FRECHET)})', '.2f'
-  return COLUMNS.get(key, ('', ''))
+  beside = key.endswith(SPREAD) or key.startswith(tuple(ERRORS.values()))
+  if key in COLUMNS or beside:
+    return COLUMNS.get(key, ('', ''))
+  for name, (title, style) in FIGURES.items():
+    network = key.removeprefix(name)
+    if network == '':
+      return title, style
+    if network != key and network[0] == '_':
+      return f'{title}\n({network[1:]})', style
+  return '', ''
 
 
-def _format(value: Any, style: str) -> str:
-  return '' if value is None else format(value, style)
+def _format(row: Row, key: str, style: str) -> str:
+  """'1.234', and below it its spread or its error: '± 0.005'."""
+  if row.get(key) is None:
+    return ''
+  apart = row.get(f'{key}{SPREAD}', row.get(_error_of(key)))
+  text = format(row[key], style)
+  return text if apart is None else f'{text}\n± {format(apart, style)}'
+
+
+def _error_of(key: str) -> str:
+  name = next((name for name in ERRORS if key.startswith(name)), None)
+  return '' if name is None else f'{ERRORS[name]}{key.removeprefix(name)}'

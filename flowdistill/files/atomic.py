@@ -89,12 +89,17 @@ def remove_leftovers(folder: pathlib.Path, age: float = 0.0) -> None:
       is writing; 0 is for a folder to which nobody else writes.
   """
   now = time.time()
-  for path in folder.rglob('.*.tmp') if age else folder.glob('.*.tmp'):
-    with contextlib.suppress(OSError):
-      if not TEMPORARY.fullmatch(path.name):
-        continue
-      if not age or path.lstat().st_mtime < now - age:
-        path.unlink()
+  for where, folders, names in os.walk(folder):  # one that vanishes is no error
+    for path in (pathlib.Path(where, n) for n in names if _is_temporary(n)):
+      with contextlib.suppress(OSError):
+        if not age or path.lstat().st_mtime < now - age:
+          path.unlink()
+    if not age:
+      folders.clear()
+
+
+def _is_temporary(name: str) -> bool:
+  return TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
@@ -107,6 +112,9 @@ def naming(path: str | os.PathLike[str]) -> Generator[None]:
     yield
   except OSError as error:
     name = error.filename
-    if name is None or TEMPORARY.fullmatch(os.path.basename(os.fsdecode(name))):
-      error.filename, error.filename2 = os.fspath(path), None
+    unnamed = name is None and error.errno is not None  # else it is a sentence
+    if unnamed or _is_temporary(os.path.basename(os.fsdecode(name or ''))):
+      error.filename = os.fspath(path)
+      if error.filename2 is not None:
+        del error.filename2  # None would be shown, as "-> None"
     raise

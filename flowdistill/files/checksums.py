@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable
 
 from flowdistill.files.atomic import write_atomically
-from flowdistill.files.json_reader import read_json, refuse, signed
+from flowdistill.files.json_reader import read_json, refuse, signed, typed
 
 CHECKSUMS = 'checksums.json'
 THREADS = 4  # that read and hash files
@@ -35,7 +35,13 @@ def check_checksums(folder: pathlib.Path, share: tuple[int, int]) -> None:
     OSError: if a file is missing.
     DamagedFileError: naming a file with another content.
   """
-  sums = read_json(folder / CHECKSUMS)
+  path = folder / CHECKSUMS
+  sums = read_json(path)
+  if not sums:
+    refuse(path, 'must list the files of this folder, and lists none')
+  for name, pair in sums.items():
+    if len(typed(pair, list, path, repr(name))) != 2:
+      refuse(path, f'must have a size and a SHA-256 for {name!r}')
   for name, (size, _) in sums.items():
     if (folder / name).stat().st_size != size:
       refuse(folder / name, f'must have the {size} bytes of {CHECKSUMS}')

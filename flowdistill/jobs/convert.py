@@ -31,6 +31,7 @@ from flowdistill.files.atomic import naming
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert
+from flowdistill.stages.job_options import path_of
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir import weights
 from flowdistill.workdir.record import known_data
@@ -89,7 +90,7 @@ class Options:
         f'run; take --to={self.to.removesuffix(suffix)}. To write a file from '
         'a stage, leave out --from'
       )
-    if os.path.lexists(os.path.expanduser(self.to)):
+    if os.path.lexists(path_of('to', self.to)):
       raise ConfigError(f'--to={self.to} must not exist; take another name')
 
   def _check_effects(self) -> None:
@@ -122,10 +123,10 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
       f'--stage={name} must be a stage that trains; '
       f'{suggest(name, blueprints.trained)}'
     )
-  to = pathlib.Path(options.to).expanduser()
+  to = path_of('to', options.to)
   try:
     if options.from_:
-      file = pathlib.Path(options.from_).expanduser()
+      file = path_of('from', options.from_)
       data = data_of(blueprints, name, options)
       conversion = convert(blueprints.specs[name], data, file, to)
       say(f'{conversion} {to}')

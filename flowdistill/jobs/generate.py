@@ -22,7 +22,7 @@ from flowdistill.figures.samples import (
 from flowdistill.files.atomic import naming
 from flowdistill.files.npz import read_npz
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.job_options import NO_LABEL
+from flowdistill.stages.job_options import NO_LABEL, path_of
 from flowdistill.stages.trained import (
   TrainedStage,
   conditions_at,
@@ -101,8 +101,9 @@ class Options(Sampling):
     """The conditions in the file `cond`."""
     if not self.cond:
       return {}
+    path = path_of('cond', self.cond)
     try:
-      return read_npz(pathlib.Path(self.cond).expanduser(), list)
+      return read_npz(path, list)
     except ValueError as error:
       raise ConfigError(
         f'--cond={self.cond} must be an .npz: {error}'
@@ -119,7 +120,7 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
   folder, shape = blueprint.folder, (1, *blueprint.data.spec.shape)
-  out = pathlib.Path(options.out).expanduser() if options.out else None
+  out = path_of('out', options.out) if options.out else None
   out = (out or folder / 'generated').resolve()
   if not kept(options.forms, shape):
     raise ConfigError(

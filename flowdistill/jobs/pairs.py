@@ -25,6 +25,7 @@ from flowdistill.config.stages import PairStage
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check_pairs import check_pairs
 from flowdistill.stages.hosts import watch
+from flowdistill.stages.job_options import path_of
 from flowdistill.stages.pairing import make_pairs, make_stage_pairs
 from flowdistill.workdir.folders import PAIRS as STORE
 from flowdistill.workdir.lock import locked
@@ -76,7 +77,7 @@ def run(blueprints: Blueprints, options: Options) -> pathlib.Path:
     spec = resolve_stage(spec_of(name, specs[name], options))
     blueprint = checked(spec, blueprints)
     blueprint = dataclasses.replace(blueprint, name=name)
-    out = pathlib.Path(options.out).expanduser() if options.out else None
+    out = path_of('out', options.out) if options.out else None
     return make_pairs(blueprint, out or blueprints.folder(name) / STORE, dog)
 
 

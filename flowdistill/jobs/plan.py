@@ -11,7 +11,6 @@ time and its bound, the cost and whether it fits. `--json=FILE` writes the rows.
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -24,6 +23,7 @@ from flowdistill.planning.estimate import estimate
 from flowdistill.planning.forecast import forecast
 from flowdistill.planning.hardware import HARDWARE
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.job_options import path_of
 from flowdistill.training.json_files import write_json
 
 HERE = -1
@@ -87,6 +87,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     ConfigError: if the mesh does not make up the devices, or they do not
       divide the batch.
   """
+  place = path_of('json', options.json)
   here = options.devices == HERE
   devices = jax.device_count() if here else options.devices
   names = [options.stage] if options.stage else list(blueprints.trained)
@@ -99,7 +100,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     return rows
   if options.json:
     written = [{**row, 'traffic': traffic_rows(row)} for row in rows]
-    write_json(pathlib.Path(options.json).expanduser(), written)
+    write_json(place, written)
   for row in rows:
     show(row)
   print('all of this is calculated from shapes, and none of it measured')

@@ -6,6 +6,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.stages import failure
 from flowdistill.stages.assembly import assemble
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.workdir.folders import FAILURE
 from flowdistill.workdir.results import say
 
 
@@ -18,7 +19,7 @@ def run(blueprints: Blueprints, options: Options) -> str:
   """Names the step that failed and the first module that is not finite."""
   del options
   for name in blueprints.trained:
-    if (blueprints.folder(name) / failure.FAILURE).is_dir():
+    if (blueprints.folder(name) / FAILURE).is_dir():
       assembly = assemble(blueprints[name], blueprints.workdir)
       line = f'{name}: {failure.replay(assembly)}'
       say(line)

@@ -94,10 +94,13 @@ def run_stages(blueprints: Blueprints, options: Options) -> list[Row]:
   show = functools.partial(show_rows, workdir)
   extras = Extras(options.profile, ideal_seconds, show)
   with watch(specs, workdir) as dog, contextlib.ExitStack() as locks:
-    if options.set_aside:
-      set_aside(blueprints, late)
-    for name in chosen:
+    for name in (n for n in chosen if n not in late):
       locks.enter_context(locked(blueprints.folder(name), 'train'))
+    if late:
+      set_aside(blueprints, late, chosen)
+    for name in (n for n in chosen if n in late):
+      locks.enter_context(locked(blueprints.folder(name), 'train'))
+    for name in chosen:
       check_unchanged(specs[name], blueprints.folder(name))  # by another job
     if ONE_STAGE not in specs and jax.process_index() == 0:
       write_run_record(workdir, list(specs))
@@ -121,14 +124,20 @@ def show_rows(
   refresh(workdir)
 
 
-def set_aside(blueprints: Blueprints, stages: Collection[str]) -> None:
-  """Renames the folders of stages, while no host looks at them."""
+def set_aside(
+  blueprints: Blueprints, late: Collection[str], chosen: Collection[str]
+) -> None:
+  """Renames the folders of stages, while no host looks at them.
+
+  It is called with the locks of the chosen stages that stay. Another process
+  may have set the others aside, and trained them again, before they were taken.
+  """
   layout = lay_out(blueprints[next(iter(blueprints.trained))])
   layout.broadcast(0.0)  # all hosts know which
-  for name in stages:
-    if jax.process_index() == 0:
-      with locked(blueprints.folder(name), 'train'):
-        pass  # no other job writes there
-      place = order.set_aside(blueprints.folder(name))
-      say(f'{name}: begins again; its folder is now {place}')
+  if jax.process_index() == 0:
+    for name in order.outdated(blueprints, chosen):
+      if name in late:
+        with locked(blueprints.folder(name), 'train'):
+          place = order.set_aside(blueprints.folder(name))
+        say(f'{name}: begins again; its folder is now {place}')
   layout.broadcast(0.0)

@@ -1,42 +1,48 @@
-"""Euclidean distances between all pairs of two sets, a block at a time."""
+"""Euclidean distances between all pairs of two sets, a block at a time.
+
+‖a‖² + ‖b‖² − 2 a·b about a common centre. The rounding error is 1e-15 of
+‖a‖² + ‖b‖²; squares below `EQUAL` of that are rounding, and 0.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-BLOCK = 1024
+from flowdistill.metrics.blocks import across, check_lengths, within
+
+EQUAL = 1e-13
+Block = tuple[slice, slice, np.ndarray]
 
 
-def rows(x: np.ndarray) -> np.ndarray:
-  """Examples [n, ...] as float64 [n, d].
-
-  Raises:
-    ValueError: if there are no examples, or a value is not finite.
-  """
-  x = np.asarray(x, np.float64)
-  if x.ndim < 2 or not x.size:
-    raise ValueError(f'examples [n, ...] with n >= 1 needed, got {x.shape}')
-  if not np.isfinite(x).all():
-    raise ValueError('the examples must be finite')
-  return x.reshape(len(x), -1)
-
-
-def squared_distances(
-  a: np.ndarray, b: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
-  """‖a_i − b_j‖² for a [n, d] and b [m, d]: yields (first i, block [k, m]).
-
-  ‖a‖² + ‖b‖² − 2 a·b about a common centre. The error, 1e-15 of the largest
-  square, matters only for the distance between two points that coincide.
+def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[Block]:
+  """‖a_i − b_j‖² for a [n, d] and b [m, d]: yields (i, j, block [i, j]).
 
   Raises:
     ValueError: if a and b differ in d.
   """
-  if a.shape[1] != b.shape[1]:
-    raise ValueError(f'examples of one shape needed, got {a.shape}, {b.shape}')
-  centre = b.mean(axis=0)
-  a, b = a - centre, b - centre
-  norm_a, norm_b = np.square(a).sum(axis=1), np.square(b).sum(axis=1)
-  for i in range(0, len(a), BLOCK):
-    block = norm_a[i : i + BLOCK, None] + norm_b - 2 * a[i : i + BLOCK] @ b.T
-    yield i, np.maximum(block, 0)
+  check_lengths(a, b)
+  centre = b.mean(axis=0, dtype=np.float64)
+  for i, j, x, y in across(a, b):
+    yield i, j, _squared(x - centre, y - centre)
+
+
+def squared_within(a: np.ndarray, *, itself: float) -> Iterator[Block]:
+  """The same of a with itself, for blocks with i <= j: the others mirror them.
+
+  Args:
+    a: [n, d].
+    itself: what stands for the distance of an example to itself.
+  """
+  centre = a.mean(axis=0, dtype=np.float64)
+  for i, j, x, y in within(a):
+    squared = _squared(x - centre, y - centre)
+    if i == j:
+      np.fill_diagonal(squared, itself)
+    yield i, j, squared
+
+
+def _squared(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  norms = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
+  squared = norms - 2 * (x @ y.T)
+  squared[squared < EQUAL * norms] = 0
+  return squared

@@ -9,7 +9,8 @@ distances" (2013), https://doi.org/10.1016/j.jspi.2013.03.018, eq. 2.
 
 import numpy as np
 
-from flowdistill.metrics.distances import rows, squared_distances
+from flowdistill.metrics.blocks import rows
+from flowdistill.metrics.distances import squared_distances, squared_within
 
 
 def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -25,21 +26,13 @@ def energy_distance(a: np.ndarray, b: np.ndarray) -> float:
   a, b = rows(a), rows(b)
   if min(len(a), len(b)) < 2:
     raise ValueError(f'at least two examples needed, got {len(a)}, {len(b)}')
-  across = _sum_of_distances(a, b) / (len(a) * len(b))
-  return float(2 * across - _within(a) - _within(b))
+  across = sum(np.sqrt(x).sum() for _, _, x in squared_distances(a, b))
+  return float(2 * across / (len(a) * len(b)) - _within(a) - _within(b))
 
 
 def _within(a: np.ndarray) -> float:
-  return _sum_of_distances(a, a, exclude_self=True) / (len(a) * (len(a) - 1))
-
-
-def _sum_of_distances(
-  a: np.ndarray, b: np.ndarray, *, exclude_self: bool = False
-) -> float:
-  total = 0.0
-  for first, squared in squared_distances(a, b):
-    if exclude_self:
-      local = np.arange(len(squared))
-      squared[local, first + local] = 0
-    total += np.sqrt(squared).sum()
-  return total
+  total = sum(
+    np.sqrt(squared).sum() * (1 if i == j else 2)
+    for i, j, squared in squared_within(a, itself=0)
+  )
+  return total / (len(a) * (len(a) - 1))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from flowdistill.metrics.distances import rows, squared_distances
+from flowdistill.metrics.blocks import blocks, rows
+from flowdistill.metrics.distances import squared_distances
 
 
 def nearest_distances(
@@ -22,13 +23,22 @@ def nearest_distances(
       'exclude_self needs the same set twice, of at least two examples, got '
       f'{len(a)} and {len(b)}'
     )
-  nearest = []
-  for first, squared in squared_distances(a, b):
-    if exclude_self:
-      local = np.arange(len(squared))
-      squared[local, first + local] = np.inf
-    nearest.append(squared.argmin(axis=1))
-  return np.linalg.norm(a - b[np.concatenate(nearest)], axis=1)
+  nearest = _nearest(a, b, exclude_self)
+  found = [np.linalg.norm(x - b[nearest[i]], axis=1) for i, x in blocks(a)]
+  return np.concatenate(found)
+
+
+def _nearest(a: np.ndarray, b: np.ndarray, exclude_self: bool) -> np.ndarray:
+  """The index of the example of b that is nearest to each of a: [n]."""
+  least, nearest = np.full(len(a), np.inf), np.zeros(len(a), int)
+  for i, j, squared in squared_distances(a, b):
+    if exclude_self and i == j:
+      np.fill_diagonal(squared, np.inf)
+    at = squared.argmin(axis=1)
+    value = squared[np.arange(len(at)), at]
+    nearest[i] = np.where(value < least[i], at + j.start, nearest[i])
+    least[i] = np.minimum(value, least[i])
+  return nearest
 
 
 def memorised(samples: np.ndarray, training: np.ndarray) -> float:

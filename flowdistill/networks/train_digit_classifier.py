@@ -14,7 +14,8 @@ import optax
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from flowdistill.metrics.frechet import frechet_distance, moments
+from flowdistill.metrics.frechet import frechet_distance
+from flowdistill.metrics.moments import moments
 from flowdistill.networks.digit_classifier import (
   DigitClassifier,
   save_digit_classifier,

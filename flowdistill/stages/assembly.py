@@ -12,7 +12,7 @@ from flowdistill.build.models import with_rows
 from flowdistill.build.sampling import Generator
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.training import checkpoint, sharding
-from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.checkpoint import CheckpointError, Checkpoints
 from flowdistill.training.roles import Params
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import TrainState, init_state
@@ -122,13 +122,30 @@ def batches(assembly: Assembly, start: int) -> Iterator[Any]:
 
 def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:
   """The state of the last checkpoint, else of `resume`, else a fresh one."""
-  abstract = abstract_state(assembly)
   if saved.latest() is not None:
-    return saved.restore(abstract)
+    return restored(assembly, saved.folder)
   if (resume := assembly.blueprint.stage.resume) is not None:
-    folder = folders.last_stage(pathlib.Path(resume).expanduser())
-    return checkpoint.restore(folder / CHECKPOINTS, abstract)
+    folder = folders.last_stage(folders.given_path(resume, repr(resume)))
+    return restored(assembly, folder / CHECKPOINTS)
   return fresh_state(assembly)
+
+
+def restored(
+  assembly: Assembly, folder: pathlib.Path, step: int | None = None
+) -> TrainState:
+  """The state in a checkpoint, by default the last, as `checkpoint.restore`.
+
+  Raises:
+    CheckpointError: also if its name is not the step of its state.
+  """
+  state = checkpoint.restore(folder, abstract_state(assembly), step)
+  named = checkpoint.completed_steps(folder)[-1] if step is None else step
+  if (own := int(state.step)) != named:
+    raise CheckpointError(
+      f'the checkpoint {folder / str(named)} has the state of step {own}: it '
+      'was renamed. Give it that name again, or remove it'
+    )
+  return state
 
 
 def fresh_state(assembly: Assembly) -> TrainState:
@@ -168,11 +185,16 @@ def say_matching(blueprint: Blueprint, name: str, loaded: Params) -> None:
   )
 
 
-def sampled(assembly: Assembly, state: TrainState) -> dict[str, Params]:
-  """Role -> weights for sampling, of the roles that can be sampled."""
+def sampled(
+  assembly: Assembly, state: TrainState, which: str = 'ema'
+) -> dict[str, Params]:
+  """Role -> weights for sampling, of the roles that can be sampled.
+
+  Those that learn have the weights `which`: ema, params, or an EMA's name.
+  """
   roles = {n: assembly.blueprint.roles[n] for n in assembly.blueprint.drawable}
   return {
-    name: state.roles[name].sampled
+    name: state.roles[name].weights(which)
     if role.base is None
     else assembly.frozen[role.base]
     for name, role in roles.items()

@@ -25,6 +25,8 @@ from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
 
+# Keys in which a data set and its held-out part differ.
+HELD_OUT = ('split', 'validation', 'held_out', 'examples')
 SWEEPS = ('sweep', 'reference')  # options of evaluators that list samplers
 
 
@@ -266,7 +268,14 @@ def check_entry(
 ) -> None:
   """Raises ValueError if a role cannot be sampled so, see `plan_sampling`."""
   scalars = blueprint.roles[role].model.scalars
-  plan_sampling(sampler, nfe, options, spec=blueprint.sees, scalars=scalars)
+  plan_sampling(
+    sampler,
+    nfe,
+    options,
+    spec=blueprint.sees,
+    scalars=scalars,
+    data=f'the data set {blueprint.spec["dataset"]["name"]!r}',
+  )
 
 
 def check_measured(blueprint: Blueprint, real: Data) -> None:
@@ -279,16 +288,33 @@ def check_measured(blueprint: Blueprint, real: Data) -> None:
   spec, key = blueprint.data.spec, blueprint.key('evaluation.dataset')
   if (real.spec.shape, real.spec.cond) != (spec.shape, spec.cond):
     raise ConfigError(
-      f'config.{key} has examples {real.spec}, and the stage has examples '
-      f'{spec}'
+      f'config.{key} must have examples as those of the stage, {spec}, and has '
+      f'{real.spec}{_cure(blueprint)}'
     )
   names = real.spec.classes, spec.classes
   for mine, theirs in zip(*names, strict=False):  # one may have no names
     if mine != theirs:
       raise ConfigError(
         f'config.{key} must have the classes of config.dataset in their order, '
-        f'and has {mine!r} in the place of {theirs!r}'
+        f'and has {mine!r} in the place of {theirs!r}{_cure(blueprint)}'
       )
+
+
+def _cure(blueprint: Blueprint) -> str:
+  """What is to be set for the evaluation, too; '' if there is nothing."""
+  ours, theirs = (
+    blueprint.spec['dataset'],
+    blueprint.spec['evaluation']['dataset'],
+  )
+  key = f'config.{blueprint.key("evaluation.dataset")}'
+  if ours['name'] != theirs['name']:
+    return f'. It is another data set, {theirs["name"]!r}: set {key}, too'
+  apart = [
+    f'{key}.{name}={ours[name]}'
+    for name in ours
+    if name not in HELD_OUT and ours[name] != theirs[name]
+  ]
+  return f'. Set {" and ".join(apart)}, too' if apart else ''
 
 
 def check_same_shapes(wanted: Any, loaded: Any, where: str) -> None:

@@ -15,8 +15,7 @@ from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.json_files import write_json
 from flowdistill.training.loop import NotFinite
 from flowdistill.training.replay import Watch, first_not_finite, module_kinds
-
-FAILURE = 'failure'
+from flowdistill.workdir.folders import FAILURE
 
 
 class Halted(RuntimeError):

@@ -228,10 +228,12 @@ def measure_stage(
   folder: pathlib.Path,
   names: list[str] | None = None,
   each: Callable[[Row], None] = lambda row: None,
+  which: str = 'ema',
 ) -> list[Row]:
   """The rows of evaluators, by default of all; each is passed to `each`.
 
-  It is collective; the first host keeps the images, in `folder`/samples.
+  It is collective; the first host keeps the images, in `folder`/samples. Roles
+  that learn have the weights `which`: ema, params, or an EMA's name.
   """
   blueprint, stage = assembly.blueprint, assembly.blueprint.stage
   chosen = [n for n in stage.evaluators if names is None or n in names]
@@ -239,12 +241,13 @@ def measure_stage(
     return []
   features = stage.evaluation.features
   features = features() if features is not None else None
-  models = generators(assembly, sampled(assembly, state))
+  models = generators(assembly, sampled(assembly, state, which))
+  weights = {} if which == 'ema' else {'weights': which}
   rows = []
   place = folder if jax.process_index() == 0 else NOWHERE
   for name in chosen:
     evaluator = stage.evaluators[name]
     for row in evaluator(models, blueprint.measured, features, place):
-      rows.append({**row, 'step': int(state.step)})
+      rows.append({**row, **weights, 'step': int(state.step)})
       each(rows[-1])
   return rows

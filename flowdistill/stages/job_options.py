@@ -1,20 +1,22 @@
 """Parses options of jobs, `--NAME=VALUE`, and checks them before any work."""
 
 import keyword
+import pathlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.given import check_conditions, check_label
-from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.build.sampling_plan import combinations, plan_sampling
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
-from flowdistill.config.sampling import Sampling
+from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.config.typed import parse
 from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.workdir.folders import given_path
 
 NO_LABEL = -1  # all classes in turn
 Jobs = Mapping[str, Any]
@@ -39,6 +41,15 @@ def parse_options(
     except ValueError as error:
       raise ConfigError(f'--{name}={text} {error}') from error
   return kind(**values)
+
+
+def path_of(option: str, text: str) -> pathlib.Path:
+  """The path that an option of a job gives.
+
+  Raises:
+    ConfigError: if it begins with a home folder that is unknown.
+  """
+  return given_path(text, f'--{option}={text}')
 
 
 def types_of(job: Any) -> dict[str, Any]:
@@ -81,9 +92,13 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   blueprint = blueprints[name]
   if isinstance(options, Sampling):
     _check_sampling(given['model'], options, blueprint)
-  if 'weights' in given:
-    weights = ['ema', 'params', *blueprint.stage.ema]
-    _check_choice('weights', given['weights'], weights)
+  if isinstance(options, Samplings):
+    for role in given['model'] or ('',):
+      for each in combinations(options):
+        _check_sampling(role, each, blueprint)
+  weights = given.get('weights', ())
+  for each in [weights] if isinstance(weights, str) else weights:
+    _check_choice('weights', each, ['ema', 'params', *blueprint.stage.ema])
   _check_drawn(given, blueprint)
   if cond := getattr(options, 'given', {}):
     check_given(cond, given, blueprint)

@@ -21,7 +21,8 @@ from flowdistill.workdir.folders import (
   PAIRS,
   source_folder,
 )
-from flowdistill.workdir.record import read_record
+from flowdistill.workdir.lock import LOCK
+from flowdistill.workdir.record import recorded_references
 from flowdistill.workdir.weights import has_checkpoint
 
 
@@ -77,11 +78,12 @@ def refuse(stages: Mapping[str, str]) -> NoReturn:
 
 
 def set_aside(folder: pathlib.Path) -> pathlib.Path:
-  """Renames the folder of a stage to FOLDER.old-N, with the first free N."""
+  """Renames the locked folder of a stage to FOLDER.old-N, the first free N."""
   n = 1
-  while (place := folder.with_name(f'{folder.name}.old-{n}')).exists():
+  while os.path.lexists(place := folder.with_name(f'{folder.name}.old-{n}')):
     n += 1
   os.rename(folder, place)
+  (place / LOCK).unlink(missing_ok=True)
   return place
 
 
@@ -130,8 +132,7 @@ def _recorded(blueprints: Blueprints, name: str) -> dict[str, str]:
       read_manifest(folder / PAIRS).get('teacher'),
     )
     return {teacher['source']: origin} if teacher and origin else {}
-  record = read_record(folder)
-  was = record.get('references', record.get('origins', {}))
+  was = recorded_references(folder)
   return {
     reference['source']: was[role]
     for role, reference in spec['frozen'].items()

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -93,10 +94,11 @@ def train(
   steps = checkpoint.completed_steps(folder / CHECKPOINTS)
   if steps:  # else it starts anew, with the weights that are there
     check_references(folder, assembly.references)
-  done = bool(steps) and steps[-1] >= blueprint.total
-  if done and (folder / RESULTS).is_file():
-    say(f'{name}: finished before, at step {steps[-1]} ({folder})')
-    return read_rows(folder / RESULTS)
+  last = steps[-1] if steps else 0
+  rows = finished_rows(folder, last) if last >= blueprint.total else None
+  if rows is not None:
+    say(f'{name}: finished before, at step {last} ({folder})')
+    return rows
   seconds = None
   if jax.process_index() == 0:
     data = blueprint.data.actual
@@ -121,6 +123,21 @@ def train(
       if log is not None:
         log.evaluation(int(state.step), rows, pictures_of(folder))
   return rows
+
+
+def finished_rows(folder: pathlib.Path, step: int) -> list[Row] | None:
+  """The results of the last step of a stage; None if there are none of it.
+
+  Raises:
+    CheckpointError: if nothing but its name says that the step was made.
+  """
+  path = folder / RESULTS
+  rows = read_rows(path) if path.is_file() else None
+  if rows == []:  # there are no evaluators
+    checkpoint.check(folder / CHECKPOINTS / str(step))
+  return (
+    None if any(row.get('step', step) != step for row in rows or ()) else rows
+  )
 
 
 def train_to_end(

@@ -169,9 +169,7 @@ class Checkpoints:
           raise self._failed(cause) from cause
 
   def _failed(self, cause: BaseException) -> BaseException:
-    if isinstance(cause, jax.errors.JaxRuntimeError):
-      return cause  # another host is lost
-    if 'at barrier' in str(cause):  # so it is here; the watchdog names it
+    if _is_of_jax(cause):  # another host is lost; the watchdog names it
       return RuntimeError(_first_line(cause))
     path = self.folder / str(self._saving)
     why = _first_line(cause).replace(str(self._plain), str(self.folder))
@@ -367,6 +365,13 @@ def _is_same(one: Any, other: Any) -> bool:
 def _shards(array: Any) -> list[np.ndarray]:
   shards = getattr(array, 'addressable_shards', None)
   return [np.asarray(x.data) for x in shards] if shards else [np.asarray(array)]
+
+
+def _is_of_jax(error: BaseException | None) -> bool:
+  """Whether JAX raised it; Orbax wraps it, in words of many kinds."""
+  while error and not isinstance(error, jax.errors.JaxRuntimeError):
+    error = error.__cause__
+  return error is not None
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+from flowdistill.files.paths import expand
+
 FOLDER = 'jax_compilation_cache_dir'
 # What JAX warns of, before it compiles the program and goes on.
 TROUBLE = (
@@ -27,8 +29,8 @@ def keep_programs() -> None:
   if jax.config.values[FOLDER] is None:
     home = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     try:
-      folder = pathlib.Path(home).expanduser() / 'flowdistill' / 'programs'
-    except RuntimeError:  # there is no home
+      folder = expand(home, 'XDG_CACHE_HOME') / 'flowdistill' / 'programs'
+    except ValueError:  # there is no home
       return
     jax.config.update(FOLDER, str(folder))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)

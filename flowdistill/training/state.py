@@ -39,6 +39,11 @@ class RoleState:
     """The weights for sampling: the EMA `main`, or `params` without EMAs."""
     return self.emas[MAIN] if self.emas else self.params
 
+  def weights(self, which: str) -> Params:
+    """Those for sampling ('ema'), 'params', or those of the EMA of a name."""
+    named = {'ema': self.sampled, 'params': self.params}
+    return named[which] if which in named else self.emas[which]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,13 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import TRAIN
 from flowdistill.files.json_reader import fields, read_json, refuse, typed
+from flowdistill.files.paths import expand
 
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
-EVALUATIONS = 'evaluations'
+EVALUATIONS, FAILURE = 'evaluations', 'failure'
 STAGE = 'stage:'
+MADE = (CHECKPOINTS, PAIRS, RESULTS)  # by a stage that has begun
 
 
 def stage_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
@@ -24,7 +26,31 @@ def source_folder(source: str, workdir: pathlib.Path) -> pathlib.Path:
   """The folder of 'stage:NAME' or of a path."""
   if source.startswith(STAGE):
     return stage_folder(workdir, source.removeprefix(STAGE))
-  return pathlib.Path(os.path.expanduser(source))  # ~unknown is left as it is
+  return given_path(source, repr(source))
+
+
+def given_path(path: str | os.PathLike[str], name: str) -> pathlib.Path:
+  """A path that a user gives, see `expand`.
+
+  Raises:
+    ConfigError: if it begins with a home folder that is unknown.
+  """
+  try:
+    return expand(path, name)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+
+
+def identity(folder: pathlib.Path) -> tuple[int, int]:
+  """Distinguishes a folder from another one that takes its name; (0, 0): none.
+
+  It also stays the same where the files in it are replaced.
+  """
+  try:
+    status = os.stat(folder)
+  except OSError:
+    return 0, 0
+  return status.st_dev, status.st_ino
 
 
 def stage_names(workdir: pathlib.Path) -> list[str]:
@@ -35,10 +61,27 @@ def stage_names(workdir: pathlib.Path) -> list[str]:
       f'{workdir} must be the folder of a run: there is no {CONFIG} in it'
     )
   names = names_in(read_json(path), path) or [ONE_STAGE]
-  begun = [n for n in names if (stage_folder(workdir, n) / CONFIG).is_file()]
+  begun = [n for n in names if _has_begun(stage_folder(workdir, n))]
   if not begun:
     raise ConfigError(f'{workdir}: none of the stages {names} has begun')
   return begun
+
+
+def _has_begun(folder: pathlib.Path) -> bool:
+  """Whether a stage has a record, which is written before all else.
+
+  Raises:
+    DamagedFileError: if only the record is missing: the last stage would not be
+      the last any more.
+  """
+  found = (folder / CONFIG).is_file()
+  if not found and any((folder / name).exists() for name in MADE):
+    refuse(
+      folder,
+      f'is damaged: there are results of a stage in it, and no {CONFIG}. '
+      'Restore that file, or start the training with its config again',
+    )
+  return found
 
 
 def names_in(record: dict[str, Any], path: pathlib.Path) -> list[str]:

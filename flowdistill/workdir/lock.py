@@ -164,12 +164,16 @@ class Lock:
     self._thread = threading.Thread(target=self._live, daemon=True)
 
   def __enter__(self) -> Self:
-    self.folder.mkdir(parents=True, exist_ok=True)
-    self._acquire()
-    HELD.add(self)
-    remove_leftovers(self.folder)
-    remove_leftovers(self.folder, DAY)
-    self._thread.start()
+    HELD.add(self)  # first of all, for a signal may come at any moment
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      self._acquire()
+      remove_leftovers(self.folder)
+      remove_leftovers(self.folder, DAY)
+      self._thread.start()
+    except BaseException:
+      self.release()
+      raise
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -180,11 +184,14 @@ class Lock:
     self._end.set()
     if self not in HELD or os.getpid() != self._pid:  # it may have been forked
       return
-    HELD.remove(self)
+    HELD.discard(self)
+    if self._file < 0:
+      return
     with contextlib.suppress(OSError):
-      if self._is_ours():
+      if os.path.samestat(os.fstat(self._file), os.lstat(self.path)):
         self.path.unlink()
-    self._thread.join(self.beat)
+    if self._thread.is_alive():
+      self._thread.join(self.beat)
     if not self._thread.is_alive():  # it writes to that file
       os.close(self._file)
 
@@ -194,7 +201,7 @@ class Lock:
       note = read_note(self.path)
       if note and (why := self._death(note)):
         self._take_over(note, why)
-      elif note and time.monotonic() > end and read_note(self.path):
+      elif time.monotonic() > end and (note := read_note(self.path)):
         raise ConfigError(
           f'{self.folder} is in use: {note} writes there. Wait until it has '
           'ended, or end it; or take another --workdir. If nothing runs any '
@@ -214,8 +221,6 @@ class Lock:
     try:
       self._write()
     except OSError as error:  # such as a full disk
-      os.close(self._file)
-      self.path.unlink(missing_ok=True)
       error.filename = os.fspath(self.path)
       raise
     return True
@@ -237,14 +242,22 @@ class Lock:
     """Why the holder is dead, '' if it lives or has just released its lock."""
     if note.process and note.process.is_here:
       return 'has ended' if note.process.has_ended else ''
+    if self._changes(note, 4 * PAUSE):  # it has just been created
+      return ''
     say(f'{note} holds {self.path}: looking whether it lives')
-    end = time.monotonic() + self.patience
+    if self._changes(note, self.patience):
+      return ''
+    return f'has given no sign of life for {self.patience:g} s'
+
+  def _changes(self, note: Note, seconds: float) -> bool:
+    """Whether the lock changes, or is released, within so many seconds."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
       time.sleep(PAUSE)
       now = read_note(self.path)
       if now is None or now.content != note.content:
-        return ''
-    return f'has given no sign of life for {self.patience:g} s'
+        return True
+    return False
 
   def _take_over(self, dead: Note, why: str) -> None:
     """Removes the lock of a dead process, unless another was faster.
@@ -268,10 +281,6 @@ class Lock:
         say(f'{self.path} is taken over: {dead} {why}')
     finally:
       _remove_guard(guard)
-
-  def _is_ours(self) -> bool:
-    note = read_note(self.path)
-    return note is not None and note.token == self.token
 
   def _live(self) -> None:
     """The thread that writes the heartbeat."""

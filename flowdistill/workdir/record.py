@@ -100,15 +100,24 @@ def _only_longer(old: Spec, new: Spec) -> bool:
   return longer and not differences(old, same)
 
 
+def recorded_references(folder: pathlib.Path) -> dict[str, str]:
+  """Role -> origin of the frozen weights of a stage; {} before it began."""
+  path = folder / CONFIG
+  if not path.is_file():
+    return {}
+  record = read_record(folder)
+  was = record.get('references', record.get('origins', {}))
+  typed(was, dict, path, "'references'")
+  return {k: typed(v, str, path, f'the origin of {k}') for k, v in was.items()}
+
+
 def check_references(
   folder: pathlib.Path, references: Mapping[str, str]
 ) -> None:
   """Refuses to continue with other frozen weights than at the start."""
   if not (folder / CONFIG).is_file():
     return
-  record = read_record(folder)
-  was = record.get('references', record.get('origins', {}))
-  typed(was, dict, folder / CONFIG, "'references'")
+  was = recorded_references(folder)
   if lines := differences(was, dict(references), 'frozen'):
     raise ConfigError(
       f'{folder} was trained from other weights: {"; ".join(lines)}. Take '

@@ -4,11 +4,12 @@ import json
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 
 from flowdistill.evaluators.signature import Row
-from flowdistill.files.json_reader import read_json, typed
+from flowdistill.files.json_reader import fields, read_json, typed
 from flowdistill.training.json_files import jsonable
 
 NAMED = (  # keys that identify a row; the others are figures
@@ -16,24 +17,42 @@ NAMED = (  # keys that identify a row; the others are figures
   'sampler',
   'nfe',
   'options',
+  'weights',
   'adaptive',
   'reference',
   't',
   'steps',
   'samples',
+  'sets',
   'seed',
   'step',
 )
 
+TEXTS = ('model', 'sampler', 'options', 'reference')
+SPELLED = ('nan', 'inf', '-inf')  # by `jsonable`
+
 
 def read_rows(path: pathlib.Path) -> list[Row]:
-  """The rows of a results.json.
+  """The rows of a results.json; a figure is a float again, even NaN.
 
   Raises:
     DamagedFileError: if it has another content.
   """
   rows = read_json(path, list)
-  return [dict(typed(row, dict, path, 'a row')) for row in rows]
+  return [_row(typed(row, dict, path, 'a row'), path) for row in rows]
+
+
+def _row(row: Row, path: pathlib.Path) -> Row:
+  fields(row, {'model': str}, path)
+  return {key: _value(key, value, path) for key, value in row.items()}
+
+
+def _value(key: str, value: Any, path: pathlib.Path) -> Any:
+  if value is None or (key == 'adaptive' and type(value) is bool):
+    return value
+  if key in TEXTS:
+    return typed(value, str, path, repr(key))
+  return float(value) if value in SPELLED else typed(value, float, path, key)
 
 
 def merged(before: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
@@ -66,6 +85,7 @@ def describe(row: Row) -> str:
     'nfe': '{:.4g} NFE',
     't': 't = {:g}',
     'options': '({})',
+    'weights': 'by {}',
   }
   head = [form.format(row[k]) for k, form in spelled.items() if k in row]
   figures = [f'{k} {v:.4g}' for k, v in row.items() if k not in NAMED]

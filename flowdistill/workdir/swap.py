@@ -22,9 +22,11 @@ from typing import Any
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.training.json_files import write_json
+from flowdistill.workdir.folders import CHECKPOINTS, CONFIG, FAILURE, PAIRS
 
 MARK = 'generated.json'
 PART = r'\.[0-9a-f]{8}\.(tmp|new|old)'  # the end of the name of a folder beside
+KEPT = (CHECKPOINTS, PAIRS, FAILURE)
 ATTEMPTS = 100  # to swap, while others swap the same folder
 
 
@@ -61,6 +63,11 @@ def swapped(place: pathlib.Path, option: str) -> Generator[pathlib.Path]:
       with locked(place.parent):
         exchange(fresh, place)
         tidy(place)
+  except FileNotFoundError as error:
+    if fresh.is_dir() or place.is_dir():
+      raise
+    why = 'a folder above it was removed or renamed meanwhile'
+    raise FileNotFoundError(errno.ENOENT, why, str(place)) from error
   finally:
     for folder in (empty, fresh):
       shutil.rmtree(folder, ignore_errors=True)
@@ -100,11 +107,23 @@ def is_ours(path: pathlib.Path, files: Mapping[str, int]) -> bool:
 
 
 def check_parents(place: pathlib.Path, option: str) -> None:
-  """Raises ConfigError if the folder, or one above it, is something else."""
+  """Refuses a folder that is, or is in, something else.
+
+  Raises:
+    ConfigError: if there is a file of that name; or for the checkpoints, the
+      pairs or the failed step of a stage, where a job would take the files for
+      its own.
+  """
   for path in (place, *place.parents):
     if os.path.lexists(path) and not path.is_dir():
       raise ConfigError(
         f'{option}={place}: {path} must be a folder, and is none'
+      )
+    of_run = path.name in KEPT and (path.parent / CONFIG).is_file()
+    if of_run and not (path / CONFIG).is_file():  # else it is a stage
+      raise ConfigError(
+        f'{option}={place} must not be in {path}, which belongs to a run: take '
+        f'another folder, such as {path.parent / "generated"}'
       )
 
 

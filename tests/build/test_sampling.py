@@ -42,6 +42,21 @@ def still(params, x, t, s, cond):
 
 
 @pytest.mark.parametrize(
+  ('grid', 'plain'),
+  [
+    ('uniform', True),
+    ({'name': 'uniform'}, True),
+    ({'name': 'uniform', 'start': 1}, True),
+    ({'name': 'uniform', 'start': 0.999}, False),
+    ('karras', False),
+  ],
+)
+def test_a_grid_that_is_not_plain_is_named(grid, plain):
+  draw = Generator(apply, 1.0, DataSpec(SHAPE), 4, grid=grid)
+  assert draw.defaults == ({} if plain else {'grid': grid})
+
+
+@pytest.mark.parametrize(
   ('sampler', 'nfe'), [('euler', 3), ('gamma', 3), ('rk45', None)]
 )
 def test_an_example_does_not_depend_on_how_it_was_batched(sampler, nfe):

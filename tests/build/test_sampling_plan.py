@@ -83,7 +83,7 @@ WRONG = [
   (
     ('euler', 8),
     {'guidance': 2.0, 'spec': PLAIN},
-    '^guidance = 2.0 has no effect: this data set has no conditions',
+    '^guidance = 2.0 must be removed: this data set has no conditions',
   ),
   (
     ('euler', 8),

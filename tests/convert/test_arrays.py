@@ -131,7 +131,12 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(
-  ('name', 'data'), [(n, d) for n, data in HOSTILE.items() for d in data]
+  ('name', 'data'),
+  [
+    pytest.param(name, data, id=f'{i}-{name}')  # a zip has the time in it
+    for name, files in HOSTILE.items()
+    for i, data in enumerate(files)
+  ],
 )
 def test_what_a_header_claims_is_not_believed(tmp_path, name, data):
   (tmp_path / name).write_bytes(data)

@@ -34,7 +34,7 @@ def test_values_are_those_of_pickle():
 
 def test_a_call_is_stored_and_not_made():
   calls = run(b'cnumpy\ndtype\n(U\x02f4K\x00K\x01tR')
-  assert calls == Call('numpy.dtype', ('f4', 0, 1))
+  assert calls == Call('numpy.dtype', ('f4', 0, 1), [])
   assert run(b'c__builtin__\nset\n') == Named('builtins.set')
   for name in (b'os\nsystem', b'builtins\neval', b'torch\nload', b'\n'):
     with pytest.raises(ValueError, match='it names .*is not executed'):

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -65,6 +65,8 @@ class Samples(NamedTuple):
 class InPixels:
   """What a model of the pictures themselves makes of a space."""
 
+  defaults: ClassVar[dict[str, Any]] = {}
+
   def to_space(self, x0):
     return x0
 
@@ -83,12 +85,13 @@ class Replay(InPixels):
   noise: float = 0.0
   calls: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-  def __call__(self, n, *, sampler, nfe, cond, seed, **options):
+  def __call__(self, n, *, sampler, nfe, cond, seed, first=0, **options):
     call = {'n': n, 'sampler': sampler, 'nfe': nfe, 'cond': cond, 'seed': seed}
     self.calls.append(call | ({'options': options} if options else {}))
     nfes = 2 + np.arange(n) % 2 if nfe is None else np.full(n, nfe)
-    x0 = np.resize(self.x0, (n, *self.x0.shape[1:]))
-    noise = np.random.default_rng(seed).standard_normal(x0.shape)
+    x0 = self.x0[(first + np.arange(n)) % len(self.x0)]
+    shape = first + n, *x0.shape[1:]
+    noise = np.random.default_rng(seed).standard_normal(shape)[first:]
     x = x0 + self.noise / nfes[0] * noise
     return Samples(x.astype(np.float32), nfes)
 
@@ -101,7 +104,7 @@ class Flow(InPixels):
   shape: tuple[int, ...] = (2,)
   asked: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-  def __call__(self, n, *, sampler, nfe, cond, seed):
+  def __call__(self, n, *, sampler, nfe, cond, seed, first=0):
     x = np.random.default_rng(seed).standard_normal((n, *self.shape))
     for t, s in itertools.pairwise(np.linspace(1, 0, nfe + 1)):
       end = {'flow_map': s, 'euler': t}[sampler]

@@ -112,6 +112,22 @@ def test_a_model_is_given_the_options():
   assert drawn == entry
 
 
+def test_a_row_names_the_grid_of_its_model_unless_it_is_plain():
+  grid = {'name': 'uniform', 'start': 0.999}
+  model = Replay(np.zeros((3, 2)))
+  model.defaults = {'grid': grid}
+  own, typed = parse_sweep(
+    {'student': [['euler', 4], ['euler', 4, {'grid': 'karras'}]]}, ['student']
+  )
+  drawn, _ = draw({'student': model}, own, 3, {}, seed=1)
+  assert drawn.columns()['options'] == 'grid=uniform(start=0.999)'
+  assert model.calls[-1]['options'] == {'grid': grid}
+  drawn, _ = draw({'student': model}, typed, 3, {}, seed=1)
+  assert drawn.columns()['options'] == 'grid=karras'
+  plain, _ = draw({'student': Replay(np.zeros((3, 2)))}, own, 3, {}, seed=1)
+  assert 'options' not in plain.columns()
+
+
 def test_an_adaptive_sampler_is_measured():
   """Its NFE is the mean over the examples, whole if that is."""
   model = Replay(np.zeros((4, 2)))

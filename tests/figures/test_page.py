@@ -88,6 +88,11 @@ def read(workdir):
   return Elements((workdir / PAGE).read_text())
 
 
+def show(rows):
+  """The page of rows that an older or a newer version may have written."""
+  return Elements(page.page(['run'], [runs.Stage('', 'run', rows)]))
+
+
 def assert_no_request(found):
   for tag, attributes in found.tags:
     assert not [name for name in attributes if name.startswith('on')], tag
@@ -124,7 +129,7 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path, name):
   """Of runs, models, samplers, options, figures and contact sheets."""
   rows = [
     {**row(name, n, 2.0), 'sampler': name, 'options': name, name: 1.5}
-    | {'reference': name, 'classes': [name], 'nested': {name: name}}
+    | {'reference': name}
     for n in (1, 2)
   ]
   folder = re.sub(r'/', '_', name)
@@ -143,6 +148,9 @@ def test_names_are_escaped_wherever_they_come_from(tmp_path, name):
   }
   assert len(found.named('script')) == 1
   assert name in found.text and '49' not in found.text
+  more = show([{**rows[0], 'classes': [name], 'nested': {name: name}}] * 2)
+  assert_no_request(more)
+  assert len(more.named('script')) == 1 and not more.named('img')
 
 
 def test_figures_that_were_measured_differently_share_no_column(tmp_path):
@@ -172,6 +180,13 @@ def test_figures_that_were_measured_differently_share_no_column(tmp_path):
   assert {'NFE', 'Guidance', 'EMA'} <= set(table.drawn)
 
 
+def test_a_spread_stands_beside_its_figure():
+  rows = [row('a', 1, 1.5, frechet_digits_spread=0.25, kid=1.0, kid_error=0.5)]
+  text = show(rows).text
+  assert '1.50 ± 0.25' in text and '± 0.5\n' in f'{text}\n'
+  assert 'spread' not in text and 'error' not in text
+
+
 def test_a_line_of_a_chart_is_one_way_of_drawing(tmp_path):
   rows = [row('student', n, n, guidance=g) for g in (1.0, 2.0) for n in (1, 2)]
   rows += [row('student', n, 99.0, step=1) for n in (1, 2, 4)]
@@ -198,10 +213,9 @@ def test_the_spread_of_a_figure_is_its_error_bar():
 @pytest.mark.parametrize(
   'bad', ['nan', 'inf', '-inf', None, True, [1], {'a': 1}]
 )
-def test_odd_values_are_shown(tmp_path, bad):
+def test_odd_values_are_shown(bad):
   rows = [row('student', 1, 1.0, odd=bad), row('student', bad, 2.0)]
-  found = read(make_run(tmp_path / 'run', rows=rows))
-  assert len(found.named('tr')) == 3
+  assert len(show(rows).named('tr')) == 3
 
 
 @pytest.mark.parametrize('room', [60_000, 200_000])
@@ -242,6 +256,15 @@ def test_pictures_of_different_seeds_are_in_different_panels(tmp_path):
     assert f'student, gamma, grid=cosine, NFE 2, γ 0.3 · seed {seed}' in text
 
 
+def test_pictures_of_other_weights_are_in_their_own_panels(tmp_path):
+  workdir = make_run(tmp_path / 'run', images=False)
+  for folder in ('', 'early'):
+    draw(workdir / 'distil' / 'evaluations' / '00000001' / folder, 0)
+  text = read(workdir).text
+  for way in ('student, euler,', 'student, euler, weights early,'):
+    assert f'{way} guidance 1.5' in text
+
+
 def test_equal_pictures_are_in_the_page_once(tmp_path):
   """A frozen teacher draws the same at every checkpoint."""
   workdir = make_run(tmp_path / 'run', images=False)
@@ -263,7 +286,7 @@ def test_damaged_files_are_said_and_the_rest_is_shown(tmp_path):
   Image.new('L', (3, 3)).save(stage / 'sheets' / 'silent.png')
   later = stage / 'evaluations' / '00000009'
   later.mkdir()
-  (later / 'results.json').write_text('[{"step": "nine"}]')
+  (later / 'results.json').write_text('[{"model": "a", "step": null}]')
   found = read(workdir)
   for said in (
     'is not JSON',

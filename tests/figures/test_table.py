@@ -37,6 +37,28 @@ def test_every_column_fits_a_narrow_screen():
   assert '3594' not in text
 
 
+def test_figures_have_their_spread_or_their_error_below_them():
+  row = {
+    'model': 'student',
+    'fid': 1.234,
+    'fid_spread': 0.5,
+    'kid': 0.1,
+    'kid_error': 0.02,
+    'recall_digits': 0.75,
+    'kernel_digits': 0.3,
+    'kernel_error_digits': 0.04,
+    'inception_score_digits': 8.0,
+    'inception_score_deviation_digits': 0.25,
+    'other_digits': 1.0,
+  }
+  text = show([row], width=100)
+  for shown in ('1.23', '± 0.50', '0.1', '± 0.02', '0.750', '± 0.04'):
+    assert shown in text
+  assert '8.00' in text and '± 0.25' in text
+  assert text.count('±') == 4
+  assert 'other' not in text and 'error' not in text
+
+
 def test_only_the_columns_that_the_rows_have():
   row = {'model': 'student', 'sampler': 'euler', 'nfe': 4}
   text = show([{**row, 'energy_distance': 0.01234}])

@@ -1,6 +1,7 @@
 """Files are replaced whole, never through a link, and leave nothing behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from flowdistill.evaluators import canvas
 from flowdistill.files.atomic import (
   DAY,
   append,
+  naming,
   remove_leftovers,
   replacing,
   write_atomically,
@@ -88,6 +90,21 @@ def test_an_error_names_the_file_and_not_the_temporary(tmp_path):
   assert os.listdir(tmp_path) == ['b']
 
 
+@pytest.mark.parametrize(
+  ('error', 'text'),
+  [
+    (OSError(28, 'full'), "[Errno 28] full: 'W/a'"),
+    (OSError('a whole sentence'), 'a whole sentence'),
+    (OSError(1, 'no', 'b', None, 'c'), "[Errno 1] no: 'b' -> 'c'"),
+    (OSError(1, 'no', f'W/.{16 * "0"}.tmp'), "[Errno 1] no: 'W/a'"),
+    (OSError(1, 'no', f'W/.{16 * "0"}.tmp', None, 'c'), "[Errno 1] no: 'W/a'"),
+  ],
+)
+def test_what_an_error_says_of_its_file(error, text):
+  with pytest.raises(OSError, match=f'^{re.escape(text)}$'), naming('W/a'):
+    raise error
+
+
 def test_leftovers_go_and_nothing_else(tmp_path):
   inner = tmp_path / 'evaluations'
   inner.mkdir()
@@ -103,6 +120,20 @@ def test_leftovers_go_and_nothing_else(tmp_path):
   os.utime(inner / temporary, (time.time() - 2 * DAY,) * 2)
   remove_leftovers(tmp_path, DAY)
   assert sorted(os.listdir(inner)) == sorted(names[1:])
+
+
+def test_a_folder_that_vanishes_meanwhile_is_no_error(tmp_path, monkeypatch):
+  (tmp_path / 'guard').mkdir()
+  scandir = os.scandir
+
+  def scan(path):
+    if os.fspath(path).endswith('guard'):
+      os.rmdir(path)
+    return scandir(path)
+
+  monkeypatch.setattr(os, 'scandir', scan)
+  remove_leftovers(tmp_path, DAY)
+  assert not (tmp_path / 'guard').exists()
 
 
 KILLED = """

@@ -2,7 +2,11 @@
 
 import pytest
 
-from flowdistill.files.checksums import check_checksums, write_checksums
+from flowdistill.files.checksums import (
+  CHECKSUMS,
+  check_checksums,
+  write_checksums,
+)
 from flowdistill.files.json_reader import DamagedFileError
 
 
@@ -38,3 +42,17 @@ def test_another_size_is_found_by_all(share, folder):
   (folder / 'part/a').unlink()
   with pytest.raises(FileNotFoundError, match='part/a'):
     check_checksums(folder, share)
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('{}', 'must list the files of this folder, and lists none'),
+    ('{"a": 5}', "'a' must be a list, and is an integer"),
+    ('{"a": [5]}', "must have a size and a SHA-256 for 'a'"),
+  ],
+)
+def test_a_list_that_is_none_is_named(text, message, folder):
+  (folder / CHECKSUMS).write_text(text)
+  with pytest.raises(DamagedFileError, match=message):
+    check_checksums(folder, (0, 1))

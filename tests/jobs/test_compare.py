@@ -305,7 +305,10 @@ def test_a_finished_run_is_compared_by_another_figure(compared, capsys):
 def test_other_jobs_draw_in_every_way(compared, tmp_path):
   workdir, stages, _ = compared
   how = {'sampler': 'gamma', 'options': {'gamma': 0.3}, 'grid': 'shifted'}
-  options = evaluate.Options(**how, nfe=2, stage='emd', model='student')
+  lists = {name: (value,) for name, value in how.items()}
+  options = evaluate.Options(
+    **lists, nfe=(2, 4), stage='emd', model=('student',)
+  )
   rows = tiny.run(evaluate, stages, workdir, options)
   assert {row['options'] for row in rows} == {'gamma=0.3, grid=shifted'}
   assert {'energy_distance', 'teacher_distance'} <= {k for r in rows for k in r}

@@ -3,6 +3,7 @@
 import concurrent.futures
 import signal
 import time
+import types
 
 import pytest
 from jobs import tiny
@@ -10,7 +11,8 @@ from jobs import tiny
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import STUDENT
 from flowdistill.jobs import evaluate, generate, pairs, replay, train
-from flowdistill.stages.failure import FAILURE
+from flowdistill.stages.failure import Halted
+from flowdistill.workdir.folders import FAILURE, identity
 from flowdistill.workdir.lock import LOCK, Lock
 from flowdistill.workdir.results import read_rows
 
@@ -54,6 +56,30 @@ def test_readers_are_not_refused_and_leave_no_lock(run):
   assert not (run / 'flow' / FAILURE).exists()
 
 
+def test_rows_of_a_stage_that_is_set_aside_are_not_written(
+  tmp_path, monkeypatch
+):
+  stage = tmp_path / 'flow'
+  stage.mkdir()
+  assembly = types.SimpleNamespace(
+    blueprint=types.SimpleNamespace(folder=stage)
+  )
+
+  def measure_stage(*_, **__):
+    stage.rename(tmp_path / 'flow.old-1')
+    stage.mkdir()
+    return [{'model': 'student', 'step': 2}]
+
+  monkeypatch.setattr(evaluate, 'measure_stage', measure_stage)
+  state, here = types.SimpleNamespace(step=2), identity(stage)
+  with pytest.raises(Halted, match='flow was removed, renamed or made anew'):
+    evaluate.measure(assembly, state, here)
+  assert list(stage.iterdir()) == []
+  assert identity(tmp_path / 'flow.old-1') == here
+  with pytest.raises(Halted, match='figures are of the network that was there'):
+    evaluate.check_same(tmp_path / 'gone', here)
+
+
 @pytest.mark.slow
 def test_pairs_are_made_by_one_job(run, tmp_path):
   out = str(tmp_path / 'pairs')
@@ -72,7 +98,7 @@ def test_rows_of_evaluations_at_the_same_time_are_all_there(run):
   """Of other samplers at the same step, and of the evaluators' sweeps."""
 
   def measure(nfe):
-    options = evaluate.Options(model=STUDENT, sampler='gamma', nfe=nfe)
+    options = evaluate.Options(model=(STUDENT,), sampler=('gamma',), nfe=(nfe,))
     return tiny.run(evaluate, specs(), run, options)
 
   with concurrent.futures.ThreadPoolExecutor(3) as pool:

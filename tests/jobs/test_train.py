@@ -17,6 +17,7 @@ from flowdistill.planning import cost
 from flowdistill.stages import failure
 from flowdistill.stages.assembly import first_state
 from flowdistill.training.checkpoint import Checkpoints, completed_steps
+from flowdistill.workdir.results import read_rows
 
 
 @pytest.fixture(scope='module')
@@ -161,7 +162,8 @@ def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
     ),
     (
       {'dataset': 'digits'},
-      r'evaluation.dataset has examples \[8, 8, 1\] with 10',
+      r'evaluation.dataset must have examples as those of the stage, \[2\], '
+      r'and has \[8, 8, 1\] with 10 classes. It is another data set, .digits',
     ),
   ],
 )
@@ -251,6 +253,46 @@ def test_jobs_look_at_several_checkpoints(toy, tmp_path):
     tiny.run(evaluate, stages, workdir, evaluate.Options(steps='77'))
 
 
+def test_an_evaluation_fills_a_table(toy):
+  """Each combination is a row; a teacher has no other weights."""
+  workdir, _ = toy
+  stages = tiny.stages(tiny.TOY)
+  options = evaluate.Options(
+    model=('student', 'teacher'),
+    weights=('ema', 'params'),
+    sampler=('euler',),
+    nfe=(1, 2),
+    grid=(None, 'shifted'),
+  )
+  rows = tiny.run(evaluate, stages, workdir, options)
+  ways = [
+    (row['model'], row.get('weights'), row.get('options'), row['nfe'])
+    for row in rows
+    if 'energy_distance' in row
+  ]
+  grids = None, 'grid=shifted'
+  assert ways == [
+    (model, weights, grid, nfe)
+    for model, weights in [
+      *[('student', None), ('teacher', None), ('student', 'params')]
+    ]
+    for grid in grids
+    for nfe in (1, 2)
+  ]
+  figures = {row['energy_distance'] for row in rows if 'energy_distance' in row}
+  assert len(figures) == 6  # one step is the same on every grid
+  folder = workdir / 'distil' / 'evaluations' / '00000002'
+  there = read_rows(folder / 'results.json')
+  assert all(row in there for row in rows)
+  alone = dataclasses.replace(options, model=('student',), weights=('params',))
+  again = tiny.run(evaluate, stages, workdir, alone)
+  assert [timeless(row) for row in again] == [timeless(r) for r in rows[-4:]]
+
+
+def timeless(row):
+  return {key: value for key, value in row.items() if key != 'ms_per_image'}
+
+
 def test_samples_in_batches_are_those_of_python(toy, tmp_path):
   """Also those of the default classes; then fewer take their place."""
   workdir, _ = toy
@@ -310,7 +352,7 @@ def test_jobs_leave_out_a_checkpoint_that_is_removed(
 
 def test_evaluate_takes_another_sampler(toy):
   workdir, _ = toy
-  options = evaluate.Options(model='teacher', sampler='heun', nfe=5)
+  options = evaluate.Options(model=('teacher',), sampler=('heun',), nfe=(5,))
   (row,) = tiny.run(evaluate, tiny.stages(tiny.TOY), workdir, options)
   assert (row['model'], row['sampler'], row['nfe']) == ('teacher', 'heun', 5)
 

@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowdistill.metrics.frechet import Moments, frechet_distance, moments
+from flowdistill.metrics.frechet import (
+  frechet_distance,
+  mean_ratio,
+  sampling_bias,
+)
+from flowdistill.metrics.moments import Moments, moments
 
 SEEDS = st.integers(0, 10_000)
 
@@ -88,6 +94,127 @@ def test_with_more_features_than_samples():
   shift = np.full(50, 0.5)
   distance = frechet_distance(moments(x), moments(x + shift))
   assert distance == pytest.approx(12.5, rel=1e-6)
+
+
+def test_a_rank_that_the_count_gives_is_exact():
+  """Of few points in many dimensions, by the Gram matrix of both sets.
+
+  tr (S₁ S₂)^½ is the sum of the singular values of X₁ X₂ᵀ, over √(n m).
+  """
+  rng = np.random.default_rng(0)
+  x, y = rng.standard_normal((20, 50)), rng.standard_normal((200, 50))
+  a, b = (each - each.mean(axis=0) for each in (x, y))
+  cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+  variance = np.square(a).sum() / 19 + np.square(b).sum() / 199
+  shift = np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2)
+  expected = shift + variance - 2 * cross / np.sqrt(19 * 199)
+  found = frechet_distance(moments(x), moments(y))
+  assert found == pytest.approx(expected, rel=1e-12)
+  of_unknown = Moments(moments(x).mean, moments(x).covariance, None)
+  found = frechet_distance(of_unknown, moments(y))
+  assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_for_a_condition_of_1e13_it_keeps_digits_that_others_lose():
+  """S = G Gᵀ without rounding: integers times powers of two.
+
+  The reference are the singular values of G₁ᵀ G₂, right to 1e-15 by mpmath.
+  """
+  rng = np.random.default_rng(0)
+  scale = 2.0 ** -np.round(np.linspace(0, 21, 32))
+  g, h = rng.integers(-4, 5, (2, 32, 32)) * scale
+  a, b = g @ g.T, h @ h.T
+  assert np.linalg.cond(a) > 1e13
+  cross = np.linalg.svd(g.T @ h, compute_uv=False).sum()
+  total = np.trace(a) + np.trace(b)
+
+  def ours():
+    found = frechet_distance(*(gaussian(np.zeros(32), s) for s in (a, b)))
+    return (total - found) / 2
+
+  def of_the_symmetric_form():
+    root = scipy.linalg.sqrtm(a).real
+    values = np.linalg.eigvalsh(root @ b @ root)
+    return np.sqrt(np.maximum(values, 0)).sum()
+
+  ways = {
+    'ours': ours(),
+    'symmetric': of_the_symmetric_form(),
+    'Schur': np.trace(scipy.linalg.sqrtm(a @ b)).real,
+    'eigenvalues': np.sqrt(np.linalg.eigvals(a @ b).astype(complex)).real.sum(),
+    'Newton-Schulz': newton_schulz(a @ b, 15),
+  }
+  errors = {way: abs(found / cross - 1) for way, found in ways.items()}
+  assert errors.pop('ours') < 1e-12
+  assert min(errors.values()) > 1e-10
+
+
+def newton_schulz(product, iterations):
+  """tr A^½ as the cheap implementations of FID compute it."""
+  size, one = np.linalg.norm(product), np.eye(len(product))
+  y, z = product / size, one
+  for _ in range(iterations):
+    step = (3 * one - z @ y) / 2
+    y, z = y @ step, step @ z
+  return np.trace(y) * np.sqrt(size)
+
+
+@given(SEEDS)
+def test_it_is_that_of_the_roots(seed):
+  """As it was computed before: figures that were published stay."""
+  rng = np.random.default_rng(seed)
+  a, b = random(rng, 8), random(rng, 8)
+
+  def root(s):
+    values, vectors = np.linalg.eigh(s)
+    return (vectors * np.sqrt(values)) @ vectors.T
+
+  product = root(a.covariance) @ root(b.covariance)
+  cross = np.linalg.svd(product, compute_uv=False).sum()
+  traces = np.trace(a.covariance) + np.trace(b.covariance)
+  expected = np.sum((a.mean - b.mean) ** 2) + traces - 2 * cross
+  assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_without_variance_it_is_the_distance_of_the_means():
+  a, b = gaussian([3, 4], np.zeros((2, 2))), gaussian([0, 0], np.eye(2))
+  assert frechet_distance(a, a) == 0
+  assert frechet_distance(a, b) == pytest.approx(25 + 2)
+
+
+def test_the_bias_of_few_samples_is_what_they_measure():
+  rng = np.random.default_rng(0)
+  law = gaussian(np.zeros(4), np.diag([1, 2, 3, 9]))
+  found = [
+    frechet_distance(
+      moments(rng.standard_normal((400, 4)) * np.sqrt([1, 2, 3, 9])), law
+    )
+    for _ in range(300)
+  ]
+  assert sampling_bias(law, 400) == pytest.approx(np.mean(found), rel=0.05)
+
+
+def test_the_bias_on_the_line_and_its_limit():
+  """σ² / n of the mean and σ² / 2n of the deviation."""
+  assert sampling_bias(gaussian([0], [[4]]), 100) == pytest.approx(0.06)
+  assert sampling_bias(gaussian(np.zeros(50), np.eye(50)), 2) == 100
+  assert sampling_bias(gaussian([0, 0], np.zeros((2, 2))), 2) == 0
+  with pytest.raises(ValueError, match='count = 1 must be at least 2'):
+    sampling_bias(gaussian([0], [[4]]), 1)
+
+
+def test_the_mean_ratio_is_to_the_validation_set():
+  real = {'inception': 2.0, 'dinov2': 10.0}
+  assert mean_ratio(real, real) == 1
+  assert mean_ratio({'inception': 4.0, 'dinov2': 5.0}, real) == 1.25
+  with pytest.raises(ValueError, match='of the same networks'):
+    mean_ratio({'inception': 4.0}, real)
+  with pytest.raises(ValueError, match='of the same networks'):
+    mean_ratio({}, {})
+  with pytest.raises(
+    ValueError, match='validation = 0.0 of clip must be above'
+  ):
+    mean_ratio({'clip': 1.0}, {'clip': 0.0})
 
 
 def test_moments_are_those_of_the_sample():

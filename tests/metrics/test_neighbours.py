@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from flowdistill.metrics import distances
+from flowdistill.metrics import blocks
 from flowdistill.metrics.neighbours import memorised, nearest_distances
 
 
@@ -22,7 +22,7 @@ def test_images_are_taken_as_they_are():
 
 @pytest.mark.parametrize('block', [1, 4, 1024])
 def test_without_itself(block, monkeypatch):
-  monkeypatch.setattr(distances, 'BLOCK', block)
+  monkeypatch.setattr(blocks, 'BLOCK', block)
   x = np.array([0.0, 1.0, 3.0, 7.0, 7.5, 20.0])[:, None]
   found = nearest_distances(x, x, exclude_self=True)
   assert found.tolist() == [1, 1, 2, 0.5, 0.5, 12.5]

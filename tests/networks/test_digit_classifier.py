@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from flowdistill.metrics.frechet import frechet_distance, moments
+from flowdistill.metrics.frechet import frechet_distance
+from flowdistill.metrics.moments import moments
 from flowdistill.networks.digit_classifier import WEIGHTS, load_digit_classifier
 
 DIGITS = load_digits()

@@ -10,7 +10,7 @@ from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.flow.spec import DataSpec
-from flowdistill.stages.check import check_measured
+from flowdistill.stages.check import check_entry, check_measured
 from flowdistill.workdir.weights import matching, take_matching
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
@@ -130,6 +130,59 @@ def test_weights_of_which_none_matches_are_refused():
     )
 
 
+def measured(spec, ours, theirs):
+  """A stage of these examples, with two data sets."""
+  return types.SimpleNamespace(
+    data=types.SimpleNamespace(spec=spec),
+    key=lambda key: f'stages.distil.{key}',
+    spec={'dataset': ours, 'evaluation': {'dataset': theirs}},
+  )
+
+
+def examples(spec):
+  record = types.SimpleNamespace(stream=False)
+  return types.SimpleNamespace(spec=spec, record=record)
+
+
+@pytest.mark.parametrize(
+  ('theirs', 'cure'),
+  [
+    ({'size': 64}, 'Set KEY.size=64, too'),
+    ({'size': 64, 'path': 'b'}, 'Set KEY.path=a and KEY.size=64, too'),
+    ({'name': 'tfds'}, "It is another data set, 'tfds': set KEY, too"),
+  ],
+)
+def test_what_the_evaluation_lacks_is_said(theirs, cure):
+  ours = {'name': 'folder', 'path': 'a', 'size': 128, 'split': 'train'}
+  cure = cure.replace('KEY', 'config.stages.distil.evaluation.dataset')
+  cure = cure.replace('size=64', 'size=128')
+  stage = measured(
+    DataSpec((128, 128, 3)), ours, {**ours, 'split': 'validation', **theirs}
+  )
+  with pytest.raises(ConfigError) as error:
+    check_measured(stage, examples(DataSpec((64, 64, 3))))
+  assert str(error.value) == (
+    'config.stages.distil.evaluation.dataset must have examples as those of '
+    f'the stage, [128, 128, 3], and has [64, 64, 3]. {cure}'
+  )
+
+
+def test_guidance_without_conditions_is_to_be_removed():
+  plain = types.SimpleNamespace(scalars=())
+  stage = types.SimpleNamespace(
+    roles={'student': types.SimpleNamespace(model=plain)},
+    sees=DataSpec((2,)),
+    spec={'dataset': {'name': 'moons'}},
+  )
+  with pytest.raises(
+    ValueError,
+    match=(
+      "^guidance = 2 must be removed: the data set 'moons' has no conditions"
+    ),
+  ):
+    check_entry(stage, 'student', 'euler', 1, {'guidance': 2})
+
+
 @pytest.mark.parametrize(
   ('classes', 'message'),
   [
@@ -141,16 +194,13 @@ def test_weights_of_which_none_matches_are_refused():
 )
 def test_labels_mean_the_same_where_a_stage_is_measured(classes, message):
   def data(names):
-    record = types.SimpleNamespace(stream=False)
-    spec = DataSpec.labelled((2, 2, 3), 3, names)
-    return types.SimpleNamespace(spec=spec, record=record)
+    return DataSpec.labelled((2, 2, 3), 3, names)
 
-  blueprint = types.SimpleNamespace(
-    data=data(('1', '2', '10')), key=lambda key: key
-  )
+  same = {'name': 'folder'}
+  blueprint = measured(data(('1', '2', '10')), same, same)
   refused = pytest.raises(ConfigError, match=message)
   with refused if message else contextlib.nullcontext():
-    check_measured(blueprint, data(classes))
+    check_measured(blueprint, examples(data(classes)))
 
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)

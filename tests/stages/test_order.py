@@ -11,6 +11,7 @@ from flowdistill.jobs import JOBS, train
 from flowdistill.stages import order
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.job_options import parse_options
+from flowdistill.workdir.lock import LOCK, locked
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -159,12 +160,15 @@ def test_the_refusal_names_the_stages_and_the_option(config):
 
 
 def test_a_folder_that_is_set_aside_takes_the_first_free_number(tmp_path):
-  for n in (1, 2):
+  (tmp_path / 'distil.old-2').symlink_to('nowhere')
+  for n in (1, 3):
     (tmp_path / 'distil').mkdir()
     (tmp_path / 'distil' / 'file').write_text(str(n))
+    (tmp_path / 'distil' / LOCK).touch()
     place = order.set_aside(tmp_path / 'distil')
     assert place == tmp_path / f'distil.old-{n}'
     assert (place / 'file').read_text() == str(n)
+    assert not (place / LOCK).exists()
   assert not (tmp_path / 'distil').exists()
 
 
@@ -185,7 +189,13 @@ def test_a_grown_run_is_refused_untouched_or_set_aside(tmp_path):
     assert files() == before
   tiny.train_here(tmp_path, *toy)  # the old command still works
   stages = tiny.check_here(tiny.stages(*toy, 'train.steps=3'), tmp_path)
+  with locked(tmp_path / 'flow', 'train'):
+    with pytest.raises(ConfigError, match='flow is in use'):
+      train.run(stages, train.Options(set_aside=True))
+    assert not (tmp_path / 'distil.old-1').exists()
   train.run(stages, train.Options(set_aside=True))
+  train.set_aside(stages, ['distil'], ['flow', 'distil'])  # a second process
+  assert not (tmp_path / 'distil.old-2').exists()
   for name, step in (('flow', 3), ('distil', 3), ('distil.old-1', 2)):
     assert str(step) in os.listdir(tmp_path / name / 'checkpoints')
   with pytest.raises(ConfigError, match='train.steps was 3, is 2'):

@@ -66,6 +66,28 @@ def test_it_is_released_however_a_job_ends(error, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+  ('place', 'name'), [(os, 'pwrite'), (lock, 'remove_leftovers')]
+)
+def test_a_signal_while_it_is_taken_leaves_none(
+  place, name, tmp_path, monkeypatch
+):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(place, name, interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    Lock(tmp_path, 'train').__enter__()
+  assert list(tmp_path.iterdir()) == [] and not lock.HELD
+
+
+def test_who_is_refused_leaves_the_lock_of_the_holder(tmp_path):
+  with Lock(tmp_path, 'train'):
+    with pytest.raises(ConfigError, match='is in use'):
+      Lock(tmp_path, 'pairs').__enter__()
+    assert len(lock.HELD) == 1 and (tmp_path / LOCK).exists()
+
+
 HOLDS = """
 import pathlib, sys, time
 from flowdistill.workdir.lock import locked
@@ -106,11 +128,12 @@ def test_another_process_with_the_number_of_the_dead_is_no_holder(
 
 def test_one_elsewhere_lives_as_long_as_its_heart_beats(tmp_path, capsys):
   path = left(tmp_path, host='far', machine='other')
-  end = threading.Event()
+  text, end = path.read_text(), threading.Event()
 
   def beat():
     for k in range(10**6):
-      path.write_text(path.read_text().rstrip() + ' ' * (k % 2 + 1))
+      with path.open('r+') as file:  # in place, as a holder does
+        file.write(text + ' \n'[k % 2])
       if end.wait(0.1):
         return
 
@@ -125,6 +148,17 @@ def test_one_elsewhere_lives_as_long_as_its_heart_beats(tmp_path, capsys):
   with Lock(tmp_path, 'train', **SHORT):
     assert read_note(path).process == Process.this()
   assert 'no sign of life for 0.5 s' in capsys.readouterr().out
+
+
+def test_one_that_is_just_being_written_is_named(tmp_path):
+  path = left(tmp_path)  # by this process, which lives
+  text = path.read_text()
+  path.write_text('')
+  timer = threading.Timer(0.2, path.write_text, [text])
+  timer.start()
+  with pytest.raises(ConfigError, match=f'process {os.getpid()} on .* writes'):
+    Lock(tmp_path, 'train', patience=5).__enter__()
+  timer.join()
 
 
 @pytest.mark.parametrize('text', ['', '{"a', '[]', '{}', '{"process": {}}'])

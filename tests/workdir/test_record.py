@@ -1,6 +1,7 @@
 """What a workdir says of its run: read, or refused by name."""
 
 import json
+import math
 import random
 import signal
 
@@ -13,9 +14,9 @@ from flowdistill.files.json_reader import DamagedFileError
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.kinds import load_stages
-from flowdistill.training.json_files import jsonable
+from flowdistill.training.json_files import jsonable, write_json
 from flowdistill.workdir import folders, record
-from flowdistill.workdir.results import merged, read_rows
+from flowdistill.workdir.results import describe, merged, read_rows
 
 SOURCE = 'configs/toys.py:runlocal'
 DATA = DataRecord(DataSpec.labelled((2,), 3), 5)
@@ -78,6 +79,15 @@ def test_references_that_are_none_are_named(tmp_path):
   written(tmp_path, '{"config": {}, "references": [1]}')
   with pytest.raises(DamagedFileError, match="'references' must be an object"):
     record.check_references(tmp_path, {})
+  written(tmp_path, '{"config": {}, "references": {"teacher": 5}}')
+  with pytest.raises(DamagedFileError, match='the origin of teacher must be a'):
+    record.recorded_references(tmp_path)
+
+
+def test_references_of_an_older_version_are_read(tmp_path):
+  assert record.recorded_references(tmp_path) == {}
+  written(tmp_path, '{"config": {}, "origins": {"teacher": "stage:flow"}}')
+  assert record.recorded_references(tmp_path) == {'teacher': 'stage:flow'}
 
 
 def test_a_record_comes_back(spec, tmp_path):
@@ -160,12 +170,27 @@ def test_fuzzed_records_are_read_or_refused(tries, spec, tmp_path):
     ('{}', 'results.json .* must be a list, and is an object'),
     ('[3]', 'results.json .* a row must be an object, and is an integer'),
     ('[{"fid": NaN}]', 'results.json has NaN'),
+    ('[{}]', "results.json was not written by .* it has no 'model'"),
+    ('[{"model": 3}]', "'model' must be a text, and is an integer"),
+    ('[{"model": "a", "fid": "x"}]', 'fid must be a number, and is a text'),
+    ('[{"model": "a", "nfe": []}]', 'nfe must be a number, and is a list'),
+    ('[{"model": "a", "options": {}}]', "'options' must be a text, and is an"),
   ],
 )
 def test_rows_that_are_none_are_named(text, message, tmp_path):
   (tmp_path / 'results.json').write_text(text)
   with pytest.raises(DamagedFileError, match=message):
     read_rows(tmp_path / 'results.json')
+
+
+def test_rows_come_back_with_figures_that_are_not_finite(tmp_path):
+  row = {'model': 'a', 'sampler': 'rk45', 'nfe': 9.5, 'adaptive': True}
+  row |= {'step': 4, 'options': 'nan', 'fid': math.inf, 'kid': -math.inf}
+  write_json(tmp_path / 'results.json', [row, {**row, 'fid': math.nan}])
+  first, second = read_rows(tmp_path / 'results.json')
+  assert first == row
+  assert math.isnan(second['fid'])
+  assert 'fid nan' in describe(second) and 'fid inf' in describe(first)
 
 
 def test_rows_of_two_writers_are_merged():

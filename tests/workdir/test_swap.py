@@ -116,6 +116,31 @@ def test_a_file_and_a_mount_point_are_refused(tmp_path, monkeypatch):
     fill(tmp_path / 'other', 1)
 
 
+@pytest.mark.parametrize('name', ['checkpoints', 'pairs', 'failure'])
+def test_what_a_run_reads_is_refused(name, tmp_path):
+  stage, place = tmp_path / 'W' / 'flow', tmp_path / 'W' / 'flow' / name
+  for out in (place, place / '5', place / '5' / 'state'):
+    fill(out, 1)  # no run is there
+  (stage / 'config.json').touch()
+  message = rf'must not be in {place}, which .* such as {stage}/generated$'
+  for out in (place, place / '5'):
+    with pytest.raises(ConfigError, match=message):
+      fill(out, 1)
+  (place / 'config.json').touch()
+  fill(place / 'generated', 1)  # it is the folder of a stage of that name
+
+
+def test_a_folder_above_that_is_renamed_meanwhile_is_named(tmp_path):
+  place = tmp_path / 'W' / 'out'
+  for again in (False, True):
+    with pytest.raises(FileNotFoundError, match=rf"renamed.*: '{place}'$"):
+      with swapped(place, '--out'):
+        place.parent.rename(tmp_path / f'old{again}')
+        if again:
+          place.parent.mkdir()
+    assert place.parent.exists() == again and not place.exists()
+
+
 def refuse(path, *_, exist_ok=False, **__):
   """A folder in which nothing may be made."""
   if not exist_ok:
