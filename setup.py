@@ -21,6 +21,8 @@ INSTALL = [
   'scikit-learn>=1.5,<2',
   'matplotlib>=3.9,<4',
   'pillow>=11,<14',
+  'jinja2>=3.1,<4',
+  'markupsafe>=2.1,<4',  # jinja2 needs it, too
   'tensorflow-datasets>=4.9.9,<5',
   'array_record>=0.8,<0.9',  # how those are read by index
   'tensorboardX>=2.6.4,<3',
@@ -57,7 +59,10 @@ setuptools.setup(
   license_files=['LICENSE'],
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['flowdistill', 'flowdistill.*']),
-  package_data={'flowdistill.networks': ['*.npz']},
+  package_data={
+    'flowdistill.networks': ['*.npz'],
+    'flowdistill.figures': ['templates/*'],
+  },
   install_requires=INSTALL,
   extras_require={
     'test': TEST,
@@ -74,5 +79,10 @@ setuptools.setup(
       'transformers>=5.20,<6',
       'clean-fid>=0.1.35,<0.2',
     ],
+    # Trackers, by log.trackers.
+    'wandb': ['wandb>=0.22,<1'],
+    'trackio': ['trackio>=0.20,<1'],
+    # Looks at report.html in a browser, which has to be installed.
+    'browser': ['playwright>=1.50,<2'],
   },
 )

@@ -38,6 +38,7 @@ from flowdistill.workdir.swap import check_parents
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
 ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
+OF_RUNS = ('report',)  # the jobs that are given folders of runs
 SHAPES = ('plan', 'convert')  # the jobs that need no workdir
 MISTAKES = (ConfigError, CheckpointError, DamagedFileError, flags.Error)
 
@@ -61,7 +62,9 @@ NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many hosts.')
 PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which one, from 0.')
 
 
-def main(rest: Sequence[tuple[str, str | None]]) -> None:
+def main(
+  rest: Sequence[tuple[str, str | None]], words: Sequence[str] = ()
+) -> None:
   """Reads the config, checks it, and hands over to the job."""
   logging.set_verbosity(max(logging.INFO, logging.get_verbosity()))
   stdlib_logging.getLogger('jax').setLevel(stdlib_logging.WARNING)
@@ -72,6 +75,13 @@ def main(rest: Sequence[tuple[str, str | None]]) -> None:
   given = [(n, v) for n, v in rest if not n.startswith('config.')]
   options = parse_options(JOBS, JOB.value, given)
   check_hosts()
+  if JOB.value in OF_RUNS:
+    if CONFIG_FLAG.value or len(given) < len(rest):
+      raise ConfigError(f'--config has no effect with --job={JOB.value}')
+    JOBS[JOB.value].run([*words] or [*filter(None, [WORKDIR.value])], options)
+    return
+  if words:
+    raise ConfigError(f'{words[0]!r} belongs to no option')
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]
   if not WORKDIR.value and not (JOB.value in SHAPES and CONFIG_FLAG.value):
     raise ConfigError('--workdir is missing: the folder of the run')
@@ -144,19 +154,22 @@ def read_blueprints(
 
 def split_arguments(
   arguments: Sequence[str],
-) -> tuple[list[str], list[tuple[str, str | None]]]:
-  """Splits flags of absl from overrides and options of jobs.
+) -> tuple[list[str], list[tuple[str, str | None]], list[str]]:
+  """Splits flags of absl from overrides, options of jobs, and single words.
 
-  All may be written as --name=value or --name value.
+  Options may be written as --name=value or --name value.
 
   Raises:
-    ConfigError: for a word that belongs to no option, or a missing value.
+    ConfigError: for a missing name or value.
   """
-  ours, rest, waiting = [], [], list(arguments)
+  ours, rest, words, waiting = [], [], [], list(arguments)
   while waiting:
     word = waiting.pop(0)
     name, equals, value = word.lstrip('-').partition('=')
-    if not name or not word.startswith('-'):
+    if not word.startswith('-'):
+      words.append(word)
+      continue
+    if not name:
       raise ConfigError(f'{word!r} belongs to no option')
     if _is_switch(name):
       _check_flag(name, value if equals else 'true')
@@ -171,7 +184,7 @@ def split_arguments(
     else:
       _check_flag(name, value)
       ours.append(f'--{name}={value}')
-  return ours, rest
+  return ours, rest, words
 
 
 def _check_flag(name: str, value: str) -> None:
@@ -201,11 +214,11 @@ def start() -> None:
     try:
       keep_programs()
       app.define_help_flags()
-      ours, rest = split_arguments(sys.argv[1:])
+      ours, rest, words = split_arguments(sys.argv[1:])
       if not any(word.startswith('--distributed') for word in ours):
         stack.enter_context(handled(interrupt))
       app.run(
-        lambda _: main(rest),
+        lambda _: main(rest, words),
         argv=[sys.argv[0], *ours],
         flags_parser=flags.FLAGS,
       )

@@ -164,17 +164,18 @@ def check(words, *, whole=True):
 
   What is not the whole command may lack a workdir, or be the name of a job.
   """
-  ours, rest = main.split_arguments(words)
+  ours, rest, folders = main.split_arguments(words)
   given = dict(word.removeprefix('--').split('=', 1) for word in ours)
   job, workdir = given.get('job', 'train'), given.get('workdir', '')
   assert job in JOBS, job
+  assert not folders or job in main.OF_RUNS, f'{folders} belongs to no option'
   config = given.get('config', '')
   overrides = [parse_override(n, v) for n, v in rest if n.startswith('config.')]
   mine = [(n, v) for n, v in rest if not n.startswith('config.')]
   if not whole and given.keys() == {'job'} and not mine:
     return
   options = parse_options(JOBS, job, mine)
-  needed = whole and not (job in main.SHAPES and config)
+  needed = whole and not (job in main.SHAPES and config) and not folders
   assert workdir or not needed, 'workdir is missing'
   assert config or not overrides, f'{overrides} without config'
   source = config or config_of(workdir)
@@ -201,7 +202,7 @@ def check_model(role, spec):
 def config_of(workdir):
   """The config by which the documents train a run; '' if none does."""
   for words in WHOLE.values():
-    ours, _ = main.split_arguments(words)
+    ours, _, _ = main.split_arguments(words)
     given = dict(word.removeprefix('--').split('=', 1) for word in ours)
     if workdir and given.get('workdir') == workdir and 'config' in given:
       return given['config']
@@ -248,11 +249,12 @@ def run(command: Command, toy: str) -> None:
     exec(command.text, dict(NAMES))
     return
   for words in documented.calls(command, execute=True):
-    ours, rest = main.split_arguments([*at_toy_size(words, toy)])
+    small = [*at_toy_size(words, toy)]
+    ours, rest, folders = main.split_arguments(small)
     before = flagsaver.save_flag_values(flags.FLAGS)
     try:
       flags.FLAGS(['flowdistill', *ours])
-      main.main(rest)
+      main.main(rest, folders)
     finally:
       flagsaver.restore_flag_values(before)
 

@@ -99,13 +99,15 @@ def test_imports_touch_neither_a_device_nor_tensorflow():
   run_python('-c', program, *modules, env=env)
 
 
-def test_the_package_ships_every_module_and_the_weights(tmp_path):
+def test_the_package_ships_modules_weights_and_templates(tmp_path):
   run_python('setup.py', '-q', 'build_py', f'--build-lib={tmp_path}')
-  weights = (ROOT / 'flowdistill').rglob('*.npz')
-  expected = {*TREES, *(p.relative_to(ROOT).as_posix() for p in weights)}
+  package = ROOT / 'flowdistill'
+  others = [*package.rglob('*.npz'), *package.rglob('templates/*')]
+  expected = {*TREES, *(p.relative_to(ROOT).as_posix() for p in others)}
   built = (p for p in tmp_path.rglob('*') if p.is_file())
   assert {p.relative_to(tmp_path).as_posix() for p in built} == expected
   assert 'flowdistill/networks/digit_classifier.npz' in expected
+  assert 'flowdistill/figures/templates/page.html' in expected
 
 
 def run_python(*arguments, env=None):

@@ -8,12 +8,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from flowdistill.config.bind import suggest
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.ema import Ema, named
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
 from flowdistill.training.rounding import check_dtype
 from flowdistill.training.sharding import AXES, RULES, TACTICS
+from flowdistill.training.trackers import TRACKERS
 
 STUDENT = 'student'
 """The role that the keys of the stage itself describe."""
@@ -239,12 +241,28 @@ class Checkpointing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Logging:
-  """How often metrics are written."""
+  """How often metrics are written, and which programs draw them.
+
+  Attributes:
+    every: interval.
+    trackers: names in TRACKERS: 'tensorboard', 'wandb' (Weights & Biases) or
+      'trackio'; metrics.jsonl is written whatever they are.
+  """
 
   every: Length = Length(steps=50)
+  trackers: tuple[str, ...] = ('tensorboard',)
 
   def __post_init__(self) -> None:
     check_every(self.every)
+    object.__setattr__(self, 'trackers', tuple(self.trackers))  # JSON has lists
+    for name in self.trackers:
+      if name not in TRACKERS:
+        raise ValueError(
+          f'trackers = {list(self.trackers)} must have names of trackers; '
+          f'{suggest(name, TRACKERS)}'
+        )
+    if len(set(self.trackers)) < len(self.trackers):
+      raise ValueError(f'trackers = {list(self.trackers)} must differ')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

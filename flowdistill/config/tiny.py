@@ -30,7 +30,8 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
       **stage,
       'dataset': without_files(stage['dataset']),
       'train': {**train, 'batch_size': BATCH_SIZE},
-      'log': {'every': {'steps': 1}},
+      # Other trackers may use a network.
+      'log': {'every': {'steps': 1}, 'trackers': ('tensorboard',)},
       'evaluation': {
         **evaluation,
         'batch_size': SAMPLES,

@@ -8,6 +8,7 @@ import numpy as np
 
 from flowdistill.evaluators.mosaic import side_by_side
 from flowdistill.evaluators.scatter import scatter
+from flowdistill.evaluators.sheets import write_sheet
 from flowdistill.evaluators.signature import (
   Data,
   Features,
@@ -38,6 +39,8 @@ def pictures(
   seed: int = 0,
 ) -> Iterator[Row]:
   """Draws samples/<roles of the sweep, with _and_>.png, and yields no rows.
+
+  Images are also written to sheets/, a file per entry (see `sheets.py`).
 
   Args:
     models: role -> model.
@@ -80,6 +83,8 @@ def _draw(
   else:
     headings = [str(k) for k in cond.get(LABEL, ())]
     side_by_side(path, samples, headings=headings)
+    for entry, x in samples:
+      write_sheet(path.parents[1], entry, x, seed=seed)
   yield from ()
 
 

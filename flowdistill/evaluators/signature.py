@@ -12,6 +12,7 @@ from flowdistill.flow.spec import DataSpec
 Row = dict[str, Any]
 NOWHERE = pathlib.Path(os.devnull)
 """A folder for evaluators whose pictures are not to be written."""
+SHEETS = 'sheets'  # the folder of contact sheets
 
 
 class Drawn(Protocol):

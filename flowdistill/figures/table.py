@@ -94,6 +94,13 @@ def _with_options(row: Row) -> Row:
   return {**row, key: '\n'.join([row[key], *below])} if below else row
 
 
+def column(key: str) -> tuple[str, str]:
+  """(title, format) of a figure or of a setting, on one line."""
+  title, style = _column(key)
+  title = title.replace('-\n', '').replace('\n', ' ')
+  return title or key.replace('_', ' '), style or '.4g'
+
+
 def _column(key: str) -> tuple[str, str]:
   """(title, format); the title is empty for what is not shown."""
   beside = key.endswith(SPREAD) or key.startswith(tuple(ERRORS.values()))

@@ -1,4 +1,7 @@
-"""Jobs, each a `run(blueprints, options)` with a dataclass of options."""
+"""Jobs, each a `run(blueprints, options)` with a dataclass of options.
+
+Those that are about several runs have a `run(folders, options)`.
+"""
 
 from flowdistill.jobs import (
   bench,
@@ -9,6 +12,7 @@ from flowdistill.jobs import (
   pairs,
   plan,
   replay,
+  report,
   train,
 )
 
@@ -22,4 +26,5 @@ JOBS = {
   'bench': bench,
   'plan': plan,
   'compare': compare,
+  'report': report,
 }

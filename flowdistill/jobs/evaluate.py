@@ -11,6 +11,7 @@ from flowdistill.build.sampling_plan import combinations
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sampling import Samplings
 from flowdistill.evaluators.signature import Row
+from flowdistill.figures.page import refresh
 from flowdistill.figures.report import publish
 from flowdistill.stages.assembly import (
   Assembly,
@@ -99,6 +100,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
       stage = swept(blueprint, options, which)
       measured = dataclasses.replace(assembly(), blueprint=stage)
       rows += measure(measured, state, here(), which)
+    refresh(blueprints.workdir)
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import pathlib
 import sys
 from collections.abc import Collection
 
@@ -10,7 +12,9 @@ import jax
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.evaluators.signature import Row
+from flowdistill.figures.page import forgiving, refresh
 from flowdistill.figures.report import publish
+from flowdistill.jobs.evaluate import write_rows
 from flowdistill.planning.cost import ideal_seconds
 from flowdistill.stages import order
 from flowdistill.stages.assembly import lay_out
@@ -20,7 +24,7 @@ from flowdistill.stages.kinds import KINDS
 from flowdistill.stages.train import Extras, prepare
 from flowdistill.training.checkpoint import completed_steps
 from flowdistill.training.watchdog import AGAIN
-from flowdistill.workdir.folders import CHECKPOINTS
+from flowdistill.workdir.folders import CHECKPOINTS, EVALUATIONS, RESULTS
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import check_unchanged, write_run_record
 from flowdistill.workdir.results import say
@@ -87,7 +91,8 @@ def run_stages(blueprints: Blueprints, options: Options) -> list[Row]:
   if late and not options.set_aside:
     order.refuse(late)
   rows: list[Row] = []
-  extras = Extras(options.profile, ideal_seconds)
+  show = functools.partial(show_rows, workdir)
+  extras = Extras(options.profile, ideal_seconds, show)
   with watch(specs, workdir) as dog, contextlib.ExitStack() as locks:
     for name in (n for n in chosen if n not in late):
       locks.enter_context(locked(blueprints.folder(name), 'train'))
@@ -107,6 +112,16 @@ def run_stages(blueprints: Blueprints, options: Options) -> list[Row]:
     if last and jax.process_index() == 0:
       publish(blueprints.folder(last[0]), workdir, rows)
   return rows
+
+
+def show_rows(
+  workdir: pathlib.Path, folder: pathlib.Path, rows: list[Row]
+) -> None:
+  """Keeps the rows of an evaluation while training, and draws the page."""
+  if folder.parent.name == EVALUATIONS and rows and jax.process_index() == 0:
+    with forgiving(folder / RESULTS):
+      write_rows(folder.parent, folder.name, rows)
+  refresh(workdir)
 
 
 def set_aside(

@@ -13,7 +13,7 @@ import jax
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.evaluators.signature import NOWHERE, Row
+from flowdistill.evaluators.signature import NOWHERE, SHEETS, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
 from flowdistill.stages.failure import Halted
 from flowdistill.training.checkpoint import Checkpoints
@@ -21,11 +21,17 @@ from flowdistill.training.log import EVALUATOR, MetricLog, logged, logged_rows
 from flowdistill.training.loop import Action, Interrupted, Stop
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import CHECKPOINTS, CONFIG, EVALUATIONS
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  CONFIG,
+  EVALUATIONS,
+  SAMPLES,
+)
 from flowdistill.workdir.results import flat
 
 Figures = dict[int, float]
 """Step -> the figure by which the best checkpoint is selected."""
+Show = Callable[[pathlib.Path, list[Row]], None]
 
 
 class Hooks:
@@ -38,6 +44,7 @@ class Hooks:
     log: of the first host, None on the others.
     dog: the watchdog of the hosts.
     stop: an evaluation is given up when it is asked to stop, on a single host.
+    show: gets the folder of an evaluation and its rows, on every host.
   """
 
   def __init__(
@@ -48,10 +55,11 @@ class Hooks:
     log: MetricLog | None,
     dog: Watchdog,
     stop: Stop,
+    show: Show,
   ):
     self.assembly, self.blueprint = assembly, assembly.blueprint
     self.saved, self.figures, self.log = saved, figures, log
-    self.dog, self.stop = dog, stop
+    self.dog, self.stop, self.show = dog, stop, show
     self.schedules = schedules_of(self.blueprint)
     self._measured: dict[str, dict[str, float]] = {}
 
@@ -124,6 +132,10 @@ class Hooks:
     if not figures or not figures.keys() <= set(known):
       self._write(step, figures, name)
     self._measured[name] = figures
+    with self.dog.busy('writing the page'):
+      self.show(folder, rows)
+      if self.log is not None:
+        self.log.evaluation(step, rows, pictures_of(folder))
     self._note_best(step, state, figures)
 
   def _write(
@@ -162,6 +174,13 @@ class Hooks:
     """Whether every evaluator has run, and none has measured the figure."""
     ran = self._measured.keys() == self.schedules.keys()
     return ran and not any(name in each for each in self._measured.values())
+
+
+def pictures_of(folder: pathlib.Path) -> list[pathlib.Path]:
+  """The contact sheets and pictures of an evaluation."""
+  return sorted(
+    [*folder.glob(f'{SHEETS}/*.png'), *folder.glob(f'{SAMPLES}/*.png')]
+  )
 
 
 def check_present(folder: pathlib.Path) -> None:

@@ -25,10 +25,12 @@ from flowdistill.stages.assembly import (
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.hooks import (
   Hooks,
+  Show,
   check_present,
   known_figures,
   measure_stage,
   open_checkpoints,
+  pictures_of,
 )
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
@@ -75,10 +77,12 @@ class Extras:
   Attributes:
     profiled: number of steps that are traced into W/<stage>/profile.
     ideal: seconds of a step at peak throughput; None if it is unknown.
+    show: gets the rows of each evaluation, and the folder that they belong to.
   """
 
   profiled: int = 0
   ideal: Callable[[Blueprint], float | None] = lambda blueprint: None
+  show: Show = lambda folder, rows: None
 
 
 def train(
@@ -101,19 +105,24 @@ def train(
     write_record(folder, blueprint.spec, assembly.references, data)
     seconds = extras.ideal(blueprint)
   alone = jax.process_count() == 1
-  try:
-    with Stop(None if alone else assembly.layout.any) as stop:
-      state = train_to_end(assembly, stop, dog, extras.profiled, seconds)
-  except OSError:
-    check_present(folder)
-    raise
-  if stop.agreed and not int(state.step):
-    raise Interrupted(stop.signal or signal.SIGTERM)
-  if stop.agreed:
-    say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
-    sys.exit(AGAIN)
-  with dog.busy('measuring'):
-    return measure(assembly, state)
+  with contextlib.ExitStack() as files:
+    try:
+      with Stop(None if alone else assembly.layout.any) as stop:
+        state, log = train_to_end(assembly, stop, dog, files, extras, seconds)
+    except OSError:
+      check_present(folder)
+      raise
+    if stop.agreed and not int(state.step):
+      raise Interrupted(stop.signal or signal.SIGTERM)
+    if stop.agreed:
+      say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
+      sys.exit(AGAIN)
+    with dog.busy('measuring'):
+      rows = measure(assembly, state)
+      extras.show(folder, rows)
+      if log is not None:
+        log.evaluation(int(state.step), rows, pictures_of(folder))
+  return rows
 
 
 def finished_rows(folder: pathlib.Path, step: int) -> list[Row] | None:
@@ -135,10 +144,14 @@ def train_to_end(
   assembly: Assembly,
   stop: Stop,
   dog: Watchdog,
-  profiled: int = 0,
+  files: contextlib.ExitStack,
+  extras: Extras,
   ideal: float | None = None,
-) -> TrainState:
-  """Restores or starts the state, and trains it to the stage's last step."""
+) -> tuple[TrainState, MetricLog | None]:
+  """Restores or starts the state, and trains it to the stage's last step.
+
+  The log, which only the first host has, stays open until `files` are closed.
+  """
   blueprint = assembly.blueprint
   folder, stage, name = blueprint.folder, blueprint.stage, blueprint.name
   first = jax.process_index() == 0
@@ -154,7 +167,9 @@ def train_to_end(
       say(f'{name}: continues at step {start} of {blueprint.total}')
     log = None
     if first:
-      log = stack.enter_context(MetricLog(folder, resume_step=start))
+      log = files.enter_context(
+        MetricLog(folder, resume_step=start, trackers=stage.log.trackers)
+      )
     bar = stack.enter_context(
       progress(
         blueprint.total,
@@ -166,18 +181,20 @@ def train_to_end(
       )
     )
     feed = Waiting(batches(assembly, start))
-    trace = stack.enter_context(Profile(folder / PROFILE, profiled, start))
+    trace = stack.enter_context(
+      Profile(folder / PROFILE, extras.profiled, start)
+    )
 
     def each(step: int, metrics: Mapping[str, jax.Array]) -> None:
       dog.at(dog.place[0], step)
       bar.update(step, loss=metrics['loss'], waited=feed.seconds)
       trace.at(step, metrics)
 
-    hooks = Hooks(assembly, saved, figures, log, dog, stop)
+    hooks = Hooks(assembly, saved, figures, log, dog, stop, extras.show)
     if start:
       hooks.catch_up(start, state)
     try:
-      return fit(
+      state = fit(
         jit_step(assembly),
         state,
         assembly.frozen,
@@ -193,6 +210,7 @@ def train_to_end(
     except NotFinite as error:
       saved.wait()
       raise failure.report(assembly, error) from error
+    return state, log
 
 
 def measure(assembly: Assembly, state: TrainState) -> list[Row]:

@@ -1,50 +1,53 @@
-"""The metrics of a run, as JSON lines and TensorBoard events, and its log."""
+"""The metrics of a run, as JSON lines and for trackers, and its log."""
 
 import json
 import os
 import pathlib
-import socket
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-import tensorboardX
 from absl import logging
 from clu import parameter_overview
 from flax import nnx
-from tensorboardX.proto import event_pb2
-from tensorboardX.summary import scalar
 
 from flowdistill.files.atomic import append, naming, replacing
 from flowdistill.files.json_reader import fields, parse_json, refuse, typed
 from flowdistill.training.json_files import jsonable
+from flowdistill.training.trackers import Rows, Trackers
 
 METRICS, EVALUATOR = 'metrics.jsonl', 'evaluator'
-PROTO: Any = event_pb2  # Any, because protobuf makes its classes at run time.
 
 
 class MetricLog:
-  """Writes scalars to `metrics.jsonl` and TensorBoard events in a folder.
+  """Writes scalars to `metrics.jsonl` in a folder, and to trackers.
 
-  Of several hosts, only one has a log. Opening it removes from both what an
-  earlier run wrote after `resume_step`, for these steps will be repeated.
+  Of several hosts, only one has a log. Opening it removes what an earlier run
+  wrote after `resume_step`, for these steps will be repeated; TensorBoard's
+  events of them are revoked.
 
   Args:
     folder: of the stage, created if it does not exist.
     resume_step: steps that were restored, 0 if there are none.
+    trackers: names of TRACKERS.
 
   Raises:
     DamagedFileError: if a complete line is not a row of metrics.
   """
 
-  def __init__(self, folder: str | os.PathLike[str], *, resume_step: int):
-    self.folder = folder = pathlib.Path(folder)
+  def __init__(
+    self,
+    folder: str | os.PathLike[str],
+    *,
+    resume_step: int,
+    trackers: Sequence[str] = ('tensorboard',),
+  ):
+    folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / METRICS
     if path.exists():
       cut_back(path, resume_step)
     self.lines = append(path)
-    self.events = open_events(folder, resume_step)
+    self.trackers = Trackers(trackers, folder, resume_step)
 
   def write(
     self,
@@ -53,7 +56,7 @@ class MetricLog:
     scalars: Mapping[str, Any],
     evaluator: str = '',
   ) -> None:
-    """Appends one line and one event per scalar, and flushes them.
+    """Appends one line, flushes it, and passes the scalars to the trackers.
 
     Args:
       step: steps made so far.
@@ -74,17 +77,19 @@ class MetricLog:
     with naming(self.lines.name):
       self.lines.write(f'{json.dumps(row, allow_nan=False)}\n'.encode())
       self.lines.flush()
-    with naming(self.folder):
-      for name, value in values.items():
-        write_event(self.events, step=step, summary=scalar(name, value))
-      self.events.flush()
+    self.trackers.scalars(step, values)
+
+  def evaluation(
+    self, step: int, rows: Rows, pictures: Sequence[pathlib.Path]
+  ) -> None:
+    """Passes the rows and pictures of an evaluation to the trackers."""
+    self.trackers.evaluation(step, rows, pictures)
 
   def close(self) -> None:
-    """Closes both files."""
+    """Ends the trackers, and closes the file."""
+    self.trackers.close()
     with naming(self.lines.name):  # it may still have lines to write
       self.lines.close()
-    with naming(self.folder):
-      self.events.close()
 
   def __enter__(self) -> Self:
     return self
@@ -133,29 +138,6 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for number, line in enumerate(file, start=1):
       if line.endswith(b'\n'):
         yield line, _row(line, path, number)
-
-
-def open_events(
-  folder: pathlib.Path, resume_step: int
-) -> tensorboardX.RecordWriter:
-  """A new file of TensorBoard events, which revokes those after a step.
-
-  tensorboardX's SummaryWriter writes in the background, where `flush` has no
-  effect, and would overwrite a file that it created in the same second.
-  """
-  host = socket.gethostname()
-  name = f'events.out.tfevents.{time.time():.3f}.{host}.{os.getpid()}'
-  events = tensorboardX.RecordWriter(str(folder / name))
-  write_event(events, file_version='brain.Event:2')
-  start = PROTO.SessionLog(status=PROTO.SessionLog.START)
-  write_event(events, step=resume_step + 1, session_log=start)
-  return events
-
-
-def write_event(events: tensorboardX.RecordWriter, **fields: Any) -> None:
-  """Appends an event, see TensorBoard's event.proto for its fields."""
-  event = PROTO.Event(wall_time=time.time(), **fields)
-  events.write(event.SerializeToString())
 
 
 def _row(line: bytes, path: pathlib.Path, number: int) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def load(tmp_path):
       return {made}
     """
     (tmp_path / 'experiment.py').write_text(textwrap.dedent(text))
-    _, rest = split_arguments(typed)
+    _, rest, _ = split_arguments(typed)
     overrides = [parse_override(name, value) for name, value in rest]
     return load_stages(f'{tmp_path / "experiment.py"}{arg}', overrides)
 
@@ -70,7 +70,8 @@ def test_a_config_without_stages_is_one(load):
     'remat': None,
     'scalars': (),
   }
-  assert spec['log'] == {'every': {'steps': 50}}
+  log = {'every': {'steps': 50}, 'trackers': ('tensorboard',)}
+  assert spec['log'] == log
   assert spec['objective']['times'] == {
     'name': 'uniform',
     'low': 0.0,

@@ -64,6 +64,8 @@ def test_a_run_leaves_what_readme_says(toy):
     assert record['config']['train']['steps'] == 2
     assert record['environment']['packages']['jax']
   assert (workdir / 'samples' / 'teacher_and_student.png').is_file()
+  page = (workdir / 'report.html').read_text()
+  assert 'Stage distil' in page and 'Energy distance' in page
 
 
 def test_a_finished_run_is_found_again_and_says_so(toy, capsys):
@@ -140,6 +142,10 @@ def test_an_evaluator_has_its_schedule_and_measures_what_is_held_out(tmp_path):
   assert min(map(len, rows)) > 2  # no line is without a figure
   for name, steps in (('flow_loss', [2, 4, 6]), ('straightness', [3, 6])):
     assert [r['step'] for r in rows if f'student/{name}' in r] == steps
+  for step, count in ((2, 1), (3, 1), (4, 1), (6, 2)):
+    path = tmp_path / 'distil' / 'evaluations' / f'{step:08d}' / 'results.json'
+    kept = json.loads(path.read_text())
+    assert (len(kept), kept[0]['step']) == (count, step)
   results = json.loads((tmp_path / 'distil' / 'results.json').read_text())
   assert {'flow_loss', 'straightness'} <= {
     key for row in results for key in row

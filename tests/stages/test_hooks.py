@@ -183,7 +183,9 @@ def hooks_of(folder, log, stop=None):
   layout = SimpleNamespace(broadcast=float)
   assembly = SimpleNamespace(blueprint=blueprint, layout=layout)
   dog = SimpleNamespace(busy=lambda _: contextlib.nullcontext())
-  return hooks.Hooks(assembly, None, {}, log, dog, stop or Stop())
+  return hooks.Hooks(
+    assembly, None, {}, log, dog, stop or Stop(), lambda folder, rows: None
+  )
 
 
 @pytest.fixture

@@ -147,4 +147,3 @@ def test_a_full_disk_is_named_when_the_log_is_closed(tmp_path):
     log.lines.write('a line')
     with pytest.raises(OSError, match=r'No space left .*/dev/full'):
       log.close()
-  log.events.close()
