@@ -195,5 +195,5 @@ def test_points_have_no_class_to_be_led_away_from():
   run = make_run('moons', {'name': 'mlp', 'width': 8, 'depth': 1})
   x0 = run.sample(3, sampler='heun', nfe=3)
   assert run.encode(x0, nfe=4).shape == (3, 2)
-  with pytest.raises(ValueError, match='guidance = 2.0 has no effect'):
+  with pytest.raises(ValueError, match='guidance = 2.0 must be removed'):
     run.sample(2, guidance=2.0)

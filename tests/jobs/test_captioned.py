@@ -39,6 +39,7 @@ def losses(workdir, stage):
   return {row['step']: row['loss'] for row in rows if 'loss' in row}
 
 
+@pytest.mark.slow
 def test_every_stage_learns_with_conditions_dropped(run):
   for stage in ('flow', 'distil', 'reflow'):
     assert len(losses(run, stage)) == 8
@@ -48,6 +49,7 @@ def test_every_stage_learns_with_conditions_dropped(run):
   assert list((run / 'distil' / 'samples').glob('*.png'))
 
 
+@pytest.mark.slow
 def test_pairs_have_the_text_that_they_were_made_of(run):
   """Pair i has the caption of example i; reflow's batches have theirs."""
   pairs, data = open_store(run / 'pairs' / 'pairs'), captioned(size=64)
@@ -64,6 +66,7 @@ def test_pairs_have_the_text_that_they_were_made_of(run):
   assert not np.any(batch['null']['mask'])
 
 
+@pytest.mark.slow
 def test_it_is_drawn_from_captions_in_python(run):
   flow = flowdistill.load(run, stage='distil')
   text, mask = np.zeros((7, 6)), np.zeros(7, bool)
@@ -88,6 +91,7 @@ def test_it_is_drawn_from_captions_in_python(run):
     flow.sample(3, nfe=1, label=1)
 
 
+@pytest.mark.slow
 def test_it_is_drawn_from_captions_on_the_command_line(run, tmp_path):
   """This process knows the data set; a fresh one, by the record of the run."""
   file = tmp_path / 'captions.npz'
@@ -118,6 +122,7 @@ def test_on_a_mesh_it_learns_the_same(run, tmp_path, mesh):
   assert ours == pytest.approx(theirs, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_it_is_killed_and_continued_to_the_byte(run, tmp_path):
   def ready():
     path = tmp_path / 'flow' / 'metrics.jsonl'

@@ -71,10 +71,8 @@ def test_it_is_killed_and_continued_to_the_byte(finished, tmp_path):
   tiny.assert_same_bytes(elastic.arrays(finished), elastic.arrays(tmp_path))
 
 
-@pytest.mark.parametrize(
-  'mesh',
-  ['data=2,fsdp=2,tensor=2', pytest.param('fsdp=8', marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('mesh', ['data=2,fsdp=2,tensor=2', 'fsdp=8'])
 def test_on_a_mesh_it_learns_the_same(finished, tmp_path, mesh):
   axes = [f'--config.mesh.{axis}' for axis in mesh.split(',')]
   (ended,) = hosts.end_all([hosts.start(tmp_path, CONFIG, 8, *axes)])

@@ -82,6 +82,7 @@ def run(tmp_path_factory):
   return folder, home / 'run'
 
 
+@pytest.mark.slow
 def test_in_a_run_of_train_everything_is_made_once(tmp_path, calls):
   folder = pictures(tmp_path / 'pictures')
   tiny.train_here(tmp_path / 'run', QUICKSTART, *on_pictures(folder))
@@ -201,6 +202,7 @@ def test_frozen_roles_of_one_reference_share_their_weights():
   assert sorted(apart.frozen) == ['teacher', 'weak']
 
 
+@pytest.mark.slow
 def test_a_student_outlives_its_teacher(tmp_path):
   """Of a run whose teacher is gone, the student is drawn and referred to."""
   small = ('stages.distil.evaluators={}', 'evaluation.features=none')
