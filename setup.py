@@ -21,6 +21,7 @@ INSTALL = [
   'scikit-learn>=1.5,<2',
   'matplotlib>=3.9,<4',
   'pillow>=11,<14',
+  'fonttools>=4.53,<5',  # matplotlib needs it, too
   'tensorflow-datasets>=4.9.9,<5',
   'array_record>=0.8,<0.9',  # how those are read by index
   'tensorboardX>=2.6.4,<3',

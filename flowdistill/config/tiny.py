@@ -10,7 +10,7 @@ TINY_NETWORKS = {
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'unet': {'width': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': 0},
 }
-FROM_FILES = ('folder', 'tfds', 'arrays')
+FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji')
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 
 

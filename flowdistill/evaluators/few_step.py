@@ -1,7 +1,8 @@
 """Quality in few steps: Fréchet distance, accuracy, memorisation, speed."""
 
+import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from flowdistill.evaluators.signature import (
   Features,
   Models,
   Row,
-  real_examples,
+  real_index,
 )
 from flowdistill.evaluators.sweep import (
   SWEEP,
@@ -25,8 +26,10 @@ from flowdistill.evaluators.sweep import (
 from flowdistill.flow.spec import LABEL
 from flowdistill.metrics.frechet import Moments, frechet_distance, moments
 from flowdistill.metrics.neighbours import memorised
+from flowdistill.metrics.relatives import memorised_relatives
 
 REAL = 10_000
+Memorised = Callable[[np.ndarray, np.ndarray], float]
 
 
 def few_step(
@@ -39,14 +42,17 @@ def few_step(
   samples: int = 3594,
   seed: int = 0,
   picture: str = 'frechet_over_nfe',
+  flips: bool = False,
+  by_figure: bool = False,
 ) -> Iterator[Row]:
   """Yields a row per entry of the sweep, and then draws the curve.
 
   Every model is given the conditions of the data. Its samples are compared with
   all of the data, or with 10 000 examples evenly spread over larger data:
-  `frechet_<features>`; `accuracy`, where examples have labels: the share of
-  samples that the feature network classifies as their label; `memorised` (see
-  `metrics/neighbours.py`; 0.5 for fresh data) and `ms_per_image`.
+  `frechet_<features>`; `accuracy`, where examples have labels and the feature
+  network as many classes: the share of samples that it classifies as their
+  label; `memorised` (see `metrics/neighbours.py`, 0.5 for fresh data; with one
+  of its two options `metrics/relatives.py`) and `ms_per_image`.
 
   Args:
     models: role -> model.
@@ -57,6 +63,9 @@ def few_step(
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
     picture: the file name of the curve.
+    flips: whether a sample that is near to a mirrored example is memorised.
+    by_figure: whether what is near is measured between examples of different
+      figures, for data in which several examples show one, such as `emoji`.
 
   Raises:
     ValueError: if there are no features, or an option is out of range.
@@ -69,7 +78,29 @@ def few_step(
       "the evaluator 'energy' for points"
     )
   path = folder / 'samples' / f'{picture}.png'
-  return _rows(models, source, features, path, entries, samples, seed)
+  share = memorised
+  if flips or by_figure:
+    share = functools.partial(
+      memorised_relatives, kin=kin_of(source, by_figure), flips=flips
+    )
+  return _rows(models, source, features, path, entries, samples, seed, share)
+
+
+def kin_of(source: Data, by_figure: bool) -> np.ndarray:
+  """A number per example; those of one figure have the same if `by_figure`.
+
+  Raises:
+    ValueError: if the data have no figures.
+  """
+  index = real_index(source, REAL)
+  if not by_figure:
+    return index
+  if source.figures is None:
+    raise ValueError(
+      'by_figure = True needs data in which several examples show one figure, '
+      'such as emoji; set by_figure = False'
+    )
+  return source.figures[index]
 
 
 def _rows(
@@ -80,8 +111,9 @@ def _rows(
   entries: list[SweepEntry],
   samples: int,
   seed: int,
+  share: Memorised,
 ) -> Iterator[Row]:
-  training = real_examples(source, REAL)
+  training = source[real_index(source, REAL)]['x0']
   real = moments(features(training)[0])
   cond = conditions(source, samples)
   rows = []
@@ -91,7 +123,8 @@ def _rows(
       **entry.columns(),
       'samples': samples,
       'seed': seed,
-      **_figures(x, cond, training, features, real),
+      **_figures(x, cond, source.spec.num_classes, features, real),
+      'memorised': share(x, training),
       'ms_per_image': ms,
     }
     rows.append(row)
@@ -102,13 +135,13 @@ def _rows(
 def _figures(
   x: np.ndarray,
   cond: dict[str, np.ndarray],
-  training: np.ndarray,
+  classes: int,
   features: Features,
   real: Moments,
 ) -> Row:
   ours, logits = features(x)
   figures = {f'frechet_{features.name}': frechet_distance(moments(ours), real)}
-  if LABEL in cond:
+  if LABEL in cond and classes == logits.shape[-1]:
     correct = np.argmax(logits, axis=-1) == cond[LABEL]
     figures['accuracy'] = float(np.mean(correct))
-  return {**figures, 'memorised': memorised(x, training)}
+  return figures
