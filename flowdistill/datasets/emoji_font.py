@@ -25,7 +25,7 @@ INSTALL = "'apt-get install fonts-noto-color-emoji' on Debian and Ubuntu"
 VARIATION = 0xFE0F  # asks for the emoji, not the text: no part of what it is
 PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0x110000))
 PNG = b'\x89PNG\r\n\x1a\n'
-OTHERS = {'COLR': 'layers of vectors', 'SVG ': 'SVG', 'sbix': 'sbix bitmaps'}
+OTHERS = {'COLR': 'vectors (COLR)', 'SVG ': 'SVG', 'sbix': 'bitmaps (sbix)'}
 LIGATURE = 4  # a type of lookup
 BROKEN = (  # what fontTools raises for damaged files
   TTLibError,
@@ -101,7 +101,7 @@ def check_tables(font: TTFont) -> None:
   if 'CBDT' in font and 'CBLC' in font and 'cmap' in font:
     return
   kinds = [kind for table, kind in OTHERS.items() if table in font]
-  raise ValueError(f'its pictures are {" and ".join(kinds) or "not there"}')
+  raise ValueError(f'it has {" and ".join(kinds) or "no colour pictures"}')
 
 
 def pngs_of(font: TTFont) -> list[tuple[str, bytes]]:
