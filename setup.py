@@ -23,6 +23,7 @@ INSTALL = [
   'pillow>=11,<14',
   'jinja2>=3.1,<4',
   'markupsafe>=2.1,<4',  # jinja2 needs it, too
+  'fonttools>=4.53,<5',  # matplotlib needs it, too
   'tensorflow-datasets>=4.9.9,<5',
   'array_record>=0.8,<0.9',  # how those are read by index
   'tensorboardX>=2.6.4,<3',

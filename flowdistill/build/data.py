@@ -80,6 +80,11 @@ class Data:
     """The conditions of examples, without their images."""
     return self.source.conditions(index) if self.spec.cond else {}
 
+  @property
+  def figures(self) -> np.ndarray | None:
+    """The number of the figure that each example shows, if known."""
+    return getattr(self.source, 'figures', None)
+
   def to_steps(self, length: Length, batch_size: int) -> int:
     """A length in steps of `batch_size` examples.
 

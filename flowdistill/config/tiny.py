@@ -10,8 +10,10 @@ TINY_NETWORKS = {
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'unet': {'width': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': 0},
 }
-FROM_FILES = ('folder', 'tfds', 'arrays')
+FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji')
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
+# Of evaluators; digits have no figures.
+SMALL = {'samples': SAMPLES, 'by_figure': False}
 
 
 def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
   """
   evaluation, held_out = stage['evaluation'], stage['evaluation']['dataset']
   evaluators = {
-    name: {**spec, 'samples': SAMPLES} if 'samples' in spec else spec
+    name: {**spec, **{k: v for k, v in SMALL.items() if k in spec}}
     for name, spec in stage['evaluators'].items()
   }
   train = {**stage['train'], 'steps': STEPS, 'images': None, 'epochs': None}

@@ -8,12 +8,14 @@ turns a source into batches whose order is a function of (seed, position) alone.
 
 from flowdistill.datasets.arrays import arrays
 from flowdistill.datasets.digits import digits
+from flowdistill.datasets.emoji import emoji
 from flowdistill.datasets.folder import folder
 from flowdistill.datasets.records import tfds
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
 
 DATASETS = {
   'digits': digits,
+  'emoji': emoji,
   'folder': folder,
   'tfds': tfds,
   'arrays': arrays,

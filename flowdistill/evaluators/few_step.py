@@ -1,7 +1,8 @@
 """Quality in few steps: Fréchet distance, accuracy, memorisation, speed."""
 
+import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from flowdistill.evaluators.signature import (
   Features,
   Models,
   Row,
-  real_examples,
+  real_index,
 )
 from flowdistill.evaluators.sweep import (
   SWEEP,
@@ -27,8 +28,10 @@ from flowdistill.metrics.frechet import frechet_distance
 from flowdistill.metrics.metric import figure_name
 from flowdistill.metrics.moments import Moments, moments
 from flowdistill.metrics.neighbours import memorised
+from flowdistill.metrics.relatives import memorised_relatives
 
 REAL = 10_000
+Memorised = Callable[[np.ndarray, np.ndarray], float]
 
 
 def few_step(
@@ -41,14 +44,17 @@ def few_step(
   samples: int = 3594,
   seed: int = 0,
   picture: str = 'frechet_over_nfe',
+  flips: bool = False,
+  by_figure: bool = False,
 ) -> Iterator[Row]:
   """Yields a row per entry of the sweep, and then draws the curve.
 
   Every model is given the conditions of the data. Its samples are compared with
   all of the data, or with 10 000 examples evenly spread over larger data:
   `frechet_<features>`; `accuracy`, where examples have labels and the feature
-  network classifies them: the share of samples to which it gives their label;
-  `memorised` (see `metrics/neighbours.py`; 0.5 for fresh data); `ms_per_image`.
+  network as many classes: the share of samples that it classifies as their
+  label; `memorised` (see `metrics/neighbours.py`, 0.5 for fresh data; with one
+  of its two options `metrics/relatives.py`) and `ms_per_image`.
 
   Args:
     models: role -> model.
@@ -59,6 +65,9 @@ def few_step(
     samples: number of examples that are drawn, at least 2.
     seed: of their noise.
     picture: the file name of the curve.
+    flips: whether a sample that is near to a mirrored example is memorised.
+    by_figure: whether what is near is measured between examples of different
+      figures, for data in which several examples show one, such as `emoji`.
 
   Raises:
     ValueError: if there are no features, or an option is out of range.
@@ -71,7 +80,29 @@ def few_step(
       "the evaluator 'energy' for points"
     )
   path = folder / 'samples' / f'{picture}.png'
-  return _rows(models, source, features, path, entries, samples, seed)
+  share = memorised
+  if flips or by_figure:
+    share = functools.partial(
+      memorised_relatives, kin=kin_of(source, by_figure), flips=flips
+    )
+  return _rows(models, source, features, path, entries, samples, seed, share)
+
+
+def kin_of(source: Data, by_figure: bool) -> np.ndarray:
+  """A number per example; those of one figure have the same if `by_figure`.
+
+  Raises:
+    ValueError: if the data have no figures.
+  """
+  index = real_index(source, REAL)
+  if not by_figure:
+    return index
+  if source.figures is None:
+    raise ValueError(
+      'by_figure = True needs data in which several examples show one figure, '
+      'such as emoji; set by_figure = False'
+    )
+  return source.figures[index]
 
 
 def _rows(
@@ -82,8 +113,9 @@ def _rows(
   entries: list[SweepEntry],
   samples: int,
   seed: int,
+  share: Memorised,
 ) -> Iterator[Row]:
-  training = real_examples(source, REAL)
+  training = source[real_index(source, REAL)]['x0']
   real = moments(features(training)[0])
   cond = conditions(source, samples)
   rows = []
@@ -94,7 +126,8 @@ def _rows(
       'samples': samples,
       'seed': seed,
       **features.about,
-      **_figures(x, cond, training, features, real, source.spec.num_classes),
+      **_figures(x, cond, source.spec.num_classes, features, real),
+      'memorised': share(x, training),
       'ms_per_image': ms,
     }
     rows.append(row)
@@ -105,10 +138,9 @@ def _rows(
 def _figures(
   x: np.ndarray,
   cond: dict[str, np.ndarray],
-  training: np.ndarray,
+  classes: int,
   features: Features,
   real: Moments,
-  classes: int,
 ) -> Row:
   ours, logits = features(x)
   name = figure_name('frechet', features.name)
@@ -116,4 +148,4 @@ def _figures(
   if LABEL in cond and logits.shape[-1] == classes:
     correct = np.argmax(logits, axis=-1) == cond[LABEL]
     figures['accuracy'] = float(np.mean(correct))
-  return {**figures, 'memorised': memorised(x, training)}
+  return figures

@@ -73,10 +73,14 @@ class Data(Protocol):
   """The real examples; `source[index [b]]` has `x0` float32 [b, *shape].
 
   `conditions(index [b])` is name -> array [b, ...], as `spec.cond` says.
+  Examples of one number in `figures` [n] show one figure; None where each shows
+  its own.
   """
 
   @property
   def spec(self) -> DataSpec: ...
+  @property
+  def figures(self) -> np.ndarray | None: ...
   def conditions(self, index: np.ndarray, /) -> dict[str, np.ndarray]: ...
   def __len__(self) -> int: ...
   def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
@@ -89,9 +93,14 @@ def real_examples(
 
   With `part`, of the index in [0, m), only those.
   """
+  index = real_index(source, most)
+  return source[index if part is None else index[part]]['x0']
+
+
+def real_index(source: Data, most: int) -> np.ndarray:
+  """The numbers [m] of at most so many examples, evenly spread over all."""
   m = min(most, len(source))
-  part = np.arange(m) if part is None else part
-  return source[part * len(source) // m]['x0']
+  return np.arange(m) * len(source) // m
 
 
 class Features(Protocol):

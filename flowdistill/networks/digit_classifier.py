@@ -7,12 +7,13 @@ Fréchet distance of two random halves of the real digits is 3 on average.
 """
 
 import pathlib
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
+
+from flowdistill.networks.shipped_weights import load_weights
 
 Array = jax.Array
 WEIGHTS = pathlib.Path(__file__).with_suffix('.npz')
@@ -46,22 +47,4 @@ class DigitClassifier(nnx.Module):
 
 def load_digit_classifier() -> DigitClassifier:
   """The classifier with the weights that ship with the package."""
-  model = DigitClassifier(rngs=nnx.Rngs(0))
-  graph, state = nnx.split(model)
-  with np.load(WEIGHTS) as arrays:
-    flat = {
-      path: leaf.replace(
-        jnp.asarray(arrays['.'.join(map(str, path))], jnp.float32)
-      )
-      for path, leaf in nnx.to_flat_state(state)
-    }
-  return nnx.merge(graph, nnx.from_flat_state(flat))
-
-
-def save_digit_classifier(model: DigitClassifier) -> None:
-  """Writes the weights in half precision to the file that is loaded."""
-  arrays: dict[str, Any] = {
-    '.'.join(map(str, path)): np.asarray(leaf[...], np.float16)
-    for path, leaf in nnx.to_flat_state(nnx.state(model))
-  }
-  np.savez(WEIGHTS, **arrays)
+  return load_weights(DigitClassifier(rngs=nnx.Rngs(0)), WEIGHTS)

@@ -16,10 +16,8 @@ from sklearn.datasets import load_digits
 
 from flowdistill.metrics.frechet import frechet_distance
 from flowdistill.metrics.moments import moments
-from flowdistill.networks.digit_classifier import (
-  DigitClassifier,
-  save_digit_classifier,
-)
+from flowdistill.networks.digit_classifier import WEIGHTS, DigitClassifier
+from flowdistill.networks.shipped_weights import save_weights
 
 STEPS, BATCH, NOISE, HALVES = 1500, 128, 0.2, 3.0
 
@@ -33,7 +31,7 @@ def main() -> None:
   right = np.asarray(logits.argmax(-1) == label)
   distance = distance_of_halves(np.asarray(features))
   model.unit[...] *= jnp.sqrt(distance / HALVES)
-  save_digit_classifier(model)
+  save_weights(model, WEIGHTS)
   print(f'held-out accuracy {right[held_out].mean():.4f}, unit {distance:.3f}')
 
 

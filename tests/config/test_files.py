@@ -167,6 +167,7 @@ def test_runlocal_is_the_same_at_toy_size(load):
     {'name': 'folder', 'path': '/none/such'},
     {'name': 'tfds', 'builder': 'none_such'},
     {'name': 'arrays', 'path': '/none/such.npz'},
+    {'name': 'emoji', 'path': '/none/such.ttf', 'background': 'alpha'},
   ],
 )
 def test_runlocal_has_digits_in_place_of_files(load, dataset):

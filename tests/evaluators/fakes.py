@@ -17,6 +17,7 @@ class Data:
 
   spec: DataSpec
   arrays: dict[str, np.ndarray]
+  figures: np.ndarray | None = None
 
   def conditions(self, index):
     return {name: self.arrays[name][index] for name in self.spec.cond}

@@ -151,11 +151,43 @@ def test_without_labels_there_is_no_accuracy(tmp_path):
   assert list(next(rows)) == [key for key in KEYS if key != 'accuracy']
 
 
+def test_a_network_of_other_classes_has_no_accuracy(tmp_path):
+  source = digits()
+  source.spec = DataSpec.labelled((8, 8, 1), 12)
+  sweep = {'student': [['flow_map', 1]]}
+  models = {'student': Replay(X0)}
+  options = {'sweep': sweep, 'samples': 20}
+  (row,) = few_step(models, source, FEATURES, tmp_path, **options)
+  assert 'accuracy' not in row
+
+
+def test_memorised_counts_mirrored_examples_and_figures(tmp_path):
+  """Each digit stands there thrice, as skin tones of one emoji do."""
+  source = digits()
+  noise = 0.01 * np.random.default_rng(0).standard_normal((300, 8, 8, 1))
+  x0 = (X0[:100].repeat(3, axis=0) + noise).astype(np.float32)
+  label = source.arrays['label'][:100].repeat(3)
+  source.arrays = {'x0': x0, 'label': label}
+  source.figures = np.arange(100).repeat(3)
+  near = Replay(X0[:100, :, ::-1], 0.1)
+  sweep = {'student': [['flow_map', 1]]}
+  shares = []
+  for flips, by_figure in itertools.product((False, True), repeat=2):
+    how = {'flips': flips, 'by_figure': by_figure, 'samples': 100}
+    models = {'student': near}
+    (row,) = few_step(models, source, FEATURES, tmp_path, sweep=sweep, **how)
+    assert list(row) == KEYS
+    shares.append(row['memorised'])
+  assert shares[0] == shares[2] == 0  # as near as two of one figure
+  assert shares[1] < 0.6 < shares[3] == 1
+
+
 @pytest.mark.parametrize(
   ('features', 'options', 'message'),
   [
     (None, {}, "set evaluation.features.*'energy'"),
     (FEATURES, {'samples': 1}, 'samples = 1 must be at least 2'),
+    (FEATURES, {'by_figure': True}, 'by_figure = True needs data in which'),
     (FEATURES, {'sweep': {'weak': [['euler', 1]]}}, "the role 'weak'"),
   ],
 )

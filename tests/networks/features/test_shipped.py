@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from flowdistill.networks.features.digits import digits, shrink
+from flowdistill.networks.features.shipped import digits, shrink
 
 DIGITS = (load_digits().images[:50] / 8 - 1).astype(np.float32)[..., None]
 

@@ -8,6 +8,10 @@ import jax
 import numpy as np
 
 from flowdistill.networks.digit_classifier import load_digit_classifier
+from flowdistill.networks.emoji_classifier import (
+  in_colour,
+  load_emoji_classifier,
+)
 
 BATCH = 1024
 SIDE = 8  # height and width of the classifier's digits
@@ -47,6 +51,18 @@ def digits() -> Features:
   return Features('digits', jax.jit(lambda x: classify(shrink(x, SIDE))))
 
 
+def emoji() -> Features:
+  """The classifier of 32 x 32 emoji that ships with the package.
+
+  Larger pictures are reduced as those of `digits` are; for others see
+  `in_colour`.
+  """
+  classify = load_emoji_classifier()
+  return Features(
+    'emoji', jax.jit(lambda x: classify(shrink(in_colour(x), 32)))
+  )
+
+
 def shrink(x: jax.Array, side: int) -> jax.Array:
   """Means over equal squares, [b, side k, side k, c] -> [b, side, side, c].
 
@@ -61,6 +77,3 @@ def shrink(x: jax.Array, side: int) -> jax.Array:
     )
   cells = x.reshape(b, side, h // side, side, w // side, c)
   return cells.mean((2, 4))
-
-
-FEATURES = {'digits': digits}
