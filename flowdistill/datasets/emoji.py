@@ -4,7 +4,6 @@ The font of Debian's fonts-noto-color-emoji 2.042 has 3 926 pictures.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from flowdistill.datasets.folder import say
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.source import Batch
 from flowdistill.datasets.split import split_places
+from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
 
 FONT = '/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf'
@@ -67,7 +67,8 @@ def emoji(
       f'classes = {classes!r} needs names, a file emoji-test.txt; or set '
       'classes = none'
     )
-  path, names = os.path.expanduser(path), names and os.path.expanduser(names)
+  path = path and str(expand(path, f'path = {path!r}'))
+  names = names and str(expand(names, f'names = {names!r}'))
   table = read_table(path, names, size, background)
   spec, conditions = table.conditions(classes, words)
   say(table.summary(path, spec.classes))

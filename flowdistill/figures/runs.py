@@ -70,7 +70,7 @@ def names_of(workdirs: Sequence[pathlib.Path]) -> list[str]:
   Raises:
     ConfigError: if a run is named twice.
   """
-  full = [path.expanduser().resolve() for path in workdirs]
+  full = [path.resolve() for path in workdirs]
   for path in full:
     if full.count(path) > 1:
       raise ConfigError(f'{path} must be named once')

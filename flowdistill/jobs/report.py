@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.figures.page import PAGE, write_page
+from flowdistill.workdir.folders import given_path
 from flowdistill.workdir.results import say
 
 
@@ -41,9 +42,10 @@ def run(runs: Sequence[str], options: Options) -> pathlib.Path:
     raise ConfigError(
       '--job=report must be given the folders of runs: --job=report RUN RUN'
     )
-  workdirs = [pathlib.Path(run).expanduser() for run in runs]
+  workdirs = [given_path(run, repr(run)) for run in runs]
   home = workdirs[0] if len(runs) == 1 else pathlib.Path()
-  path = pathlib.Path(options.out).expanduser() if options.out else home / PAGE
+  out = given_path(options.out, f'--out={options.out}')
+  path = out if options.out else home / PAGE
   if path.is_dir() or not path.parent.is_dir():
     raise ConfigError(
       f'--out={options.out or path} must be a file in a folder that exists'

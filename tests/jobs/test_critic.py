@@ -81,12 +81,9 @@ def test_on_a_mesh_it_learns_the_same(finished, tmp_path, mesh):
     assert ours == pytest.approx(theirs, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-  'axes',
-  [
-    pytest.param(('fsdp=8',), marks=pytest.mark.slow),
-    ('data=2', 'fsdp=2', 'tensor=2'),
-  ],
+  'axes', [('fsdp=8',), ('data=2', 'fsdp=2', 'tensor=2')]
 )
 def test_it_is_restored_onto_another_mesh(finished, axes):
   found = elastic.restored_on(finished, 8, *axes)

@@ -4,11 +4,13 @@ import ast
 import pathlib
 import re
 
+import pytest
 from jobs import tiny
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'evaluation.md'
 
 
+@pytest.mark.slow
 def test_the_config_of_the_documentation_measures(tmp_path):
   text = re.search(r'```python\n(.*?)```', DOCUMENT.read_text(), re.DOTALL)[1]
   evaluators = ast.literal_eval(f'{{{text}}}')['evaluators']

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from flowdistill.files.paths import expand
+
 MERGES = 49408 - 2 * 256 - 2  # in CLIP's vocabulary of 49 408 tokens
 LENGTH = 77
 END = '</w>'  # of a word
@@ -137,7 +139,7 @@ def read_tokenizer(path: str, merges: int = MERGES) -> Tokenizer:
   Raises:
     ValueError: if there is no such file, or it is something else.
   """
-  file = pathlib.Path(path).expanduser()
+  file = expand(path, f'the vocabulary {path!r}')
   if not file.is_file():
     raise ValueError(f'there is no file {path} with a vocabulary of CLIP')
   lines = _lines(file)[1 : merges + 1]
