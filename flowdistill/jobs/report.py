@@ -46,7 +46,7 @@ def run(runs: Sequence[str], options: Options) -> pathlib.Path:
   home = workdirs[0] if len(runs) == 1 else pathlib.Path()
   out = given_path(options.out, f'--out={options.out}')
   path = out if options.out else home / PAGE
-  if path.is_dir() or not path.parent.is_dir():
+  if path.is_dir() or (options.out and not path.parent.is_dir()):
     raise ConfigError(
       f'--out={options.out or path} must be a file in a folder that exists'
     )

@@ -332,6 +332,7 @@ def test_what_the_job_refuses(tmp_path):
     ([], plain, 'must be given the folders'),
     ([run, f'{run}/../run'], plain, 'must be named once'),
     ([run, tmp_path], plain, 'must be the folder of a run'),
+    ([tmp_path / 'no'], plain, 'no must be the folder of a run: there is no'),
     ([run], report.Options(out=str(tmp_path)), 'must be a file'),
     ([run], report.Options(out=f'{tmp_path}/no/x.html'), 'must be a file'),
   ]:
