@@ -69,9 +69,9 @@ def read_bitmaps(path: str) -> list[Bitmap]:
   """
   try:
     with open_regular(path) as file:
-      check_size(os.fstat(file.fileno()).st_size)
+      check_size(size := os.fstat(file.fileno()).st_size)
       font = TTFont(io.BytesIO(file.read()), lazy=True)
-      check_tables(font)
+      check_tables(font, size)
       glyphs = pngs_of(font)
       characters = characters_of(font)
   except FileNotFoundError as error:
@@ -96,8 +96,17 @@ def read_bitmaps(path: str) -> list[Bitmap]:
   return sorted(found, key=lambda bitmap: bitmap.characters)
 
 
-def check_tables(font: TTFont) -> None:
-  """Raises ValueError for a font of another kind."""
+def check_tables(font: TTFont, size: int) -> None:
+  """Raises ValueError for a font of another kind, or one that is cut.
+
+  Args:
+    font: its tables need not be read.
+    size: bytes of its file.
+  """
+  places = as_any(font.reader).tables.values()
+  end = max(place.offset + place.length for place in places)
+  if end > size:
+    raise ValueError(f'it is cut, as it has {size:,} of {end:,} bytes')
   if 'CBDT' in font and 'CBLC' in font and 'cmap' in font:
     return
   kinds = [kind for table, kind in OTHERS.items() if table in font]

@@ -133,6 +133,15 @@ def test_a_folder_and_a_pipe_are_refused_at_once(tmp_path):
       read_bitmaps(str(path))
 
 
+def test_a_font_is_cut_wherever_it_ends(read):
+  whole = tiny_font.font().rstrip(b'\0')
+  with pytest.raises(ValueError, match='it is cut, as it has'):
+    read(whole[:-40])
+  for end in range(0, len(whole) - 40, 97):
+    with pytest.raises(ValueError, match='must be a Noto Color Emoji font'):
+      read(whole[:end])
+
+
 def test_cut_and_damaged_fonts_are_read_or_named(read):
   whole, rng, refused = tiny_font.font(), random.Random(0), 0
   for k in range(60):
