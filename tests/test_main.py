@@ -33,7 +33,13 @@ def start(workdir, *options, **env):
     stderr=subprocess.PIPE,
     text=True,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu', **env},
+    preexec_fn=hear_hangups,
   )
+
+
+def hear_hangups():
+  """Under nohup it would be ignored, here as in what is started."""
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def stopped(process, ready, *numbers):

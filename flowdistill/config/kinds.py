@@ -37,7 +37,7 @@ def kind_of(spec: Any, kinds: Mapping[str, Any], where: str = '') -> Any:
   if not isinstance(job, str) or job not in kinds:
     raise ConfigError(
       f'config.{join(where, "job")} = {shown(job)} does not exist; '
-      f'{suggest(str(job), kinds)}'
+      f'{suggest(job, kinds)}'
     )
   return kinds[job]
 
