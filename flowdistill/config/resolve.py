@@ -207,7 +207,9 @@ def shown(value: Any) -> str:
   try:
     text = repr(value)
   except ValueError:  # an integer of thousands of digits
-    return f'an integer of {value.bit_length()} bits'
+    if isinstance(value, int):
+      return f'an integer of {value.bit_length()} bits'
+    return f'a {type(value).__name__} with an integer of thousands of digits'
   return _cut(text)
 
 
