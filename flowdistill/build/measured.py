@@ -6,7 +6,6 @@ become uint8 first, as they would in a file.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -42,9 +41,9 @@ class PictureFeatures:
       'resize': self.features.resize,
     }
 
-  def network(self, x: Any) -> None:
-    """Raises ValueError unless x [n, h, w, c] are images, c = 1 or 3."""
-    if len(x.shape) != 4 or x.shape[-1] not in (1, 3):
+  def check(self, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless examples are images of 1 or 3 channels."""
+    if len(shape) != 3 or shape[-1] not in (1, 3):
       raise ValueError(f'{self.name} takes images [h, w, 1 or 3]')
 
   def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.data import Data
 from flowdistill.build.foreign import read_weights
@@ -249,9 +246,8 @@ def _needs_features(evaluator: Any, roles: Any, real: Data) -> bool:
 
 def check_features(features: Any, spec: DataSpec) -> None:
   """Raises ValueError if a feature network cannot take these examples."""
-  x = jax.ShapeDtypeStruct((1, *spec.shape), jnp.float32)
   try:
-    jax.eval_shape(lambda x: features().network(x), x)
+    features().check(spec.shape)
   except ValueError as error:
     raise ValueError(
       f'{error}: these examples are {spec}; set evaluation.features = none, '

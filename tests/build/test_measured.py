@@ -55,7 +55,7 @@ def test_every_network_has_a_name_in_configs():
 @pytest.mark.parametrize('shape', [(2,), (4, 4, 2)])
 def test_what_is_no_picture_is_refused(shape):
   with pytest.raises(ValueError, match=r'inception takes images \[h, w, 1 or'):
-    PictureFeatures(Known(), 'pool3').network(np.zeros((1, *shape)))
+    PictureFeatures(Known(), 'pool3').check(shape)
 
 
 BAD = {

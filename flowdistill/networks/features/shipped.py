@@ -29,6 +29,11 @@ class Features:
   name: str
   network: Callable[[Any], tuple[jax.Array, jax.Array]]
 
+  def check(self, shape: tuple[int, ...]) -> None:
+    """Raises ValueError if the network cannot take examples of a shape."""
+    x = jax.ShapeDtypeStruct((1, *shape), np.float32)
+    jax.eval_shape(self.network, x)
+
   @property
   def about(self) -> dict[str, str]:
     """What else a figure depends on: nothing, for the network ships with us."""
