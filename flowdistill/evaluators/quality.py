@@ -118,6 +118,8 @@ def _rows(
   real = Summary(needs)
   for block in _blocks(0, min(most, len(source))):
     real.add(*features(real_examples(source, most, block)))
+  if 'logits' in needs and not real.get('logits').shape[1]:
+    raise ValueError(f'metrics: {features.name} classifies nothing')
   for each in entries:
     parts = []
     for i in range(sets):

@@ -110,6 +110,25 @@ def test_bad_options_are_refused_before_anything_is_drawn(message, tmp_path):
   assert not model.calls
 
 
+def test_a_network_without_classes_is_named_before_anything_is_drawn(tmp_path):
+  class Unclassified(Pixels):
+    def __call__(self, x):
+      return super().__call__(x)[0], np.zeros((len(x), 0))
+
+  model = Replay(X0)
+  rows = quality(
+    {'student': model},
+    SOURCE,
+    Unclassified(SOURCE),
+    tmp_path,
+    metrics={'score': law('inception_score')},
+    sweep=SWEEP,
+  )
+  with pytest.raises(ValueError, match='metrics: pixels classifies nothing'):
+    next(rows)
+  assert not model.calls
+
+
 def test_it_needs_features(tmp_path):
   with pytest.raises(ValueError, match='quality needs a feature network'):
     quality(
