@@ -291,7 +291,10 @@ def learner_role(
     model=model,
     signature=model.signature,
     weights=learner.init_from,
-    learns=build_learning(name, learner, stage.train, data, at),
+    learns=dataclasses.replace(
+      build_learning(name, learner, stage.train, data, at),
+      project=model.project,
+    ),
     every=learner.every,
   )
 

@@ -24,6 +24,7 @@ class Model:
     scalars: names of the scalar conditions [b] that it takes.
     signature: the kind of its output, see `training/roles.py`.
     watch: see `make_apply`.
+    project: params -> params, applied after each update; None changes nothing.
   """
 
   graph: Any
@@ -31,6 +32,7 @@ class Model:
   scalars: tuple[str, ...] = ()
   signature: str = AVERAGE
   watch: Callable[[nnx.Module], None] | None = None
+  project: Callable[[Params], Params] | None = None
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""
@@ -60,6 +62,7 @@ def shape_model(make: Make) -> Model:
     *nnx.split(module),
     scalars.names if scalars else (),
     getattr(module, 'signature', AVERAGE),
+    project=getattr(module, 'project', None),
   )
 
 

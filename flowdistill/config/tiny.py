@@ -6,6 +6,7 @@ RUNLOCAL = 'runlocal'
 TINY_NETWORKS = {
   'adm': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'dit': {'width': 16, 'depth': 1, 'heads': 2},
+  'edm2': {'width': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'mlp': {'width': 16, 'depth': 1},
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'unet': {'width': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': 0},

@@ -1,6 +1,6 @@
 """Weights of other systems: two-way rules for their names and layouts."""
 
-from flowdistill.convert import adm, ncsnpp
+from flowdistill.convert import adm, edm2, ncsnpp
 from flowdistill.convert.rules import Converter
 
 FROM_EPS = {'name': 'uniform', 'start': 0.999}
@@ -22,6 +22,14 @@ CONVERTERS = {
     ema_from_torch=adm.ema_from_torch,
     to_torch=adm.to_torch,
     grid=FROM_EPS,
+  ),
+  'edm2': Converter(
+    naming=edm2.NAMING,
+    wanted=edm2.wanted,
+    from_torch=edm2.from_torch,
+    ema_from_torch=edm2.ema_from_torch,
+    to_torch=edm2.to_torch,
+    grid={'name': 'uniform'},
   ),
 }
 """Name of a network -> the converter of its PyTorch weights."""

@@ -7,6 +7,7 @@ They own no random state: `key=None` is deterministic, and a key draws dropout.
 
 from flowdistill.networks.adm import ADM
 from flowdistill.networks.dit import DiT
+from flowdistill.networks.edm2 import EDM2
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
@@ -15,6 +16,7 @@ from flowdistill.networks.unet import UNet
 NETWORKS = {
   'adm': ADM,
   'dit': DiT,
+  'edm2': EDM2,
   'mlp': MLP,
   'ncsnpp': NCSNpp,
   'unet': UNet,

@@ -200,6 +200,8 @@ def update(
     return state
   updates, opt_state = learns.tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
+  if learns.project is not None:
+    params = learns.project(params)
   emas = {
     name: ema.advance(step, state.emas[name], params)
     for name, ema in learns.emas.items()

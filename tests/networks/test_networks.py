@@ -59,7 +59,7 @@ def test_at_initialisation_the_second_time_has_no_effect(name):
   """Nor has it when all but its own embedding is no longer what it was."""
   graph, params = fresh(name)
   x, t, s, cond = inputs(name)
-  if name != 'mlp':  # the last layer is zero: nothing has
+  if name not in ('mlp', 'edm2'):  # the last layer is zero: nothing has
     assert size(run(graph, params, x, t, s, cond)) == 0
   _, other = trained(name)
   learnt = dict(nnx.to_flat_state(other))
@@ -151,7 +151,7 @@ def test_a_time_below_zero_is_another_time(name):
   """The twin branch of TwinFlow asks for u(x, -t, -t)."""
   net, (x, t, s, cond) = trained(name), inputs(name)
   u = run(*net, x, t, t, cond)
-  assert size(run(*net, x, -t, -t, cond) - u) > 1e-1
+  assert size(run(*net, x, -t, -t, cond) - u) > 3e-2
   assert size(run(*net, x, t, -s, cond) - run(*net, x, t, s, cond)) > 1e-1
 
 

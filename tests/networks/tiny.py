@@ -19,6 +19,7 @@ IMAGE = (4, 6, 2)
 SHAPES = {
   'adm': IMAGE,
   'dit': IMAGE,
+  'edm2': IMAGE,
   'mlp': (2,),
   'ncsnpp': IMAGE,
   'unet': IMAGE,
@@ -38,8 +39,13 @@ LIGHT = {
   'attention': 2,
   'head_channels': 8,
 }
+EDM2 = {
+  **{k: v for k, v in LIGHT.items() if k != 'attention'},
+  'attention': (2,),
+  'time': 'linear',  # 'edm' has no twin branch
+}
 EVERY = pytest.mark.parametrize('name', NETWORKS)
-U_NETS = ('adm', 'ncsnpp', 'unet')  # they compile for many seconds
+U_NETS = ('adm', 'edm2', 'ncsnpp', 'unet')  # they compile for many seconds
 NAMES = pytest.mark.parametrize(
   'name',
   [
@@ -52,6 +58,7 @@ NAMES = pytest.mark.parametrize(
 SMALL = {
   'adm': {**UNET, 'head_channels': 8},
   'dit': {'width': 16, 'depth': 2, 'heads': 2},
+  'edm2': EDM2,
   'mlp': {'width': 16, 'depth': 2},
   'ncsnpp': UNET,
   'unet': LIGHT,
