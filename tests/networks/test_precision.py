@@ -12,7 +12,7 @@ from networks.tiny import NAMES, inputs, make, run, trained
 PRODUCTS = {
   'adm': 4 * 4,
   'dit': 6 * 2,
-  'edm2': 4 * 4 + 4,  # and convolutions of 1 x 1
+  'edm2': 4 * 4 + 5,  # and convolutions of 1 x 1
   'mlp': 2,
   'ncsnpp': 3 * 6,
   'unet': 4 * 4,

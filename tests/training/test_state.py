@@ -284,3 +284,15 @@ def test_noise_that_is_only_named_is_drawn_before_a_step_sees_it():
   expected, _ = numbered(jax.random.key(3), named[:, 1], (5,))
   np.testing.assert_allclose(drawn['x1'], expected, atol=1e-6)
   assert draw_noise(drawn) is drawn
+
+
+def test_weights_are_projected_after_each_update_before_the_emas():
+  (role,) = student(main=0.5).values()
+  learns = dataclasses.replace(
+    role.learns,
+    project=lambda params: jax.tree.map(lambda x: 0 * x + 7, params),
+  )
+  roles = {'student': dataclasses.replace(role, learns=learns)}
+  state, _ = make_train_step(roles)(init_state(roles, params()), {}, BATCH, KEY)
+  assert state.roles['student'].params == {'w': 7, 'b': 7}
+  assert state.roles['student'].emas['main']['w'] == (2 + 7) / 2
