@@ -21,7 +21,7 @@ from flowdistill.stages.assembly import (
 )
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.hooks import measure_stage
+from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.folders import (
@@ -132,16 +132,19 @@ def measure(
   """
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
   place = folder if which == 'ema' else folder / which
+  blocks = blocks_in(place)
   rows = measure_stage(
     assembly,
     state,
     place,
     each=lambda row: say(describe(row)),
     which=which,
+    blocks=blocks,
   )
   if jax.process_index() == 0:
     check_same(assembly.blueprint.folder, here)
     write_rows(folder.parent, folder.name, rows)
+    blocks.clear()
     publish(place, place, rows)
   return rows
 

@@ -1,5 +1,6 @@
 """Weights that ship with the package, beside their network."""
 
+import hashlib
 import pathlib
 from typing import Any, TypeVar
 
@@ -30,3 +31,9 @@ def save_weights(model: nnx.Module, path: pathlib.Path) -> None:
     for key, leaf in nnx.to_flat_state(nnx.state(model))
   }
   np.savez(path, **arrays)
+
+
+def digest(path: pathlib.Path) -> str:
+  """The SHA-256 of a file, in hexadecimal digits."""
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()

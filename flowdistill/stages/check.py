@@ -24,6 +24,7 @@ from flowdistill.workdir.weights import matching
 
 # Keys in which a data set and its held-out part differ.
 HELD_OUT = ('split', 'validation', 'held_out', 'examples')
+DATASET = 'evaluation.dataset'
 SWEEPS = ('sweep', 'reference')  # options of evaluators that list samplers
 
 
@@ -74,7 +75,7 @@ def _check_effects(blueprint: Blueprint) -> None:
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
-  for key in ('every', 'features', 'dataset'):
+  for key in ('every', 'features', 'dataset', 'validation'):
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'
   for name in section.schedules.keys() - stage.evaluators.keys():
@@ -214,18 +215,17 @@ def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
 
 
 def _check_evaluators(blueprint: Blueprint) -> None:
-  stage, real = blueprint.stage, blueprint.measured
+  stage = blueprint.stage
   if not stage.evaluators:
     return
-  check_measured(blueprint, real)
+  check_measured(blueprint, blueprint.measured)
+  if blueprint.validation is not None:
+    check_measured(blueprint, blueprint.validation, 'evaluation.validation')
   roles: Any = dict.fromkeys(blueprint.drawable)
+  gauge = None if stage.evaluation.features is None else Unplaced(blueprint)
   for name, evaluator in stage.evaluators.items():
     # It checks its arguments when called, and samples only when iterated.
-    features = stage.evaluation.features
-    evaluator(roles, real, features, pathlib.Path())
-    if features is not None and _needs_features(evaluator, roles, real):
-      with located(blueprint.key('evaluation.features')):
-        check_features(features, real.spec)
+    evaluator(roles, blueprint.measured, gauge, pathlib.Path())
     for option in SWEEPS:
       sweep = blueprint.spec['evaluators'][name].get(option, {})
       for role, entries in sweep.items():
@@ -235,24 +235,37 @@ def _check_evaluators(blueprint: Blueprint) -> None:
             check_entry(blueprint, role, sampler, nfe, dict(*rest))
 
 
-def _needs_features(evaluator: Any, roles: Any, real: Data) -> bool:
-  """Whether an evaluator refuses to work without a feature network."""
-  try:
-    evaluator(roles, real, None, pathlib.Path())
-  except ConfigError:
-    return True
-  return False
+class Unplaced:
+  """The feature networks of a stage, for checks; on no device.
+
+  They are read, and checked against its examples, if an evaluator asks for
+  them.
+  """
+
+  def __init__(self, blueprint: Blueprint):
+    self.blueprint = blueprint
+    self.validation = blueprint.validation
+    self.reference = None
+
+  @functools.cached_property
+  def networks(self) -> Any:
+    """Of `evaluation.features`."""
+    features = self.blueprint.stage.evaluation.features
+    with located(self.blueprint.key('evaluation.features')):
+      return checked_features(features, self.blueprint.measured.spec)
 
 
-def check_features(features: Any, spec: DataSpec) -> None:
-  """Raises ValueError if a feature network cannot take these examples."""
+def checked_features(features: Any, spec: DataSpec) -> Any:
+  """The feature networks; ValueError if one cannot take these examples."""
+  loaded = features()
   try:
-    features().check(spec.shape)
+    loaded.check(spec.shape)
   except ValueError as error:
     raise ValueError(
       f'{error}: these examples are {spec}; set evaluation.features = none, '
       'and evaluators that need no features'
     ) from error
+  return loaded.networks
 
 
 def check_entry(
@@ -274,35 +287,35 @@ def check_entry(
   )
 
 
-def check_measured(blueprint: Blueprint, real: Data) -> None:
+def check_measured(
+  blueprint: Blueprint, real: Data, where: str = DATASET
+) -> None:
   """The evaluators' examples must have an index and the stage's spec."""
   if real.record.stream:
     raise ConfigError(
-      f'config.{blueprint.key("evaluation.dataset")} must be a data set with '
+      f'config.{blueprint.key(where)} must be a data set with '
       'an index: evaluators cannot measure against a stream'
     )
-  spec, key = blueprint.data.spec, blueprint.key('evaluation.dataset')
+  spec, key = blueprint.data.spec, blueprint.key(where)
   if (real.spec.shape, real.spec.cond) != (spec.shape, spec.cond):
     raise ConfigError(
       f'config.{key} must have examples as those of the stage, {spec}, and has '
-      f'{real.spec}{_cure(blueprint)}'
+      f'{real.spec}{_cure(blueprint, where)}'
     )
   names = real.spec.classes, spec.classes
   for mine, theirs in zip(*names, strict=False):  # one may have no names
     if mine != theirs:
       raise ConfigError(
         f'config.{key} must have the classes of config.dataset in their order, '
-        f'and has {mine!r} in the place of {theirs!r}{_cure(blueprint)}'
+        f'and has {mine!r} in the place of {theirs!r}{_cure(blueprint, where)}'
       )
 
 
-def _cure(blueprint: Blueprint) -> str:
+def _cure(blueprint: Blueprint, where: str) -> str:
   """What is to be set for the evaluation, too; '' if there is nothing."""
-  ours, theirs = (
-    blueprint.spec['dataset'],
-    blueprint.spec['evaluation']['dataset'],
-  )
-  key = f'config.{blueprint.key("evaluation.dataset")}'
+  section, _, name = where.partition('.')
+  ours, theirs = blueprint.spec['dataset'], blueprint.spec[section][name]
+  key = f'config.{blueprint.key(where)}'
   if ours['name'] != theirs['name']:
     return f'. It is another data set, {theirs["name"]!r}: set {key}, too'
   apart = [

@@ -9,6 +9,7 @@ from evaluators.fakes import Pixels, Replay, digits
 
 from flowdistill.build.tables import ROOMS
 from flowdistill.evaluators.quality import quality
+from flowdistill.evaluators.reference import blocks
 from flowdistill.metrics import METRICS
 from flowdistill.metrics.frechet import frechet_distance
 from flowdistill.metrics.moments import moments
@@ -18,7 +19,7 @@ from flowdistill.metrics.summary import MetricLaw
 SOURCE = digits()
 FEATURES = Pixels(SOURCE)
 X0 = SOURCE.arrays['x0']
-MODULE = sys.modules[quality.__module__]
+MODULE = sys.modules[blocks.__module__]
 SWEEP = {'student': [['flow_map', 1]]}
 
 
@@ -43,8 +44,8 @@ def test_figures_are_those_of_the_whole_sets(tmp_path, monkeypatch):
   names = 'frechet', 'precision_recall'
   (row,) = measure(model, tmp_path, names, sets=2, real=1000)
   drawn = Replay(X0, 1.0)(1000, sampler='', nfe=1, cond={}, seed=0).x
-  parts = [FEATURES(x)[0] for x in (drawn[:500], drawn[500:])]
-  real = FEATURES(X0[np.arange(1000) * len(X0) // 1000])[0]
+  parts = [FEATURES(x)['features'] for x in (drawn[:500], drawn[500:])]
+  real = FEATURES(X0[np.arange(1000) * len(X0) // 1000])['features']
   distances = [frechet_distance(moments(x), moments(real)) for x in parts]
   near = functools.partial(pytest.approx, rel=1e-5)
   assert row['frechet_pixels'] == near(np.mean(distances))
@@ -58,7 +59,7 @@ def test_figures_are_those_of_the_whole_sets(tmp_path, monkeypatch):
 
 
 def figures(row):
-  return {k: v for k, v in row.items() if k.partition('_')[2]}
+  return {k: v for k, v in row.items() if '_pixels' in k}
 
 
 def test_labels_go_on_with_the_samples(tmp_path):
@@ -96,7 +97,7 @@ BAD = {
   'samples = 500 must be at least 501 for metrics.k': {
     'metrics': {'k': law('kernel', size=501)}
   },
-  'metrics.c: this evaluator has no pairs of examples': {
+  'metrics.c needs pairs, which pixels of evaluation.features does not have': {
     'metrics': {'c': law('clip_score')}
   },
 }
@@ -112,20 +113,18 @@ def test_bad_options_are_refused_before_anything_is_drawn(message, tmp_path):
 
 def test_a_network_without_classes_is_named_before_anything_is_drawn(tmp_path):
   class Unclassified(Pixels):
-    def __call__(self, x):
-      return super().__call__(x)[0], np.zeros((len(x), 0))
+    kinds = ('features',)
 
   model = Replay(X0)
-  rows = quality(
-    {'student': model},
-    SOURCE,
-    Unclassified(SOURCE),
-    tmp_path,
-    metrics={'score': law('inception_score')},
-    sweep=SWEEP,
-  )
-  with pytest.raises(ValueError, match='metrics: pixels classifies nothing'):
-    next(rows)
+  with pytest.raises(ValueError, match=r'metrics\.score needs logits, which'):
+    quality(
+      {'student': model},
+      SOURCE,
+      Unclassified(SOURCE),
+      tmp_path,
+      metrics={'score': law('inception_score')},
+      sweep=SWEEP,
+    )
   assert not model.calls
 
 
