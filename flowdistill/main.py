@@ -80,6 +80,14 @@ def main(
       raise ConfigError(f'--config has no effect with --job={JOB.value}')
     JOBS[JOB.value].run([*words] or [*filter(None, [WORKDIR.value])], options)
     return
+  if getattr(options, 'of', ''):
+    for flag in (CONFIG_FLAG, WORKDIR):
+      if flag.value:
+        raise ConfigError(f'--{flag.name} has no effect with --of')
+    if words or len(given) < len(rest):
+      raise ConfigError('--of takes no config, and options by their names')
+    JOBS[JOB.value].run_images(options)
+    return
   if words:
     raise ConfigError(f'{words[0]!r} belongs to no option')
   overrides = [parse_override(n, v) for n, v in rest if (n, v) not in given]

@@ -82,6 +82,10 @@ class PictureFeatures:
     """The weights."""
     return self.features.params
 
+  def length_of(self, kind: str) -> int:
+    """Of the features of a kind, such as 'spatial'."""
+    return self.features.outputs[self.outputs[kind]]
+
   def check(self, shape: tuple[int, ...]) -> None:
     """Raises ValueError unless examples are images of 1 or 3 channels."""
     if len(shape) != 3 or shape[-1] not in (1, 3):

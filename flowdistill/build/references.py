@@ -192,3 +192,59 @@ def begins_with(where: pathlib.Path, start: bytes) -> bool:
 
 def _size(where: pathlib.Path, name: str) -> int:
   return int(np.size(read_npz(where, lambda _: [name])[name]))
+
+
+@dataclasses.dataclass(frozen=True)
+class StatisticsFile:
+  """Statistics of a file, for the networks that they are of.
+
+  Attributes:
+    path: as it was given.
+  """
+
+  path: str
+
+  @property
+  def about(self) -> dict[str, str]:
+    """Columns of a row: which reference it is."""
+    where = expand(self.path, f'path = {self.path!r}')
+    return {'reference': where.name, 'reference_sha256': digest_of(where)}
+
+  def moments(self, network: Any, kind: str) -> Moments:
+    """Of the features of a kind.
+
+    Raises:
+      ValueError: as `open_reference`, or if there are only images.
+    """
+    found = open_reference(
+      self.path,
+      network=network.name,
+      length=network.length_of(kind),
+      about=network.about,
+      spatial=kind == 'spatial',
+    )
+    if found.moments is None:
+      raise ValueError(
+        f'path = {self.path!r} has images, and no statistics of {network.name}'
+      )
+    return found.moments
+
+
+def statistics_or_images(
+  text: str, network: Any
+) -> tuple[StatisticsFile | None, ImageSet | None]:
+  """What a path has to measure a network's features against.
+
+  Raises:
+    ValueError: as `open_reference`.
+  """
+  kind = 'features' if 'features' in network.kinds else network.kinds[0]
+  found = open_reference(
+    text,
+    network=network.name,
+    length=network.length_of(kind),
+    about=network.about,
+  )
+  if found.moments is not None:
+    return StatisticsFile(text), None
+  return None, found.images

@@ -196,6 +196,8 @@ class Evaluation:
     batch_size: images that are drawn at once.
     validation: held-out examples whose own Fréchet distance from those is the
       unit of `frechet_ratio`; None measures none.
+    reference: a file of statistics, or images, that samples are compared with
+      in place of the data (docs/evaluation.md); None compares with the data.
     features: the feature network, by name; None for points in the plane.
     grid: the time grid of all samples of the networks that this stage trains,
       where none is given: a name in GRIDS, or a dict of that name and the
@@ -206,6 +208,7 @@ class Evaluation:
   schedules: Mapping[str, Length] = dataclasses.field(default_factory=dict)
   dataset: Dataset | None = None
   validation: Dataset | None = None
+  reference: str | None = None
   batch_size: int = 599
   features: Features | None = None
   grid: str | dict[str, Any] | None = None

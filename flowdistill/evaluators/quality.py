@@ -161,7 +161,7 @@ def fit(
 def check_reference(gauge: Gauge, needed: Needed, fitting: Fitting) -> None:
   """Raises ValueError if a reference or validation has no use for metrics."""
   if gauge.reference is not None:
-    check_file(needed)
+    check_file(gauge, gauge.reference, needed)
   frechet = any(m.name == FRECHET for own in fitting.values() for m in own)
   if gauge.validation is not None and not frechet:
     raise ValueError(

@@ -73,13 +73,17 @@ def reference(gauge: Gauge, source: Data, most: int, needed: Needed) -> Real:
   """
   if gauge.reference is not None:
     return _of_file(gauge, gauge.reference, needed)
+  source = source if gauge.examples is None else gauge.examples
   needs = {need for each in needed.values() for need in each}
   whole = bool(needs - {*MOMENTS, 'logits', 'pairs'})
   return (_of_examples if whole else moments_of)(gauge, source, most, needed)
 
 
-def check_file(needed: Needed) -> None:
-  """Raises ValueError if more than moments of the reference are needed."""
+def check_file(gauge: Gauge, file: Reference, needed: Needed) -> None:
+  """Raises ValueError if a file does not have what metrics need."""
+  for network in gauge.networks:
+    for kind in moment_kinds(needed[network.name]):
+      file.moments(network, kind)
   if any('features' in needs for needs in needed.values()):
     raise ValueError(
       'metrics that compare features, such as kernel and precision_recall, '
@@ -88,7 +92,6 @@ def check_file(needed: Needed) -> None:
 
 
 def _of_file(gauge: Gauge, file: Reference, needed: Needed) -> Real:
-  check_file(needed)
   summaries = {
     network.name: Summary(
       (), {kind: file.moments(network, kind) for kind in kinds}

@@ -121,8 +121,9 @@ class Features(Protocol):
   'spatial', of the Inception network. `kinds` also has 'pairs' if `text` gives
   the embeddings [n, d] of captions in the space of the features.
 
-  Figures have its `name`: 'digits' -> frechet_digits. The columns `about` say
-  on what else they depend, such as the hash of its weights.
+  `length_of(kind)` is a width. Figures have its `name`: 'digits' gives
+  frechet_digits. The columns `about` say on what else they depend, such as the
+  hash of its weights.
   """
 
   @property
@@ -131,6 +132,7 @@ class Features(Protocol):
   def about(self) -> Mapping[str, str]: ...
   @property
   def kinds(self) -> tuple[str, ...]: ...
+  def length_of(self, kind: str, /) -> int: ...
   def __call__(self, x: np.ndarray, /) -> Arrays: ...
   def text(self, captions: Sequence[str], /) -> np.ndarray: ...
 
@@ -145,14 +147,16 @@ class Gauge(Protocol):
   that is left: it is a context, and its value is called with each number.
 
   `validation` are held-out examples whose own distance from the reference is a
-  unit, and `reference` moments by network and kind in place of those of data,
-  with the columns that say which ones; both may be None.
+  unit; `examples` are compared with in place of the data, and `reference` are
+  moments of a file in place of any. All three may be None.
   """
 
   @property
   def networks(self) -> Sequence[Features]: ...
   @property
   def validation(self) -> Data | None: ...
+  @property
+  def examples(self) -> Data | None: ...
   @property
   def reference(self) -> 'Reference | None': ...
   def kept(

@@ -17,6 +17,7 @@ from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.effects import without_effect
+from flowdistill.stages.measuring import in_place_of_data
 from flowdistill.stages.tracing import trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
@@ -45,7 +46,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   for role in blueprint.stage.frozen:
     _check_frozen(blueprint, role)
   _check_roles(blueprint, blueprints)
-  _check_evaluators(blueprint)
+  check_evaluators(blueprint)
 
 
 def _check_lengths(blueprint: Blueprint) -> None:
@@ -75,7 +76,7 @@ def _check_effects(blueprint: Blueprint) -> None:
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
-  for key in ('every', 'features', 'dataset', 'validation'):
+  for key in ('every', 'features', 'dataset', 'validation', 'reference'):
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'
   for name in section.schedules.keys() - stage.evaluators.keys():
@@ -214,7 +215,12 @@ def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
     )
 
 
-def _check_evaluators(blueprint: Blueprint) -> None:
+def check_evaluators(blueprint: Blueprint) -> None:
+  """Checks evaluators, their features, and what they are compared with.
+
+  Raises:
+    ConfigError: naming the key that is wrong.
+  """
   stage = blueprint.stage
   if not stage.evaluators:
     return
@@ -245,7 +251,6 @@ class Unplaced:
   def __init__(self, blueprint: Blueprint):
     self.blueprint = blueprint
     self.validation = blueprint.validation
-    self.reference = None
 
   @functools.cached_property
   def networks(self) -> Any:
@@ -253,6 +258,20 @@ class Unplaced:
     features = self.blueprint.stage.evaluation.features
     with located(self.blueprint.key('evaluation.features')):
       return checked_features(features, self.blueprint.measured.spec)
+
+  @functools.cached_property
+  def _in_place(self) -> dict[str, Any]:
+    return in_place_of_data(self.blueprint, self.networks)
+
+  @property
+  def examples(self) -> Any:
+    """Images of `evaluation.reference`, or None."""
+    return self._in_place.get('examples')
+
+  @property
+  def reference(self) -> Any:
+    """Statistics of `evaluation.reference`, or None."""
+    return self._in_place.get('reference')
 
 
 def checked_features(features: Any, spec: DataSpec) -> Any:

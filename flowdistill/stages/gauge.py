@@ -33,6 +33,7 @@ class Gauge:
     statistics: for good.
     of: what all blocks depend on beside what their evaluator says.
     validation: held-out examples whose own distance is a unit.
+    examples: in place of the data.
     reference: statistics of a file in place of those of data.
   """
 
@@ -42,6 +43,7 @@ class Gauge:
   statistics: Shelf
   of: Mapping[str, Any]
   validation: Data | None = None
+  examples: Data | None = None
   reference: Reference | None = None
 
   def kept(

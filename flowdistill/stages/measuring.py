@@ -1,12 +1,16 @@
 """The rows of a stage's evaluators."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from flowdistill.build.placed import Placed
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.image_data import ImageData
+from flowdistill.build.placed import Network, Placed
+from flowdistill.build.references import statistics_or_images
+from flowdistill.config.bind import located
 from flowdistill.evaluators.signature import NOWHERE, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
 from flowdistill.stages.gauge import Gauge
@@ -60,6 +64,31 @@ def measure_stage(
   return rows
 
 
+def in_place_of_data(
+  blueprint: Blueprint, networks: Sequence[Network]
+) -> dict[str, Any]:
+  """What `evaluation.reference` has: `examples` or `reference` of a gauge.
+
+  Raises:
+    ConfigError: if it has nothing for these networks, or images of another
+      size than the data.
+  """
+  path = blueprint.stage.evaluation.reference
+  if path is None:
+    return {}
+  with located(blueprint.key('evaluation.reference')):
+    statistics, images = statistics_or_images(path, networks[0])
+    shape = blueprint.data.spec.shape
+    if images is not None and images.shape != shape:
+      raise ValueError(
+        f'{path!r} has images {list(images.shape)}, and the data have '
+        f'{list(shape)}: figures would compare the sizes'
+      )
+  if images is not None:
+    return {'examples': ImageData(images)}
+  return {'reference': statistics}
+
+
 def blocks_in(folder: pathlib.Path) -> Shelf:
   """The shelf of an evaluation that writes to a folder."""
   return Shelf(folder / BLOCKS)
@@ -80,4 +109,5 @@ def make_gauge(
     statistics=Shelf(assembly.workdir / REFERENCES),
     of={'step': step, 'weights': which, **of_run(assembly)},
     validation=blueprint.validation,
+    **in_place_of_data(blueprint, networks),
   )

@@ -204,10 +204,13 @@ class Layout:
     """An array [n, ...] sharded along its rows; each host makes its own."""
     places: Any = self.rows.addressable_devices_indices_map((n,))
     parts = {i.indices(n): make(i) for i, *_ in places.values()}
-    shape = n, *next(iter(parts.values())).shape[1:]
-    return jax.make_array_from_callback(
-      shape, self.rows, lambda index: parts[index[0].indices(n)]
-    )
+    first, *_ = parts.values()
+    shape = n, *first.shape[1:]
+
+    def put(index: Any) -> np.ndarray:
+      return parts[index[0].indices(n)]
+
+    return jax.make_array_from_callback(shape, self.rows, put)
 
   def collect(self, array: jax.Array) -> np.ndarray:
     """The whole array on every process; collective if the mesh spans them."""

@@ -57,7 +57,7 @@ class Pixels:
   name = 'pixels'
   about: ClassVar = {}
   kinds = 'features', 'logits'
-  validation = reference = None
+  validation = reference = examples = None
 
   def __init__(self, source):
     x, label = source.arrays['x0'], source.arrays['label']

@@ -28,6 +28,7 @@ class Features:
     name: suffix of the metrics: 'digits' gives `frechet_digits`.
     sha256: of the file of its weights.
     network: x [b, ...] -> (features [b, d], logits [b, k]).
+    length: d, of the features.
     params: none, as the weights ship with the package.
     kinds: what `apply` answers.
     batch: examples of a call on each device.
@@ -36,6 +37,7 @@ class Features:
   name: str
   sha256: str
   network: Callable[[Any], tuple[jax.Array, jax.Array]]
+  length: int = 64
   params: Any = ()
   kinds: tuple[str, ...] = KINDS
   batch: int = 1024
@@ -58,6 +60,11 @@ class Features:
     """Raises ValueError if the network cannot take examples of a shape."""
     x = jax.ShapeDtypeStruct((1, *shape), np.float32)
     jax.eval_shape(self.network, x)
+
+  def length_of(self, kind: str) -> int:
+    """Of the features of a kind; there is one."""
+    del kind
+    return self.length
 
   def prepare(self, x: np.ndarray) -> np.ndarray:
     """x [b, ...] as `apply` takes it."""
