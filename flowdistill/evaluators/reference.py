@@ -121,8 +121,8 @@ def moments_of(gauge: Gauge, source: Data, most: int, needed: Needed) -> Real:
       arrays[f'{name}/{kind}/covariance'] = found.covariance
     return arrays
 
-  keep = gauge.kept if source.identity is None else gauge.lasting
-  found = keep(_about(gauge, source, most, needed), make)
+  known_by = _about(gauge, source, most, needed)
+  found = make() if known_by is None else gauge.lasting(known_by, make)
   known: dict[str, dict[str, Moments]] = {name: {} for name in needed}
   for name, kind in kinds:
     mean, covariance = (
@@ -143,17 +143,22 @@ def _of_examples(gauge: Gauge, source: Data, most: int, needed: Needed) -> Real:
     for block in blocks(0, count):
       x = real_examples(source, most, block)
       digest.update(x)
-      found = gauge.kept(
-        {**about, 'first': block[0]},
-        lambda x=x: features_of(gauge.networks, x, needed),
-      )
+
+      def make(x: np.ndarray = x) -> Arrays:
+        return features_of(gauge.networks, x, needed)
+
+      kept = about and gauge.kept({**about, 'first': block[0]}, make)
+      found = kept or make()
       for name, summary in summaries.items():
         summary.add(of_network(found, name))
       advance(len(block))
   return Real(summaries, _columns(source, count, f'{digest}'))
 
 
-def _about(gauge: Gauge, source: Data, most: int, needed: Needed) -> Row:
+def _about(gauge: Gauge, source: Data, most: int, needed: Needed) -> Row | None:
+  """What the features depend on; None if it is not known of the data."""
+  if source.identity is None:
+    return None
   return {
     'real': source.identity,
     'most': most,
