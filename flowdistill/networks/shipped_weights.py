@@ -2,23 +2,25 @@
 
 import hashlib
 import pathlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 Module = TypeVar('Module', bound=nnx.Module)
 
 
-def load_weights(model: Module, path: pathlib.Path) -> Module:
-  """The network with the weights of an .npz, in float32."""
-  graph, state = nnx.split(model)
+def load_weights(make: Callable[[], Module], path: pathlib.Path) -> Module:
+  """The network that is made, with the weights of an .npz, in float32.
+
+  They are NumPy arrays: no device is used, which several hosts must not before
+  they have met.
+  """
+  graph, state = nnx.split(nnx.eval_shape(make))
   with np.load(path) as arrays:
     flat = {
-      key: leaf.replace(
-        jnp.asarray(arrays['.'.join(map(str, key))], jnp.float32)
-      )
+      key: leaf.replace(np.asarray(arrays['.'.join(map(str, key))], np.float32))
       for key, leaf in nnx.to_flat_state(state)
     }
   return nnx.merge(graph, nnx.from_flat_state(flat))
