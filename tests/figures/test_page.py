@@ -12,6 +12,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.evaluators.sheets import write_sheet
 from flowdistill.evaluators.sweep import SweepEntry
 from flowdistill.figures import page, runs
+from flowdistill.figures.lines import rows_of, tabulate
 from flowdistill.figures.page import PAGE, forgiving, refresh, write_page
 from flowdistill.jobs import report
 from flowdistill.training.json_files import write_json
@@ -163,7 +164,7 @@ def test_figures_that_were_measured_differently_share_no_column(tmp_path):
     row('student', 1, 6.0, ema='early'),
   ]
   stages = [runs.Stage('', 'run', rows)]
-  table = page.tabulate(stages, 1000, [])
+  table = tabulate(rows_of(stages), 1000, [])
   names = [column.name for column in table.columns]
   assert names.count('frechet_digits') == 4
   for line, value in zip(table.lines, '123456', strict=True):
