@@ -188,7 +188,7 @@ def mark_note(losses: Iterable[str]) -> str:
   named = ', '.join(dict.fromkeys(filter(None, losses)))
   return named and (
     f'{MARK} The feature network, or one of its features, was in a training '
-    f'loss of the run ({cut(named)}): the figure is biased in favour of the run.'
+    f'loss of the run ({cut(named)}): the figure favours that run.'
   )
 
 

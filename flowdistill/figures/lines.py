@@ -101,10 +101,14 @@ def tabulate(
     metrics: the figures that are shown; () shows all.
   """
   found = columns_of(rows)
-  shown = (
-    key
-    for key in found
-    if not beside(key, found) and (not metrics or key[0] in metrics)
+  names = list(dict.fromkeys(name for name, _ in found))
+  shown = sorted(
+    (
+      key
+      for key in found
+      if not beside(key, found) and (not metrics or key[0] in metrics)
+    ),
+    key=lambda key: names.index(key[0]),
   )
   columns = {k: found[k] for k in itertools.islice(shown, MOST_COLUMNS)}
   every = [

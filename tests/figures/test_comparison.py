@@ -8,12 +8,8 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from flowdistill.figures import comparison as module
-from flowdistill.figures.comparison import (
-  Method,
-  Point,
-  comparison,
-  three_digits,
-)
+from flowdistill.figures.comparison import comparison, three_digits
+from flowdistill.figures.methods import Method, Point
 from flowdistill.figures.spread import spread
 
 TEACHER = {1: 26.2, 2: 8.4, 4: 3.9, 8: 2.2}

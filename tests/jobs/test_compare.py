@@ -9,10 +9,9 @@ from matplotlib.image import imread
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
-from flowdistill.figures.comparison import Method, Point
 from flowdistill.figures.markdown import markdown
+from flowdistill.figures.methods import Method, Point, choose_metric, gather
 from flowdistill.jobs import compare, evaluate, generate
-from flowdistill.jobs.compare import choose_metric, gather
 from flowdistill.training.checkpoint import completed_steps
 
 CONFIG = """
