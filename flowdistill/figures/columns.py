@@ -12,7 +12,7 @@ from typing import Any
 
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.cells import cut, number
-from flowdistill.figures.table import column
+from flowdistill.figures.table import BIAS, MARK, TRAINED_ON, column
 from flowdistill.workdir.results import NAMED
 
 DRAWN = {  # key: title
@@ -33,9 +33,6 @@ DRAWN = {  # key: title
 }
 MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
 SPREADS = ('_spread', '_error', '_deviation')  # of a figure
-BIAS = '_bias'  # of a figure: what the number of samples adds to it
-TRAINED_ON = 'trained_on'  # the losses that asked the feature network
-MARK = '†'
 HASH, LETTERS = 'sha256', 12  # end of the keys of hashes, and what is shown
 Key = tuple[str, str]
 """A figure, and how it was measured as JSON."""
