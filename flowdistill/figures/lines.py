@@ -177,8 +177,8 @@ def _differs(key: str, rows: Sequence[Row]) -> bool:
 
 
 def _same_for_all(rows: Sequence[Row], heads: Sequence[str]) -> list[str]:
-  """'Step = 2': how all examples were drawn; run and stage if they are many."""
-  keys = [*DRAWN] if 'run' in heads else [*DRAWN][2:]
+  """'Step = 2': how all were drawn; run and stage if runs have names."""
+  keys = [*DRAWN] if rows and rows[0].get('run') else [*DRAWN][2:]
   return [
     f'{DRAWN[key]} = {cell(rows[0][key]).text}'
     for key in keys

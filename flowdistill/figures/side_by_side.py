@@ -61,14 +61,15 @@ def _left_out(every: Sequence[Row], rows: Sequence[Row]) -> list[str]:
       steps.setdefault((row['run'], row['stage']), []).append(
         row.get('step', 0)
       )
-  return [
-    cut(
-      f'{run}, {stage}: {len(found)} rows of earlier checkpoints '
-      f'(step {", ".join(f"{step:g}" for step in sorted(set(found)))})'
+  lines = []
+  for (run, stage), found in steps.items():
+    count = '1 row' if len(found) == 1 else f'{len(found)} rows'
+    of = ', '.join(f'{step:g}' for step in sorted(set(found)))
+    lines.append(
+      f'{run}, {stage}: {count} of earlier checkpoints (step {cut(of)}); '
+      '--steps=all shows them.'
     )
-    + '; --steps=all shows them.'
-    for (run, stage), found in steps.items()
-  ]
+  return lines
 
 
 def _table(table: Table) -> str:

@@ -225,6 +225,38 @@ def test_the_table():
   assert line.endswith('| 5,432 | 98,765 |')
 
 
+def test_what_is_marked_and_measured_otherwise_stands_below_the_table():
+  rows = [row('student', 'few', 1, 1.0, trained_on='vgg16')]
+  other = {**row('student', 'few', 1, 2.0), 'samples': 50}
+  found = gathered({'emd': rows, 'flow': [other]})
+  assert found['emd'].points[0].trained_on == 'vgg16'
+  text = markdown(list(found.values()), 'frechet_digits')
+  assert '| **1.00†** |' in text and '| 2.00 |' in text
+  assert '\n† The feature network' in text
+  assert (
+    'Not all figures were measured alike: samples = 50 (flow (teacher)) and '
+    '5 (emd).' in text
+  )
+  assert '†' not in markdown([found['flow (teacher)']], 'frechet_digits')
+
+
+def test_a_bias_is_not_compared():
+  rows = {'a': [{'frechet_x_bias': 0.5, **row('student', 'few', 1, 1.0)}]}
+  rows['a'][0] |= {'frechet_x': 2.0, 'frechet_x_spread': 0.5}
+  assert choose_metric(rows, '') == 'frechet_digits'
+  for end in ('bias', 'spread'):
+    with pytest.raises(ConfigError, match='was measured by no stage'):
+      choose_metric(rows, f'frechet_x_{end}')
+
+
+@pytest.mark.parametrize('name', ['out', 'steps'])
+def test_options_about_runs_have_no_effect_on_stages(name, tmp_path):
+  options = compare.Options(**{name: 'all'})
+  with pytest.raises(ConfigError, match=f'--{name}=all has an effect only bet'):
+    tiny.run(compare, tiny.stages(tiny.TOY), tmp_path / 'W', options)
+  assert not (tmp_path / 'W').exists()
+
+
 @pytest.fixture(scope='module')
 def compared(tmp_path_factory):
   """The folder of a comparison, and what it returned."""
