@@ -1,6 +1,7 @@
 """Rows of evaluators as one table, a line for each way of drawing examples."""
 
 import dataclasses
+import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,20 @@ class Line:
 
   drawn: Row
   values: dict[Key, float]
+
+  def beside(self, key: Key, ends: Sequence[str]) -> float | None:
+    """The spread or the bias of a figure; None if it is not known."""
+    name, how = key
+    found = found_beside(name, ends, self._names.get(how, ()))
+    return self.values[found, how] if found else None
+
+  @functools.cached_property
+  def _names(self) -> dict[str, set[str]]:
+    """How figures were measured -> their names; no value is added then."""
+    names: dict[str, set[str]] = {}
+    for name, how in self.values:
+      names.setdefault(how, set()).add(name)
+    return names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +144,7 @@ def tabulate(
     [
       [
         *(cell(line.drawn.get(key)) for key in heads),
-        *(_figure(key, line.values, each) for key, each in columns.items()),
+        *(_figure(key, line, each) for key, each in columns.items()),
       ]
       for line in lines
     ],
@@ -152,21 +167,19 @@ def _newest(lines: Sequence[Line], most: int) -> list[Line]:
   return [lines[k] for k in sorted(order[max(0, len(lines) - most) :])]
 
 
-def _figure(key: Key, values: Mapping[Key, float], column: Column) -> Cell:
+def _figure(key: Key, line: Line, column: Column) -> Cell:
   """A figure with its spread, its mark, and its bias beside it."""
-  shown = cell(values.get(key), column.style)
+  shown = cell(line.values.get(key), column.style)
   if not shown.text:
     return shown
-  name, how = key
-  known = {each for each, other in values if other == how}
-  spread = found_beside(name, SPREADS, known)
-  text = f'{shown.text} ± {values[spread, how]:.2g}' if spread else shown.text
+  spread, bias = line.beside(key, SPREADS), line.beside(key, [BIAS])
+  text = shown.text if spread is None else f'{shown.text} ± {spread:.2g}'
   about = []
   if column.trained_on:
     text += MARK
     about += [f'in a training loss of the run: {column.trained_on}']
-  if bias := found_beside(name, [BIAS], known):
-    about += [f'{values[bias, how]:.2g} of it is due to the number of samples']
+  if bias is not None:
+    about += [f'{bias:.2g} of it is due to the number of samples']
   return dataclasses.replace(shown, text=text, about='; '.join(about))
 
 
@@ -202,13 +215,9 @@ def _common(columns: Sequence[Column]) -> list[str]:
 def _notes(lines: Sequence[Line], columns: Mapping[Key, Column]) -> list[str]:
   """What the mark means, and how large biases are."""
   notes = [mark_note(column.trained_on for column in columns.values())]
-  for (name, how), column in columns.items():
-    biases = [
-      value
-      for line in lines
-      for (other, its), value in line.values.items()
-      if its == how and other == found_beside(name, [BIAS], {other})
-    ]
+  for key, column in columns.items():
+    found = (line.beside(key, [BIAS]) for line in lines)
+    biases = [value for value in found if value is not None]
     if biases:
       low, high = (f'{value:.2g}' for value in (min(biases), max(biases)))
       about = f' ({column.about})' if column.about else ''
