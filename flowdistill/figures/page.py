@@ -23,11 +23,12 @@ from markupsafe import Markup
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.figures.axes import drawable
 from flowdistill.figures.charts import Chart, Series, draw
-from flowdistill.figures.lines import Table, rows_of, tabulate
+from flowdistill.figures.lines import rows_of
 from flowdistill.figures.losses import LOSS
 from flowdistill.figures.over_nfe import over_nfe
 from flowdistill.figures.panels import Viewer, viewers
 from flowdistill.figures.runs import Stage, names_of, read_run
+from flowdistill.figures.tabulated import Table, tabulate
 from flowdistill.files.atomic import write_atomically
 from flowdistill.workdir.results import say
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.cells import cut
 from flowdistill.figures.differences import Pair, of_configs, of_measurements
-from flowdistill.figures.lines import Table, rows_of, tabulate
+from flowdistill.figures.lines import rows_of
 from flowdistill.figures.markdown import code, escaped, piped
 from flowdistill.figures.over_nfe import last_rows
 from flowdistill.figures.runs import Stage
+from flowdistill.figures.tabulated import Table, tabulate
 
 MOST_KEYS = 50  # of the configs of a stage
 

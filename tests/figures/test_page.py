@@ -12,8 +12,9 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.evaluators.sheets import write_sheet
 from flowdistill.evaluators.sweep import SweepEntry
 from flowdistill.figures import page, runs
-from flowdistill.figures.lines import rows_of, tabulate
+from flowdistill.figures.lines import rows_of
 from flowdistill.figures.page import PAGE, forgiving, refresh, write_page
+from flowdistill.figures.tabulated import tabulate
 from flowdistill.jobs import report
 from flowdistill.training.json_files import write_json
 

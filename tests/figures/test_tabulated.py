@@ -9,7 +9,7 @@ from flowdistill.figures.columns import (
   figures,
   found_beside,
 )
-from flowdistill.figures.lines import tabulate
+from flowdistill.figures.tabulated import tabulate
 
 ROW = {'model': 'student', 'sampler': 'flow_map', 'nfe': 4, 'step': 2}
 KEYS = ('samples', 'seed', 'reference', 'weights_sha256', 'codec', 'trained_on')
