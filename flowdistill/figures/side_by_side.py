@@ -75,6 +75,8 @@ def _left_out(every: Sequence[Row], rows: Sequence[Row]) -> list[str]:
 
 def _table(table: Table) -> str:
   """The table; numbers are on the right."""
+  if not table.lines:
+    return 'No row of these checkpoints has such a figure.'
   columns = [
     f'{each.title}{f": {each.about}" if each.about else ""}'
     for each in table.columns

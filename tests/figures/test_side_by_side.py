@@ -132,6 +132,16 @@ def test_a_bias_or_a_spread_is_no_metric(tmp_path):
       compare.of_runs([a, b], compare.Options(f'frechet_digits_{end}'))
 
 
+def test_figures_of_earlier_checkpoints_alone_are_said(tmp_path):
+  rows = [row(1, 1.0, step=1, accuracy=0.5), row(1, 1.0)]
+  runs = [str(make_run(tmp_path / n, {'flow': {}}, rows)) for n in 'ab']
+  text = compare.of_runs(runs, compare.Options('accuracy'))
+  assert 'No row of these checkpoints has such a figure.' in text
+  assert '(step 1); --steps=all shows them' in text
+  every = compare.of_runs(runs, compare.Options('accuracy', 'all'))
+  assert every.count('| 50.0% |') == 2
+
+
 def test_a_run_without_results_and_a_damaged_one_are_said(two, tmp_path):
   empty = make_run(tmp_path / 'empty', {'emd': {}})
   (two[0] / 'emd' / 'results.json').write_text('[{')
