@@ -57,7 +57,7 @@ from flowdistill.workdir.steps import (
 )
 
 OF_IMAGES = {'of', 'against', 'out', 'features', 'metrics', 'sets', 'real'}
-FRECHET = 'frechet'
+FRECHET, DRAWS = 'frechet', 'pictures'
 WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 
@@ -75,7 +75,7 @@ class Options(Samplings):
     patience: seconds without a new checkpoint after which waiting ends.
     features: feature networks in place of those of the config.
     metrics: in METRICS: the evaluator `quality` with these is run in place of
-      the evaluators of the config.
+      the evaluators of the config that draw no pictures.
     samples: of a set, with metrics or features.
     sets: disjoint sets of samples, with metrics or features; 3 by default, of
       images 1.
@@ -226,7 +226,10 @@ def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
 
 
 def with_quality(spec: Spec, options: Options) -> Spec:
-  """The config of a stage with `quality` as its evaluator, if that is asked."""
+  """The config of a stage with `quality` as its evaluator, if that is asked.
+
+  Those that draw pictures stay.
+  """
   if not options.metrics and not options.features:
     return spec
   evaluation = spec['evaluation']
@@ -239,7 +242,8 @@ def with_quality(spec: Spec, options: Options) -> Spec:
     'sets': options.sets or SETS,
     'real': options.real,
   }
-  evaluators = {'quality': quality}
+  pictures = {n: e for n, e in spec['evaluators'].items() if e['name'] == DRAWS}
+  evaluators = {'quality': quality, **pictures}
   try:
     return resolve_stage(
       {**spec, 'evaluation': evaluation, 'evaluators': evaluators}
