@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.curve import curve
-from flowdistill.evaluators.reference import reference
+from flowdistill.evaluators.reference import features_of, of_network, reference
 from flowdistill.evaluators.signature import (
   Data,
   Features,
@@ -153,7 +153,10 @@ def _figures(
   network: Features,
   real: Moments,
 ) -> Row:
-  found = network(x)
+  found = of_network(
+    features_of([network], x, {network.name: ['features', 'logits']}),
+    network.name,
+  )
   name = figure_name('frechet', network.name)
   figures = {name: frechet_distance(moments(found['features']), real)}
   logits = found.get('logits')

@@ -22,6 +22,7 @@ from flowdistill.metrics.metric import Needs
 from flowdistill.metrics.moments import Moments, checked_moments
 from flowdistill.metrics.summary import MOMENTS, Summary, kinds_of
 
+OF_SAMPLES = ('logits', 'pairs')  # needs of metrics that know no reference
 BLOCK = 1024  # examples whose features are taken at once
 Needed = Mapping[str, Collection[Needs]]
 """Name of a network -> what the metrics that it is for need."""
@@ -49,7 +50,13 @@ def blocks(first: int, n: int) -> Iterator[np.ndarray]:
 def features_of(
   networks: Sequence[Features], x: np.ndarray, needed: Needed
 ) -> Arrays:
-  """'NETWORK/kind' -> the features of examples that are needed."""
+  """'NETWORK/kind' -> the features of examples that are needed.
+
+  Raises:
+    ValueError: if an example is not finite: as uint8 it would be a number.
+  """
+  if bad := int(np.sum(~np.isfinite(x).reshape(len(x), -1).all(axis=1))):
+    raise ValueError(f'{bad} of {len(x)} examples are not finite')
   found: Arrays = {}
   for network in networks:
     wanted = kinds_of(needed[network.name])
@@ -74,9 +81,15 @@ def reference(gauge: Gauge, source: Data, most: int, needed: Needed) -> Real:
   if gauge.reference is not None:
     return _of_file(gauge, gauge.reference, needed)
   source = source if gauge.examples is None else gauge.examples
-  needs = {need for each in needed.values() for need in each}
-  whole = bool(needs - {*MOMENTS, 'logits', 'pairs'})
-  return (_of_examples if whole else moments_of)(gauge, source, most, needed)
+  wanted: dict[str, list[Needs]] = {
+    name: [need for need in needs if need not in OF_SAMPLES]
+    for name, needs in needed.items()
+  }
+  every = {need for needs in wanted.values() for need in needs}
+  if not every:
+    return Real({name: Summary(()) for name in wanted}, {})
+  whole = not every <= {*MOMENTS}
+  return (_of_examples if whole else moments_of)(gauge, source, most, wanted)
 
 
 def check_file(gauge: Gauge, file: Reference, needed: Needed) -> None:

@@ -1,7 +1,8 @@
 """The rows of a stage's evaluators."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -10,11 +11,12 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.image_data import ImageData
 from flowdistill.build.placed import Network, Placed
 from flowdistill.build.references import statistics_or_images
-from flowdistill.config.bind import located
+from flowdistill.config.bind import ConfigError, located
 from flowdistill.evaluators.signature import NOWHERE, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
+from flowdistill.stages.failure import Halted
 from flowdistill.stages.gauge import Gauge
-from flowdistill.stages.provenance import of_network, of_run
+from flowdistill.stages.provenance import of_row, of_run
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.shelf import Shelf
 
@@ -57,11 +59,23 @@ def measure_stage(
   rows = []
   place = folder if jax.process_index() == 0 else NOWHERE
   for name in chosen:
-    for row in stage.evaluators[name](models, real, gauge, place):
-      about = {**run, **of_network(assembly, row), **weights, 'step': step}
-      rows.append({**row, **about})
-      each(rows[-1])
+    with named(name):
+      for row in stage.evaluators[name](models, real, gauge, place):
+        about = {**run, **of_row(assembly, row, which), 'step': step}
+        rows.append({**row, **weights, **about})
+        each(rows[-1])
   return rows
+
+
+@contextlib.contextmanager
+def named(evaluator: str) -> Generator[None]:
+  """Names the evaluator of what cannot be measured, such as NaN samples."""
+  try:
+    yield
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise Halted(f'the evaluator {evaluator!r} failed: {error}') from error
 
 
 def in_place_of_data(

@@ -8,6 +8,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import Spec
 from flowdistill.evaluators.signature import Row
 from flowdistill.stages.assembly import Assembly
+from flowdistill.training.state import MAIN
 from flowdistill.workdir import folders, record
 from flowdistill.workdir.environment import environment
 
@@ -30,6 +31,34 @@ def revision() -> str:
   if git is None:
     return f'{version}'
   return f'{version} {git["revision"][:12]}{"+" * git["dirty"]}'
+
+
+def of_row(assembly: Assembly, row: Row, which: str) -> Row:
+  """What a row says of its features and of the EMA of its weights."""
+  return {**of_network(assembly, row), **of_ema(assembly, row, which)}
+
+
+def of_ema(assembly: Assembly, row: Row, which: str) -> Row:
+  """{'ema': 'half_life(half_life=steps=200)'} where the weights are an EMA.
+
+  Those of a role that does not learn are of another stage, which says it.
+  """
+  role = row['model']
+  if role not in assembly.blueprint.learners:
+    return {}
+  emas = assembly.blueprint.learner_spec(role).get('ema', {})
+  spec = emas.get(MAIN if which == 'ema' else which)
+  return {} if spec is None else {'ema': _flat(spec)}
+
+
+def _flat(spec: Spec) -> str:
+  """'half_life(half_life=steps=200, ramp=0.05)', without what is None."""
+  options = ', '.join(
+    f'{key}={_flat(value) if isinstance(value, Mapping) else value}'
+    for key, value in spec.items()
+    if key != 'name' and value is not None
+  )
+  return f'{spec["name"]}({options})' if 'name' in spec else options
 
 
 def of_network(assembly: Assembly, row: Row) -> Row:

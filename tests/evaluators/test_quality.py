@@ -138,3 +138,42 @@ def test_it_needs_features(tmp_path):
       metrics={'frechet': law('frechet')},
       sweep=SWEEP,
     )
+
+
+def test_samples_that_are_not_finite_are_refused(tmp_path):
+  x0 = X0.copy()
+  x0[7] = np.nan
+  with pytest.raises(ValueError, match='1 of 500 examples are not finite'):
+    measure(Replay(x0), tmp_path)
+
+
+def test_the_clip_score_is_of_samples_and_their_captions(tmp_path):
+  """Features that point as those of the caption score 100, opposite ones 0."""
+  source = digits()
+  source.words = [f'{label}' for label in source.arrays['label']]
+
+  class Captioned(Pixels):
+    kinds = 'features', 'pairs'
+
+    def text(self, captions):
+      return np.asarray([ANGLES[int(c)] for c in captions])
+
+    def __call__(self, x):
+      near = super().__call__(x)['logits'].argmax(axis=1)
+      return {'features': ANGLES[near]}
+
+  ANGLES = np.stack([[np.cos(a), np.sin(a)] for a in np.arange(10)])
+  options = {'metrics': {'c': law('clip_score')}, 'samples': 300, 'sets': 1}
+  (row,) = quality(
+    {'student': Replay(X0)},
+    source,
+    Captioned(source),
+    tmp_path,
+    sweep=SWEEP,
+    **options,
+  )
+  near = FEATURES(X0[:300])['logits'].argmax(axis=1)
+  apart = near - source.arrays['label'][:300]
+  expected = 100 * np.maximum(np.cos(apart.astype(float)), 0).mean()
+  assert row['clip_score_pixels'] == pytest.approx(expected, rel=1e-6)
+  assert row['clip_score_error_pixels'] > 0

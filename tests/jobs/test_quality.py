@@ -1,13 +1,14 @@
 """quality, as its documentation shows it."""
 
 import ast
+import json
 import pathlib
 import re
 
 import numpy as np
 import pytest
 from build.test_measured import weights
-from jobs import tiny
+from jobs import hosts, tiny
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
@@ -137,3 +138,25 @@ def test_fid_of_every_checkpoint_by_one_step_and_rk45(run, tmp_path):
     assert row['inception_score'] >= 1
     assert row['resize'] == 'tf_bilinear'
     assert len(row['weights_sha256']) == 64
+
+
+@pytest.mark.slow
+def test_two_hosts_measure_the_same_as_one_to_the_byte(run):
+  """Each takes the features of its own rows, and both make one table."""
+  results = run / 'distil' / 'evaluations' / '00000002' / 'results.json'
+  words = ['--job=evaluate', '--model=student', '--nfe=1,2', '--sets=2']
+  words += ['--metrics=frechet,precision_recall', '--samples=70', '--real=90']
+  config = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
+  found = []
+  for count in (1, 2):
+    results.unlink(missing_ok=True)
+    processes = (
+      hosts.start_all(run, config, *words, count=2)
+      if count == 2
+      else [hosts.start(run, config, 2, *words)]
+    )
+    for code, _, error in hosts.end_all(processes, 300):
+      assert code == 0, error
+    found.append(json.loads(results.read_text()))
+  assert found[0] == found[1]
+  assert len(found[0]) == 2

@@ -71,3 +71,21 @@ def test_a_changed_checkout_is_said(monkeypatch, dirty):
   provenance.revision.cache_clear()
   assert provenance.revision() == '1.2'
   provenance.revision.cache_clear()
+
+
+def test_the_ema_of_the_weights(tmp_path):
+  found = assembly(tmp_path, PLAIN)
+  emas = {
+    'main': {'name': 'half_life', 'half_life': {'steps': 9}, 'until': None},
+    'early': {'name': 'decay', 'decay': 0.9},
+  }
+  found.blueprint.learner_spec = lambda role: {'ema': emas}
+
+  def ema(model, which):
+    return provenance.of_ema(found, {'model': model}, which)
+
+  main = 'half_life(half_life=steps=9)'
+  assert ema('student', 'ema') == {'ema': main}
+  assert ema('student', 'early') == {'ema': 'decay(decay=0.9)'}
+  assert ema('student', 'params') == {}
+  assert ema('teacher', 'ema') == {}
