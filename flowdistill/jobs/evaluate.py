@@ -3,15 +3,13 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import rich
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.sampling_plan import combinations
-from flowdistill.build.tables import ROOMS, resolve_stage
+from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import Samplings, Spec
 from flowdistill.config.sections import Features
@@ -27,7 +25,7 @@ from flowdistill.stages.assembly import (
   sampling_layout,
 )
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.check import check_evaluators
+from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.failure import Halted
 from flowdistill.stages.finished_images import (
   kept_in,
@@ -38,6 +36,12 @@ from flowdistill.stages.finished_images import (
 )
 from flowdistill.stages.job_options import path_of
 from flowdistill.stages.measuring import blocks_in, measure_stage
+from flowdistill.stages.quality_config import (
+  FRECHET,
+  named_specs,
+  one_spec,
+  with_quality,
+)
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.folders import (
@@ -57,7 +61,6 @@ from flowdistill.workdir.steps import (
 )
 
 OF_IMAGES = {'of', 'against', 'out', 'features', 'metrics', 'sets', 'real'}
-FRECHET, DRAWS = 'frechet', 'pictures'
 WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 
@@ -210,7 +213,16 @@ def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
 
   Roles that do not learn have no other weights, so they are there only once.
   """
-  spec = with_quality(blueprint.spec, options)
+  spec = blueprint.spec
+  if options.metrics or options.features:
+    spec = with_quality(
+      spec,
+      options.features,
+      options.metrics,
+      samples=options.samples,
+      sets=options.sets or SETS,
+      real=options.real,
+    )
   if options.model:
     first = which == options.weights[0]
     roles = [n for n in options.model if first or n in blueprint.learners]
@@ -223,53 +235,6 @@ def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
     }
     spec = {**spec, 'evaluators': evaluators}
   return blueprint if spec is blueprint.spec else blueprint.rebound(spec)
-
-
-def with_quality(spec: Spec, options: Options) -> Spec:
-  """The config of a stage with `quality` as its evaluator, if that is asked.
-
-  Those that draw pictures stay.
-  """
-  if not options.metrics and not options.features:
-    return spec
-  evaluation = spec['evaluation']
-  if options.features:
-    evaluation = {**evaluation, 'features': one_spec(options.features)}
-  quality = {
-    'name': 'quality',
-    'metrics': named_specs(options.metrics or (FRECHET,)),
-    'samples': options.samples,
-    'sets': options.sets or SETS,
-    'real': options.real,
-  }
-  pictures = {n: e for n, e in spec['evaluators'].items() if e['name'] == DRAWS}
-  evaluators = {'quality': quality, **pictures}
-  try:
-    return resolve_stage(
-      {**spec, 'evaluation': evaluation, 'evaluators': evaluators}
-    )
-  except ConfigError as error:
-    raise ConfigError(f'--metrics or --features: {error}') from error
-
-
-def named_specs(specs: Sequence[Any]) -> dict[str, Any]:
-  """'frechet', {'name': 'kernel', ...} -> name -> spec."""
-  found: dict[str, Any] = {}
-  for each in specs:
-    spec = {'name': each} if isinstance(each, str) else dict(each or {})
-    if 'name' not in spec:
-      raise ConfigError(
-        f"{each!r} must have a name, like 'name=kernel, size=9'"
-      )
-    found[f'{spec["name"]}'] = spec
-  return found
-
-
-def one_spec(specs: Sequence[Any]) -> Spec:
-  """The spec of one feature network, or that of several."""
-  named = named_specs(specs)
-  several = {'name': 'several', 'of': named}
-  return several if len(named) > 1 else next(iter(named.values()))
 
 
 def run_images(options: Options) -> list[Row]:
