@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused(run, message):
 
 @pytest.mark.slow
 def test_fid_of_every_checkpoint_by_one_step_and_rk45(run, tmp_path):
-  """As `evaluation_fid.py` of SlimFlow; of random weights of InceptionV3."""
+  """As the evaluation of SlimFlow; of random weights of InceptionV3."""
   path = tmp_path / 'inception.safetensors'
   save_file(weights(), path)
   rows = measure(
