@@ -71,7 +71,7 @@ def read_statistics(
     FileNotFoundError: if there is no such file.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
   found = read_npz(path, lambda names: [n for n in NAMES if n in names])
   missing = [name for name in NAMES if name not in found]

@@ -137,6 +137,12 @@ BAD = {
     'metrics': ({'name': 'precision_recall'},),
     'against': 'ref.npz',
   },
+  '--of=x{300}: ': {'of': 300 * 'x'},
+  '--against=x{300}: ': {'against': 300 * 'x'},
+  '--out=x{300}/a.npz must be in a folder that exists': {
+    'against': '',
+    'out': f'{300 * "x"}/a.npz',
+  },
   '--nfe has no effect with --of': {'nfe': (1,)},
   '--samples has no effect with --of': {'samples': 50},
   '--sets=|sets = -1 must be at least 1': {'sets': -1},
