@@ -396,6 +396,11 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
       'config.evaluation.features has no effect: there are no evaluators',
     ),
     (
+      ['evaluation.reference=real.npz'],
+      'config.evaluation.reference has no effect: there is no '
+      'evaluation.features',
+    ),
+    (
       ['ema={}', 'ema.mian.half_life=3'],
       "config.ema = ['mian'] must contain 'main'",
     ),
@@ -740,10 +745,27 @@ COMMANDS = {
     '--train.steps: a key of the config must be set by --config.train.steps=VAL'
   ),
   'CONFIG --workdir=W --samples=5': (
-    '--samples: it is an option of --job=generate, not of --job=train'
+    '--samples: it is an option of --job=evaluate and --job=generate, not of '
+    '--job=train'
   ),
   'CONFIG --workdir=W --job=evaluate --samples=5': (
-    '--samples: it is an option of --job=generate, not of --job=evaluate'
+    '--samples has no effect without --metrics or --features or --of'
+  ),
+  'CONFIG --workdir=W --job=evaluate --against=x': (
+    '--against has no effect without --of'
+  ),
+  'CONFIG --workdir=W --job=evaluate --of=x': (
+    '--config has no effect with --of'
+  ),
+  '--job=evaluate --of=x --distributed': (
+    '--distributed has no effect with --of'
+  ),
+  '--job=evaluate --of=x': "--of needs --features, such as 'name=inception",
+  '--job=evaluate --of=x --features=digits': (
+    '--of needs --against: images or statistics to compare with'
+  ),
+  '--job=evaluate --of=nowhere --against=x --features=digits': (
+    '--of=nowhere: '
   ),
   'CONFIG --workdir=W --distributed=maybe': (
     '--distributed=maybe must be true or false'

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.stream import Stream, length_of
+from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
 
@@ -117,7 +117,7 @@ class Data:
     if self._config is None:
       return None
     texts = [v for v in self._config.values() if isinstance(v, str) and v]
-    files = {path: stamp_of(pathlib.Path(path).expanduser()) for path in texts}
+    files = {path: stamp_of(expand(path, path)) for path in texts}
     listed = getattr(getattr(self.source, 'files', None), 'stamps', {})
     stamps = {str(path): stamp for path, stamp in {**files, **listed}.items()}
     return {

@@ -61,6 +61,11 @@ from flowdistill.workdir.steps import (
 )
 
 OF_IMAGES = {'of', 'against', 'out', 'features', 'metrics', 'sets', 'real'}
+NEEDED = {
+  ('samples', 'sets', 'real'): ('metrics', 'features', 'of'),
+  ('against', 'out'): ('of',),
+}
+"""Options -> those of which one must be given for them to have an effect."""
 WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 
@@ -107,6 +112,12 @@ class Options(Samplings):
   def __post_init__(self) -> None:
     super().__post_init__()
     check_steps(self.steps)
+    defaults = {field.name: field.default for field in dataclasses.fields(self)}
+    given = {k for k, v in vars(self).items() if v != defaults[k]}
+    for names, needed in NEEDED.items():
+      if (idle := [n for n in names if n in given]) and not given & {*needed}:
+        options = ' or '.join(f'--{name}' for name in needed)
+        raise ConfigError(f'--{idle[0]} has no effect without {options}')
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
@@ -123,7 +134,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   folder = blueprint.folder / CHECKPOINTS
   stages = {w: swept(blueprint, options, w) for w in options.weights}
   for stage in stages.values():
-    check_evaluators(stage)
+    if stage is not blueprint:  # which is checked already
+      check_evaluators(stage)
   if not next(iter(stages.values())).stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
   layout = sampling_layout(blueprint)
@@ -265,6 +277,8 @@ def run_images(options: Options) -> list[Row]:
     return []
   metrics = named_specs(options.metrics or (FRECHET,))
   sets, most = options.sets or 1, options.real
+  if left := len(opened.images) % max(1, sets):
+    say(f'{left} of {len(opened.images)} images are in none of the {sets} sets')
   with kept_in(out) as folder:
     gauge = place_on_devices(opened, folder)
     rows = measure_images(opened, gauge, metrics, sets=sets, most=most)

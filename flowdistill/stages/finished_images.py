@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
@@ -115,7 +116,7 @@ def write_reference(opened: Images, path: pathlib.Path, most: int) -> None:
   """
   if len(opened.networks) > 1:
     raise ConfigError('--out=FILE.npz has the statistics of one of --features')
-  if not path.parent.is_dir():
+  if not os.path.isdir(path.parent):
     raise ConfigError(f'--out={path} must be in a folder that exists')
   network = opened.networks[0]
   data = ImageData(opened.images)
