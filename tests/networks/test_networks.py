@@ -22,8 +22,15 @@ from networks.tiny import (
   trained,
   unlabelled,
 )
+from oracle import Gaussian
 
 OF_S = 'of_s'  # e₂, the embedding of the second time
+
+
+def at_start(name, x, t):
+  """u at initialisation: 0, and EDM2's is the velocity of Gaussian data."""
+  rate = Gaussian(0.5).rate(t)[:, None, None, None]
+  return rate * x if name == 'edm2' else 0 * x
 
 
 @pytest.mark.usefixtures('x64')
@@ -59,8 +66,10 @@ def test_at_initialisation_the_second_time_has_no_effect(name):
   """Nor has it when all but its own embedding is no longer what it was."""
   graph, params = fresh(name)
   x, t, s, cond = inputs(name)
-  if name not in ('mlp', 'edm2'):  # the last layer is zero: nothing has
-    assert size(run(graph, params, x, t, s, cond)) == 0
+  if name != 'mlp':  # the last layer is zero: nothing has
+    np.testing.assert_allclose(
+      run(graph, params, x, t, s, cond), at_start(name, x, t), atol=1e-6
+    )
   _, other = trained(name)
   learnt = dict(nnx.to_flat_state(other))
   params = changed(
@@ -151,7 +160,7 @@ def test_a_time_below_zero_is_another_time(name):
   """The twin branch of TwinFlow asks for u(x, -t, -t)."""
   net, (x, t, s, cond) = trained(name), inputs(name)
   u = run(*net, x, t, t, cond)
-  assert size(run(*net, x, -t, -t, cond) - u) > 3e-2
+  assert size(run(*net, x, -t, -t, cond) - u) > 1e-1
   assert size(run(*net, x, t, -s, cond) - run(*net, x, t, s, cond)) > 1e-1
 
 

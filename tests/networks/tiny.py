@@ -106,8 +106,9 @@ def trained(name: str, weights=np.float32, **options: Any):
   graph, params = nnx.split(nnx.eval_shape(lambda: make(name, **options)))
 
   def drawn(path, w):
-    scale = (w.shape[-2] if len(w.shape) > 1 else 4) ** -0.5
-    return (scale * rng.normal(size=w.shape)).astype(weights)
+    # A matrix by its fan-in, a vector at 1/2, and a gain of EDM2 at 1.
+    fan_in = w.shape[-2] if len(w.shape) > 1 else 4 if w.shape else 1
+    return (fan_in**-0.5 * rng.normal(size=w.shape)).astype(weights)
 
   return graph, changed(params, drawn)
 
