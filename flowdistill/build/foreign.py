@@ -6,6 +6,7 @@ import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 from flax import nnx
 
@@ -14,6 +15,7 @@ from flowdistill.config.bind import suggest
 from flowdistill.convert import CONVERTERS, lpips
 from flowdistill.convert.arrays import read_chosen
 from flowdistill.convert.kinds import kind_of
+from flowdistill.convert.modules import Made
 from flowdistill.convert.rules import Arrays, Converter, Shapes
 from flowdistill.files.paths import expand
 from flowdistill.networks.lpips import LPIPS
@@ -126,28 +128,60 @@ def converter(network: str) -> Converter:
   return CONVERTERS[network]
 
 
-def read_foreign(file: pathlib.Path, network: str, shapes: Shapes) -> Foreign:
+def read_foreign(
+  file: pathlib.Path, network: Mapping[str, Any], shapes: Shapes
+) -> Foreign:
   """A network's weights in a file of PyTorch.
 
+  Args:
+    file: of the weights.
+    network: its name and options, which must be those of a snapshot.
+    shapes: path in our network -> shape.
+
   Raises:
-    ValueError: naming the file, if it cannot be read, or has none.
+    ValueError: naming the file, if it cannot be read, has none, or is of a
+      network with other options.
   """
-  rules, present = converter(network), list[str]()
+  rules, present = converter(network['name']), list[str]()
+  made = dict[str, Made]()
 
   def choose(names: list[str]) -> list[str]:
     present.extend(names)
     return rules.wanted(names, ema=True)
 
-  arrays = read_chosen(file, choose)
+  arrays = read_chosen(file, choose, made.update)
   if not arrays:
     raise ValueError(
       f'{file} has no weights of {rules.naming.name}, whose names begin with '
       f'{rules.naming.first!r} after known prefixes; {_listed(present)}'
     )
   with _naming(file):
+    prefixes = rules.naming.find(arrays).prefixes
+    for key in {prefix.partition('.')[0] for prefix in prefixes['params']}:
+      if key in made:
+        check_options(made[key], network)
     ours = rules.read(arrays, shapes)
-  prefixes = rules.naming.find(arrays).prefixes
   return Foreign(ours['params'], ours.get('ema'), prefixes)
+
+
+def check_options(made: Made, network: Mapping[str, Any]) -> None:
+  """Refuses a network that is not the one in a snapshot.
+
+  Raises:
+    ValueError: naming the options that must have another value, and the value.
+  """
+  changes = converter(network['name']).changes
+  if changes is None:
+    raise ValueError(
+      f'it is a snapshot of {made.name}, and there are none of '
+      f'{network["name"]!r}'
+    )
+  wrong = [
+    f'network.{option} = {network[option]!r} must be {value!r}'
+    for option, value in changes(made, network).items()
+  ]
+  if wrong:
+    raise ValueError(f'{", ".join(wrong)}, as in the snapshot')
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Weights of other systems: two-way rules for their names and layouts."""
 
-from flowdistill.convert import adm, edm2, ncsnpp
+from flowdistill.convert import adm, edm2, edm2_options, ncsnpp
 from flowdistill.convert.rules import Converter
 
 FROM_EPS = {'name': 'uniform', 'start': 0.999}
@@ -30,6 +30,7 @@ CONVERTERS = {
     ema_from_torch=edm2.ema_from_torch,
     to_torch=edm2.to_torch,
     grid={'name': 'uniform'},
+    changes=edm2_options.changes,
   ),
 }
 """Name of a network -> the converter of its PyTorch weights."""

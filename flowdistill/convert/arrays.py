@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from flowdistill.convert import kinds, pickles
+from flowdistill.convert.snapshots import Inform, read_snapshot
 from flowdistill.convert.tensors import DTYPES
 
 Arrays = dict[str, np.ndarray]
@@ -45,7 +46,9 @@ file, together: a compressed one may expand a thousand times."""
 NPY = b'\x93NUMPY'  # first bytes
 
 
-def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
+def read_chosen(
+  path: pathlib.Path, choose: Choose, inform: Inform | None = None
+) -> Arrays:
   """The weights of a file whose names `choose` selects.
 
   Floats of 8 to 64 bits, bfloat16 too, are returned as they are: weights are
@@ -53,9 +56,10 @@ def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
   complex numbers, and quantised and sparse tensors.
 
   Args:
-    path: of a .safetensors or .npz file, or one of PyTorch's, whose pickle is
-      not executed (see `pickles.py`); by its content, whatever its name.
+    path: of a .safetensors or .npz file, one of PyTorch's, or a snapshot; no
+      pickle is executed (see `pickles.py`); by its content, whatever its name.
     choose: names -> those whose arrays are read.
+    inform: of a snapshot, is given how its modules were made; see `modules.py`.
 
   Raises:
     ValueError: if there is no such file, or it is of another kind or damaged,
@@ -69,7 +73,10 @@ def read_chosen(path: pathlib.Path, choose: Choose) -> Arrays:
     return [name for name in names if name in taken]
 
   try:
-    arrays = READERS[kind](path, chosen)
+    if kind == kinds.SNAPSHOT:
+      arrays = _read_snapshot(path, chosen, inform)
+    else:
+      arrays = READERS[kind](path, chosen)
   except (*kinds.BROKEN, SafetensorError) as error:
     what = textwrap.shorten(str(error), 500) or type(error).__name__
     if isinstance(error, SafetensorError):
@@ -150,6 +157,13 @@ def _read_zipped(path: pathlib.Path, choose: Choose) -> Arrays:
 def _read_legacy(path: pathlib.Path, choose: Choose) -> Arrays:
   with path.open('rb') as file:
     return pickles.read_legacy(file, choose)
+
+
+def _read_snapshot(
+  path: pathlib.Path, choose: Choose, inform: Inform | None
+) -> Arrays:
+  with path.open('rb') as file:
+    return read_snapshot(file, choose, inform)
 
 
 READERS = {

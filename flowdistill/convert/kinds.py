@@ -12,7 +12,10 @@ from flowdistill.convert.pickles import is_legacy
 
 SAFETENSORS, NPZ = 'safetensors', 'npz'
 ZIPPED, LEGACY = 'PyTorch', 'PyTorch before 1.6'
-READ = '.safetensors, .npz, and PyTorch files such as .pth and .pt'
+SNAPSHOT = 'a bare pickle'
+READ = (
+  '.safetensors, .npz, PyTorch files such as .pth and .pt, and .pkl of EDM2'
+)
 LFS = 'a git-LFS pointer in place of the file: run `git lfs pull`'
 PAGE = 'a web page, not weights: download the file itself'
 TAR = (
@@ -58,7 +61,7 @@ OTHERS = {
 
 
 def kind_of(path: pathlib.Path) -> str:
-  """One of SAFETENSORS, NPZ, ZIPPED and LEGACY.
+  """One of SAFETENSORS, NPZ, ZIPPED, LEGACY and SNAPSHOT.
 
   Raises:
     ValueError: if there is no such file, or it is something else; it says what.
@@ -85,12 +88,7 @@ def _kind(path: pathlib.Path, head: bytes) -> str:
   if head[8:9] == b'{':
     return SAFETENSORS
   if head.startswith(b'\x80'):
-    if is_legacy(head):
-      return LEGACY
-    raise ValueError(
-      f'{path} is a bare pickle or is cut short, and not of torch.save; it is '
-      'not executed'
-    )
+    return LEGACY if is_legacy(head) else SNAPSHOT
   for begins, what in OTHERS.items():
     if re.match(begins, head):
       raise ValueError(f'{path} is {what}')

@@ -3,7 +3,8 @@
 A pickle is a program: it may call whatever it names. This machine knows the
 opcodes and calls nothing. A name becomes a `Named`, a call a `Call` that stores
 its arguments, a dict a `Table` of pairs; the names must be those that PyTorch's
-own `weights_only` reader knows, or records that only hold options.
+own `weights_only` reader knows, records that only hold options, or those of
+modules that `modules.py` reads.
 
 Why not `pickle.Unpickler` with a `find_class` of ours: its C code allocates a
 memo of the size of the largest index (4.5 GB by 6 bytes), and hashes keys,
@@ -18,11 +19,10 @@ Sources: Python's `pickletools`; `torch._weights_only_unpickler` and
 `torch._utils` of PyTorch 2.13 for the names.
 """
 
-import io
 import pickletools
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 LONGEST = 2**26
 """Bytes of a pickle. Tensors are not in it: it takes 200 bytes for each."""
@@ -34,9 +34,10 @@ KNOWN = {
   'torch': r'Size|Tensor|device|[A-Z]\w*(Storage|Tensor)|half|double|cfloat'
   r'|[a-z]{0,5}(bool|int|float|complex|bits)\w*|per_(tensor|channel)_\w+'
   r'|long|short|cdouble|strided|sparse_\w+|contiguous_format|channels_last\w*',
-  'torch.storage': r'_?(Untyped|Typed)Storage',
+  'torch.storage': r'_?(Untyped|Typed)Storage|_load_from_bytes',
   'torch.nn.parameter': r'Parameter|Buffer',
   'torch.serialization': r'_get_layout',
+  'torch.nn.modules.container': r'Module(Dict|List)|Sequential',
   'torch._tensor': r'_rebuild_from_type_v2',
   'torch._utils': r'_rebuild_(tensor(_v2|_v3)?|parameter(_with_state)?|qtensor'
   r'|sparse_tensor|meta_tensor_no_storage|wrapper_subclass'
@@ -52,6 +53,9 @@ KNOWN = {
   'numpy._core.multiarray': r'_reconstruct|scalar',
   'numpy.core.numeric': r'_frombuffer',
   'numpy._core.numeric': r'_frombuffer',
+  # Snapshots of EDM2 and other networks of NVIDIA.
+  'torch_utils.persistence': r'_reconstruct_persistent_obj',
+  'dnnlib.util': r'EasyDict',
   # Records of options, as checkpoints have them beside the weights.
   'argparse': r'Namespace',
   'types': r'SimpleNamespace',
@@ -64,13 +68,21 @@ KNOWN = {
 }
 """Module -> the names in it that may appear; none is looked up."""
 OLD = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}  # Python 2
+CONTAINERS = (
+  'torch.nn.modules.container.ModuleDict',
+  'torch.nn.modules.container.ModuleList',
+  'torch.nn.modules.container.Sequential',
+)
 BUILT = (
   'numpy.dtype',
   'numpy.core.multiarray._reconstruct',
   'numpy._core.multiarray._reconstruct',
+  *CONTAINERS,
 )
-"""Calls whose result gets its content afterwards; see `numpy_arrays.py`."""
-TABLES = ('OrderedDict', 'Counter', 'defaultdict', 'dict')
+"""Calls whose result gets its content afterwards; see `numpy_arrays.py` and
+`modules.py`."""
+TABLES = ('OrderedDict', 'Counter', 'defaultdict', 'dict', 'EasyDict')
+LOADS = 'torch.storage._load_from_bytes'
 
 
 class Named(NamedTuple):
@@ -105,10 +117,18 @@ class Machine:
 
   Attributes:
     outside: resolves an object that is not in the pickle, such as a storage.
+    inside: resolves a storage that is bytes in the pickle, of which it gets
+      the bytes and their position in the file; None leaves the call as it is.
+    starts: id of such bytes -> (position, bytes).
   """
 
-  def __init__(self, outside: Callable[[Any], Any]):
-    self.outside = outside
+  def __init__(
+    self,
+    outside: Callable[[Any], Any],
+    inside: Callable[[bytes, int], Any] | None,
+  ):
+    self.outside, self.inside = outside, inside
+    self.starts: dict[int, tuple[int, bytes]] = {}
     self.stack: list[Any] = []
     self.marks: list[list[Any]] = []
     self.memo: dict[int, Any] = {}
@@ -140,23 +160,26 @@ def nothing_outside(key: Any) -> Any:
 
 
 def interpret(
-  file: io.BytesIO, outside: Callable[[Any], Any] = nothing_outside
+  file: IO[bytes],
+  outside: Callable[[Any], Any] = nothing_outside,
+  inside: Callable[[bytes, int], Any] | None = None,
 ) -> Any:
   """The object of the pickle at the position of a file, which is moved past it.
 
   Args:
     file: in memory, so that a length in it cannot make it allocate more.
     outside: persistent id -> the object that it stands for.
+    inside: see `Machine`.
 
   Returns:
     numbers, strings, bytes, None, lists (also for sets) and tuples of such,
-    `Named`, `Call` and `Table`, and what `outside` returns. A list or a table
-    may contain itself.
+    `Named`, `Call` and `Table`, and what both functions return. A list or a
+    table may contain itself.
 
   Raises:
     ValueError: if it is damaged, too long, or has a name that is not in KNOWN.
   """
-  machine = Machine(outside)
+  machine = Machine(outside, inside)
   for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
     if number >= MOST:
       raise ValueError(f'its pickle has more than {MOST} opcodes')
@@ -164,6 +187,9 @@ def interpret(
       break
     if opcode.name not in OPCODES:
       raise ValueError(f'its pickle has the opcode {opcode.name}')
+    if inside and isinstance(argument, bytes):
+      start = file.tell() - len(argument)
+      machine.starts[id(argument)] = start, argument
     OPCODES[opcode.name](machine, argument)
   return machine.pop()
 
@@ -264,12 +290,30 @@ def _reduce(machine: Machine, _: Any) -> None:
   arguments, function = machine.pop(), machine.pop()
   if not isinstance(function, Named) or type(arguments) is not tuple:
     raise ValueError('it calls what is not a function')
-  machine.stack.append(_called(function.name, arguments))
+  if function.name == LOADS and machine.inside:
+    machine.stack.append(_loaded(machine, machine.inside, arguments))
+  else:
+    machine.stack.append(_called(function.name, arguments))
 
 
 def _new_with_keywords(machine: Machine, _: Any) -> None:
   machine.pop()
   _reduce(machine, None)
+
+
+def _loaded(
+  machine: Machine,
+  inside: Callable[[bytes, int], Any],
+  arguments: tuple[Any, ...],
+) -> Any:
+  """The storage that bytes in the pickle are."""
+  match arguments:
+    case (bytes() as data,) if id(data) in machine.starts:
+      return inside(data, machine.starts[id(data)][0])
+  raise ValueError(
+    'it has a storage that is not bytes; save it by protocol 3 of pickle, or a '
+    'later one'
+  )
 
 
 def _called(name: str, arguments: tuple[Any, ...]) -> Any:

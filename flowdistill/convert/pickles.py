@@ -60,7 +60,7 @@ def read_zipped(archive: zipfile.ZipFile, size: int, choose: Choose) -> Arrays:
       raise ValueError('its entries overlap')
     return data
 
-  return _views(interpret(io.BytesIO(pickled), storage_of), choose, read)
+  return views(interpret(io.BytesIO(pickled), storage_of), choose, read)
 
 
 def read_legacy(file: BinaryIO, choose: Choose) -> Arrays:
@@ -69,7 +69,32 @@ def read_legacy(file: BinaryIO, choose: Choose) -> Arrays:
   Raises:
     ValueError: naming what is wrong.
   """
-  head, roots = io.BytesIO(file.read(LONGEST)), dict[str, Storage]()
+  head = io.BytesIO(file.read(LONGEST))
+  tree, keys, roots = read_head(head)
+  file.seek(head.tell())
+  places = _places(file, keys, roots)
+
+  def read(storage: Storage) -> bytes:
+    if storage.key not in places:
+      raise ValueError(f'it has no storage {storage.key}')
+    start, size = places[storage.key]
+    file.seek(start)
+    return file.read(size)
+
+  return views(tree, choose, read)
+
+
+def read_head(head: io.BytesIO) -> tuple[Any, list[str], dict[str, Storage]]:
+  """What stands before the storages of a file of PyTorch before 1.6.
+
+  Returns:
+    the tree of tensors, the keys of the storages in their order, and the
+    storages by their keys; the file is moved to the first one.
+
+  Raises:
+    ValueError: naming what is wrong.
+  """
+  roots = dict[str, Storage]()
 
   def outside(key: Any) -> Storage:
     storage = storage_of(key)
@@ -82,17 +107,7 @@ def read_legacy(file: BinaryIO, choose: Choose) -> Arrays:
   tree, keys = interpret(head, outside), interpret(head)
   if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys):
     raise ValueError('it has no list of its storages')
-  file.seek(head.tell())
-  places = _places(file, keys, roots)
-
-  def read(storage: Storage) -> bytes:
-    if storage.key not in places:
-      raise ValueError(f'it has no storage {storage.key}')
-    start, size = places[storage.key]
-    file.seek(start)
-    return file.read(size)
-
-  return _views(tree, choose, read)
+  return tree, keys, roots
 
 
 def is_legacy(head: bytes) -> bool:
@@ -103,10 +118,10 @@ def is_legacy(head: bytes) -> bool:
     return False
 
 
-def _views(
+def views(
   tree: Any, choose: Choose, read: Callable[[Storage], bytes]
 ) -> Arrays:
-  """The chosen arrays; each storage is read once."""
+  """The chosen arrays of an interpreted pickle; each storage is read once."""
   tensors, cache = tensors_of(tree), dict[str, bytes]()
 
   def cached(storage: Storage) -> bytes:

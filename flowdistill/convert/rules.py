@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.convert.modules import Made
 from flowdistill.convert.prefixes import Naming, shadow_number
 
 Arrays = dict[str, np.ndarray]
@@ -30,6 +31,8 @@ class Converter:
     from_torch, ema_from_torch: (arrays, our shapes) -> our arrays.
     to_torch: (our arrays, side of the images) -> arrays by their names.
     grid: on which the original draws samples.
+    changes: (how a network in a snapshot was made, our options) -> the options
+      that must have another value; None if they have no such snapshots.
   """
 
   naming: Naming
@@ -38,6 +41,7 @@ class Converter:
   ema_from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
   to_torch: Callable[[Mapping[str, np.ndarray], int], Arrays]
   grid: Mapping[str, Any]
+  changes: Callable[[Made, Mapping[str, Any]], Mapping[str, Any]] | None = None
 
   def read(
     self, arrays: Mapping[str, np.ndarray], shapes: Shapes

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from flowdistill.convert.modules import opened
 from flowdistill.convert.opcodes import MOST, Call, Named, Table
 
 BYTES = 'bytes'  # the type of an untyped storage
@@ -205,6 +206,9 @@ def _flatten(tree: Any) -> Iterator[tuple[str, Tensor | Unreadable]]:
   while stack:
     name, here, depth = stack.pop()
     nodes, entries = nodes + 1, entries + _size(here)
+    if module := opened(here):
+      here, scanned = module
+      entries += scanned
     # Only a tree that contains a part twice has more entries than opcodes.
     if depth > DEEPEST or nodes + len(stack) > NODES or entries > MOST:
       raise ValueError(f'it has more than {DEEPEST} levels or {NODES} nodes')

@@ -114,7 +114,7 @@ def _convert(
   shapes = {
     key: x.shape for key, x in by_name(run.learners[name].model.params).items()
   }
-  foreign = read_foreign(file, spec['network']['name'], shapes)
+  foreign = read_foreign(file, spec['network'], shapes)
   fresh = run.init(name)
   with Checkpoints(part / CHECKPOINTS, keep=1) as saved:
     saved.save(0, converted_state(run, fresh, foreign))

@@ -37,6 +37,8 @@ WORDS = [
   b'ctorch._utils\n_rebuild_parameter\n',
   b'ccollections\nOrderedDict\n',
   b'cos\nsystem\n',
+  b'ctorch.storage\n_load_from_bytes\n',
+  b'ctorch_utils.persistence\n_reconstruct_persistent_obj\n',
   b'X\x07\x00\x00\x00storage',
   b'X\x01\x00\x00\x000',
   b'K\x0c',
@@ -75,6 +77,22 @@ def torch_legacy(data):
   return magic + system + data + keys + struct.pack('<q', 12) + NUMBERS
 
 
+def snapshot():
+  """A module whose parameter [3, 4] has its storage inside the pickle."""
+  storage = torch_legacy(
+    b'\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n'
+    b'X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x0cNtQ.'
+  )
+  size = struct.pack('<I', len(storage))
+  loaded = b'ctorch.storage\n_load_from_bytes\nB' + size + storage + b'\x85R'
+  array = b'ctorch._utils\n_rebuild_tensor_v2\n(' + loaded
+  array += b'K\x00K\x03K\x04\x86K\x04K\x01\x86\x89NtR'
+  state = b'}X\x0b\x00\x00\x00_parameters}X\x01\x00\x00\x00a' + array + b'ss'
+  named = b'ctorch_utils.persistence\n_reconstruct_persistent_obj\n'
+  meta = b'}X\x05\x00\x00\x00state' + state + b's'
+  return b'\x80\x04' + named + meta + b'\x85R.'
+
+
 def safetensors():
   entry = {'dtype': 'F32', 'shape': [3, 4], 'data_offsets': [0, 48]}
   header = json.dumps({'a': entry, '__metadata__': {'b': 'c'}}).encode()
@@ -92,6 +110,7 @@ def seeds():
   return {
     'zip.pth': torch_zip(pickled()),
     'legacy.pth': torch_legacy(pickled(view=True)),
+    'x.pkl': snapshot(),
     'x.safetensors': safetensors(),
     'x.npz': npz(np.savez),
     'small.npz': npz(np.savez_compressed),

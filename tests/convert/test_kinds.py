@@ -53,8 +53,11 @@ KINDS = {
   'gguf': (b'GGUF\x03', 'is a GGUF file'),
   'zeros': (bytes(4096), 'is all zeros: its download was not finished'),
   'json': (b'{"error": "not found"}', 'is text, such as JSON'),
-  'text': (b'Not Found', 'must be one of .safetensors, .npz, and PyTorch'),
-  'pickle': (b'\x80\x02}q\0.', 'is a bare pickle'),
+  'text': (b'Not Found', 'must be one of .safetensors, .npz, PyTorch'),
+  'pickle': (
+    b'\x80\x02}q\0.',
+    'cannot be read as a bare pickle: it has no tensors',
+  ),
   'zip': (zipped(a=b'1'), 'is a zip archive without weights'),
   'none': (zipped(), 'is a zip archive without weights'),
   'cut': (zipped(a=b'1')[:-9], 'is a zip archive that is cut short'),

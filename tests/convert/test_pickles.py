@@ -155,7 +155,7 @@ def test_a_bare_pickle_is_not_opened(tmp_path):
   harm = tmp_path / 'harm'
   bare = pickle.dumps(Named(os.system, f'touch {harm}'))
   (tmp_path / 'x.pth').write_bytes(bare)
-  with pytest.raises(ValueError, match='is a bare pickle'):
+  with pytest.raises(ValueError, match='as a bare pickle: it names .*system'):
     everything(tmp_path / 'x.pth')
   assert not harm.exists()
 
