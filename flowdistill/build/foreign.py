@@ -11,6 +11,7 @@ from typing import Any
 from flax import nnx
 
 from flowdistill.build.models import Model, shape_model
+from flowdistill.build.snapshots import check_made
 from flowdistill.config.bind import suggest
 from flowdistill.convert import CONVERTERS, lpips
 from flowdistill.convert.arrays import read_chosen
@@ -157,31 +158,9 @@ def read_foreign(
     )
   with _naming(file):
     prefixes = rules.naming.find(arrays).prefixes
-    for key in {prefix.partition('.')[0] for prefix in prefixes['params']}:
-      if key in made:
-        check_options(made[key], network)
+    check_made(rules, made, prefixes['params'], network)
     ours = rules.read(arrays, shapes)
   return Foreign(ours['params'], ours.get('ema'), prefixes)
-
-
-def check_options(made: Made, network: Mapping[str, Any]) -> None:
-  """Refuses a network that is not the one in a snapshot.
-
-  Raises:
-    ValueError: naming the options that must have another value, and the value.
-  """
-  changes = converter(network['name']).changes
-  if changes is None:
-    raise ValueError(
-      f'it is a snapshot of {made.name}, and there are none of '
-      f'{network["name"]!r}'
-    )
-  wrong = [
-    f'network.{option} = {network[option]!r} must be {value!r}'
-    for option, value in changes(made, network).items()
-  ]
-  if wrong:
-    raise ValueError(f'{", ".join(wrong)}, as in the snapshot')
 
 
 @contextlib.contextmanager

@@ -15,7 +15,14 @@ import numpy as np
 from flowdistill.convert.modules import Made, made
 from flowdistill.convert.opcodes import interpret
 from flowdistill.convert.pickles import read_head, views
-from flowdistill.convert.tensors import Storage, item_size
+from flowdistill.convert.tensors import (
+  Storage,
+  Tensor,
+  Unreadable,
+  item_size,
+  tensors_of,
+  view,
+)
 
 Arrays = dict[str, np.ndarray]
 Choose = Callable[[list[str]], Iterable[str]]
@@ -96,3 +103,52 @@ def interpreted(file: BinaryIO) -> tuple[Any, Mapping[str, tuple[int, int]]]:
   with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
     whole = cast(IO[bytes], mapped)
     return interpret(whole, inside=storages.add), storages.places
+
+
+def patch(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes other numbers into the arrays of a snapshot, in their own types.
+
+  Args:
+    file: of the pickle, to read and write.
+    arrays: by the names in the file.
+
+  Raises:
+    ValueError: naming an array that is not there, has another shape, or has
+      numbers that are too large for its type.
+  """
+  tree, places = interpreted(file)
+  tensors = tensors_of(tree)
+  for name, array in arrays.items():
+    if name not in tensors:
+      raise ValueError(f'it has no {name}')
+    storage, data = _patched(file, places, name, tensors[name], array)
+    file.seek(places[storage.key][0])
+    file.write(data)
+
+
+def _patched(
+  file: BinaryIO,
+  places: Mapping[str, tuple[int, int]],
+  name: str,
+  tensor: Tensor | Unreadable,
+  array: np.ndarray,
+) -> tuple[Storage, bytearray]:
+  """The storage of a tensor, and its bytes with the numbers of an array."""
+  if isinstance(tensor, Unreadable):
+    raise ValueError(f'{name} is {tensor.what}, which is not written')
+  start, size = places[tensor.storage.key]
+  file.seek(start)
+  data = bytearray(file.read(size))
+  numbers = view(tensor, lambda storage: data)
+  if numbers.size == array.size == 1:  # such as gains, [] or [1]
+    array = array.reshape(numbers.shape)
+  if numbers.shape != array.shape:
+    raise ValueError(
+      f'{name} has the shape {list(numbers.shape)}, and must have '
+      f'{list(array.shape)}'
+    )
+  with np.errstate(over='ignore'):
+    numbers[...] = array
+  if not np.isfinite(numbers).all():
+    raise ValueError(f'{name} has numbers that are too large for its type')
+  return tensor.storage, data

@@ -120,7 +120,7 @@ def tensors_of(tree: Any) -> dict[str, Tensor | Unreadable]:
 
 
 def view(
-  tensor: Tensor | Unreadable, read: Callable[[Storage], bytes]
+  tensor: Tensor | Unreadable, read: Callable[[Storage], bytes | bytearray]
 ) -> np.ndarray:
   """The numbers of a tensor, a view of the bytes of its storage.
 

@@ -4,11 +4,14 @@
     --job=convert --from=checkpoint_14.pth --to=runs/slim_15m
   python -m flowdistill.main --workdir runs/cifar10 \
     --job=convert --stage=flow --to=flow.safetensors
+  python -m flowdistill.main --workdir runs/edm2_s \
+    --job=convert --to=mine.pkl --like=edm2-img512-s-2147483-0.070.pkl
 
 The first writes a run of the config's network, which can be sampled and used in
 `init_from` and `frozen`; the pickle in a .pth is never executed. It needs only
 the shape of the data, which most configs say (see `build/declared.py`). The
 second writes the array names and the time convention of the original network.
+The third writes a copy of a snapshot in which the weights alone are others.
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.data import DataRecord
 from flowdistill.build.declared import declared
 from flowdistill.build.foreign import converter
+from flowdistill.build.snapshots import write_snapshot
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
@@ -44,8 +48,9 @@ def _save_npz(path: pathlib.Path, arrays: Any) -> None:
 
 
 def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
-  # save_file ignores strides, so a transposed array must be copied first.
-  save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, path)
+  # save_file ignores strides, so a transposed array must be copied first;
+  # np.ascontiguousarray would make a vector of a scalar.
+  save_file({n: np.asarray(a, order='C') for n, a in arrays.items()}, path)
 
 
 FILES = ('.pth', '.pt', '.ckpt', '.bin', '.npy', '.pkl', '.zip', '.tar', '.gz')
@@ -63,7 +68,10 @@ class Options:
     shape: with `from`, of the images, such as 32,32,3; by default that of the
       run or of the data set.
     classes: with `shape`, their number; 0 without labels.
-    to: a new folder; or without `from` a new file, .safetensors or .npz.
+    to: a new folder; or without `from` a new file, .safetensors or .npz, or
+      with `like` .pkl.
+    like: without `from`, a snapshot (.pkl) of the original network; the new
+      file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, or the name of an EMA.
   """
 
@@ -73,16 +81,22 @@ class Options:
   classes: int = 0
   to: str = ''
   weights: str = 'ema'
+  like: str = ''
 
   def __post_init__(self) -> None:
     if not self.to:
       raise ConfigError('--to is missing: the folder, or the file, to write')
     self._check_effects()
     suffix = pathlib.Path(self.to).suffix
-    if not self.from_ and suffix not in WRITERS:
+    if self.like and suffix != '.pkl':
+      raise ConfigError(
+        f'--to={self.to} must end in .pkl: with --like it is a copy of '
+        f'{self.like}'
+      )
+    if not self.from_ and not self.like and suffix not in WRITERS:
       raise ConfigError(
         f'--to={self.to} must end in {" or ".join(WRITERS)}: without --from '
-        'a stage is written to a file'
+        'a stage is written to a file; .pkl needs --like'
       )
     if self.from_ and suffix.lower() in (*FILES, *WRITERS):
       raise ConfigError(
@@ -94,6 +108,10 @@ class Options:
       raise ConfigError(f'--to={self.to} must not exist; take another name')
 
   def _check_effects(self) -> None:
+    if self.from_ and self.like:
+      raise ConfigError(
+        f'--like={self.like} has no effect with --from, which makes a run'
+      )
     if self.from_ and self.weights != Options.weights:
       raise ConfigError(
         f'--weights={self.weights} has no effect with --from: the run gets the '
@@ -131,7 +149,7 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
       conversion = convert(blueprints.specs[name], data, file, to)
       say(f'{conversion} {to}')
       return conversion
-    write(blueprints[name], to, options.weights)
+    write(blueprints[name], to, options)
   except ValueError as error:
     raise ConfigError(f'--job=convert: {error}') from error
   return None
@@ -154,9 +172,10 @@ def data_of(blueprints: Blueprints, name: str, options: Options) -> DataRecord:
     ) from error
 
 
-def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
+def write(blueprint: Blueprint, to: pathlib.Path, options: Options) -> None:
   """Writes the weights of a trained stage, with the names of PyTorch."""
-  rules = converter(blueprint.spec['network']['name'])
+  network, which = blueprint.spec['network'], options.weights
+  rules = converter(network['name'])
   name, folder = blueprint.learns[0], blueprint.folder
   abstract = weights_in_stage(Reference(str(folder), which), blueprint)
   trained = weights.load(name, abstract)
@@ -168,6 +187,10 @@ def write(blueprint: Blueprint, to: pathlib.Path, which: str) -> None:
   part = to.with_name(f'{to.name}.part')
   part.parent.mkdir(parents=True, exist_ok=True)
   with naming(part):
-    WRITERS[to.suffix](part, theirs)
+    if options.like:
+      like = path_of('like', options.like)
+      write_snapshot(like, part, rules, network, theirs)
+    else:
+      WRITERS[to.suffix](part, theirs)
   part.replace(to)
   say(f'{which} at step {trained.step} of {folder} is in {to}')
