@@ -43,6 +43,18 @@ COMMANDS = {
   'use_image_free sampling_style sampling_steps sampling_order stochast_ratio '
   'extrapol_ratio rfba_gap_steps cfg_scale cfg_interval ckpt '
   'openuni_full_imgfree.yaml openuni_lora_1order.yaml openuni_lora_2order.yaml',
+  'EDM2': 'train_edm2.py generate_images.py reconstruct_phema.py '
+  'calculate_metrics.py dataset_tool.py count_flops.py '
+  'edm2-img512-s-2147483-0.070.pkl --outdir --data --cond --preset --duration '
+  '--batch --channels --dropout --P_mean --P_std --lr --decay --batch-gpu '
+  '--fp16 --ls --bench --status --snapshot --checkpoint --seed --dry-run --net '
+  '--gnet --seeds --class --steps --sigma_min --sigma_max --rho --guidance '
+  '--S_churn --S_min --S_max --S_noise --metrics --ref --num img_resolution '
+  'img_channels label_dim use_fp16 sigma_data logvar_channels model_channels '
+  'channel_mult channel_mult_noise channel_mult_emb num_blocks '
+  'attn_resolutions label_balance concat_balance resample_filter '
+  'channels_per_head res_balance attn_balance clip_act force_fp32 '
+  'return_logvar EDM2Loss PowerFunctionEMA',
   'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
   'autoguide_model_id name urls num_samples resolution num_workers output_dir '
   'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '

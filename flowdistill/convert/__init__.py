@@ -29,7 +29,7 @@ CONVERTERS = {
     from_torch=edm2.from_torch,
     ema_from_torch=edm2.ema_from_torch,
     to_torch=edm2.to_torch,
-    grid={'name': 'uniform'},
+    grid={'name': 'karras'},  # ρ, σ_min and σ_max are EDM's there
     changes=edm2_options.changes,
   ),
 }

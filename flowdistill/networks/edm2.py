@@ -46,6 +46,7 @@ Array = jax.Array
 LABEL_BALANCE = 0.5  # share of the label in the embedding
 LOGVAR = 128  # features of the uncertainty
 SIZES = {
+  'xxs': {'width': 64, 'dropout': 0.0},
   'xs': {'width': 128, 'dropout': 0.0},
   's': {'width': 192, 'dropout': 0.0},
   'm': {'width': 256, 'dropout': 0.1},
@@ -54,7 +55,8 @@ SIZES = {
   'xxl': {'width': 448, 'dropout': 0.1},
 }
 """Options of the published networks, of 64 x 64 pixels, and of latents of
-64 x 64 x 4 for ImageNet at 512 x 512; all others have their defaults."""
+64 x 64 x 4 for ImageNet at 512 x 512; all others have their defaults. XXS is in
+their code, and not in the paper."""
 
 
 class EDM2(nnx.Module):

@@ -75,7 +75,7 @@ def test_a_file_and_back(tmp_path):
   made = tiny.run(convert, specs, tmp_path, options)
   assert made.largest_error < 1e-4 < made.largest_velocity
   assert all(name.startswith('of_s.') for name in made.ours_alone)
-  assert load_spec(to)['evaluation']['grid'] == {'name': 'uniform'}
+  assert load_spec(to)['evaluation']['grid'] == {'name': 'karras'}
   assert flowdistill.load(to).sample(2, nfe=1).shape == (2, 8, 8, 1)
   for name, read in (('b.npz', np.load), ('b.safetensors', load_file)):
     options = convert.Options(to=str(tmp_path / name), weights='params')
