@@ -32,8 +32,8 @@ def check_made(
   for key in {prefix.partition('.')[0] for prefix in prefixes} & made.keys():
     if rules.changes is None:
       raise ValueError(
-        f'it is a snapshot of {made[key].name}, and there are none of '
-        f'{network["name"]!r}'
+        f'it is a snapshot of {made[key].name}; of networks of the name '
+        f'{network["name"]!r} no snapshots are read'
       )
     wrong = [
       f'network.{option} = {network[option]!r} must be {value!r}'

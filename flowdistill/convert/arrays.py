@@ -5,7 +5,7 @@ import pathlib
 import re
 import textwrap
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from flowdistill.convert import kinds, pickles
-from flowdistill.convert.snapshots import Inform, read_snapshot
+from flowdistill.convert.pickles import Choose, Inform
+from flowdistill.convert.snapshots import read_snapshot
 from flowdistill.convert.tensors import DTYPES
 
 Arrays = dict[str, np.ndarray]
-Choose = Callable[[list[str]], Iterable[str]]
 SAFE_DTYPES = {
   'F64': 'float64',
   'F32': 'float32',
@@ -59,7 +59,7 @@ def read_chosen(
     path: of a .safetensors or .npz file, one of PyTorch's, or a snapshot; no
       pickle is executed (see `pickles.py`); by its content, whatever its name.
     choose: names -> those whose arrays are read.
-    inform: of a snapshot, is given how its modules were made; see `modules.py`.
+    inform: see `pickles.read_zipped`.
 
   Raises:
     ValueError: if there is no such file, or it is of another kind or damaged,
@@ -73,8 +73,8 @@ def read_chosen(
     return [name for name in names if name in taken]
 
   try:
-    if kind == kinds.SNAPSHOT:
-      arrays = _read_snapshot(path, chosen, inform)
+    if kind in PICKLED:
+      arrays = PICKLED[kind](path, chosen, inform)
     else:
       arrays = READERS[kind](path, chosen)
   except (*kinds.BROKEN, SafetensorError) as error:
@@ -149,14 +149,19 @@ def _read_npy(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     return array
 
 
-def _read_zipped(path: pathlib.Path, choose: Choose) -> Arrays:
+def _read_zipped(
+  path: pathlib.Path, choose: Choose, inform: Inform | None
+) -> Arrays:
   with zipfile.ZipFile(path) as archive:
-    return pickles.read_zipped(archive, path.stat().st_size, choose)
+    size = path.stat().st_size
+    return pickles.read_zipped(archive, size, choose, inform)
 
 
-def _read_legacy(path: pathlib.Path, choose: Choose) -> Arrays:
+def _read_legacy(
+  path: pathlib.Path, choose: Choose, inform: Inform | None
+) -> Arrays:
   with path.open('rb') as file:
-    return pickles.read_legacy(file, choose)
+    return pickles.read_legacy(file, choose, inform)
 
 
 def _read_snapshot(
@@ -166,11 +171,11 @@ def _read_snapshot(
     return read_snapshot(file, choose, inform)
 
 
-READERS = {
-  kinds.SAFETENSORS: _read_safetensors,
-  kinds.NPZ: _read_npz,
+READERS = {kinds.SAFETENSORS: _read_safetensors, kinds.NPZ: _read_npz}
+PICKLED = {
   kinds.ZIPPED: _read_zipped,
   kinds.LEGACY: _read_legacy,
+  kinds.SNAPSHOT: _read_snapshot,
 }
 
 

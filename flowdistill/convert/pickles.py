@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from flowdistill.convert.modules import Made, made
 from flowdistill.convert.opcodes import LONGEST, Table, interpret
 from flowdistill.convert.tensors import (
   Storage,
@@ -31,10 +32,16 @@ from flowdistill.convert.tensors import (
 
 Arrays = dict[str, np.ndarray]
 Choose = Callable[[list[str]], Iterable[str]]
+Inform = Callable[[Mapping[str, Made]], None]
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
-def read_zipped(archive: zipfile.ZipFile, size: int, choose: Choose) -> Arrays:
+def read_zipped(
+  archive: zipfile.ZipFile,
+  size: int,
+  choose: Choose,
+  inform: Inform | None = None,
+) -> Arrays:
   """The arrays in a zip archive of PyTorch whose names `choose` selects.
 
   Nested arrays have names such as 'ema.shadow_params.0'.
@@ -43,6 +50,7 @@ def read_zipped(archive: zipfile.ZipFile, size: int, choose: Choose) -> Arrays:
     archive: the file.
     size: of the file in bytes; no more are read of its storages.
     choose: names -> those that are read.
+    inform: is given how modules of persistent classes were made, by their keys.
 
   Raises:
     ValueError: naming what is wrong; or what `zipfile` raises.
@@ -60,10 +68,13 @@ def read_zipped(archive: zipfile.ZipFile, size: int, choose: Choose) -> Arrays:
       raise ValueError('its entries overlap')
     return data
 
-  return views(interpret(io.BytesIO(pickled), storage_of), choose, read)
+  tree = interpret(io.BytesIO(pickled), storage_of)
+  return views(tree, choose, read, inform)
 
 
-def read_legacy(file: BinaryIO, choose: Choose) -> Arrays:
+def read_legacy(
+  file: BinaryIO, choose: Choose, inform: Inform | None = None
+) -> Arrays:
   """The same of a file of PyTorch before 1.6.
 
   Raises:
@@ -81,7 +92,7 @@ def read_legacy(file: BinaryIO, choose: Choose) -> Arrays:
     file.seek(start)
     return file.read(size)
 
-  return views(tree, choose, read)
+  return views(tree, choose, read, inform)
 
 
 def read_head(head: io.BytesIO) -> tuple[Any, list[str], dict[str, Storage]]:
@@ -119,9 +130,14 @@ def is_legacy(head: bytes) -> bool:
 
 
 def views(
-  tree: Any, choose: Choose, read: Callable[[Storage], bytes]
+  tree: Any,
+  choose: Choose,
+  read: Callable[[Storage], bytes],
+  inform: Inform | None,
 ) -> Arrays:
   """The chosen arrays of an interpreted pickle; each storage is read once."""
+  if inform:
+    inform(made(tree))
   tensors, cache = tensors_of(tree), dict[str, bytes]()
 
   def cached(storage: Storage) -> bytes:

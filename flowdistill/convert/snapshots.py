@@ -7,14 +7,13 @@ alone. `opcodes.py` interprets the pickle, and no code in it is run.
 
 import io
 import mmap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
-from flowdistill.convert.modules import Made, made
 from flowdistill.convert.opcodes import interpret
-from flowdistill.convert.pickles import read_head, views
+from flowdistill.convert.pickles import Choose, Inform, read_head, views
 from flowdistill.convert.tensors import (
   Storage,
   Tensor,
@@ -25,8 +24,6 @@ from flowdistill.convert.tensors import (
 )
 
 Arrays = dict[str, np.ndarray]
-Choose = Callable[[list[str]], Iterable[str]]
-Inform = Callable[[Mapping[str, Made]], None]
 HEAD, MOST = 1024, 10_000
 """Bytes before the numbers of a storage, and storages; both bound the time."""
 
@@ -75,14 +72,12 @@ def read_snapshot(
   Args:
     file: of the pickle.
     choose: names -> those that are read.
-    inform: is given how the modules were made, by their keys.
+    inform: see `pickles.read_zipped`.
 
   Raises:
     ValueError: naming what is wrong.
   """
   tree, places = interpreted(file)
-  if inform:
-    inform(made(tree))
 
   def chosen(names: list[str]) -> Iterable[str]:
     if not names:
@@ -94,7 +89,7 @@ def read_snapshot(
     file.seek(start)
     return file.read(size)
 
-  return views(tree, chosen, read)
+  return views(tree, chosen, read, inform)
 
 
 def interpreted(file: BinaryIO) -> tuple[Any, Mapping[str, tuple[int, int]]]:

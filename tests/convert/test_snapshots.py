@@ -16,7 +16,8 @@ from convert.snapshots_by_hand import (
   storage,
   tensor,
 )
-from convert.test_pickles import Named, everything
+from convert.test_pickles import Named, everything, save
+from convert.test_pickles import tensor as saved_tensor
 
 from flowdistill.convert import snapshots
 from flowdistill.convert.arrays import read_chosen
@@ -163,3 +164,13 @@ def test_a_storage_alone_is_no_tensor(tmp_path):
   call = Named(LOADS, storage(NUMBERS))
   path = write(tmp_path / 'x.pkl', pickle.dumps([call, tensor(NUMBERS)]))
   assert list(everything(path)) == ['1']
+
+
+def test_modules_in_files_of_torch_save_say_it_too(tmp_path):
+  """As in training states of EDM, whose arrays have the names of ADM."""
+  names = sys.modules['torch'], sys.modules['torch._utils']
+  inside = state({'w': saved_tensor(names, (3, 4), (4, 1))}, {}, {})
+  net = persistent('EDMPrecond', {**inside, '_init_kwargs': {}})
+  path, said = save(tmp_path / 'x.pt', {'net': net}), {}
+  assert list(read_chosen(path, lambda names: names, said.update)) == ['net.w']
+  assert said == {'net': Made('EDMPrecond', {})}
