@@ -1,8 +1,9 @@
-"""Networks with one signature: u(x_t [b, ...], t [b], s [b], cond, key=None).
+"""Networks; most are u(x_t [b, ...], t [b], s [b], cond, key=None).
 
 They own no random state: `key=None` is deterministic, and a key draws dropout.
 `Network(spec, *, <options>, rngs)` takes shape, classes and conditions from the
-`DataSpec`; `signature` says what a network answers, here 'average'.
+`DataSpec`; `signature` says what a network answers: 'average' is u, and
+'logits' is a discriminator, D(x [b, ...], cond, key=None) -> [b].
 """
 
 from flowdistill.networks.adm import ADM
@@ -10,6 +11,9 @@ from flowdistill.networks.dit import DiT
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.stylegan2_discriminator import (
+  StyleGAN2Discriminator,
+)
 from flowdistill.networks.unet import UNet
 
 NETWORKS = {
@@ -17,6 +21,7 @@ NETWORKS = {
   'dit': DiT,
   'mlp': MLP,
   'ncsnpp': NCSNpp,
+  'stylegan2_discriminator': StyleGAN2Discriminator,
   'unet': UNet,
 }
 
