@@ -1,7 +1,42 @@
 """The networks that an objective may call, by role."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, Self
+
+
+class Objective(Protocol):
+  """objective(nets, batch, key, step) -> (loss [b], metrics)."""
+
+  def __call__(
+    self, nets: Any, batch: Any, key: Any, step: Any, /
+  ) -> tuple[Any, dict[str, Any]]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """A network that learns: a callable, at parameters that can be replaced.
+
+  Attributes:
+    call: call(params, *inputs), the inputs being those of its signature.
+    params: its parameters.
+    signature: see `training/roles.py`.
+    started: whether it is being updated yet; an array where that depends on
+      the step.
+  """
+
+  call: Callable[..., Any]
+  params: Any
+  signature: str = 'average'
+  started: Any = True
+
+  def __call__(self, *inputs: Any) -> Any:
+    """The network's answer."""
+    return self.call(self.params, *inputs)
+
+  def at(self, params: Any) -> 'View':
+    """The same network at other parameters."""
+    return dataclasses.replace(self, params=params)
 
 
 class MissingRole(AttributeError):
@@ -31,6 +66,14 @@ class Roles(dict[str, Callable[..., Any]]):
   The objective of every role that learns, such as a critic, gets all roles of
   the stage. Only the parameters of its own role are differentiated.
   """
+
+  def having(self, **networks: Callable[..., Any]) -> Self:
+    """The same record, with some of its roles replaced."""
+    new = self.__class__.__new__(self.__class__)
+    new.update(self)
+    new.__dict__.update(self.__dict__)
+    new.update(networks)
+    return new
 
   def __getattr__(self, role: str) -> Callable[..., Any]:
     if role not in self:

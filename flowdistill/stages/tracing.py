@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import Roles, View
 from flowdistill.training.roles import make_nets
 
 
@@ -74,10 +74,20 @@ class WatchedRoles(Roles):
     if role != watch['learns']:
       return network
 
-    def watched(*inputs: Any) -> Any:
-      conds = [i for i in inputs if isinstance(i, dict)]
-      for cond in conds:
+    def note(inputs: tuple[Any, ...]) -> None:
+      for cond in (i for i in inputs if isinstance(i, dict)):
         watch['trace'].added.update(set(cond) - watch['known'])
+
+    def watched(*inputs: Any) -> Any:
+      note(inputs)
       return network(*inputs)
 
-    return watched
+    if not isinstance(network, View):
+      return watched
+    call = network.call
+
+    def called(params: Any, *inputs: Any) -> Any:
+      note(inputs)
+      return call(params, *inputs)
+
+    return dataclasses.replace(network, call=called)

@@ -18,7 +18,7 @@ from flowdistill.config.tiny import TINY_NETWORKS
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks import NETWORKS
 from flowdistill.objectives import OBJECTIVES
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import Roles, View
 
 BATCH, CLASSES, RATE = 4, 3, 1e-4
 
@@ -67,14 +67,17 @@ def make_roles(u, params, frozen, key):
     return average(frozen, None)(x_t, t, t, cond)
 
   return Roles(
-    student=average(params, key),
+    student=View(lambda p, *inputs: average(p, key)(*inputs), params),
     ema=average(frozen, None),
     teacher=velocity,
     weak=velocity,
+    discriminator=lambda x, cond: jnp.sin(x).reshape(len(x), -1).sum(1),
   )
 
 
-@pytest.mark.parametrize('objective', OBJECTIVES)
+@pytest.mark.parametrize(
+  'objective', [name for name in OBJECTIVES if name != 'relativistic']
+)
 @EVERY
 def test_every_network_takes_two_steps_with_every_objective(name, objective):
   spec, u, first = built(name)
