@@ -202,7 +202,8 @@ def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
 def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
   """Refuses drawn conditions that the network that learns does not take."""
   unknown = added - set(blueprint.learners[role].model.scalars)
-  law = blueprint.learner_spec(role)['objective'].get('guidance')
+  objective = blueprint.learner_spec(role)['objective']
+  law = objective.get('base', objective).get('guidance')
   if isinstance(law, Mapping) and law['name'] == 'fixed':
     unknown -= {'guidance'}  # it is the same for all examples
   if unknown:
