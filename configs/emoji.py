@@ -9,9 +9,10 @@ the guided teacher can be sampled as well. Samples are compared with the
 training pictures; `memorised` counts mirrored ones, and measures what is near
 between different figures, as skin tones of one are nearly equal.
 
-Fréchet distances and the time that it takes: not yet measured. The lengths are
-chosen for less than an hour on two cores of a 2.8 GHz Intel Xeon, calculated
-from the 1.1 CPU seconds of a teacher's step; one of the student costs two.
+Medians of Fréchet distances and the time that it takes: not yet measured. The
+lengths are chosen for less than an hour on two cores of a 2.8 GHz Intel Xeon,
+calculated from the 1.1 CPU seconds of a teacher's step; one of the student
+costs two.
 """
 
 from ml_collections import ConfigDict

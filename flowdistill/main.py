@@ -21,7 +21,7 @@ from absl import app, flags, logging
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.overrides import Override, parse_override
 from flowdistill.files.json_reader import DamagedFileError
-from flowdistill.jobs import JOBS, pairs
+from flowdistill.jobs import JOBS, compare, pairs, report
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
@@ -38,7 +38,10 @@ from flowdistill.workdir.swap import check_parents
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
 ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
-OF_RUNS = ('report',)  # the jobs that are given folders of runs
+OF_RUNS = {  # what jobs do that are given folders of runs
+  'report': report.run,
+  'compare': compare.of_runs,
+}
 SHAPES = ('plan', 'convert')  # the jobs that need no workdir
 MISTAKES = (ConfigError, CheckpointError, DamagedFileError, flags.Error)
 
@@ -75,10 +78,18 @@ def main(
   given = [(n, v) for n, v in rest if not n.startswith('config.')]
   options = parse_options(JOBS, JOB.value, given)
   check_hosts()
-  if JOB.value in OF_RUNS:
-    if CONFIG_FLAG.value or len(given) < len(rest):
-      raise ConfigError(f'--config has no effect with --job={JOB.value}')
-    JOBS[JOB.value].run([*words] or [*filter(None, [WORKDIR.value])], options)
+  if JOB.value in OF_RUNS and (words or JOB.value not in ALL_STAGES):
+    check_no_config(words, bool(CONFIG_FLAG.value) or len(given) < len(rest))
+    runs = [*words] or [*filter(None, [WORKDIR.value])]
+    OF_RUNS[JOB.value](runs, options)
+    return
+  if getattr(options, 'of', ''):
+    for flag in (CONFIG_FLAG, WORKDIR):
+      if flag.value:
+        raise ConfigError(f'--{flag.name} has no effect with --of')
+    if words or len(given) < len(rest):
+      raise ConfigError('--of takes no config, and options by their names')
+    JOBS[JOB.value].run_images(options)
     return
   if words:
     raise ConfigError(f'{words[0]!r} belongs to no option')
@@ -102,6 +113,15 @@ def main(
   if JOB.value not in ALL_STAGES and not blueprints.trained:
     raise ConfigError(f'--job={JOB.value}: no stage of this config trains')
   JOBS[JOB.value].run(blueprints, options)
+
+
+def check_no_config(words: Sequence[str], given: bool) -> None:
+  """Refuses a config, or another run, beside folders of runs."""
+  job = ' '.join([f'--job={JOB.value}', *words])
+  if given:
+    raise ConfigError(f'--config has no effect with {job}')
+  if words and WORKDIR.value:
+    raise ConfigError(f'--workdir={WORKDIR.value} has no effect with {job}')
 
 
 def check_hosts() -> None:

@@ -740,10 +740,24 @@ COMMANDS = {
     '--train.steps: a key of the config must be set by --config.train.steps=VAL'
   ),
   'CONFIG --workdir=W --samples=5': (
-    '--samples: it is an option of --job=generate, not of --job=train'
+    '--samples: it is an option of --job=evaluate and --job=generate, not of '
+    '--job=train'
   ),
   'CONFIG --workdir=W --job=evaluate --samples=5': (
-    '--samples: it is an option of --job=generate, not of --job=evaluate'
+    '--samples has no effect without --metrics or --features or --of'
+  ),
+  'CONFIG --workdir=W --job=evaluate --against=x': (
+    '--against has no effect without --of'
+  ),
+  'CONFIG --workdir=W --job=evaluate --of=x': (
+    '--config has no effect with --of'
+  ),
+  '--job=evaluate --of=x': "--of needs --features, such as 'name=inception",
+  '--job=evaluate --of=x --features=digits': (
+    '--of needs --against: images or statistics to compare with'
+  ),
+  '--job=evaluate --of=nowhere --against=x --features=digits': (
+    '--of=nowhere: '
   ),
   'CONFIG --workdir=W --distributed=maybe': (
     '--distributed=maybe must be true or false'

@@ -54,6 +54,7 @@ class Blueprint:
     folder: of the stage.
     data: its examples, as images.
     measured: the real examples of the evaluators.
+    validation: others, whose own distance from those is a unit; or None.
     space: the encoding of images for the networks.
     sees: the spec of the encoded examples.
     learners: name -> network that is trained, the student first.
@@ -67,6 +68,7 @@ class Blueprint:
   folder: pathlib.Path
   data: Data
   measured: Data
+  validation: Data | None
   space: Any
   sees: DataSpec
   learners: Mapping[str, Role]
@@ -247,9 +249,14 @@ def make_blueprint(
     ConfigError: for a value out of range, or weights that do not exist.
   """
   stage = bind_stage(spec, where)
-  data = measured = open_data(spec['dataset'], stage.dataset)
-  if held_out := spec.get('evaluation', {}).get('dataset'):
-    measured = open_data(held_out, stage.evaluation.dataset)
+  data = open_data(spec['dataset'], stage.dataset)
+
+  def other(key: str) -> Data | None:
+    held_out = spec.get('evaluation', {}).get(key)
+    if held_out is None:
+      return None
+    return open_data(held_out, getattr(stage.evaluation, key))
+
   space = stage.space(data.spec.shape)
   sees = dataclasses.replace(data.spec, shape=space.shape)
   learners = {
@@ -273,7 +280,8 @@ def make_blueprint(
     stage=stage,
     folder=folder,
     data=data,
-    measured=measured,
+    measured=other('dataset') or data,
+    validation=other('validation'),
     space=space,
     sees=sees,
     learners=learners,

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.stream import Stream, length_of
+from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
 
@@ -40,12 +42,20 @@ class Data:
   """Examples by index, from a source that is opened once, on first use.
 
   With the `record` of a run it is opened only when examples are read.
+
+  Args:
+    open_source: opens it.
+    record: of the run, None if it is to be taken from the source.
+    config: the resolved config of the data set, None if it has none.
   """
 
   def __init__(
-    self, open_source: Callable[[], Any], record: DataRecord | None = None
+    self,
+    open_source: Callable[[], Any],
+    record: DataRecord | None = None,
+    config: Mapping[str, Any] | None = None,
   ):
-    self._open, self._record = open_source, record
+    self._open, self._record, self._config = open_source, record, config
 
   @functools.cached_property
   def source(self) -> Any:
@@ -84,6 +94,37 @@ class Data:
   def figures(self) -> np.ndarray | None:
     """The number of the figure that each example shows, if known."""
     return getattr(self.source, 'figures', None)
+
+  def captions(self, index: np.ndarray) -> list[str] | None:
+    """The captions of examples, None if the data have none."""
+    known = getattr(self.source, 'captions', None)
+    return None if known is None else [known[i] for i in index]
+
+  @property
+  def title(self) -> str:
+    """'emoji train', for tables."""
+    config = self._config or {'name': 'examples'}
+    part = config.get('split', 'all')
+    return config['name'] if part == 'all' else f'{config["name"]} {part}'
+
+  @property
+  def identity(self) -> dict[str, Any] | None:
+    """What says whether two sources have the same examples.
+
+    The config, their number, and (modification time, size) of all files that
+    are known. None if there is no config.
+    """
+    if self._config is None:
+      return None
+    texts = [v for v in self._config.values() if isinstance(v, str) and v]
+    files = {path: stamp_of(expand(path, path)) for path in texts}
+    listed = getattr(getattr(self.source, 'files', None), 'stamps', {})
+    stamps = {str(path): stamp for path, stamp in {**files, **listed}.items()}
+    return {
+      'config': dict(self._config),
+      'examples': len(self),
+      'files': {name: s for name, s in sorted(stamps.items()) if any(s)},
+    }
 
   def to_steps(self, length: Length, batch_size: int) -> int:
     """A length in steps of `batch_size` examples.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowdistill.autoencoders import SPACES
-from flowdistill.build.measured import FILE_FEATURES
+from flowdistill.build.measured import FEATURE_LAWS
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
 from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
@@ -38,7 +38,7 @@ from flowdistill.flow.weighting import WEIGHTS, Weight
 from flowdistill.metrics import METRICS
 from flowdistill.metrics.metric import Metric
 from flowdistill.metrics.summary import MetricLaw
-from flowdistill.networks import FEATURES, NETWORKS
+from flowdistill.networks import NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Objective
 from flowdistill.training.ema import EMAS
@@ -46,14 +46,22 @@ from flowdistill.training.ema_warmups import WARMUPS, Warmup
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES
 
 
-def _law(metric: Metric) -> Callable[..., Metric]:
+def _law(name: str, metric: Metric) -> Callable[..., Metric]:
   """law(*, the options of the metric) -> the metric with them bound."""
 
   @functools.wraps(metric.function)
   def law(**given: Any) -> Metric:
     bound = functools.partial(metric.function, **given)
     least = functools.partial(metric.least, **{**metric.options, **given})
-    return dataclasses.replace(metric, function=bound, least=least)
+    defaults = metric.options
+    return dataclasses.replace(
+      metric,
+      function=bound,
+      least=least,
+      name=name,
+      given=given,
+      defaults=defaults,
+    )
 
   return law
 
@@ -75,9 +83,9 @@ ROOMS: bind.Rooms = {
   Schedule: SCHEDULES,
   EmaKind: EMAS,
   Warmup: WARMUPS,
-  Features: {**FEATURES, **FILE_FEATURES},
+  Features: FEATURE_LAWS,
   Evaluator: EVALUATORS,
-  MetricLaw: {name: _law(metric) for name, metric in METRICS.items()},
+  MetricLaw: {name: _law(name, metric) for name, metric in METRICS.items()},
 }
 SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage}
 """Kind of a stage -> dataclass of its keys."""

@@ -65,13 +65,13 @@ class EmaKind(Protocol):
 
 
 class Features(Protocol):
-  """features() -> a callable x -> (features [n, d], logits [n, k])."""
+  """features() -> what has `networks`, and `check` for a shape."""
 
   def __call__(self) -> Any: ...
 
 
 class Evaluator(Protocol):
-  """evaluator(models, source, features, folder) -> iterator of rows."""
+  """evaluator(models, source, gauge, folder) -> iterator of rows."""
 
   def __call__(
     self, models: Any, source: Any, features: Any, folder: Any, /
@@ -186,6 +186,10 @@ class Evaluation:
     dataset: the real examples, such as held-out ones; None is the data set of
       the stage.
     batch_size: images that are drawn at once.
+    validation: held-out examples whose own Fréchet distance from those is the
+      unit of `frechet_ratio`; None measures none.
+    reference: a file of statistics, or images, that samples are compared with
+      in place of the data (docs/evaluation.md); None compares with the data.
     features: the feature network, by name; None for points in the plane.
     grid: the time grid of all samples of the networks that this stage trains,
       where none is given: a name in GRIDS, or a dict of that name and the
@@ -195,6 +199,8 @@ class Evaluation:
   every: Length | None = None
   schedules: Mapping[str, Length] = dataclasses.field(default_factory=dict)
   dataset: Dataset | None = None
+  validation: Dataset | None = None
+  reference: str | None = None
   batch_size: int = 599
   features: Features | None = None
   grid: str | dict[str, Any] | None = None

@@ -1,6 +1,7 @@
 """Reads the VALUE of --NAME=VALUE by the type of the option or of the key."""
 
 import ast
+import re
 import typing
 import warnings
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ WANTED: dict[Any, str] = {
     "numbers with commas, or like '1.5; scale=2, low=0.2, high=0.8'"
   ),
 }
+QUOTES = ("'", '"')
+WORD = re.compile(r"""[^\s'"(){}\[\],;=]+""")
 SPELLED = {'true': True, 'false': False, 'none': None}
 # What Python's parser raises for text that is no literal, or a huge one.
 NO_LITERAL = (
@@ -132,19 +135,34 @@ def _number(text: str, kind: Any) -> Any:
 
 
 def _pairs(text: str) -> Spec:
-  """'gamma=0.3, name=shifted', parsed as the arguments of a Python call."""
-  with warnings.catch_warnings(action='ignore'):
-    call = ast.parse(f'f({text})', mode='eval').body
-  match call:
-    case ast.Call(func=ast.Name(), args=[], keywords=[_, *_] as pairs):
-      values = {str(pair.arg): _value(pair.value) for pair in pairs}
-      if len(values) == len(pairs) and 'None' not in values:
-        return values
-  raise ValueError('must be NAME=VALUE, with each name once')
+  """'gamma=0.3, name=shifted': Python literals, or words such as a path."""
+  values: Spec = {}
+  for part in _between_commas(text):
+    name, equals, value = (each.strip() for each in part.partition('='))
+    if not equals or not name.isidentifier() or name in (*values, 'None'):
+      raise ValueError('must be NAME=VALUE, with each name once')
+    values[name] = _value(value)
+  return values
 
 
-def _value(node: ast.expr) -> Any:
-  """A name that Python does not know is a string."""
-  if isinstance(node, ast.Name):
-    return SPELLED.get(node.id.lower(), node.id)
-  return ast.literal_eval(node)
+def _between_commas(text: str) -> list[str]:
+  """The parts between commas that are in no brackets and no quotes."""
+  parts, depth, quote = [''], 0, ''
+  for letter in text:
+    if letter == ',' and not depth and not quote:
+      parts.append('')
+      continue
+    if quote or letter in QUOTES:
+      quote = '' if letter == quote else quote or letter
+    else:
+      depth += (letter in '([{') - (letter in ')]}')
+    parts[-1] += letter
+  return parts
+
+
+def _value(text: str) -> Any:
+  """A literal, or a word; what is nearly a literal is refused."""
+  value = literal(text)
+  if value == text and not WORD.fullmatch(text):
+    raise ValueError(f'must be a value or a word, and is {text}')
+  return value

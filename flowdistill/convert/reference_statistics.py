@@ -15,6 +15,7 @@ mseitzer/pytorch-fid; fid.py of NVlabs/edm; calculate_metrics.py of NVlabs/edm2.
 """
 
 import io
+import os
 import pathlib
 import re
 import zipfile
@@ -80,7 +81,7 @@ def read_reference(
 
 
 def _is_pickle(path: pathlib.Path) -> bool:
-  if not path.is_file():
+  if not os.path.isfile(path):
     return False
   with path.open('rb') as file:
     head = file.read(512)

@@ -10,7 +10,7 @@ import io
 import struct
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import numpy as np
 import PIL.Image
@@ -46,15 +46,39 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   """The picture in a file's bytes, uint8 [size, size, channels].
 
   Raises:
-    ValueError: if it cannot be read, is of no format that is read, is
-      truncated, has more than `LARGEST` pixels or a side above `LONGEST`, or
-      its values have an unknown range.
+    ValueError: as `opened`; or if it is truncated, or its values have an
+      unknown range.
+  """
+  with opened(data) as image:
+    square = resize(upright(image, channels), size)
+  return np.asarray(square, np.uint8).reshape(size, size, channels)
+
+
+def decode_whole(data: bytes, channels: int) -> np.ndarray:
+  """The picture in a file's bytes as it is, uint8 [h, w, channels].
+
+  Raises:
+    ValueError: as `decode`.
+  """
+  with opened(data) as image:
+    whole = upright(image, channels)
+  return np.asarray(whole, np.uint8).reshape(*whole.size[::-1], channels)
+
+
+@contextlib.contextmanager
+def opened(data: bytes) -> Generator[Image]:
+  """The picture in a file's bytes, of which the header has been read.
+
+  Raises:
+    ValueError: if it cannot be read, is of no format that is read, or has more
+      than `LARGEST` pixels or a side above `LONGEST`; and for whatever Pillow
+      raises in the context.
   """
   try:
     with PIL.Image.open(io.BytesIO(data), formats=readable()) as image:
       check_pixels(image)
       with ALONE if image.width * image.height > LARGE else NOT_ALONE:
-        square = resize(upright(image, channels), size)
+        yield image
   except PIL.UnidentifiedImageError as error:
     formats = ', '.join(readable())
     raise ValueError(
@@ -62,7 +86,6 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
     ) from error
   except BROKEN as error:
     raise ValueError(str(error) or type(error).__name__) from error
-  return np.asarray(square, np.uint8).reshape(size, size, channels)
 
 
 def upright(image: Image, channels: int) -> Image:

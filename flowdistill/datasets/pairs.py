@@ -10,6 +10,7 @@ and whether they are finished.
 import functools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -136,7 +137,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     ValueError: if there is no manifest, or it has another format.
   """
   path = folder / MANIFEST
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise ValueError(
       f'{folder} is not a store of pairs: there is no {MANIFEST} in it'
     )

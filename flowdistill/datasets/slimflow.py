@@ -6,6 +6,7 @@ reverse of our names; `label` is integers [n], or one-hot [n, classes].
 Source: https://github.com/yuanzhi-zhu/SlimFlow, generate_data.py.
 """
 
+import os
 import pathlib
 
 import numpy as np
@@ -20,7 +21,7 @@ NOISE, DATA, LABEL = 'z0.npy', 'z1.npy', 'label.npy'
 
 def is_slimflow(root: pathlib.Path) -> bool:
   """Whether a folder holds pairs in this format."""
-  return any(root.glob(f'*/{NOISE}'))
+  return os.path.isdir(root) and any(root.glob(f'*/{NOISE}'))
 
 
 def open_slimflow(root: pathlib.Path) -> Pairs:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowdistill.evaluators.energy import energy
 from flowdistill.evaluators.few_step import few_step
-from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.signature import Data, Gauge, Models, Row
 
 ANY_STEP: dict[str, Any] = {
   'student': [['flow_map', nfe] for nfe in (1, 2, 4, 8, 16, 32)]
@@ -16,7 +16,7 @@ ANY_STEP: dict[str, Any] = {
 def any_step(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   sweep: dict[str, Any] = ANY_STEP,

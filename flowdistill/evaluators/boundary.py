@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.signature import Data, Gauge, Models, Row
 from flowdistill.evaluators.states import (
   check_role,
   columns,
@@ -18,7 +18,7 @@ from flowdistill.evaluators.sweep import check_samples
 def boundary(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   role: str = 'student',

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowdistill.evaluators.signature import (
   Data,
-  Features,
+  Gauge,
   Models,
   Row,
   real_examples,
@@ -25,7 +25,7 @@ from flowdistill.metrics.energy import energy_distance
 def energy(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   sweep: dict[str, Any] = SWEEP,

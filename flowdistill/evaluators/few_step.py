@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.curve import curve
+from flowdistill.evaluators.reference import features_of, of_network, reference
 from flowdistill.evaluators.signature import (
   Data,
   Features,
+  Gauge,
   Models,
   Row,
   real_index,
@@ -37,7 +39,7 @@ Memorised = Callable[[np.ndarray, np.ndarray], float]
 def few_step(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   sweep: dict[str, Any] = SWEEP,
@@ -59,7 +61,7 @@ def few_step(
   Args:
     models: role -> model.
     source: the real examples.
-    features: the feature network.
+    features: the feature network; exactly one.
     folder: of the stage; the curve is samples/<picture>.png in it.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
     samples: number of examples that are drawn, at least 2.
@@ -78,6 +80,11 @@ def few_step(
     raise ValueError(
       'few_step needs a feature network: set evaluation.features, or use '
       "the evaluator 'energy' for points"
+    )
+  if len(features.networks) > 1:
+    raise ValueError(
+      'few_step measures by one feature network; several are for the evaluator '
+      "'quality'"
     )
   path = folder / 'samples' / f'{picture}.png'
   share = memorised
@@ -108,16 +115,19 @@ def kin_of(source: Data, by_figure: bool) -> np.ndarray:
 def _rows(
   models: Models,
   source: Data,
-  features: Features,
+  gauge: Gauge,
   path: pathlib.Path,
   entries: list[SweepEntry],
   samples: int,
   seed: int,
   share: Memorised,
 ) -> Iterator[Row]:
+  (network,) = gauge.networks
   training = source[real_index(source, REAL)]['x0']
-  real = moments(features(training)[0])
+  real = reference(gauge, source, REAL, {network.name: ['moments']})
+  moments_of_real = real.summaries[network.name].moments('features')
   cond = conditions(source, samples)
+  classes = source.spec.num_classes
   rows = []
   for each in entries:
     entry, x, ms = draw_timed(models, each, samples, cond, seed)
@@ -125,27 +135,32 @@ def _rows(
       **entry.columns(),
       'samples': samples,
       'seed': seed,
-      **features.about,
-      **_figures(x, cond, source.spec.num_classes, features, real),
+      **network.about,
+      **real.about,
+      **_figures(x, cond, classes, network, moments_of_real),
       'memorised': share(x, training),
       'ms_per_image': ms,
     }
     rows.append(row)
     yield row
-  curve(path, rows, metric=figure_name('frechet', features.name))
+  curve(path, rows, metric=figure_name('frechet', network.name))
 
 
 def _figures(
   x: np.ndarray,
   cond: dict[str, np.ndarray],
   classes: int,
-  features: Features,
+  network: Features,
   real: Moments,
 ) -> Row:
-  ours, logits = features(x)
-  name = figure_name('frechet', features.name)
-  figures = {name: frechet_distance(moments(ours), real)}
-  if LABEL in cond and logits.shape[-1] == classes:
+  found = of_network(
+    features_of([network], x, {network.name: ['features', 'logits']}),
+    network.name,
+  )
+  name = figure_name('frechet', network.name)
+  figures = {name: frechet_distance(moments(found['features']), real)}
+  logits = found.get('logits')
+  if LABEL in cond and logits is not None and logits.shape[-1] == classes:
     correct = np.argmax(logits, axis=-1) == cond[LABEL]
     figures['accuracy'] = float(np.mean(correct))
   return figures

@@ -8,7 +8,7 @@ import numpy as np
 from flowdistill.evaluators.canvas import COLOURS, MUTED, new_figure, save
 from flowdistill.evaluators.mosaic import strips
 from flowdistill.evaluators.pictures import are_points
-from flowdistill.evaluators.signature import Data, Features, Model, Models, Row
+from flowdistill.evaluators.signature import Data, Gauge, Model, Models, Row
 from flowdistill.evaluators.states import check_role, columns, states
 from flowdistill.evaluators.sweep import check_samples
 
@@ -18,7 +18,7 @@ COLUMNS = 9  # times at which the images of a path are shown
 def paths(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   role: str = 'student',

@@ -11,7 +11,7 @@ from flowdistill.evaluators.scatter import scatter
 from flowdistill.evaluators.sheets import write_sheet
 from flowdistill.evaluators.signature import (
   Data,
-  Features,
+  Gauge,
   Models,
   Row,
   real_examples,
@@ -31,7 +31,7 @@ COLUMNS, POINTS = 10, 2000
 def pictures(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   sweep: dict[str, Any] = SWEEP,

@@ -1,62 +1,88 @@
 """Quality of samples by any of METRICS, over disjoint sets of seeds."""
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from flowdistill.evaluators.reference import (
+  Needed,
+  Real,
+  check_file,
+  moments_of,
+  reference,
+)
+from flowdistill.evaluators.sample_sets import DrawnSets, SampleSets
 from flowdistill.evaluators.signature import (
   Data,
   Features,
+  Gauge,
   Models,
   Row,
-  real_examples,
 )
 from flowdistill.evaluators.sweep import (
   SWEEP,
   SweepEntry,
   check_samples,
-  draw,
   parse_sweep,
 )
-from flowdistill.metrics.metric import Metric, Needs, figure_name
+from flowdistill.metrics.frechet import (
+  frechet_distance,
+  mean_ratio,
+  sampling_bias,
+)
+from flowdistill.metrics.metric import Metric, figure_name
 from flowdistill.metrics.spread import SETS, spread
-from flowdistill.metrics.summary import MetricLaw, Summary, measure
+from flowdistill.metrics.summary import (
+  MOMENTS,
+  MetricLaw,
+  Summary,
+  kinds_of,
+  measure,
+)
 
-FRECHET: Any = {'frechet': 'frechet'}  # as a config says it
-BLOCK = 1024  # samples that are drawn and kept as pictures at once
+FRECHET = 'frechet'
+DEFAULT: Any = {FRECHET: FRECHET}  # as a config says it
 ERRORS = ('_error', '_deviation')  # figures that are an uncertainty themselves
+RATIO = 'frechet_ratio'
+Fitting = Mapping[str, Sequence[Metric]]
+"""Name of a network -> its metrics."""
 
 
 def quality(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
-  metrics: Mapping[str, MetricLaw] = FRECHET,
+  metrics: Mapping[str, MetricLaw] = DEFAULT,
   sweep: dict[str, Any] = SWEEP,
   samples: int = 10_000,
   sets: int = SETS,
   real: int = 50_000,
   seed: int = 0,
 ) -> Iterator[Row]:
-  """Yields a row per entry of the sweep.
+  """Yields a row per entry of the sweep and feature network.
 
   Each of the sets has `samples` samples, the first one from examples 0 to
   `samples` − 1 of the seed. A figure is the mean over the sets, its `_spread`
   their standard deviation: that of sampling; another training moves it more.
   Figures have the name of the feature network, such as `frechet_digits`, and
-  are those of `fid` only for the network of FID.
+  are those of `fid` only for the network of FID; a metric is of all networks
+  that have what it needs. A Fréchet distance comes with its `_bias`: what of it
+  is due to the number of samples. With examples for validation, a row of all
+  networks has `frechet_ratio`, the mean of their distances over that of these
+  examples.
 
   Samples have the conditions of the data. They are drawn and forgotten in
-  blocks; only features are kept, where a metric compares all of them.
+  blocks; only features are kept, where a metric compares all of them. What is
+  finished when the process is killed is not computed again.
 
   Args:
     models: role -> model.
     source: the real examples.
-    features: the feature network.
+    features: the feature networks.
     folder: unused, every evaluator takes it.
     metrics: any names -> metrics.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
@@ -66,28 +92,30 @@ def quality(
     seed: of the noise.
 
   Raises:
-    ValueError: if there are no features, too few samples for a metric, or an
-      option is out of range.
+    ValueError: if there are no features, too few samples for a metric, a metric
+      that no network is for, or an option is out of range.
   """
   del folder
   entries = parse_sweep(sweep, models)
   check_samples(samples)
   bound = {name: law() for name, law in metrics.items()}
-  _check(bound, samples, sets, real)
+  check(bound, samples, sets, real)
   if features is None:
     raise ValueError(
       'quality needs a feature network: set evaluation.features, or use the '
       "evaluator 'energy' for points"
     )
-  chosen = list(bound.values())
-  return _rows(
-    models, source, features, entries, chosen, (samples, sets, real, seed)
-  )
+  fitting = fit(bound, features.networks, source)
+  needed: Needed = {n: [m.needs for m in own] for n, own in fitting.items()}
+  check_reference(features, needed, fitting)
+  drawing = SampleSets(features, source, needed, samples, sets, seed)
+  return _rows(models, drawing, fitting, entries, real)
 
 
-def _check(
+def check(
   metrics: Mapping[str, Metric], samples: int, sets: int, real: int
 ) -> None:
+  """Raises ValueError for numbers that no metric can be computed of."""
   if not metrics:
     raise ValueError("metrics = {} must have one, like {'fd': 'frechet'}")
   if sets < 1:
@@ -95,62 +123,140 @@ def _check(
   if real < 2:
     raise ValueError(f'real = {real} must be at least 2')
   for name, metric in metrics.items():
-    if metric.needs not in ('moments', 'features', 'logits'):
-      raise ValueError(
-        f'metrics.{name}: this evaluator has no {metric.needs} of examples'
-      )
     if samples < (least := metric.least()):
       raise ValueError(
         f'samples = {samples} must be at least {least} for metrics.{name}'
       )
 
 
+def fit(
+  metrics: Mapping[str, Metric], networks: Sequence[Features], source: Data
+) -> dict[str, list[Metric]]:
+  """Name of a network -> the metrics for which it has what they need.
+
+  Raises:
+    ValueError: for a metric that none is for, or a network without a metric.
+  """
+  fitting: dict[str, list[Metric]] = {n.name: [] for n in networks}
+  for name, metric in metrics.items():
+    wanted = {'pairs'} if metric.needs == 'pairs' else kinds_of([metric.needs])
+    able = [n for n in networks if wanted <= {*n.kinds}]
+    if not able:
+      raise ValueError(
+        f'metrics.{name} needs {" and ".join(sorted(wanted))}, which '
+        f'{" and ".join(fitting)} of evaluation.features does not have'
+      )
+    for network in able:
+      fitting[network.name].append(metric)
+    if metric.needs == 'pairs' and source.captions(np.zeros(1, int)) is None:
+      raise ValueError(
+        f'metrics.{name} needs captions, which this data set does not have'
+      )
+  for name, found in fitting.items():
+    if not found:
+      raise ValueError(f'evaluation.features: no metric is of {name}')
+  return fitting
+
+
+def check_reference(gauge: Gauge, needed: Needed, fitting: Fitting) -> None:
+  """Raises ValueError if a reference or validation has no use for metrics."""
+  if gauge.reference is not None:
+    check_file(gauge, gauge.reference, needed)
+  frechet = any(m.name == FRECHET for own in fitting.values() for m in own)
+  if gauge.validation is not None and not frechet:
+    raise ValueError(
+      'evaluation.validation has no effect: metrics has no frechet'
+    )
+
+
 def _rows(
   models: Models,
-  source: Data,
-  features: Features,
+  drawing: SampleSets,
+  metrics: Fitting,
   entries: list[SweepEntry],
-  metrics: list[Metric],
-  counts: tuple[int, int, int, int],
+  most: int,
 ) -> Iterator[Row]:
-  samples, sets, most, seed = counts
-  needs: set[Needs] = {metric.needs for metric in metrics}
-  real = Summary(needs)
-  for block in _blocks(0, min(most, len(source))):
-    real.add(*features(real_examples(source, most, block)))
-  if 'logits' in needs and not real.get('logits').shape[1]:
-    raise ValueError(f'metrics: {features.name} classifies nothing')
-  for each in entries:
-    parts = []
-    for i in range(sets):
-      part = Summary(needs)
-      for block in _blocks(i * samples, samples):
-        cond = source.conditions(block % len(source))
-        entry, x = draw(
-          models, each, len(block), cond, seed, first=int(block[0])
-        )
-        part.add(*features(x))
-      parts.append(part)
-    yield {
-      **entry.columns(),
-      'samples': samples,
-      'sets': sets,
-      'seed': seed,
-      **features.about,
-      **_figures(metrics, parts, real, features.name),
+  gauge, needed = drawing.gauge, drawing.needed
+  real = reference(gauge, drawing.source, most, needed)
+  unit = _validation(gauge, metrics, real, most)
+  for i, entry in enumerate(entries):
+    model = models[entry.model]
+    about = {
+      **drawing.about(model, entry),
+      **real.about,
+      'metrics': {n: [m.title for m in own] for n, own in metrics.items()},
+      'unit': unit,
     }
+    label = f'{entry.model} {entry}, {i + 1} of {len(entries)}'
+    total, done = len(entries) * drawing.total, i * drawing.total
+    with gauge.watched(total, done, label) as advance:
+
+      def measured(
+        entry: SweepEntry = entry, about: Row = about, advance: Any = advance
+      ) -> Row:
+        drawn = drawing.draw(models[entry.model], entry, about, advance)
+        head = {**drawn.columns, **real.about}
+        return {'rows': _of_networks(gauge, metrics, drawn, head, real, unit)}
+
+      rows = gauge.row(about, measured)['rows']
+    yield from rows
 
 
-def _blocks(first: int, n: int) -> Iterator[np.ndarray]:
-  """The numbers first to first + n − 1, a block at a time."""
-  for start in range(0, n, BLOCK):
-    yield first + np.arange(start, min(start + BLOCK, n))
+def _of_networks(
+  gauge: Gauge,
+  metrics: Fitting,
+  drawn: DrawnSets,
+  head: Row,
+  real: Real,
+  unit: Mapping[str, float],
+) -> list[Row]:
+  """The rows of an entry: one for each network, and that of their ratio."""
+  rows = []
+  distances = {}
+  for network in gauge.networks:
+    name, own = network.name, metrics[network.name]
+    parts = [part[name] for part in drawn.sets]
+    figures = _figures(own, parts, real.summaries[name], name)
+    rows.append({**head, **network.about, **_chosen(own), **figures})
+    if name in unit:
+      distances[name] = figures[figure_name(FRECHET, name)]
+  if unit:
+    ratio = mean_ratio(distances, unit)
+    rows.append({**head, 'features': ', '.join(unit), RATIO: ratio})
+  return rows
+
+
+def _validation(
+  gauge: Gauge, metrics: Fitting, real: Real, most: int
+) -> dict[str, float]:
+  """Network -> the Fréchet distance of the examples for validation, if any."""
+  if gauge.validation is None:
+    return {}
+  needed: Needed = {
+    name: ['moments'] if any(m.name == FRECHET for m in own) else []
+    for name, own in metrics.items()
+  }
+  other = moments_of(gauge, gauge.validation, most, needed)
+  return {
+    name: frechet_distance(
+      other.summaries[name].moments('features'),
+      real.summaries[name].moments('features'),
+    )
+    for name, needs in needed.items()
+    if needs
+  }
+
+
+def _chosen(metrics: Sequence[Metric]) -> Row:
+  """The metrics whose options are not the defaults, for the row."""
+  titles = [metric.title for metric in metrics if metric.title != metric.name]
+  return {'metrics': ', '.join(titles)} if titles else {}
 
 
 def _figures(
-  metrics: list[Metric], parts: list[Summary], real: Summary, network: str
+  metrics: Sequence[Metric], parts: list[Summary], real: Summary, network: str
 ) -> Row:
-  """Each figure's mean over the sets, and its spread."""
+  """Each figure's mean over the sets, its spread, and its bias."""
   row: Row = {}
   for metric in metrics:
     found = [measure(metric, part, real) for part in parts]
@@ -160,4 +266,9 @@ def _figures(
       row[name] = over.mean
       if over.deviation is not None and not figure.endswith(ERRORS):
         row[f'{name}_spread'] = over.deviation
+    if metric.needs in MOMENTS:
+      kind = MOMENTS[metric.needs]
+      count = parts[0].moments(kind).count or 2
+      name = figure_name(metric.name, network)
+      row[f'{name}_bias'] = sampling_bias(real.moments(kind), count)
   return row

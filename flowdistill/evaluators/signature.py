@@ -1,15 +1,18 @@
 """The arguments of an evaluator, and the rows that it yields."""
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from flowdistill.flow.spec import DataSpec
+from flowdistill.metrics.moments import Moments
 
 Row = dict[str, Any]
+Arrays = dict[str, np.ndarray]
 NOWHERE = pathlib.Path(os.devnull)
 """A folder for evaluators whose pictures are not to be written."""
 SHEETS = 'sheets'  # the folder of contact sheets
@@ -72,7 +75,10 @@ Models = Mapping[str, Model]
 class Data(Protocol):
   """The real examples; `source[index [b]]` has `x0` float32 [b, *shape].
 
-  `conditions(index [b])` is name -> array [b, ...], as `spec.cond` says.
+  `conditions(index [b])` is name -> array [b, ...], as `spec.cond` says, and
+  `captions(index)` what the examples show in words, None where that is unknown.
+  `title` is a name for tables; `identity` says whether two sources have the
+  same examples, as JSON, None if that is unknown.
   Examples of one number in `figures` [n] show one figure; None where each shows
   its own.
   """
@@ -81,7 +87,12 @@ class Data(Protocol):
   def spec(self) -> DataSpec: ...
   @property
   def figures(self) -> np.ndarray | None: ...
+  @property
+  def title(self) -> str: ...
+  @property
+  def identity(self) -> Mapping[str, Any] | None: ...
   def conditions(self, index: np.ndarray, /) -> dict[str, np.ndarray]: ...
+  def captions(self, index: np.ndarray, /) -> list[str] | None: ...
   def __len__(self) -> int: ...
   def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
 
@@ -104,14 +115,71 @@ def real_index(source: Data, most: int) -> np.ndarray:
 
 
 class Features(Protocol):
-  """features(x [n, ...]) -> (features [n, d], logits [n, k]).
+  """A feature network: x [n, ...] -> kind -> array [n, width].
 
-  Distances between features have its `name`: 'digits' -> frechet_digits. The
-  columns `about` say on what else they depend, such as the hash of its weights.
+  Kinds are 'features', of which distances are; 'logits', if it classifies;
+  'spatial', of the Inception network. `kinds` also has 'pairs' if `text` gives
+  the embeddings [n, d] of captions in the space of the features.
+
+  `length_of(kind)` is a width. Figures have its `name`: 'digits' gives
+  frechet_digits. The columns `about` say on what else they depend, such as the
+  hash of its weights.
   """
 
   @property
   def name(self) -> str: ...
   @property
   def about(self) -> Mapping[str, str]: ...
-  def __call__(self, x: np.ndarray, /) -> tuple[np.ndarray, np.ndarray]: ...
+  @property
+  def kinds(self) -> tuple[str, ...]: ...
+  def length_of(self, kind: str, /) -> int: ...
+  def __call__(self, x: np.ndarray, /) -> Arrays: ...
+  def text(self, captions: Sequence[str], /) -> np.ndarray: ...
+
+
+class Gauge(Protocol):
+  """Feature networks at work.
+
+  `kept(about, make)` are the arrays make(), or those of a process that was
+  killed; `row` is the same for a row, after which what it was made of is
+  dropped. `lasting` are kept for later evaluations, too. All are collective.
+  `watched(total, first, label)` shows how many samples are done and the time
+  that is left: it is a context, and its value is called with each number.
+
+  `validation` are held-out examples whose own distance from the reference is a
+  unit; `examples` are compared with in place of the data, and `reference` are
+  moments of a file in place of any. All three may be None.
+  """
+
+  @property
+  def networks(self) -> Sequence[Features]: ...
+  @property
+  def validation(self) -> Data | None: ...
+  @property
+  def examples(self) -> Data | None: ...
+  @property
+  def reference(self) -> 'Reference | None': ...
+  def kept(
+    self, about: Mapping[str, Any], make: Callable[[], Arrays], /
+  ) -> Arrays: ...
+  def lasting(
+    self, about: Mapping[str, Any], make: Callable[[], Arrays], /
+  ) -> Arrays: ...
+  def row(
+    self, about: Mapping[str, Any], make: Callable[[], Row], /
+  ) -> Row: ...
+  def watched(
+    self, total: int, first: int, label: str, /
+  ) -> contextlib.AbstractContextManager[Callable[[int], None]]: ...
+
+
+class Reference(Protocol):
+  """Statistics of a file: those of a network, and columns that say of what.
+
+  Raises:
+    ValueError: if they are of another network.
+  """
+
+  @property
+  def about(self) -> Mapping[str, str]: ...
+  def moments(self, network: Features, kind: str, /) -> Moments: ...

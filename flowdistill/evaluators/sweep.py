@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.evaluators.signature import Data, Models, Row
+from flowdistill.evaluators.signature import Data, Drawn, Model, Models, Row
 
 SWEEP: dict[str, Any] = {
   'teacher': [
@@ -146,27 +146,41 @@ def draw(
   n: int,
   cond: Mapping[str, np.ndarray],
   seed: int,
-  first: int = 0,
 ) -> tuple[SweepEntry, np.ndarray]:
-  """The entry with its measured NFE and its model's defaults; n examples.
-
-  They are those from number `first` on.
-  """
+  """The entry as `as_drawn`, and n examples."""
   model = models[entry.model]
-  options = {**model.defaults, **entry.options}
-  drawn = model(
+  drawn = draw_from(model, entry, n, cond, seed)
+  return as_drawn(model, entry, drawn.nfe), np.asarray(drawn.x)
+
+
+def draw_from(
+  model: Model,
+  entry: SweepEntry,
+  n: int,
+  cond: Mapping[str, np.ndarray],
+  seed: int,
+  first: int = 0,
+) -> Drawn:
+  """Examples number `first` to `first` + n − 1, with the calls of each."""
+  return model(
     n,
     sampler=entry.sampler,
     nfe=None if entry.nfe is None else int(entry.nfe),
     cond=cond,
     seed=seed,
     first=first,
-    **options,
+    **{**model.defaults, **entry.options},
   )
-  nfe = float(np.mean(drawn.nfe))
-  nfe = int(nfe) if nfe.is_integer() else nfe
-  measured = dataclasses.replace(entry, nfe=nfe, options=options)
-  return measured, np.asarray(drawn.x)
+
+
+def as_drawn(model: Model, entry: SweepEntry, nfe: np.ndarray) -> SweepEntry:
+  """The entry with the mean of measured calls, and its model's defaults."""
+  mean = float(np.mean(nfe))
+  return dataclasses.replace(
+    entry,
+    nfe=int(mean) if mean.is_integer() else mean,
+    options={**model.defaults, **entry.options},
+  )
 
 
 def draw_timed(

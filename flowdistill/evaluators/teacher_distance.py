@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.curve import curve
-from flowdistill.evaluators.signature import Data, Features, Models, Row
+from flowdistill.evaluators.signature import Data, Gauge, Models, Row
 from flowdistill.evaluators.sweep import (
   SWEEP,
   SweepEntry,
@@ -24,7 +24,7 @@ REFERENCE: dict[str, Any] = {'teacher': [['heun', 63]]}
 def teacher_distance(
   models: Models,
   source: Data,
-  features: Features | None,
+  features: Gauge | None,
   folder: pathlib.Path,
   *,
   sweep: dict[str, Any] = STUDENT,

@@ -1,4 +1,4 @@
-"""Rows of evaluators as one table whose columns can be compared.
+"""Columns of figures that can be compared.
 
 What says how examples were drawn (DRAWN) tells rows apart. Everything else that
 is no figure says how they were measured: figures for which it differs, such as
@@ -6,14 +6,13 @@ the number of samples or the reference, have columns of their own.
 """
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flowdistill.evaluators.signature import Row
-from flowdistill.figures.runs import Stage
-from flowdistill.figures.table import column
+from flowdistill.figures.cells import cut, number
+from flowdistill.figures.table import BIAS, MARK, TRAINED_ON, column
 from flowdistill.workdir.results import NAMED
 
 DRAWN = {  # key: title
@@ -34,9 +33,7 @@ DRAWN = {  # key: title
 }
 MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
 SPREADS = ('_spread', '_error', '_deviation')  # of a figure
-NOT_FINITE = ('nan', 'inf', '-inf')  # how JSON has them
-LONGEST = 160  # letters of a cell
-MOST_COLUMNS = 60  # of figures
+HASH, LETTERS = 'sha256', 12  # end of the keys of hashes, and what is shown
 Key = tuple[str, str]
 """A figure, and how it was measured as JSON."""
 
@@ -59,54 +56,20 @@ class Column:
   about: str
   style: str
 
+  @property
+  def provenance(self) -> str:
+    """'samples = 3594; reference = digits', in full."""
+    return '; '.join(f'{k} = {_text(v)}' for k, v in self.measured.items())
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-  """A cell: its text, and the number that it is sorted by, '' for a text."""
-
-  text: str = ''
-  key: str = ''
-  is_number: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-  """The columns that say how examples were drawn, figures, rows, and notes.
-
-  Attributes:
-    drawn: titles of the first columns.
-    columns: of figures.
-    lines: a list of cells for each row.
-    common: 'samples = 3594': what is the same in all rows.
-  """
-
-  drawn: Sequence[str]
-  columns: Sequence[Column]
-  lines: Sequence[Sequence[Cell]]
-  common: Sequence[str]
-
-
-def rows_of(stages: Sequence[Stage]) -> list[Row]:
-  """The rows of stages, with the names of run and stage."""
-  return [
-    {'run': stage.run, 'stage': stage.name, **row}
-    for stage in stages
-    for row in stage.rows
-  ]
-
-
-def number(value: Any) -> float | None:
-  """A number in a row, also 'nan' and 'inf'; None for anything else."""
-  if isinstance(value, bool) or not isinstance(value, int | float | str):
-    return None
-  return (
-    None if isinstance(value, str) and value not in NOT_FINITE else float(value)
-  )
+  @property
+  def trained_on(self) -> str:
+    """The losses that asked the feature network; '' if none did."""
+    return trained_on(self.measured)
 
 
 def figures(row: Row) -> dict[str, float]:
   """The figures of a row."""
-  about = {*DRAWN, *NAMED, *MEASURED}
+  about = {*DRAWN, *NAMED, *MEASURED, TRAINED_ON}
   numbers = {k: number(v) for k, v in row.items() if k not in about}
   return {key: value for key, value in numbers.items() if value is not None}
 
@@ -115,10 +78,28 @@ def measured(row: Row) -> dict[str, str]:
   """How the figures of a row were measured: key -> JSON text."""
   found = figures(row)
   return {
-    key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    key: _json(value)
     for key, value in row.items()
     if key not in DRAWN and key not in found
   }
+
+
+def _json(value: Any) -> str:
+  """JSON; 600.0 and 600 are alike."""
+  if isinstance(value, float) and value.is_integer():
+    value = int(value)
+  return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def key_of(name: str, how: Mapping[str, str]) -> Key:
+  """What two figures share if they may share a column."""
+  return name, json.dumps(how, sort_keys=True)
+
+
+def keyed(row: Row) -> dict[Key, float]:
+  """The figures of a row by their column."""
+  how = measured(row)
+  return {key_of(name, how): value for name, value in figures(row).items()}
 
 
 def columns_of(rows: Sequence[Row]) -> dict[Key, Column]:
@@ -137,115 +118,80 @@ def columns_of(rows: Sequence[Row]) -> dict[Key, Column]:
   }
 
 
-def key_of(name: str, how: Mapping[str, str]) -> Key:
-  """What two figures share if they may share a column."""
-  return name, json.dumps(how, sort_keys=True)
+def beside(key: Key, columns: Collection[Key]) -> bool:
+  """Whether a figure is the spread or the bias of another one.
 
-
-def tabulate(stages: Sequence[Stage], cells: int, notes: list[str]) -> Table:
-  """The table of the rows of stages.
-
-  Args:
-    stages: of one section of a page.
-    cells: of figures, at most: the newest rows are shown.
-    notes: gets a sentence about what is left out.
+  As kid_error is of kid, and kernel_error_digits of kernel_digits.
   """
-  every = rows_of(stages)
-  found = columns_of(every)
-  apart = (k for k in found if not spread_of(k, found))
-  columns = {k: found[k] for k in itertools.islice(apart, MOST_COLUMNS)}
-  rows = _newest(every, cells // max(1, len(columns)))
-  if len(rows) < len(every):
-    notes.append(f'The newest {len(rows)} of {len(every)} rows are shown.')
-  if len(columns) == MOST_COLUMNS:
-    notes.append(f'The first {MOST_COLUMNS} columns of figures are shown.')
-  shown = [key for key in DRAWN if _differs(key, rows)]
-  common = [
-    f'{DRAWN[key]} = {cell(rows[0][key]).text}'
-    for key in [*DRAWN][2:]  # run and stage are in the heading
-    if rows and key not in shown and rows[0].get(key) not in ('', None)
-  ]
-  common += _common([each.measured for each in columns.values()])
-  return Table(
-    [DRAWN[key] for key in shown],
-    list(columns.values()),
-    [_line(row, shown, columns) for row in rows],
-    common,
+  name, how = key
+  return any(
+    (name[:at] + name[at + len(end) :], how) in columns
+    for end in (*SPREADS, BIAS)
+    for at in _places(name, end)
   )
 
 
-def _newest(rows: Sequence[Row], most: int) -> list[Row]:
-  """So many rows of the last steps, in their order."""
-  order = sorted(range(len(rows)), key=lambda k: rows[k].get('step', 0))
-  return [rows[k] for k in sorted(order[max(0, len(rows) - most) :])]
+def _places(name: str, end: str) -> Iterator[int]:
+  """Where '_error' is in 'kernel_error_digits', as whole words."""
+  at = name.find(end, 1)
+  while at > 0:
+    if name[at + len(end) :][:1] in ('', '_'):
+      yield at
+    at = name.find(end, at + 1)
 
 
-def _line(
-  row: Row, shown: Sequence[str], columns: Mapping[Key, Column]
-) -> list[Cell]:
-  how, found = measured(row), figures(row)
-  values = {key_of(name, how): value for name, value in found.items()}
-  return [
-    *(cell(row.get(key)) for key in shown),
-    *(_figure(key, values, each.style) for key, each in columns.items()),
-  ]
+def found_beside(name: str, ends: Iterable[str], known: Collection[str]) -> str:
+  """The name of the spread or bias of a figure that is known; '' if none is.
+
+  It ends with one of `ends`, or has it before the name of the network.
+  """
+  cuts = [len(name), *(k for k, letter in enumerate(name) if letter == '_')]
+  names = (f'{name[:k]}{end}{name[k:]}' for end in ends for k in cuts)
+  return next((each for each in names if each in known), '')
 
 
-def spread_of(key: Key, columns: Mapping[Key, Column]) -> bool:
-  """Whether a figure is the error of another, as kid_error is of kid."""
-  names = [key[0].removesuffix(end) for end in SPREADS]
-  return any(name != key[0] and (name, key[1]) in columns for name in names)
+def differing(columns: Iterable[Column]) -> dict[str, list[str]]:
+  """What of how columns were measured differs: key -> a text for each."""
+  every = [each.measured for each in columns]
+  keys = dict.fromkeys(key for each in every for key in each)
+  return {
+    key: [said(key, each) for each in every]
+    for key in keys
+    if len({each.get(key) for each in every}) > 1
+  }
 
 
-def _figure(key: Key, values: Mapping[Key, float], style: str) -> Cell:
-  """A figure, with its spread if there is one."""
-  shown = cell(values.get(key), style)
-  spreads = [values.get((key[0] + end, key[1])) for end in SPREADS]
-  more = next((each for each in spreads if each is not None), None)
-  if not shown.text or more is None:
-    return shown
-  return dataclasses.replace(shown, text=f'{shown.text} ± {more:.2g}')
+def said(key: str, how: Mapping[str, str]) -> str:
+  """'600' for 'samples'; hashes are shortened, '–' is what is not known."""
+  if key not in how:
+    return '–'
+  text = _text(how[key])
+  return text[:LETTERS] if key.endswith(HASH) else text
 
 
-def _differs(key: str, rows: Sequence[Row]) -> bool:
-  """Whether a column is worth its width; that of a single row tells all."""
-  values = {json.dumps(row.get(key), default=str) for row in rows}
-  return len(values) > 1 or (key in ('model', 'sampler') and values != {'null'})
+def _text(value: str) -> str:
+  known = json.loads(value)
+  return (known or 'none') if isinstance(known, str) else value
 
 
-def _common(all_measured: Sequence[Mapping[str, str]]) -> list[str]:
-  first = all_measured[0] if all_measured else {}
-  return [
-    cut(f'{key} = {value}')
-    for key, value in first.items()
-    if all(each.get(key) == value for each in all_measured)
-  ]
+def trained_on(how: Mapping[str, str]) -> str:
+  """The losses that asked the feature network; '' if none did."""
+  known = json.loads(how.get(TRAINED_ON, '""'))
+  return known if isinstance(known, str) else ''
+
+
+def mark_note(losses: Iterable[str]) -> str:
+  """What the mark says, below a table; '' if nothing is marked."""
+  named = ', '.join(dict.fromkeys(filter(None, losses)))
+  return named and (
+    f'{MARK} The feature network, or one of its features, was in a training '
+    f'loss of the run ({cut(named)}): the figure favours that run.'
+  )
 
 
 def _apart(one: Column, columns: Sequence[Column]) -> str:
   """'samples = 500': what differs from columns of the same figure."""
-  same = [each.measured for each in columns if each.name == one.name]
-  keys = dict.fromkeys(key for each in same for key in each)
-  text = ', '.join(
-    f'{key} = {one.measured.get(key, "–")}'
-    for key in keys
-    if len({each.get(key) for each in same}) > 1
+  same = [each for each in columns if each.name == one.name]
+  return cut(
+    ', '.join(f'{k} = {said(k, one.measured)}' for k in differing(same))
   )
-  return cut(text)
-
-
-def cell(value: Any, style: str = '') -> Cell:
-  """A cell of a table; integers are whole without a style; texts are cut."""
-  if value is None or value == '':
-    return Cell()
-  if (known := number(value)) is not None:
-    key = repr(known).replace('inf', 'Infinity')  # as a script reads it
-    style = style or ('.0f' if known.is_integer() else '.6g')
-    return Cell(format(known, style), key, True)
-  text = value if isinstance(value, str) else json.dumps(value)
-  return Cell(cut(text))
-
-
-def cut(text: str) -> str:
-  """A text of at most 160 letters, with … for what is left out."""
-  return text if len(text) <= LONGEST else f'{text[: LONGEST - 1]}…'

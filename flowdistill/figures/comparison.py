@@ -13,7 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from flowdistill.evaluators.canvas import COLOURS, log_axes, new_figure, save
+from flowdistill.evaluators.canvas import (
+  COLOURS,
+  MUTED,
+  log_axes,
+  new_figure,
+  save,
+)
+from flowdistill.figures.columns import MARK
+from flowdistill.figures.methods import Method, Point
 from flowdistill.figures.spread import spread
 
 PALETTE = (
@@ -35,53 +43,8 @@ PALETTE = (
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X')
 # Inches: the axes, their margins, the distance of names, the width of a letter.
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 6.2, 4.2, 0.8, 0.6, 0.2
-PITCH, LETTER, TIE, SPACE = 0.22, 0.085, 0.4, 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-  """A figure: the median over seeds and its range.
-
-  Attributes:
-    nfe: network evaluations per image.
-    value, low, high: median, least and most.
-    adaptive: whether the sampler chose the NFE.
-  """
-
-  nfe: float
-  value: float
-  low: float
-  high: float
-  adaptive: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-  """One line of the picture: what was trained, and how it is sampled.
-
-  Attributes:
-    name: in the picture and the table.
-    teacher: whether another stage was distilled from it.
-    points: in the order of NFE.
-    seeds: number of runs that the medians are over.
-    steps: of training, None if unknown.
-    forward_passes: the cost of training, None if unknown.
-    parameters: of the network, None if unknown.
-    macs: multiply-accumulate operations of a call for one example, or None.
-  """
-
-  name: str
-  teacher: bool
-  points: tuple[Point, ...]
-  seeds: int = 1
-  steps: int | None = None
-  forward_passes: float | None = None
-  parameters: int | None = None
-  macs: int | None = None
-
-  def best(self) -> Point:
-    """The point with the lowest figure."""
-    return min(self.points, key=lambda point: point.value)
+PITCH, LETTER, TIE, SPACE, NOTE = 0.22, 0.085, 0.4, 0.5, 0.25
+SHORT = f'{MARK} The feature network was in a training loss of this method.'
 
 
 Label = tuple[Point, str, str]
@@ -95,7 +58,8 @@ def comparison(
 
   Teachers are dashed, and their best is a thin horizontal line. On the right
   and at the top the picture ends with the students: further points of teachers
-  are in the table alone. If a student ends earlier, its name says so.
+  are in the table alone. If a student ends earlier, its name says so. A name is
+  marked if the feature network was in a training loss.
 
   Args:
     path: of the PNG.
@@ -107,7 +71,8 @@ def comparison(
   last = max(m.points[-1].nfe for m in shown)
   names = [(m.points[-1], _name(m, last), colour) for m, (colour, _) in lines]
   names += _teachers_best(methods, last)
-  figure, ax, gap = _page([name for _, name, _ in names])
+  note = any(MARK in name for _, name, _ in names)
+  figure, ax, gap = _page([name for _, name, _ in names], note)
   log_axes(ax, {p.nfe for m in shown for p in m.points}, metric)
   if min(p.low for m in methods for p in m.points) <= 0:
     ax.set_yscale('linear')
@@ -131,7 +96,8 @@ def _name(method: Method, last: float) -> str:
   """'ayf_emd, 1.15', and its last NFE if that is not the last of all."""
   end = method.points[-1]
   where = '' if end.nfe == last else f' at {end.nfe:.4g} NFE'
-  return f'{method.name}, {three_digits(end.value)}{where}'
+  mark = MARK if any(p.trained_on for p in method.points) else ''
+  return f'{method.name}{mark}, {three_digits(end.value)}{where}'
 
 
 def _end_above_students(ax: Axes, shown: Sequence[Method]) -> None:
@@ -145,18 +111,23 @@ def _end_above_students(ax: Axes, shown: Sequence[Method]) -> None:
   ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
 
 
-def _page(names: Sequence[str]) -> tuple[Figure, Axes, float]:
+def _page(names: Sequence[str], note: bool) -> tuple[Figure, Axes, float]:
   """A figure with room for names on the right, its axes, and the gap of names.
+
+  With `note` it says below them what the mark means.
 
   The gap, from one name to the next, is a fraction of the axes' height.
   """
   height = max(HEIGHT, PITCH * len(names))
   right = SPACE + LETTER * max(map(len, names))
-  whole = LEFT + WIDTH + right, BOTTOM + height + TOP
+  bottom = BOTTOM + (NOTE if note else 0)
+  whole = LEFT + WIDTH + right, bottom + height + TOP
   figure = new_figure(*whole)
   ax = figure.add_axes(
-    (LEFT / whole[0], BOTTOM / whole[1], WIDTH / whole[0], height / whole[1])
+    (LEFT / whole[0], bottom / whole[1], WIDTH / whole[0], height / whole[1])
   )
+  if note:
+    figure.text(LEFT / whole[0], 0.1 / whole[1], SHORT, fontsize=9, color=MUTED)
   return figure, ax, PITCH / height
 
 
@@ -211,7 +182,10 @@ def _teachers_best(methods: Sequence[Method], nfe: float) -> list[Label]:
   if not points:
     return []
   best = min(points, key=lambda point: point.value)
-  text = f"teacher's best, {three_digits(best.value)} at {best.nfe:.4g} NFE"
+  mark = MARK if best.trained_on else ''
+  text = (
+    f"teacher's best{mark}, {three_digits(best.value)} at {best.nfe:.4g} NFE"
+  )
   return [(dataclasses.replace(best, nfe=nfe), text, COLOURS[0])]
 
 

@@ -21,13 +21,14 @@ import jinja2
 from markupsafe import Markup
 
 from flowdistill.config.files import ONE_STAGE
-from flowdistill.figures import charts
-from flowdistill.figures.charts import Chart, Points
-from flowdistill.figures.columns import Table, tabulate
+from flowdistill.figures.axes import drawable
+from flowdistill.figures.charts import Chart, Series, draw
+from flowdistill.figures.lines import rows_of
 from flowdistill.figures.losses import LOSS
 from flowdistill.figures.over_nfe import over_nfe
 from flowdistill.figures.panels import Viewer, viewers
 from flowdistill.figures.runs import Stage, names_of, read_run
+from flowdistill.figures.tabulated import Table, tabulate
 from flowdistill.files.atomic import write_atomically
 from flowdistill.workdir.results import say
 
@@ -130,7 +131,7 @@ def section(stages: Sequence[Stage], share: float) -> Section:
   title = 'Runs side by side' if several else f'Stage {next(iter(names))}'
   return Section(
     title='' if title == f'Stage {ONE_STAGE}' else title,
-    table=tabulate(stages, int(share * CELLS), notes),
+    table=tabulate(rows_of(stages), int(share * CELLS), notes),
     charts=over_nfe(stages),
     sheets=sheets,
     others=others,
@@ -144,29 +145,22 @@ def over_steps(
   stages: Sequence[Stage], name: str
 ) -> Iterator[tuple[str, Chart]]:
   """Metrics of the stages of one name and their charts, a line for each run."""
-  lines: dict[str, dict[str, Points]] = {}
+  lines: dict[str, list[Series]] = {}
   means: dict[str, int] = {}
   styles = {
     run: k for k, run in enumerate(dict.fromkeys(s.run for s in stages))
   }
   for stage in stages:
     for curve in stage.curves if stage.name == name else ():
-      if points := [p for p in curve.points if charts.drawable(p[1])]:
-        lines.setdefault(curve.name, {})[stage.run] = points
+      if points := [p for p in curve.points if drawable(p[1])]:
+        line = Series(stage.run, points, styles[stage.run])
+        lines.setdefault(curve.name, []).append(line)
         means[curve.name] = max(curve.mean_of, means.get(curve.name, 1))
   several = len({stage.name for stage in stages}) > 1
   for metric, each in lines.items():
-    yield (
-      metric,
-      charts.draw(
-        metric.replace('_', ' ') + (f' of {name}' if several else ''),
-        each,
-        styles,
-        about=_means(means[metric]),
-        x_title='step',
-        marked=False,
-      ),
-    )
+    title = metric.replace('_', ' ') + (f' of {name}' if several else '')
+    about = _means(means[metric])
+    yield metric, draw(title, each, about=about, x_title='step', marked=False)
 
 
 def _means(count: int) -> str:

@@ -51,15 +51,22 @@ class Stage:
   notes: Sequence[str] = ()
 
 
-def read_run(workdir: pathlib.Path, run: str = '') -> list[Stage]:
+def read_run(
+  workdir: pathlib.Path, run: str = '', *, rows_only: bool = False
+) -> list[Stage]:
   """The stages of a run that have begun, in order.
+
+  Args:
+    workdir: of the run.
+    run: its name.
+    rows_only: whether curves and pictures are left out.
 
   Raises:
     ConfigError: if it is not the folder of a run.
     DamagedFileError: if its config.json is damaged.
   """
   return [
-    read_stage(stage_folder(workdir, name), run, name)
+    read_stage(stage_folder(workdir, name), run, name, rows_only)
     for name in stage_names(workdir)
   ]
 
@@ -82,8 +89,10 @@ def names_of(workdirs: Sequence[pathlib.Path]) -> list[str]:
   return [f'{path}' for path in full]
 
 
-def read_stage(folder: pathlib.Path, run: str, name: str) -> Stage:
-  """What is in the folder of a stage."""
+def read_stage(
+  folder: pathlib.Path, run: str, name: str, rows_only: bool = False
+) -> Stage:
+  """What is in the folder of a stage, or its rows alone."""
   notes: list[str] = []
   places = sorted(
     (p for p in (folder / EVALUATIONS).glob('*') if p.name.isdecimal()),
@@ -96,6 +105,8 @@ def read_stage(folder: pathlib.Path, run: str, name: str) -> Stage:
     )
   files = [path / RESULTS for path in (folder / EVALUATIONS, *kept, folder)]
   rows = _merged([_rows(path, notes) for path in files])
+  if rows_only:
+    return Stage(run, name, rows, notes=notes)
   steps = [row.get('step', 0) for row in rows]
   last = max([0, *steps, *completed_steps(folder / CHECKPOINTS)])
   pictures = list(pictures_in(folder, last, notes))

@@ -5,6 +5,9 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
+
+from flowdistill.workdir.results import NAMED
 
 COLUMNS = {  # key: (title, format)
   'model': ('model', ''),
@@ -34,6 +37,9 @@ FIGURES = {  # first part of a key, of which the rest is a network: the same
   'kid': ('KID', '.3g'),
 }
 SPREAD = '_spread'  # of the figure of that name, shown below it
+BIAS = '_bias'  # of the figure of that name: what the number of samples adds
+TRAINED_ON, MARK = 'trained_on', '†'  # losses that asked the feature network
+NOTE = f'{MARK} its feature network was in a training loss of the run'
 ERRORS = {  # figures that are shown below another one, if it has no spread
   'kernel': 'kernel_error',
   'kid': 'kid_error',
@@ -47,32 +53,70 @@ def table(rows: Iterable[Row]) -> Group:
   """One line per row, with the columns that the rows have; 79 characters wide.
 
   Models are separated by a rule. A figure that a row lacks is left blank; rows
-  without any figure in common with those above begin a new table. Options are
-  below the sampler.
+  without any figure in common with those above, or that were measured in
+  another way, are in a table of their own. Options are below the sampler. A
+  figure is marked if its feature network was in a training loss.
   """
-  return Group(*map(_table, _groups(rows)))
+  every = list(rows)
+  notes = [NOTE] if any(row.get(TRAINED_ON) for row in every) else []
+  groups = _groups(every)
+  return Group(*(_table(each, _apart(each, groups)) for each in groups), *notes)
 
 
 def _groups(rows: Iterable[Row]) -> list[list[Row]]:
-  """Neighbouring rows with a figure in common, or without any."""
+  """Rows with a figure in common that was measured alike, or without any."""
   groups: list[list[Row]] = []
   for row in rows:
-    above, own = _figures(groups[-1] if groups else []), _figures([row])
-    if not groups or (above and own and not above & own):
-      groups.append([])
-    groups[-1].append(row)
+    own = _figures([row])
+    fits = (
+      group
+      for group in groups[::-1]
+      if own & _figures(group) and _measured(row) in map(_measured, group)
+    )
+    group = next(fits, None)
+    if group is None and groups and not (own and _figures(groups[-1])):
+      group = groups[-1]
+    if group is None:
+      groups.append(group := [])
+    group.append(row)
   return groups
+
+
+def _measured(row: Row) -> dict[str, Any]:
+  """How a row was measured."""
+  about = (*SETTINGS, 'options', 'weights', 'step', 'adaptive')
+  return {
+    key: value
+    for key, value in row.items()
+    if (key in NAMED or isinstance(value, str)) and key not in about
+  }
+
+
+def _apart(group: Sequence[Row], groups: Iterable[Sequence[Row]]) -> str:
+  """'samples = 50': what differs from other tables of the same figures."""
+  how = _measured(group[0])
+  figures = _figures(group)
+  others = [_measured(each[0]) for each in groups if figures & _figures(each)]
+  return ', '.join(
+    f'{key} = {how.get(key, "–")}'
+    for key in dict.fromkeys(key for other in others for key in other)
+    if any(other.get(key) != how.get(key) for other in others)
+  )
 
 
 def _figures(rows: Sequence[Row]) -> set[str]:
   return {k for row in rows for k in row if _column(k)[0] and k not in SETTINGS}
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[Row], about: str) -> Table:
   rows = [_with_options(row) for row in rows]
   keys = dict.fromkeys(key for row in rows for key in row)
   columns = {key: _column(key) for key in keys if _column(key)[0]}
-  grid = Table(header_style='bold', border_style='dim')
+  grid = Table(
+    header_style='bold',
+    border_style='dim',
+    caption=Text(about) if about else None,
+  )
   for key, (title, style) in columns.items():
     grid.add_column(
       title,
@@ -103,7 +147,9 @@ def column(key: str) -> tuple[str, str]:
 
 def _column(key: str) -> tuple[str, str]:
   """(title, format); the title is empty for what is not shown."""
-  beside = key.endswith(SPREAD) or key.startswith(tuple(ERRORS.values()))
+  beside = key.endswith((SPREAD, BIAS)) or key.startswith(
+    tuple(ERRORS.values())
+  )
   if key in COLUMNS or beside:
     return COLUMNS.get(key, ('', ''))
   for name, (title, style) in FIGURES.items():
@@ -121,6 +167,8 @@ def _format(row: Row, key: str, style: str) -> str:
     return ''
   apart = row.get(f'{key}{SPREAD}', row.get(_error_of(key)))
   text = format(row[key], style)
+  if row.get(TRAINED_ON) and key not in SETTINGS:
+    text += MARK
   return text if apart is None else f'{text}\n± {format(apart, style)}'
 
 

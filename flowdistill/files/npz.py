@@ -8,7 +8,8 @@ import textwrap
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -56,6 +57,12 @@ def read_npz(path: pathlib.Path, choose: Choose) -> dict[str, np.ndarray]:
           raise ValueError('there is more than one array of this name')
         found[name] = _read_member(file, members[names.index(name)])
   return found
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes arrays, uncompressed; equal arrays give equal bytes."""
+  named: dict[str, Any] = dict(arrays)
+  np.savez(file, **named)
 
 
 def map_npy(path: pathlib.Path) -> np.ndarray:

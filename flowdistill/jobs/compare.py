@@ -7,57 +7,83 @@ evaluators, lower is better, against the number of network calls: in
 W/comparison.md, W/comparison.json and W/samples/comparison.png. Stages called
 NAME_seed1, NAME_seed2, ... are the method NAME with other seeds: the table has
 their median and range.
+
+  python -m flowdistill.main --job=compare runs/a runs/b --out=compare.md
+
+trains nothing: it puts the figures of runs into one table, and says in what the
+runs and their measurements differ.
 """
 
 import dataclasses
 import pathlib
-import re
-import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.config.bind import ConfigError, Spec, suggest
-from flowdistill.config.sections import STUDENT
-from flowdistill.config.stages import TEACHER
-from flowdistill.evaluators.signature import Row
-from flowdistill.figures.comparison import Method, Point, comparison
+from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.figures.comparison import comparison
 from flowdistill.figures.markdown import COUNTS, markdown
+from flowdistill.figures.methods import (
+  Cost,
+  Method,
+  choose_metric,
+  figures_in,
+  gather,
+)
+from flowdistill.figures.runs import Stage, names_of, read_run
+from flowdistill.figures.side_by_side import side_by_side
 from flowdistill.files.atomic import write_atomically
 from flowdistill.jobs import train
+from flowdistill.jobs.report import file_of
 from flowdistill.planning.cost import forward_passes, size_of
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
-from flowdistill.workdir.folders import CHECKPOINTS, RESULTS, SAMPLES
-from flowdistill.workdir.results import NAMED, read_rows, say
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  RESULTS,
+  SAMPLES,
+  given_path,
+)
+from flowdistill.workdir.results import read_rows, say
 
-DISTANCES = ('frechet_', 'energy_distance')  # prefixes of figures
-Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
-"""(method, sampler with options) -> stage -> NFE, None if adaptive -> row."""
-Cost = dict[str, Any]
+LAST, ALL = 'last', 'all'
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """The figure that is compared.
+  """The figures that are compared.
 
   Attributes:
     metric: a figure of the rows; by default the first Fréchet or energy
-      distance.
+      distance. Of runs: figures, with commas; by default all.
+    steps: of runs: last, the last evaluated checkpoint of each stage, or all.
+    out: of runs: the file that the table is written to as Markdown.
   """
 
   metric: str = ''
+  steps: str = LAST
+  out: str = ''
+
+  def __post_init__(self) -> None:
+    if self.steps not in (LAST, ALL):
+      raise ConfigError(f'--steps={self.steps} must be last or all')
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Method]:
   """Trains unfinished stages, then writes the table and the plot.
 
   Raises:
-    ConfigError: if no stage has evaluators, or none has measured the figure.
+    ConfigError: if no stage has evaluators, none has measured the figure, or an
+      option is about several runs.
   """
+  for name in ('steps', 'out'):
+    if getattr(options, name) != getattr(Options(), name):
+      raise ConfigError(
+        f'--{name}={getattr(options, name)} has an effect only between the '
+        'folders of runs: --job=compare RUN RUN'
+      )
   stages, workdir = blueprints.trained, blueprints.workdir
   if not any(spec['evaluators'] for spec in stages.values()):
     raise ConfigError('no stage has evaluators: there is nothing to compare')
@@ -81,6 +107,59 @@ def run(blueprints: Blueprints, options: Options) -> list[Method]:
   return methods
 
 
+def of_runs(runs: Sequence[str], options: Options) -> str:
+  """Prints the figures of runs, and in what they differ; writes them to `out`.
+
+  Args:
+    runs: the folders of at least two runs.
+    options: what is shown, and where it is written.
+
+  Raises:
+    ConfigError: if a folder is none of a run, there are too few, nothing has
+      been measured, not what is asked for, or `out` cannot be a file.
+  """
+  if len(runs) < 2:
+    raise ConfigError(
+      f'--job=compare {" ".join(runs)} must be given at least two runs: '
+      '--job=compare RUN RUN'
+    )
+  folders = [given_path(run, repr(run)) for run in runs]
+  workdirs = dict(zip(names_of(folders), folders, strict=True))
+  path = file_of(options.out) if options.out else None
+  stages = [
+    stage
+    for name, folder in workdirs.items()
+    for stage in read_run(folder, name, rows_only=True)
+  ]
+  metrics = chosen(options.metric, stages)
+  last = options.steps == LAST
+  text = side_by_side(workdirs, stages, metrics, last=last)
+  if path:
+    write_atomically(path, text.encode(errors='replace'))
+  say(f'{text}\nthe table is {path}' if path else text)
+  return text
+
+
+def chosen(metric: str, stages: Sequence[Stage]) -> list[str]:
+  """The figures that are asked for, [] for all.
+
+  Raises:
+    ConfigError: if one was not measured, or nothing was.
+  """
+  known = figures_in([row for stage in stages for row in stage.rows])
+  if not known:
+    raise ConfigError(
+      'none of the runs has results: evaluate them first, with --job=evaluate'
+    )
+  wanted = [name.strip() for name in metric.split(',') if name.strip()]
+  for name in wanted:
+    if name not in known:
+      raise ConfigError(
+        f'--metric={name} was measured by no run; {suggest(name, known)}'
+      )
+  return wanted
+
+
 def cost_of(blueprint: Blueprint, steps: int) -> Cost:
   """Forward passes of training, parameters, and MACs of a call."""
   size = size_of(blueprint)
@@ -89,114 +168,6 @@ def cost_of(blueprint: Blueprint, steps: int) -> Cost:
     'parameters': size['parameters'],
     'macs': size['macs'],
   }
-
-
-def choose_metric(rows: Mapping[str, Sequence[Row]], wanted: str) -> str:
-  """The figure that is asked for, or the first distance."""
-  keys = [key for each in rows.values() for row in each for key in row]
-  figures = [key for key in dict.fromkeys(keys) if key not in NAMED]
-  if wanted and wanted not in figures:
-    raise ConfigError(
-      f'--metric={wanted} was measured by no stage; {suggest(wanted, figures)}'
-    )
-  distances = [key for key in figures if key.startswith(DISTANCES)]
-  if not wanted and not distances:
-    raise ConfigError(
-      'no stage has measured a Fréchet or energy distance; set --metric=NAME'
-    )
-  return wanted or distances[0]
-
-
-def gather(
-  stages: Mapping[str, Spec],
-  rows: Mapping[str, Sequence[Row]],
-  steps: Mapping[str, int],
-  costs: Mapping[str, Cost],
-  metric: str,
-) -> list[Method]:
-  """What each method measured, in the order of the stages.
-
-  Args:
-    stages: name -> resolved config.
-    rows: of the stages' evaluators. Those of a teacher belong to its own stage;
-      the first of several equal measurements is used.
-    steps: number of steps of each stage.
-    costs: of training and sampling, for the stages where they are known.
-    metric: a key of the rows; rows without it are skipped.
-  """
-  ways: Ways = {}
-  for stage, spec in stages.items():
-    for row in rows[stage]:
-      owner = _owner(stage, spec, row)
-      if owner and metric in row:
-        seeds = ways.setdefault((_method(owner), _way(row)), {})
-        nfe = None if 'adaptive' in row else row['nfe']
-        seeds.setdefault(owner, {}).setdefault(nfe, row)
-  learnt_from = {_method(_teacher(s)) for s in stages.values() if _teacher(s)}
-  methods = []
-  order = list(dict.fromkeys(method for method, _ in ways))
-  for (method, way), seeds in sorted(
-    ways.items(), key=lambda item: order.index(item[0][0])
-  ):
-    several = sum(name == method for name, _ in ways) > 1
-    teacher = method in learnt_from
-    name = f'{method} (teacher)' if teacher else method
-    methods.append(
-      Method(
-        name=f'{name}, {way}' if several else name,
-        teacher=teacher,
-        points=_points(list(seeds.values()), metric),
-        seeds=len(seeds),
-        steps=next((steps[s] for s in seeds if s in steps), None),
-        **next((costs[s] for s in seeds if s in costs), {}),
-      )
-    )
-  return methods
-
-
-def _points(
-  seeds: Sequence[Mapping[float | None, Row]], metric: str
-) -> tuple[Point, ...]:
-  """Median and range over the seeds, by NFE."""
-  points = []
-  for nfe in dict.fromkeys(key for each in seeds for key in each):
-    rows = [each[nfe] for each in seeds if nfe in each]
-    values = [row[metric] for row in rows]
-    points.append(
-      Point(
-        nfe=nfe or statistics.median(row['nfe'] for row in rows),
-        value=statistics.median(values),
-        low=min(values),
-        high=max(values),
-        adaptive=nfe is None,
-      )
-    )
-  return tuple(sorted(points, key=lambda point: point.nfe))
-
-
-def _owner(stage: str, spec: Spec, row: Row) -> str:
-  """The stage whose network was measured, '' if none was sampled."""
-  roles = {STUDENT: stage, TEACHER: _teacher(spec)}
-  return roles.get(row['model'], '') if 'sampler' in row else ''
-
-
-def _teacher(spec: Spec) -> str:
-  """The stage that a stage learns from, or the folder; '' if it has none."""
-  origin = spec['frozen'].get(TEACHER)
-  if origin is None:
-    return ''
-  name = origin['source'].removeprefix('stage:')
-  return name if origin['weights'] == 'ema' else f'{name} {origin["weights"]}'
-
-
-def _method(stage: str) -> str:
-  return re.sub(r'_seed\d+$', '', stage)
-
-
-def _way(row: Row) -> str:
-  """'gamma, gamma=0.5'."""
-  options = f', {row["options"]}' if 'options' in row else ''
-  return row['sampler'].replace('_', ' ') + options
 
 
 def publish(

@@ -5,14 +5,19 @@ import functools
 import pathlib
 
 import jax
+import rich
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.sampling_plan import combinations
-from flowdistill.config.bind import ConfigError
-from flowdistill.config.sampling import Samplings
+from flowdistill.build.tables import ROOMS
+from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.sampling import Samplings, Spec
+from flowdistill.config.sections import Features
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.page import refresh
 from flowdistill.figures.report import publish
+from flowdistill.figures.table import table
+from flowdistill.metrics.spread import SETS
 from flowdistill.stages.assembly import (
   Assembly,
   assemble,
@@ -20,8 +25,23 @@ from flowdistill.stages.assembly import (
   sampling_layout,
 )
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.hooks import measure_stage
+from flowdistill.stages.finished_images import (
+  kept_in,
+  measure_images,
+  open_both,
+  place_on_devices,
+  write_reference,
+)
+from flowdistill.stages.job_options import path_of
+from flowdistill.stages.measuring import blocks_in, measure_stage
+from flowdistill.stages.quality_config import (
+  FRECHET,
+  named_specs,
+  one_spec,
+  with_quality,
+)
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.folders import (
@@ -40,12 +60,18 @@ from flowdistill.workdir.steps import (
   read_each,
 )
 
+OF_IMAGES = {'of', 'against', 'out', 'features', 'metrics', 'sets', 'real'}
+NEEDED = {
+  ('samples', 'sets', 'real'): ('metrics', 'features', 'of'),
+  ('against', 'out'): ('of',),
+}
+"""Options -> those of which one must be given for them to have an effect."""
 WAIT = 120.0  # seconds, for another evaluation to have written its rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(Samplings):
-  """The checkpoints, and optionally other ways of sampling.
+  """The checkpoints, and optionally other ways of sampling, or of measuring.
 
   Attributes:
     stage: its name; by default the last one.
@@ -55,6 +81,18 @@ class Options(Samplings):
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
     patience: seconds without a new checkpoint after which waiting ends.
+    features: feature networks in place of those of the config.
+    metrics: in METRICS: the evaluator `quality` with these is run in place of
+      the evaluators of the config that draw no pictures.
+    samples: of a set, with metrics or features.
+    sets: disjoint sets of samples, with metrics or features; 3 by default, of
+      images 1.
+    real: real examples at most, with metrics or features.
+    of: images to measure in place of a model's samples: a folder, a .zip, .tar,
+      .npz or .npy. There is no config then, and no workdir.
+    against: with `of`, images or statistics that they are compared with.
+    out: with `of`, the folder that gets results.json, or an .npz that gets the
+      statistics of the images' features.
   """
 
   stage: str = ''
@@ -62,24 +100,42 @@ class Options(Samplings):
   weights: tuple[str, ...] = ('ema',)
   steps: str = 'last'
   patience: float = PATIENCE
+  features: tuple[str | Spec | None, ...] = ()
+  metrics: tuple[str | Spec | None, ...] = ()
+  samples: int = 10_000
+  sets: int = 0
+  real: int = 50_000
+  of: str = ''
+  against: str = ''
+  out: str = ''
 
   def __post_init__(self) -> None:
     super().__post_init__()
     check_steps(self.steps)
+    defaults = {field.name: field.default for field in dataclasses.fields(self)}
+    given = {k for k, v in vars(self).items() if v != defaults[k]}
+    for names, needed in NEEDED.items():
+      if (idle := [n for n in names if n in given]) and not given & {*needed}:
+        options = ' or '.join(f'--{name}' for name in needed)
+        raise ConfigError(f'--{idle[0]} has no effect without {options}')
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Prints rows, and adds those of a step to W/<stage>/evaluations/<step>/.
 
   Raises:
-    ConfigError: if the stage is not trained, or has no evaluators.
+    ConfigError: if the stage is not trained, has no evaluators, or the options
+      do not fit it.
     Halted: if its folder is removed or set aside meanwhile.
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   name = options.stage or list(blueprints.trained)[-1]
   blueprint = blueprints[name]
   folder = blueprint.folder / CHECKPOINTS
-  if not blueprint.stage.evaluators:
+  stages = {w: swept(blueprint, options, w) for w in options.weights}
+  for stage in stages.values():
+    check_evaluators(stage)
+  if not next(iter(stages.values())).stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
   layout = sampling_layout(blueprint)
   here = functools.cache(lambda: identity(blueprint.folder))
@@ -96,8 +152,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   rows: list[Row] = []
   for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
     check_same(blueprint.folder, here())
-    for which in options.weights:
-      stage = swept(blueprint, options, which)
+    for which, stage in stages.items():
       measured = dataclasses.replace(assembly(), blueprint=stage)
       rows += measure(measured, state, here(), which)
     refresh(blueprints.workdir)
@@ -132,16 +187,19 @@ def measure(
   """
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
   place = folder if which == 'ema' else folder / which
+  blocks = blocks_in(place)
   rows = measure_stage(
     assembly,
     state,
     place,
     each=lambda row: say(describe(row)),
     which=which,
+    blocks=blocks,
   )
   if jax.process_index() == 0:
     check_same(assembly.blueprint.folder, here)
     write_rows(folder.parent, folder.name, rows)
+    blocks.clear()
     publish(place, place, rows)
   return rows
 
@@ -162,19 +220,68 @@ def write_rows(evaluations: pathlib.Path, name: str, rows: list[Row]) -> None:
 
 
 def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
-  """The stage, with the sweeps of its evaluators replaced by the options.
+  """The stage, with its evaluators replaced by what the options say.
 
   Roles that do not learn have no other weights, so they are there only once.
   """
-  if not options.model:
-    return blueprint
-  first = which == options.weights[0]
-  roles = [n for n in options.model if first or n in blueprint.learners]
-  entries = [[x.sampler, x.nfe, x.how()] for x in combinations(options)]
-  sweep = dict.fromkeys(roles, entries)
-  evaluators = {
-    name: {**evaluator, 'sweep': sweep}
-    for name, evaluator in blueprint.spec['evaluators'].items()
-    if 'sweep' in evaluator and roles
-  }
-  return blueprint.rebound({**blueprint.spec, 'evaluators': evaluators})
+  spec = blueprint.spec
+  if options.metrics or options.features:
+    spec = with_quality(
+      spec,
+      options.features,
+      options.metrics,
+      samples=options.samples,
+      sets=options.sets or SETS,
+      real=options.real,
+    )
+  if options.model:
+    first = which == options.weights[0]
+    roles = [n for n in options.model if first or n in blueprint.learners]
+    entries = [[x.sampler, x.nfe, x.how()] for x in combinations(options)]
+    sweep = dict.fromkeys(roles, entries)
+    evaluators = {
+      name: {**evaluator, 'sweep': sweep}
+      for name, evaluator in spec['evaluators'].items()
+      if 'sweep' in evaluator and roles
+    }
+    spec = {**spec, 'evaluators': evaluators}
+  return blueprint if spec is blueprint.spec else blueprint.rebound(spec)
+
+
+def run_images(options: Options) -> list[Row]:
+  """Measures the images `--of`, without a config.
+
+  Raises:
+    ConfigError: naming the option that is wrong, before a device is used.
+  """
+  given = {k: v for k, v in vars(options).items() if v != vars(Options())[k]}
+  for name in given.keys() - OF_IMAGES:
+    raise ConfigError(f'--{name} has no effect with --of')
+  out = path_of('out', options.out) if options.out else None
+  if not options.features:
+    raise ConfigError(
+      "--of needs --features, such as 'name=inception, path=FILE'; "
+      f'{suggest("", ROOMS[Features])}'
+    )
+  if not options.against and (out is None or out.suffix != '.npz'):
+    raise ConfigError(
+      '--of needs --against: images or statistics to compare with, or '
+      '--out=FILE.npz to write statistics'
+    )
+  features = one_spec(options.features)
+  opened = open_both(options.of, options.against, features)
+  if out is not None and out.suffix == '.npz':
+    write_reference(opened, out, options.real)
+    say(f'the statistics of {len(opened.images)} images are in {out}')
+    return []
+  metrics = named_specs(options.metrics or (FRECHET,))
+  sets, most = options.sets or 1, options.real
+  with kept_in(out) as folder:
+    gauge = place_on_devices(opened, folder)
+    rows = measure_images(opened, gauge, metrics, sets=sets, most=most)
+    write_rows(folder, '', rows)
+    gauge.blocks.clear()
+  rich.print(table(rows))
+  if out is not None:
+    say(f'{RESULTS} is in {out}')
+  return rows

@@ -44,12 +44,19 @@ def run(runs: Sequence[str], options: Options) -> pathlib.Path:
     )
   workdirs = [given_path(run, repr(run)) for run in runs]
   home = workdirs[0] if len(runs) == 1 else pathlib.Path()
-  out = given_path(options.out, f'--out={options.out}')
-  path = out if options.out else home / PAGE
-  if path.is_dir() or (options.out and not path.parent.is_dir()):
-    raise ConfigError(
-      f'--out={options.out or path} must be a file in a folder that exists'
-    )
+  path = file_of(options.out) if options.out else home / PAGE
   write_page(path, workdirs)
   say(f'the page is {path}')
+  return path
+
+
+def file_of(out: str) -> pathlib.Path:
+  """The path of the file `--out`.
+
+  Raises:
+    ConfigError: if it cannot be a file.
+  """
+  path = given_path(out, f'--out={out}')
+  if path.is_dir() or not path.parent.is_dir():
+    raise ConfigError(f'--out={out} must be a file in a folder that exists')
   return path

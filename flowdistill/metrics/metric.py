@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 Needs = Literal['moments', 'features', 'logits', 'spatial', 'pairs']
@@ -28,6 +28,9 @@ class Metric:
     better: whether lower or higher is better.
     least: f(**options) -> number of samples that it takes at least.
     source: the paper.
+    name: in METRICS, once its options are bound.
+    given: its options, bound.
+    defaults: of its options.
   """
 
   function: Callable[..., dict[str, float]]
@@ -35,12 +38,25 @@ class Metric:
   better: Literal['lower', 'higher']
   least: Callable[..., int]
   source: str
+  name: str = ''
+  given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def options(self) -> dict[str, Any]:
     """Its options with their defaults."""
     parameters = inspect.signature(self.function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+  @property
+  def title(self) -> str:
+    """'precision_recall', or 'precision_recall k=5' with other options."""
+    other = [
+      f'{name}={value}'
+      for name, value in self.given.items()
+      if value != self.defaults.get(name)
+    ]
+    return ' '.join([self.name, *other])
 
 
 def figure_name(figure: str, network: str) -> str:

@@ -47,4 +47,4 @@ class DigitClassifier(nnx.Module):
 
 def load_digit_classifier() -> DigitClassifier:
   """The classifier with the weights that ship with the package."""
-  return load_weights(DigitClassifier(rngs=nnx.Rngs(0)), WEIGHTS)
+  return load_weights(lambda: DigitClassifier(rngs=nnx.Rngs(0)), WEIGHTS)

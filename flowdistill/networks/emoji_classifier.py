@@ -85,4 +85,4 @@ def in_colour(x: Array) -> Array:
 
 def load_emoji_classifier() -> EmojiClassifier:
   """The classifier with the weights that ship with the package."""
-  return load_weights(EmojiClassifier(rngs=nnx.Rngs(0)), WEIGHTS)
+  return load_weights(lambda: EmojiClassifier(rngs=nnx.Rngs(0)), WEIGHTS)

@@ -153,7 +153,7 @@ class Blueprints(Mapping[str, Blueprint]):
       text = json.dumps(jsonable(dataset), sort_keys=True)
       if text not in self._data:
         saved = record.known_data(dataset, folder) if self.recorded else None
-        self._data[text] = Data(open_source, saved)
+        self._data[text] = Data(open_source, saved, dataset)
       return self._data[text]
 
     def refer(role: str, reference: Reference, key: str) -> Weights:

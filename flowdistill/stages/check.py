@@ -1,30 +1,25 @@
 """Checks a stage that trains, abstractly (jax.eval_shape)."""
 
 import functools
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.data import Data
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
-from flowdistill.build.sampling_plan import check_grid, plan_sampling
+from flowdistill.build.sampling_plan import check_grid
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import Reference
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
+from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.effects import without_effect
 from flowdistill.stages.tracing import trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
-
-# Keys in which a data set and its held-out part differ.
-HELD_OUT = ('split', 'validation', 'held_out', 'examples')
-SWEEPS = ('sweep', 'reference')  # options of evaluators that list samplers
 
 
 def check_train(blueprints: Blueprints, name: str) -> None:
@@ -44,7 +39,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   for role in blueprint.stage.frozen:
     _check_frozen(blueprint, role)
   _check_roles(blueprint, blueprints)
-  _check_evaluators(blueprint)
+  check_evaluators(blueprint)
 
 
 def _check_lengths(blueprint: Blueprint) -> None:
@@ -74,7 +69,7 @@ def _check_effects(blueprint: Blueprint) -> None:
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
-  for key in ('every', 'features', 'dataset'):
+  for key in ('every', 'features', 'dataset', 'validation', 'reference'):
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'
   for name in section.schedules.keys() - stage.evaluators.keys():
@@ -212,106 +207,6 @@ def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
       f'{sorted(added)}: the objective draws {sorted(unknown)} for every '
       'example, and this network does not take it'
     )
-
-
-def _check_evaluators(blueprint: Blueprint) -> None:
-  stage, real = blueprint.stage, blueprint.measured
-  if not stage.evaluators:
-    return
-  check_measured(blueprint, real)
-  roles: Any = dict.fromkeys(blueprint.drawable)
-  for name, evaluator in stage.evaluators.items():
-    # It checks its arguments when called, and samples only when iterated.
-    features = stage.evaluation.features
-    evaluator(roles, real, features, pathlib.Path())
-    if features is not None and _needs_features(evaluator, roles, real):
-      with located(blueprint.key('evaluation.features')):
-        check_features(features, real.spec)
-    for option in SWEEPS:
-      sweep = blueprint.spec['evaluators'][name].get(option, {})
-      for role, entries in sweep.items():
-        key = blueprint.key(f'evaluators.{name}.{option}.{role}')
-        for sampler, nfe, *rest in entries:
-          with located(f'{key} has {[sampler, nfe, *rest]}'):
-            check_entry(blueprint, role, sampler, nfe, dict(*rest))
-
-
-def _needs_features(evaluator: Any, roles: Any, real: Data) -> bool:
-  """Whether an evaluator refuses to work without a feature network."""
-  try:
-    evaluator(roles, real, None, pathlib.Path())
-  except ConfigError:
-    return True
-  return False
-
-
-def check_features(features: Any, spec: DataSpec) -> None:
-  """Raises ValueError if a feature network cannot take these examples."""
-  try:
-    features().check(spec.shape)
-  except ValueError as error:
-    raise ValueError(
-      f'{error}: these examples are {spec}; set evaluation.features = none, '
-      'and evaluators that need no features'
-    ) from error
-
-
-def check_entry(
-  blueprint: Blueprint,
-  role: str,
-  sampler: str,
-  nfe: int | None,
-  options: Mapping[str, Any],
-) -> None:
-  """Raises ValueError if a role cannot be sampled so, see `plan_sampling`."""
-  scalars = blueprint.roles[role].model.scalars
-  plan_sampling(
-    sampler,
-    nfe,
-    options,
-    spec=blueprint.sees,
-    scalars=scalars,
-    data=f'the data set {blueprint.spec["dataset"]["name"]!r}',
-  )
-
-
-def check_measured(blueprint: Blueprint, real: Data) -> None:
-  """The evaluators' examples must have an index and the stage's spec."""
-  if real.record.stream:
-    raise ConfigError(
-      f'config.{blueprint.key("evaluation.dataset")} must be a data set with '
-      'an index: evaluators cannot measure against a stream'
-    )
-  spec, key = blueprint.data.spec, blueprint.key('evaluation.dataset')
-  if (real.spec.shape, real.spec.cond) != (spec.shape, spec.cond):
-    raise ConfigError(
-      f'config.{key} must have examples as those of the stage, {spec}, and has '
-      f'{real.spec}{_cure(blueprint)}'
-    )
-  names = real.spec.classes, spec.classes
-  for mine, theirs in zip(*names, strict=False):  # one may have no names
-    if mine != theirs:
-      raise ConfigError(
-        f'config.{key} must have the classes of config.dataset in their order, '
-        f'and has {mine!r} in the place of {theirs!r}{_cure(blueprint)}'
-      )
-
-
-def _cure(blueprint: Blueprint) -> str:
-  """What is to be set for the evaluation, too; '' if there is nothing."""
-  ours, theirs = (
-    blueprint.spec['dataset'],
-    blueprint.spec['evaluation']['dataset'],
-  )
-  key = f'config.{blueprint.key("evaluation.dataset")}'
-  if ours['name'] != theirs['name']:
-    return f'. It is another data set, {theirs["name"]!r}: set {key}, too'
-  apart = [
-    f'{key}.{name}={ours[name]}'
-    for name in ours
-    if name not in HELD_OUT and ours[name] != theirs[name]
-  ]
-  return f'. Set {" and ".join(apart)}, too' if apart else ''
 
 
 def check_same_shapes(wanted: Any, loaded: Any, where: str) -> None:

@@ -9,13 +9,12 @@ import pathlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-import jax
-
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.evaluators.signature import NOWHERE, SHEETS, Row
-from flowdistill.stages.assembly import Assembly, generators, sampled
+from flowdistill.evaluators.signature import SHEETS, Row
+from flowdistill.stages.assembly import Assembly
 from flowdistill.stages.failure import Halted
+from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.log import EVALUATOR, MetricLog, logged, logged_rows
 from flowdistill.training.loop import Action, Interrupted, Stop
@@ -123,9 +122,12 @@ class Hooks:
   ) -> None:
     """Runs an evaluator, and logs its figures unless all of them are known."""
     folder = self.blueprint.folder / EVALUATIONS / f'{step:08d}'
+    blocks = blocks_in(folder)
     try:
       with self.dog.busy('evaluating'), self.stop.at_once():
-        rows = measure_stage(self.assembly, state, folder, [name])
+        rows = measure_stage(
+          self.assembly, state, folder, [name], blocks=blocks
+        )
     except Interrupted:
       return  # the loop saves, and the evaluation is made when it continues
     figures = flat(rows)
@@ -136,6 +138,7 @@ class Hooks:
       self.show(folder, rows)
       if self.log is not None:
         self.log.evaluation(step, rows, pictures_of(folder))
+        blocks.clear()
     self._note_best(step, state, figures)
 
   def _write(
@@ -220,34 +223,3 @@ def schedules_of(blueprint: Blueprint) -> dict[str, int]:
     for name in blueprint.stage.evaluators
   }
   return {name: steps for name, steps in every.items() if steps}
-
-
-def measure_stage(
-  assembly: Assembly,
-  state: TrainState,
-  folder: pathlib.Path,
-  names: list[str] | None = None,
-  each: Callable[[Row], None] = lambda row: None,
-  which: str = 'ema',
-) -> list[Row]:
-  """The rows of evaluators, by default of all; each is passed to `each`.
-
-  It is collective; the first host keeps the images, in `folder`/samples. Roles
-  that learn have the weights `which`: ema, params, or an EMA's name.
-  """
-  blueprint, stage = assembly.blueprint, assembly.blueprint.stage
-  chosen = [n for n in stage.evaluators if names is None or n in names]
-  if not chosen:
-    return []
-  features = stage.evaluation.features
-  features = features() if features is not None else None
-  models = generators(assembly, sampled(assembly, state, which))
-  weights = {} if which == 'ema' else {'weights': which}
-  rows = []
-  place = folder if jax.process_index() == 0 else NOWHERE
-  for name in chosen:
-    evaluator = stage.evaluators[name]
-    for row in evaluator(models, blueprint.measured, features, place):
-      rows.append({**row, **weights, 'step': int(state.step)})
-      each(rows[-1])
-  return rows

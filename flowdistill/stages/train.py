@@ -28,10 +28,10 @@ from flowdistill.stages.hooks import (
   Show,
   check_present,
   known_figures,
-  measure_stage,
   open_checkpoints,
   pictures_of,
 )
+from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.training import checkpoint
 from flowdistill.training.json_files import write_json
 from flowdistill.training.log import MetricLog, log_parameters
@@ -216,12 +216,15 @@ def train_to_end(
 def measure(assembly: Assembly, state: TrainState) -> list[Row]:
   """The rows of all evaluators, which are written to results.json."""
   name, folder = assembly.blueprint.name, assembly.blueprint.folder
+  blocks = blocks_in(folder)
   rows = measure_stage(
     assembly,
     state,
     folder,
     each=lambda row: say(f'{name}: {describe(row)}'),
+    blocks=blocks,
   )
   if jax.process_index() == 0:
     write_json(folder / RESULTS, rows)
+    blocks.clear()
   return rows

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from flowdistill.training.ema_profiles import gamma_of
 from flowdistill.training.ema_warmups import Warmup, no_warmup, recursive
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import ToSteps
@@ -41,6 +42,8 @@ class Ema:
       disables it.
     dtype: of the EMA weights, a name in `DTYPES`; bfloat16 ones are rounded
       stochastically.
+    sigma_rel: the relative width of its profile, if that is a power function
+      (see `ema_profiles.py`); otherwise None.
 
   Raises:
     ValueError: if there is no such dtype.
@@ -49,6 +52,7 @@ class Ema:
   decay: Callable[[Array], Array]
   until: int | None = None
   dtype: str = 'float32'
+  sigma_rel: float | None = None
 
   def __post_init__(self) -> None:
     check_dtype(self.dtype)
@@ -145,7 +149,39 @@ def decay(
   return Ema(decays, until and to_steps(until), dtype)
 
 
-EMAS = {'half_life': half_life, 'decay': decay}
+def power(
+  total_steps: int,
+  to_steps: ToSteps,
+  *,
+  sigma_rel: float = 0.1,
+  dtype: str = 'float32',
+) -> Ema:
+  """d = (1 − 1 / n)^(γ + 1) of update n = 1, 2, ...
+
+  Update k has the weight (k^(γ + 1) − (k − 1)^(γ + 1)) / n^(γ + 1). The length
+  of the EMA is a constant share of training. From snapshots of two such EMAs
+  that of any length is reconstructed (see `ema_profiles.py`).
+
+  Source: Karras et al., "Analyzing and Improving the Training Dynamics of
+  Diffusion Models" (EDM2, 2024), https://arxiv.org/abs/2312.02696, section 3.1;
+  its snapshots are of 0.05 and 0.10.
+
+  Args:
+    total_steps: unused.
+    to_steps: unused.
+    sigma_rel: standard deviation of the profile as a share of the updates made
+      so far, in [1e-6, 0.2886].
+    dtype: see `half_life`.
+
+  Raises:
+    ValueError: if a value is out of range.
+  """
+  del total_steps, to_steps
+  decays = functools.partial(_power_decay, gamma=gamma_of(sigma_rel))
+  return Ema(decays, None, dtype, sigma_rel)
+
+
+EMAS = {'half_life': half_life, 'decay': decay, 'power': power}
 RECORDED = {'half_life', 'ramp', 'until', 'decay', 'dtype'}
 
 
@@ -184,6 +220,12 @@ def halving(step: Array | int, half_life: float, ramp: float | None) -> Array:
   if ramp is not None:
     steps = jnp.minimum(steps, ramp * jnp.asarray(step, jnp.float32))
   return 0.5 ** (1 / jnp.maximum(steps, 1e-8))
+
+
+def _power_decay(step: Array, gamma: float) -> Array:
+  """(1 − 1 / n)^(γ + 1) for n = step + 1, to the last digit of float32."""
+  n = jnp.asarray(step, jnp.float32) + 1
+  return jnp.exp((gamma + 1) * jnp.log1p(-1 / n))
 
 
 def init_ema(params: Any, dtype: str = 'float32') -> Any:

@@ -19,12 +19,14 @@ class Progress:
     start: int,
     label: str,
     *,
-    batch_size: int,
+    batch_size: int | None,
     interval: float,
     stream: TextIO,
     ideal: float | None,
+    unit: str = 'steps',
   ):
     self.total, self.step, self.label = total, start, label
+    self.unit = unit
     self.ideal = ideal
     self.batch_size, self.interval, self.stream = batch_size, interval, stream
     self.loss: Any = None
@@ -51,13 +53,14 @@ class Progress:
     if self.bar is not None:
       self.bar.close()
 
-  def update(self, step: int, *, loss: Any, waited: float = 0.0) -> None:
+  def update(self, step: int, *, loss: Any = None, waited: float = 0.0) -> None:
     """Reports that `step` steps are done.
 
     Args:
       step: of the stage, counted from 1.
-      loss: a float, or an array of one element. It is read only when it is
-        shown, so that not every step waits for an array.
+      loss: a float, an array of one element, or None where there is none. It
+        is read only when it is shown, so that not every step waits for an
+        array.
       waited: seconds that were spent waiting for data so far.
     """
     now = time.monotonic()
@@ -74,10 +77,11 @@ class Progress:
     if steps > 0 and seconds > 0:
       speed = steps / seconds
       left = tqdm.tqdm.format_interval((self.total - self.step) / speed)
-      parts.append(f'{speed:.3g} steps/s')
-      parts.append(f'{speed * self.batch_size:.0f} images/s')
-      share = (self.waited - self.first[2]) / seconds if self.first else 0.0
-      parts.append(f'{share:.0%} for data')
+      parts.append(f'{speed:.3g} {self.unit}/s')
+      if self.batch_size is not None:
+        parts.append(f'{speed * self.batch_size:.0f} images/s')
+        share = (self.waited - self.first[2]) / seconds if self.first else 0.0
+        parts.append(f'{share:.0%} for data')
       if self.ideal is not None:
         parts.append(f'{self.ideal * speed:.1%} MFU')
       parts.append(f'{left} left')
@@ -100,23 +104,26 @@ def progress(
   start: int,
   label: str,
   *,
-  batch_size: int,
+  batch_size: int | None = None,
   interval: float | None = None,
   stream: TextIO | None = None,
   ideal: float | None = None,
+  unit: str = 'steps',
 ) -> Progress:
-  """A context manager that shows the progress of a stage.
+  """A context manager that shows the progress of a stage, or of other work.
 
   Args:
     total: steps of the stage.
     start: steps that an earlier run has made.
     label: name of the stage.
-    batch_size: images per step, over all hosts.
+    batch_size: images per step, over all hosts; None shows neither images nor
+      the share of time for data.
     interval: seconds between two updates of the display; by default 0.2 on a
       terminal, 10 elsewhere.
     stream: by default `sys.stdout`.
     ideal: seconds of a step at the peak of all devices, None if unknown. Its
       share of the measured seconds is the model FLOPs utilisation (MFU).
+    unit: what is counted.
   """
   out: TextIO = sys.stdout if stream is None else stream
   if interval is None:
@@ -129,4 +136,5 @@ def progress(
     interval=interval,
     stream=out,
     ideal=ideal,
+    unit=unit,
   )

@@ -180,6 +180,10 @@ class Layout:
     """The first host's number, on all hosts."""
     return float(multihost_utils.broadcast_one_to_all(np.float64(number)))
 
+  def broadcast_bytes(self, data: np.ndarray) -> np.ndarray:
+    """The first host's bytes [n], of which all hosts must pass as many."""
+    return np.asarray(multihost_utils.broadcast_one_to_all(data), np.uint8)
+
   def round_up(self, batch_size: int) -> int:
     """The least batch size from this on that divides over `data` and `fsdp`."""
     parts = math.prod(self.mesh.shape[name] for name in ROWS)
@@ -195,6 +199,18 @@ class Layout:
       )
 
     return jax.tree.map(put, tree)
+
+  def rows_from(self, n: int, make: Callable[[slice], np.ndarray]) -> jax.Array:
+    """An array [n, ...] sharded along its rows; each host makes its own."""
+    places: Any = self.rows.addressable_devices_indices_map((n,))
+    parts = {i.indices(n): make(i) for i, *_ in places.values()}
+    first, *_ = parts.values()
+    shape = n, *first.shape[1:]
+
+    def put(index: Any) -> np.ndarray:
+      return parts[index[0].indices(n)]
+
+    return jax.make_array_from_callback(shape, self.rows, put)
 
   def collect(self, array: jax.Array) -> np.ndarray:
     """The whole array on every process; collective if the mesh spans them."""

@@ -11,7 +11,6 @@ that is killed leaves what was there. The next one tidies up.
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import pathlib
 import re
@@ -21,10 +20,10 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from flowdistill.config.bind import ConfigError
+from flowdistill.files.generated import MARK, ours
 from flowdistill.training.json_files import write_json
 from flowdistill.workdir.folders import CHECKPOINTS, CONFIG, FAILURE, PAIRS
 
-MARK = 'generated.json'
 PART = r'\.[0-9a-f]{8}\.(tmp|new|old)'  # the end of the name of a folder beside
 KEPT = (CHECKPOINTS, PAIRS, FAILURE)
 ATTEMPTS = 100  # to swap, while others swap the same folder
@@ -84,16 +83,6 @@ def mark(
     about: how they were made.
   """
   write_json(folder / MARK, {'files': files, **about})
-
-
-def ours(folder: pathlib.Path) -> Mapping[str, int]:
-  """The files of a folder that `mark` has listed; {} without a list."""
-  try:
-    record = json.loads((folder / MARK).read_bytes())
-    files = {str(k): int(v) for k, v in record['files'].items()}
-  except (OSError, ValueError, TypeError, LookupError, AttributeError):
-    return {}
-  return {MARK: 1, **files}
 
 
 def is_ours(path: pathlib.Path, files: Mapping[str, int]) -> bool:

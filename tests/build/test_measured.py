@@ -1,55 +1,77 @@
 """Feature networks of files, as a config names them."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from flax import nnx
 from safetensors.numpy import save_file
 
-from flowdistill.build.measured import FILE_FEATURES, PictureFeatures
+from flowdistill.build.measured import FEATURE_LAWS, PictureFeatures
 from flowdistill.build.models import shape_model
+from flowdistill.build.placed import Placed
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.sections import Features
-from flowdistill.flow.pixels import to_uint8
+from flowdistill.flow.pixels import RULE, to_uint8
 from flowdistill.networks.features import FEATURE_NETWORKS, FEATURES
 from flowdistill.networks.features.inception import Inception
 from flowdistill.training.checkpoint import by_name
+from flowdistill.training.sharding import Layout, make_mesh
 
 
 class Known:
   """A network whose features are known."""
 
   name, sha256, resize = 'inception', 'abc', 'tf_bilinear'
+  outputs: ClassVar = {'pool3': 1, 'logits_unbiased': 1}
+  params = 1.0
 
-  def __call__(self, images):
+  def prepare(self, images):
     assert images.dtype == np.uint8
-    total = images.reshape(len(images), -1).sum(axis=1, keepdims=True)
-    return {'pool3': total, 'logits_unbiased': -total}
+    return images.reshape(len(images), -1).sum(axis=1, keepdims=True)
+
+  def apply(self, params, total):
+    return {'pool3': params * total, 'logits_unbiased': -params * total}
+
+
+def placed(network, main):
+  return Placed(PictureFeatures(network, main, batch=2), Layout(make_mesh()))
 
 
 X = np.random.default_rng(0).uniform(-1.2, 1.2, (3, 4, 4, 1)).astype('f')
 
 
 def test_pictures_become_bytes_first():
-  features = PictureFeatures(Known(), 'pool3')
-  found, logits = features(X)
+  features = placed(Known(), 'pool3')
+  found = features(X)
   total = to_uint8(X).reshape(3, -1).sum(axis=1, keepdims=True)
-  np.testing.assert_array_equal(found, total)
-  np.testing.assert_array_equal(logits, -total)
-  assert features.about == {'weights_sha256': 'abc', 'resize': 'tf_bilinear'}
+  np.testing.assert_array_equal(found['features'], total)
+  np.testing.assert_array_equal(found['logits'], -total.astype(float))
+  assert features.kinds == ('features', 'logits')
+  assert features.about == {
+    'features': 'inception',
+    'weights_sha256': 'abc',
+    'resize': 'tf_bilinear',
+    'uint8': RULE,
+  }
 
 
 def test_a_network_without_logits_has_none():
   class Other(Known):
-    def __call__(self, images):
-      return {'cls': np.zeros((len(images), 7))}
+    outputs: ClassVar = {'cls': 1, 'more': 1}
 
-  found, logits = PictureFeatures(Other(), 'cls')(X)
-  assert found.shape == (3, 7)
-  assert logits.shape == (3, 0)
+    def apply(self, params, total):
+      return {'cls': 2 * total, 'more': total}
+
+  found = placed(Other(), 'more')(X)
+  assert [*found] == ['features']
+  total = to_uint8(X).reshape(3, -1).sum(axis=1, keepdims=True)
+  np.testing.assert_array_equal(found['features'], total)
+  assert PictureFeatures(Other(), 'more').about['output'] == 'more'
 
 
 def test_every_network_has_a_name_in_configs():
-  assert list(ROOMS[Features]) == [*FEATURES, *FEATURE_NETWORKS]
+  assert list(ROOMS[Features]) == [*FEATURES, *FEATURE_NETWORKS, 'several']
 
 
 @pytest.mark.parametrize('shape', [(2,), (4, 4, 2)])
@@ -69,7 +91,7 @@ BAD = {
 @pytest.mark.parametrize('message', BAD)
 def test_bad_options(message):
   with pytest.raises(ValueError, match=message):
-    FILE_FEATURES['inception'](**BAD[message])
+    FEATURE_LAWS['inception'](**BAD[message])
 
 
 def weights():
@@ -100,11 +122,22 @@ def weights():
 def test_a_file_of_weights(tmp_path):
   path = tmp_path / 'inception.safetensors'
   save_file(weights(), path)
-  features = FILE_FEATURES['inception'](path=str(path))
-  found, logits = features(X)
-  assert found.shape == (3, 2048)
-  assert logits.shape == (3, 1008)
-  assert np.isfinite(found).all()
-  assert len({row.tobytes() for row in found}) == 3
+  features = FEATURE_LAWS['inception'](path=str(path))
+  found = Placed(features, Layout(make_mesh()))(X)
+  assert found['features'].shape == (3, 2048)
+  assert found['logits'].shape == (3, 1008)
+  assert found['spatial'].shape == (3, 2023)
+  assert np.isfinite(found['features']).all()
+  assert len({row.tobytes() for row in found['features']}) == 3
   assert features.about['resize'] == 'tf_bilinear'
   assert len(features.about['weights_sha256']) == 64
+
+
+def test_several_networks_have_names_of_their_own():
+  laws = {'a': FEATURE_LAWS['digits'], 'b': FEATURE_LAWS['emoji']}
+  found = FEATURE_LAWS['several'](of=laws)
+  assert [n.name for n in found.networks] == ['digits', 'emoji']
+  with pytest.raises(ValueError, match=r"of has 'digits' twice"):
+    FEATURE_LAWS['several'](of=laws | {'c': FEATURE_LAWS['digits']})
+  with pytest.raises(ValueError, match=r'of = \{\} must have networks'):
+    FEATURE_LAWS['several'](of={})

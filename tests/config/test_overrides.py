@@ -125,7 +125,7 @@ def test_a_new_ema_needs_no_kind():
       {'main': {'halflife': 5}},
       "'halflife'; did you mean 'half_life'?",
     ),
-    ({'main': 5}, "5 (int) must be one of 'half_life', 'decay', or a"),
+    ({'main': 5}, "5 (int) must be one of 'half_life', 'decay', 'power'"),
     ({'main': {'name': 'half'}}, "'half' does not exist; did you mean 'half_"),
   ],
 )

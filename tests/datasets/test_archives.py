@@ -53,7 +53,7 @@ def test_folders_around_all_classes_are_looked_through(
   members = {around + name: data for name, data in CLASSES.items()}
   members |= MAC if around == 'top/' else {}
   members |= {'docs/read': b'me', 'docs/x.txt': b'y'}
-  with caplog.at_level('INFO'):
+  with caplog.at_level('INFO', logger='absl'):
     source = opened(written(tmp_path / 'a.zip', members), by_class=True)
   said = f"they are in '{around.split('/')[0]}'"
   assert (said in caplog.text) == bool(around)

@@ -57,7 +57,7 @@ def test_the_order_is_an_option_that_the_classes_record(tmp_path, caplog):
     (tmp_path / str(k)).mkdir()
     PIL.Image.new('RGB', (2, 2)).save(tmp_path / str(k) / 'x.png')
   options = {'path': str(tmp_path), 'size': 2, 'by_class': True}
-  with caplog.at_level('INFO'):
+  with caplog.at_level('INFO', logger='absl'):
     text = folder(**options)
   assert "class_order = 'natural' would sort" in caplog.text
   assert text.spec.classes[:3] == ('0', '1', '10')

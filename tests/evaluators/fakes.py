@@ -1,5 +1,6 @@
 """Models and features without a network, for the tests of evaluators."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable
@@ -18,6 +19,12 @@ class Data:
   spec: DataSpec
   arrays: dict[str, np.ndarray]
   figures: np.ndarray | None = None
+  words: list[str] | None = None
+  title = 'known'
+  identity = None
+
+  def captions(self, index):
+    return None if self.words is None else [self.words[i] for i in index]
 
   def conditions(self, index):
     return {name: self.arrays[name][index] for name in self.spec.cond}
@@ -42,19 +49,38 @@ def points(n=400):
 
 
 class Pixels:
-  """Pixels as features; for a logit, minus the distance to a class's mean."""
+  """Pixels as features; for a logit, minus the distance to a class's mean.
+
+  It is also the gauge of this network alone, which keeps nothing.
+  """
 
   name = 'pixels'
   about: ClassVar = {}
+  kinds = 'features', 'logits'
+  validation = reference = examples = None
 
   def __init__(self, source):
     x, label = source.arrays['x0'], source.arrays['label']
     means = [x[label == k].mean(axis=0) for k in range(10)]
     self.means = np.stack(means).reshape(10, -1)
 
+  @property
+  def networks(self):
+    return (self,)
+
   def __call__(self, x):
     flat = x.reshape(len(x), -1)
-    return flat, -np.linalg.norm(flat[:, None] - self.means, axis=-1)
+    far = np.linalg.norm(flat[:, None] - self.means, axis=-1)
+    return {'features': flat, 'logits': -far}
+
+  def kept(self, about, make):
+    return make()
+
+  lasting = row = kept
+
+  @contextlib.contextmanager
+  def watched(self, total, first, label):
+    yield lambda n: None
 
 
 class Samples(NamedTuple):

@@ -20,6 +20,8 @@ KEYS = [
   'nfe',
   'samples',
   'seed',
+  'reference',
+  'reference_sha256',
   'frechet_pixels',
   'accuracy',
   'memorised',

@@ -9,6 +9,7 @@ from evaluators.fakes import Pixels, Replay, digits
 
 from flowdistill.build.tables import ROOMS
 from flowdistill.evaluators.quality import quality
+from flowdistill.evaluators.reference import blocks
 from flowdistill.metrics import METRICS
 from flowdistill.metrics.frechet import frechet_distance
 from flowdistill.metrics.moments import moments
@@ -18,7 +19,7 @@ from flowdistill.metrics.summary import MetricLaw
 SOURCE = digits()
 FEATURES = Pixels(SOURCE)
 X0 = SOURCE.arrays['x0']
-MODULE = sys.modules[quality.__module__]
+MODULE = sys.modules[blocks.__module__]
 SWEEP = {'student': [['flow_map', 1]]}
 
 
@@ -43,8 +44,8 @@ def test_figures_are_those_of_the_whole_sets(tmp_path, monkeypatch):
   names = 'frechet', 'precision_recall'
   (row,) = measure(model, tmp_path, names, sets=2, real=1000)
   drawn = Replay(X0, 1.0)(1000, sampler='', nfe=1, cond={}, seed=0).x
-  parts = [FEATURES(x)[0] for x in (drawn[:500], drawn[500:])]
-  real = FEATURES(X0[np.arange(1000) * len(X0) // 1000])[0]
+  parts = [FEATURES(x)['features'] for x in (drawn[:500], drawn[500:])]
+  real = FEATURES(X0[np.arange(1000) * len(X0) // 1000])['features']
   distances = [frechet_distance(moments(x), moments(real)) for x in parts]
   near = functools.partial(pytest.approx, rel=1e-5)
   assert row['frechet_pixels'] == near(np.mean(distances))
@@ -58,7 +59,7 @@ def test_figures_are_those_of_the_whole_sets(tmp_path, monkeypatch):
 
 
 def figures(row):
-  return {k: v for k, v in row.items() if k.partition('_')[2]}
+  return {k: v for k, v in row.items() if '_pixels' in k}
 
 
 def test_labels_go_on_with_the_samples(tmp_path):
@@ -96,7 +97,7 @@ BAD = {
   'samples = 500 must be at least 501 for metrics.k': {
     'metrics': {'k': law('kernel', size=501)}
   },
-  'metrics.c: this evaluator has no pairs of examples': {
+  'metrics.c needs pairs, which pixels of evaluation.features does not have': {
     'metrics': {'c': law('clip_score')}
   },
 }
@@ -112,20 +113,18 @@ def test_bad_options_are_refused_before_anything_is_drawn(message, tmp_path):
 
 def test_a_network_without_classes_is_named_before_anything_is_drawn(tmp_path):
   class Unclassified(Pixels):
-    def __call__(self, x):
-      return super().__call__(x)[0], np.zeros((len(x), 0))
+    kinds = ('features',)
 
   model = Replay(X0)
-  rows = quality(
-    {'student': model},
-    SOURCE,
-    Unclassified(SOURCE),
-    tmp_path,
-    metrics={'score': law('inception_score')},
-    sweep=SWEEP,
-  )
-  with pytest.raises(ValueError, match='metrics: pixels classifies nothing'):
-    next(rows)
+  with pytest.raises(ValueError, match=r'metrics\.score needs logits, which'):
+    quality(
+      {'student': model},
+      SOURCE,
+      Unclassified(SOURCE),
+      tmp_path,
+      metrics={'score': law('inception_score')},
+      sweep=SWEEP,
+    )
   assert not model.calls
 
 
@@ -139,3 +138,42 @@ def test_it_needs_features(tmp_path):
       metrics={'frechet': law('frechet')},
       sweep=SWEEP,
     )
+
+
+def test_samples_that_are_not_finite_are_refused(tmp_path):
+  x0 = X0.copy()
+  x0[7] = np.nan
+  with pytest.raises(ValueError, match='1 of 500 examples are not finite'):
+    measure(Replay(x0), tmp_path)
+
+
+def test_the_clip_score_is_of_samples_and_their_captions(tmp_path):
+  """Features that point as those of the caption score 100, opposite ones 0."""
+  source = digits()
+  source.words = [f'{label}' for label in source.arrays['label']]
+
+  class Captioned(Pixels):
+    kinds = 'features', 'pairs'
+
+    def text(self, captions):
+      return np.asarray([ANGLES[int(c)] for c in captions])
+
+    def __call__(self, x):
+      near = super().__call__(x)['logits'].argmax(axis=1)
+      return {'features': ANGLES[near]}
+
+  ANGLES = np.stack([[np.cos(a), np.sin(a)] for a in np.arange(10)])
+  options = {'metrics': {'c': law('clip_score')}, 'samples': 300, 'sets': 1}
+  (row,) = quality(
+    {'student': Replay(X0)},
+    source,
+    Captioned(source),
+    tmp_path,
+    sweep=SWEEP,
+    **options,
+  )
+  near = FEATURES(X0[:300])['logits'].argmax(axis=1)
+  apart = near - source.arrays['label'][:300]
+  expected = 100 * np.maximum(np.cos(apart.astype(float)), 0).mean()
+  assert row['clip_score_pixels'] == pytest.approx(expected, rel=1e-6)
+  assert row['clip_score_error_pixels'] > 0

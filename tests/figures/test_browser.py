@@ -33,7 +33,8 @@ CONTRAST = """() => {
   };
   const texts = [...document.querySelectorAll('body *')].filter((node) =>
     [...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
-  return Math.min(...texts.filter((n) => n.tagName !== 'SCRIPT').map((node) => {
+  const seen = (node) => !['SCRIPT', 'title'].includes(node.tagName);
+  return Math.min(...texts.filter(seen).map((node) => {
     const style = getComputedStyle(node);
     const ink = node.tagName === 'text' ? style.fill : style.color;
     const [a, b] = [light(ink), light(behind(node))].sort((x, y) => x - y);
@@ -167,6 +168,15 @@ def test_the_policy_of_the_page_forbids_requests(opened, tmp_path, chromium):
 def test_it_fits_and_is_legible(opened, tmp_path, width, scheme):
   long = 'a_long_name_without_a_blank_' * 5
   rows = [*ROWS, row('student', 8, 1.0, options=long, reference=long)]
+  rows += [
+    row('student', n, n, precision_x=0.9, recall_x=n / 9, kid=n, kid_bias=0.1)
+    for n in (1, 2)
+  ]
   page = opened(make_run(tmp_path / 'run', rows=rows), width, scheme)
   assert page.evaluate('document.documentElement.scrollWidth') <= width
   assert page.evaluate(CONTRAST) >= 4.5
+  (chart,) = page.locator('.chart', has_text='recall (x)').all()
+  dashes = 'all => all.map((path) => getComputedStyle(path).strokeDasharray)'
+  assert chart.locator('svg[role] .line').evaluate_all(dashes) == [
+    *('none', '6px, 4px'),
+  ]

@@ -4,12 +4,13 @@ import itertools
 
 import pytest
 
-from flowdistill.figures import charts
-from flowdistill.figures.charts import HEIGHT, WIDTH, draw, drawable, spelled
+from flowdistill.figures import axes
+from flowdistill.figures.axes import drawable, spelled
+from flowdistill.figures.charts import HEIGHT, WIDTH, Series, draw
 
 
 def chart(points, **options):
-  return draw('a', {'x': points}, {'x': 0}, x_title='NFE', **options)
+  return draw('a', [Series('x', points, 0)], x_title='NFE', **options)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_every_range_has_ticks_and_fits(ys):
 def test_numbers_of_nfe_do_not_touch(log):
   drawn = chart([(x, 1.0) for x in (*range(1, 40), 1000)], log_x=log)
   at = [tick.at for tick in drawn.x_ticks]
-  assert all(b - a >= charts.APART for a, b in itertools.pairwise(at))
+  assert all(b - a >= axes.APART for a, b in itertools.pairwise(at))
   assert drawn.x_ticks[0].text == '1'
   assert max(at) <= WIDTH
 

@@ -8,12 +8,8 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from flowdistill.figures import comparison as module
-from flowdistill.figures.comparison import (
-  Method,
-  Point,
-  comparison,
-  three_digits,
-)
+from flowdistill.figures.comparison import comparison, three_digits
+from flowdistill.figures.methods import Method, Point
 from flowdistill.figures.spread import spread
 
 TEACHER = {1: 26.2, 2: 8.4, 4: 3.9, 8: 2.2}
@@ -173,3 +169,14 @@ def test_three_digits():
     '131',
     '-0.000610',
   ]
+
+
+def test_a_method_whose_loss_asked_the_feature_network_is_marked(axes):
+  points = (Point(1, 2.0, 2.0, 2.0), Point(8, 1.0, 1.0, 1.0, trained_on='vgg'))
+  ax = axes([Method('a', False, points), method('b', falling(3.0))])
+  assert [text.get_text()[:2] for text in ax.texts] == ['a†', 'b,']
+  (note,) = ax.figure.texts
+  assert note.get_text().startswith('† The feature network')
+  box = note.get_window_extent()
+  assert 0 <= box.y0 < box.y1 < ax.xaxis.label.get_window_extent().y0
+  assert not axes([method('b', falling(3.0))]).figure.texts

@@ -12,7 +12,9 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.evaluators.sheets import write_sheet
 from flowdistill.evaluators.sweep import SweepEntry
 from flowdistill.figures import page, runs
+from flowdistill.figures.lines import rows_of
 from flowdistill.figures.page import PAGE, forgiving, refresh, write_page
+from flowdistill.figures.tabulated import tabulate
 from flowdistill.jobs import report
 from flowdistill.training.json_files import write_json
 
@@ -163,7 +165,7 @@ def test_figures_that_were_measured_differently_share_no_column(tmp_path):
     row('student', 1, 6.0, ema='early'),
   ]
   stages = [runs.Stage('', 'run', rows)]
-  table = page.tabulate(stages, 1000, [])
+  table = tabulate(rows_of(stages), 1000, [])
   names = [column.name for column in table.columns]
   assert names.count('frechet_digits') == 4
   for line, value in zip(table.lines, '123456', strict=True):
@@ -208,6 +210,69 @@ def test_the_spread_of_a_figure_is_its_error_bar():
   marks = chart.lines[0].marks
   assert 0 < marks[0].low - marks[0].high < marks[1].low - marks[1].high
   assert marks[0].text == 'student, flow map: 1 ± 0.25 at 1'
+
+
+def test_precision_and_recall_are_in_one_chart():
+  """Recall is dashed, in the colour of its line; the axis is linear."""
+  rows = [
+    {
+      **row(model, n, n, precision_digits=0.9 - k / 10, recall_digits=n / 20),
+      'recall_digits_spread': 0.05,
+    }
+    for k, model in enumerate(('teacher', 'student'))
+    for n in (1, 2, 4)
+  ]
+  charts = page.over_nfe([runs.Stage('', 'run', rows)])
+  (chart,) = (c for c in charts if c.title.endswith('recall (digits)'))
+  assert chart.title == 'Precision and recall (digits)'
+  assert chart.about == 'Precision is solid, recall dashed'
+  assert [(line.name, line.dashed) for line in chart.lines] == [
+    *(('teacher, flow map', False), ('student, flow map', False)),
+    *(('teacher, flow map', True), ('student, flow map', True)),
+  ]
+  assert [line.style for line in chart.lines] == [0, 1, 0, 1]
+  assert [line.name for line in chart.legend] == [
+    *('teacher, flow map', 'student, flow map'),
+  ]
+  mark = chart.lines[2].marks[1]
+  assert mark.text == 'teacher, flow map, recall: 0.1 ± 0.05 at 2'
+  assert not [c.title for c in charts if c.title.startswith('Recall')]
+  ticks = [float(tick.text) for tick in chart.y_ticks]
+  assert np.ptp(np.diff(ticks)) < 1e-9
+
+
+def test_precision_of_one_network_and_recall_of_another_are_apart():
+  rows = [
+    {**row('student', n, n), 'samples': k, f'{name}_digits': n / 9}
+    for n in (1, 2)
+    for k, name in ((600, 'precision'), (50, 'recall'))
+  ]
+  charts = page.over_nfe([runs.Stage('', 'run', rows)])
+  assert {'Precision (digits)', 'Recall (digits)'} <= {c.title for c in charts}
+
+
+def test_a_marked_line_is_in_the_chart_of_the_others():
+  rows = [row('teacher', n, 8 / n) for n in (1, 2)]
+  rows += [row('student', n, n, trained_on='vgg16') for n in (1, 2)]
+  (chart, _) = page.over_nfe([runs.Stage('', 'run', rows)])
+  assert [line.name for line in chart.lines] == [
+    *('teacher, flow map', 'student, flow map †'),
+  ]
+  assert chart.about == '† its feature network was in a training loss'
+  found = show(rows)
+  assert '† The feature network' in found.text
+  titles = [a.get('title', '') for a in found.named('td')]
+  assert sum('vgg16' in title for title in titles) == 4
+
+
+def test_a_bias_is_a_title_and_no_chart():
+  rows = [row('student', n, n, frechet_digits_bias=n / 4) for n in (1, 2)]
+  found = show(rows)
+  titles = [a['title'] for a in found.named('td') if 'title' in a]
+  assert titles[0] == '0.25 of it is due to the number of samples'
+  assert '0.25 to 0.5 of Fréchet distance (digits) is due to' in found.text
+  charts = page.over_nfe([runs.Stage('', 'run', rows)])
+  assert not [c.title for c in charts if 'bias' in c.title]
 
 
 @pytest.mark.parametrize(

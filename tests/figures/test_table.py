@@ -110,3 +110,29 @@ def test_models_are_set_apart():
 
 def test_no_rows_are_an_empty_table():
   assert show([]).strip() == ''
+
+
+def test_what_was_measured_in_another_way_is_a_table_of_its_own():
+  """Rows of two networks alternate, and come into a table each."""
+  rows = [
+    {'model': 'student', 'nfe': n, 'samples': k, 'features': net, name: 1.25}
+    for n in (1, 2)
+    for net, name in (('inception', 'fid'), ('digits', 'frechet_digits'))
+    for k in (50, 600)
+  ]
+  text = show(rows)
+  assert sum(set(line) <= set('┏┳━┓') for line in text.splitlines()) == 4
+  assert text.count('samples = 50') == text.count('samples = 600') == 2
+  assert 'inception' not in text
+
+
+def test_a_figure_whose_network_was_in_a_loss_is_marked():
+  text = show([STUDENT, {**TEACHER, 'trained_on': 'vgg16 (lpips)'}])
+  assert '2.26†' in text and '2.26 ' in text and '31†' not in text
+  assert '† its feature network was in a training loss' in text
+  assert '†' not in show([STUDENT])
+
+
+def test_a_bias_is_no_column():
+  text = show([{**STUDENT, 'fid': 1.0, 'fid_bias': 0.5, 'fid_spread': 0.25}])
+  assert 'bias' not in text and '± 0.25' in text

@@ -1,11 +1,20 @@
 """quality, as its documentation shows it."""
 
 import ast
+import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
-from jobs import tiny
+from build.test_measured import weights
+from jobs import hosts, tiny
+from safetensors.numpy import save_file
+from sklearn.datasets import load_digits
+
+from flowdistill.config.bind import ConfigError
+from flowdistill.jobs import evaluate
+from flowdistill.stages.blueprints import Blueprints
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'evaluation.md'
 
@@ -24,3 +33,130 @@ def test_the_config_of_the_documentation_measures(tmp_path):
     assert (row['samples'], row['sets']) == (40, 2)
     assert row['frechet_digits_spread'] > 0
     assert 0 <= row['precision_digits'] <= 1
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """The quickstart, tiny."""
+  workdir = tmp_path_factory.mktemp('run')
+  tiny.train_here(workdir, f'{tiny.CONFIGS / "quickstart.py"}:runlocal')
+  return workdir
+
+
+def measure(workdir, **options):
+  given = {'features': ('digits',), 'samples': 60, 'sets': 2, 'real': 200}
+  options = evaluate.Options(**{**given, **options})
+  return evaluate.run(Blueprints.of_run(workdir), options)
+
+
+@pytest.mark.slow
+def test_one_command_fills_a_table(run):
+  rows = measure(
+    run,
+    model=('student', 'teacher'),
+    nfe=(2, 4),
+    guidance=(None, 1.5),
+    metrics=('frechet', {'name': 'precision_recall', 'k': 2}),
+  )
+  teacher = [row for row in rows if row['model'] == 'teacher']
+  assert len(rows) == 8
+  assert {row.get('options') for row in teacher} == {None, 'guidance=1.5'}
+  for row in rows:
+    assert row['frechet_digits_bias'] > 0
+    assert row['metrics'] == 'precision_recall k=2'
+    assert row['reference'] == 'digits, 200'
+    assert (row['dtype'], row['uint8']) == ('float32', 'none')
+  assert not list(run.rglob('blocks'))
+  assert (run / 'references').is_dir()
+
+
+@pytest.mark.slow
+def test_statistics_and_images_take_the_place_of_the_data(run, tmp_path):
+  pixels = (load_digits().images * 255 / 16).round().astype(np.uint8)
+  np.savez(tmp_path / 'real.npz', arr_0=pixels[:200, ..., None])
+  out = tmp_path / 'statistics.npz'
+  evaluate.run_images(
+    evaluate.Options(
+      of=str(tmp_path / 'real.npz'), features=('digits',), out=str(out)
+    )
+  )
+  found = {}
+  for name in ('real.npz', 'statistics.npz'):
+    blueprints = Blueprints.of_run(run)
+    for spec in blueprints.specs.values():
+      spec['evaluation']['reference'] = str(tmp_path / name)
+    options = evaluate.Options(
+      features=('digits',), samples=60, model=('student',)
+    )
+    (row,) = evaluate.run(blueprints, options)
+    assert row['reference'].startswith(name)
+    found[name] = row['frechet_digits']
+  assert found['real.npz'] == pytest.approx(found['statistics.npz'], rel=1e-5)
+
+
+BAD = {
+  'metrics.clip_score needs pairs': {'metrics': ('clip_score',)},
+  "takes no 'kk'": {'metrics': ({'name': 'precision_recall', 'kk': 3},)},
+  'must be at least 61 for metrics.kernel': {
+    'metrics': ({'name': 'kernel', 'size': 61},)
+  },
+  'name = .digit. does not exist; did you mean': {'features': ('digit',)},
+  "path = '' must be the file of vgg16's weights": {'features': ('vgg16',)},
+  'sets = -1 must be at least 1': {'sets': -1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('message', BAD)
+def test_what_does_not_fit_is_refused(run, message):
+  with pytest.raises(ConfigError, match=message):
+    measure(run, **BAD[message])
+
+
+@pytest.mark.slow
+def test_fid_of_every_checkpoint_by_one_step_and_rk45(run, tmp_path):
+  """As the evaluation of SlimFlow; of random weights of InceptionV3."""
+  path = tmp_path / 'inception.safetensors'
+  save_file(weights(), path)
+  rows = measure(
+    run,
+    stage='flow',
+    model=('student',),
+    steps='all',
+    sampler=('euler', 'rk45'),
+    nfe=(1, None),
+    features=({'name': 'inception', 'path': str(path)},),
+    metrics=('frechet', 'spatial_frechet', 'inception_score'),
+    samples=12,
+    sets=1,
+    real=12,
+  )
+  assert [row['sampler'] for row in rows] == ['euler', 'rk45']
+  for row in rows:
+    assert row['fid'] > 0
+    assert row['sfid'] > 0
+    assert row['inception_score'] >= 1
+    assert row['resize'] == 'tf_bilinear'
+    assert len(row['weights_sha256']) == 64
+
+
+@pytest.mark.slow
+def test_two_hosts_measure_the_same_as_one_to_the_byte(run):
+  """Each takes the features of its own rows, and both make one table."""
+  results = run / 'distil' / 'evaluations' / '00000002' / 'results.json'
+  words = ['--job=evaluate', '--model=student', '--nfe=1,2', '--sets=2']
+  words += ['--metrics=frechet,precision_recall', '--samples=70', '--real=90']
+  config = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
+  found = []
+  for count in (1, 2):
+    results.unlink(missing_ok=True)
+    processes = (
+      hosts.start_all(run, config, *words, count=2)
+      if count == 2
+      else [hosts.start(run, config, 2, *words)]
+    )
+    for code, _, error in hosts.end_all(processes, 300):
+      assert code == 0, error
+    found.append(json.loads(results.read_text()))
+  assert found[0] == found[1]
+  assert len(found[0]) == 2

@@ -32,7 +32,7 @@ def disc(size=32):
 
 def test_a_yellow_disc_has_these_features():
   """By value: a distance of last year is that of today."""
-  found, logits = features()(disc())
+  found, logits = features().network(disc())
   assert (found.shape, found.dtype) == ((1, 64), np.float32)
   assert (logits.shape, logits.dtype) == ((1, 10), np.float32)
   np.testing.assert_allclose(found[0, 60:], LAST, atol=2e-3)
@@ -46,9 +46,9 @@ def test_it_is_in_the_table_and_carries_its_name():
 
 
 def test_of_larger_pixels_they_are_the_same():
-  small = features()(disc())[0]
+  small = features().network(disc())[0]
   larger = disc().repeat(2, axis=1).repeat(2, axis=2)
-  np.testing.assert_allclose(features()(larger)[0], small, atol=1e-3)
+  np.testing.assert_allclose(features().network(larger)[0], small, atol=1e-3)
 
 
 def test_grey_transparent_and_small_pictures_become_colour():
@@ -77,6 +77,11 @@ def test_the_weights_are_small_and_hold_plain_numbers():
     assert all(np.isfinite(arrays[name]).all() for name in arrays)
 
 
+def outputs(x0):
+  parts = [features().network(x0[i : i + 512]) for i in range(0, len(x0), 512)]
+  return map(np.concatenate, zip(*parts, strict=True))
+
+
 @pytest.fixture(scope='module')
 def real():
   """(x0, label, held out, features, logits) of all emoji."""
@@ -84,7 +89,7 @@ def real():
   index = np.arange(len(source))
   held_out = np.isin(source.captions, emoji(split='validation').captions)
   x0 = source[index]['x0']
-  return x0, source.conditions(index)['label'], held_out, *features()(x0)
+  return x0, source.conditions(index)['label'], held_out, *outputs(x0)
 
 
 @REAL
@@ -114,6 +119,7 @@ def test_it_tells_noise_blur_and_a_lost_group_from_emoji(real):
   noise = np.random.default_rng(0).uniform(-1, 1, x0[:500].shape)
   blurred = x0.reshape(-1, 8, 4, 8, 4, 3).mean((2, 4))
   for other, least in ((noise.astype(np.float32), 300), (blurred, 40)):
-    assert frechet_distance(moments(features()(other)[0]), whole) > least
+    features_of_other, _ = outputs(other)
+    assert frechet_distance(moments(features_of_other), whole) > least
   lost = moments(found[label != GROUPS.index('Flags')])
   assert frechet_distance(lost, whole) > 30

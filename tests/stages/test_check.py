@@ -10,7 +10,7 @@ from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.flow.spec import DataSpec
-from flowdistill.stages.check import check_entry, check_measured
+from flowdistill.stages.check_evaluators import check_entry, check_measured
 from flowdistill.workdir.weights import matching, take_matching
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'

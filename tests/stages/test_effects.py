@@ -75,7 +75,7 @@ def test_points_are_not_mirrored(tmp_path, caplog):
   )
   specs = load_stages(f'{source}:runlocal')
   assert all(spec['train']['flip'] for spec in specs.values())
-  with caplog.at_level('INFO'):
+  with caplog.at_level('INFO', logger='absl'):
     blueprints = without_idle_defaults(
       Blueprints(specs, tmp_path / 'run', recorded=False), []
     )

@@ -193,7 +193,7 @@ def measured(monkeypatch):
   """The evaluators that have run; `drawn` makes pictures and no figures."""
   names = []
 
-  def measure(assembly, state, folder, chosen):
+  def measure(assembly, state, folder, chosen, **_):
     names.extend(chosen)
     return [] if chosen == ['drawn'] else [{'model': 'a', chosen[0]: 0.5}]
 
@@ -248,7 +248,7 @@ def test_what_an_older_version_has_logged_is_not_logged_twice(
 def test_a_signal_gives_an_evaluation_up_without_a_row(tmp_path, monkeypatch):
   (tmp_path / 'config.json').touch()
 
-  def measure(*_):
+  def measure(*_, **__):
     signal.raise_signal(signal.SIGTERM)
     raise AssertionError('it went on')
 

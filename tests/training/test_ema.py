@@ -206,6 +206,7 @@ COMMON = {'until': None, 'dtype': 'float32'}
     ({'half_life': 5}, {'name': 'half_life', 'half_life': 5}),
     ({'until': 5, 'decay': 0.9}, {'name': 'decay', 'until': 5, 'decay': 0.9}),
     ({'decay': None}, {'name': 'half_life'}),
+    ({'sigma_rel': 0.05}, {'name': 'power', 'sigma_rel': 0.05}),
     ({'warmup': 'power'}, {'name': 'decay', 'warmup': 'power'}),
     (
       {'ramp': 1.0, 'warmup': 'a'},

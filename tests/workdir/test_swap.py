@@ -7,8 +7,9 @@ import signal
 import pytest
 
 from flowdistill.config.bind import ConfigError
+from flowdistill.files.generated import MARK, ours
 from flowdistill.workdir import swap
-from flowdistill.workdir.swap import MARK, mark, ours, swapped
+from flowdistill.workdir.swap import mark, swapped
 
 # Other tests have started threads of JAX, which the processes here do not use.
 FORK = pytest.mark.filterwarnings('ignore:.*fork')

@@ -1,4 +1,4 @@
-"""Feature networks, for metrics: numpy in, numpy out."""
+"""The feature networks whose weights ship with the package."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,43 +7,73 @@ from typing import Any
 import jax
 import numpy as np
 
+from flowdistill.networks.digit_classifier import WEIGHTS as DIGITS
 from flowdistill.networks.digit_classifier import load_digit_classifier
+from flowdistill.networks.emoji_classifier import WEIGHTS as EMOJI
 from flowdistill.networks.emoji_classifier import (
   in_colour,
   load_emoji_classifier,
 )
+from flowdistill.networks.shipped_weights import digest
 
-BATCH = 1024
 SIDE = 8  # height and width of the classifier's digits
+KINDS = 'features', 'logits'
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-  """A feature network and the name of distances in its features.
+  """A feature network, as `Gauge` places it on devices.
 
   Attributes:
     name: suffix of the metrics: 'digits' gives `frechet_digits`.
+    sha256: of the file of its weights.
     network: x [b, ...] -> (features [b, d], logits [b, k]).
+    length: d, of the features.
+    params: none, as the weights ship with the package.
+    kinds: what `apply` answers.
+    batch: examples of a call on each device.
   """
 
   name: str
+  sha256: str
   network: Callable[[Any], tuple[jax.Array, jax.Array]]
+  length: int = 64
+  params: Any = ()
+  kinds: tuple[str, ...] = KINDS
+  batch: int = 1024
+
+  @property
+  def networks(self) -> tuple['Features', ...]:
+    """Itself."""
+    return (self,)
+
+  @property
+  def about(self) -> dict[str, str]:
+    """What a figure depends on. It sees the samples as they are, not uint8."""
+    return {
+      'features': self.name,
+      'weights_sha256': self.sha256,
+      'uint8': 'none',
+    }
 
   def check(self, shape: tuple[int, ...]) -> None:
     """Raises ValueError if the network cannot take examples of a shape."""
     x = jax.ShapeDtypeStruct((1, *shape), np.float32)
     jax.eval_shape(self.network, x)
 
-  @property
-  def about(self) -> dict[str, str]:
-    """What else a figure depends on: nothing, for the network ships with us."""
-    return {}
+  def length_of(self, kind: str) -> int:
+    """Of the features of a kind; there is one."""
+    del kind
+    return self.length
 
-  def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x [n, ...] -> (features [n, d], logits [n, k]), a batch at a time."""
-    parts = [self.network(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
-    features, logits = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(logits)
+  def prepare(self, x: np.ndarray) -> np.ndarray:
+    """x [b, ...] as `apply` takes it."""
+    return np.asarray(x, np.float32)
+
+  def apply(self, params: Any, x: jax.Array) -> dict[str, jax.Array]:
+    """x [b, ...] -> features [b, d] and logits [b, k], by name."""
+    del params
+    return dict(zip(KINDS, self.network(x), strict=True))
 
 
 def digits() -> Features:
@@ -53,7 +83,7 @@ def digits() -> Features:
   detail has no effect.
   """
   classify = load_digit_classifier()
-  return Features('digits', jax.jit(lambda x: classify(shrink(x, SIDE))))
+  return Features('digits', digest(DIGITS), lambda x: classify(shrink(x, SIDE)))
 
 
 def emoji() -> Features:
@@ -64,7 +94,7 @@ def emoji() -> Features:
   """
   classify = load_emoji_classifier()
   return Features(
-    'emoji', jax.jit(lambda x: classify(shrink(in_colour(x), 32)))
+    'emoji', digest(EMOJI), lambda x: classify(shrink(in_colour(x), 32))
   )
 
 

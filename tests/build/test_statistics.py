@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from flowdistill.files.json_reader import DamagedFileError
-from flowdistill.metrics.moments import Moments, moments
-from flowdistill.workdir.statistics import (
+from flowdistill.build.statistics import (
   Statistics,
   read_statistics,
   write_statistics,
 )
+from flowdistill.files.json_reader import DamagedFileError
+from flowdistill.metrics.moments import Moments, moments
 
 X = np.random.default_rng(0).standard_normal((20, 5))
 WHAT = {'network': 'inception', 'sha256': 'ab', 'size': [32, 32], 'é': None}

@@ -44,9 +44,7 @@ def write_statistics(
   moments = statistics.moments
   if moments.count is None:
     raise ValueError('only moments of a known count of features can be written')
-  text = json.dumps(
-    dict(statistics.provenance), sort_keys=True, allow_nan=False
-  )
+  text = as_json(statistics.provenance)
   with replacing(path) as file:
     np.savez(
       file,
@@ -73,7 +71,7 @@ def read_statistics(
     FileNotFoundError: if there is no such file.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
   found = read_npz(path, lambda names: [n for n in NAMES if n in names])
   missing = [name for name in NAMES if name not in found]
@@ -90,15 +88,29 @@ def read_statistics(
   except ValueError as error:
     refuse(path, f'is damaged: {error}', error)
   if wanted is not None:
-    _check_provenance(path, provenance, wanted)
+    check_provenance(path, provenance, wanted)
   return Statistics(moments, provenance)
 
 
-def _check_provenance(
+def as_json(provenance: Mapping[str, Any]) -> str:
+  """Equal text of equal things, whatever their order.
+
+  Raises:
+    ValueError: for a number that is none.
+    TypeError: for what JSON cannot hold.
+  """
+  return json.dumps(dict(provenance), sort_keys=True, allow_nan=False)
+
+
+def check_provenance(
   path: pathlib.Path, found: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-  """Compares them as JSON, where a tuple is a list."""
-  wanted = json.loads(json.dumps(dict(wanted)))
+  """Compares them as JSON, where a tuple is a list.
+
+  Raises:
+    ValueError: that says in what they differ.
+  """
+  wanted = json.loads(as_json(wanted))
   differing = [
     f'{key} = {_said(found, key)} must be {_said(wanted, key)}'
     for key in sorted({*found, *wanted})
