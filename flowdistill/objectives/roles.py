@@ -39,6 +39,17 @@ class View:
     return dataclasses.replace(self, params=params)
 
 
+ANSWERS = {
+  'student': 'average',
+  'ema': 'average',
+  'teacher': 'velocity',
+  'weak': 'velocity',
+  'discriminator': 'logits',
+  'perceptual': 'distance',
+}
+"""Name of a role -> the signature by which objectives call it."""
+
+
 class MissingRole(AttributeError):
   """An objective calls a role that the config does not fill."""
 
@@ -61,7 +72,8 @@ class Roles(dict[str, Callable[..., Any]]):
 
   `student` and `ema`, with the student's EMA weights, are average velocities
   u(x_t, t, s, cond), `teacher` and `weak` are velocities v(x_t, t, cond),
-  `perceptual` is a distance between images, perceptual(x, y, resize) -> [b].
+  `perceptual` is a distance between images, perceptual(x, y, resize) -> [b],
+  `discriminator` gives logits, D(x, cond) -> [b].
 
   The objective of every role that learns, such as a critic, gets all roles of
   the stage. Only the parameters of its own role are differentiated.

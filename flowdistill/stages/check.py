@@ -15,6 +15,7 @@ from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.check_evaluators import check_evaluators
+from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
 from flowdistill.stages.tracing import trace
 from flowdistill.training.checkpoint import by_name
@@ -38,6 +39,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   _check_pairs(blueprint, blueprints)
   for role in blueprint.stage.frozen:
     _check_frozen(blueprint, role)
+  check_objectives(blueprint)
   _check_roles(blueprint, blueprints)
   check_evaluators(blueprint)
 
@@ -178,6 +180,12 @@ def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
     except MissingRole as error:
       key = blueprint.learner_key(role, 'objective')
       raise ConfigError(f'config.{key}: {error}') from error
+    if role not in traced.roles:
+      key = blueprint.learner_key(role, 'objective')
+      raise ConfigError(
+        f'config.{key} does not train the {role}: it calls only '
+        f'{sorted(traced.roles)}'
+      )
     called |= traced.roles
     inputs |= traced.read
     _check_added(blueprint, role, traced.added)
