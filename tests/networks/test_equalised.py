@@ -44,6 +44,7 @@ def test_without_a_bias_of_stride_two():
   assert set(nnx.to_flat_state(nnx.split(conv)[1]).paths) == {('kernel',)}
 
 
+@pytest.mark.slow
 def test_in_bfloat16_the_operands_are_rounded_and_the_result_is_float32():
   def made(dtype):
     conv = EqualisedConv(3, 4, 3, dtype=dtype, rngs=nnx.Rngs(0))

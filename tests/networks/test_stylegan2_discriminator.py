@@ -143,6 +143,7 @@ def test_a_constant_image_passes_the_filtered_skip_as_its_mean():
 
 
 @pytest.mark.usefixtures('x64')
+@pytest.mark.slow
 def test_the_gradient_of_the_gradient_s_norm_is_right():
   """What R1 needs, against central differences along one direction."""
   graph, params = nnx.split(make(DataSpec.labelled((4, 4, 2), 0)))

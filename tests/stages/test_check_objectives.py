@@ -1,5 +1,6 @@
 """Objectives and roles that do not fit, refused in one line."""
 
+import ast
 import pathlib
 
 import pytest
@@ -12,7 +13,8 @@ from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check_objectives import TRAINS, check_objectives
 from flowdistill.training.roles import DRAWABLE
 
-CONFIG = pathlib.Path(__file__).parents[1] / 'jobs' / 'adversarial.py'
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = ROOT / 'tests' / 'jobs' / 'adversarial.py'
 DIT = "{'name': 'dit', 'width': 16, 'depth': 1, 'heads': 2}"
 JUDGE = (
   "{'name': 'stylegan2_discriminator', 'channel_base': 32, 'channel_max': 8}"
@@ -88,6 +90,21 @@ def test_fakes_that_are_changed_in_both_are_taken():
   both = ['objective.fakes.nfe=3', f'{ROLE}objective.fakes.nfe=3']
   stages = Blueprints(tiny.stages(CONFIG, *both), pathlib.Path('nowhere'))
   check_objectives(stages['run'])
+
+
+def test_the_config_of_the_documentation_is_accepted():
+  text = (ROOT / 'docs' / 'objectives.md').read_text('utf-8')
+  (block,) = (b for b in text.split('```') if b.startswith("python\n'distil'"))
+  stage = ast.literal_eval('{' + block.removeprefix('python') + '}')['distil']
+  role = 'stages.distil.roles.discriminator.'
+  specs = tiny.stages(
+    f'{ROOT / "configs" / "quickstart.py"}:runlocal',
+    *(f'stages.distil.{key}={value}' for key, value in stage.items()),
+    f'{role}network={JUDGE}',
+    f"{role}start={{'steps': 1}}",
+    *tiny.UNMEASURED,
+  )
+  assert tiny.check_here(specs, pathlib.Path('nowhere'))
 
 
 def test_the_tables_name_what_exists():
