@@ -84,7 +84,7 @@ def main(
     OF_RUNS[JOB.value](runs, options)
     return
   if getattr(options, 'of', ''):
-    for flag in (CONFIG_FLAG, WORKDIR):
+    for flag in (CONFIG_FLAG, WORKDIR, DISTRIBUTED):
       if flag.value:
         raise ConfigError(f'--{flag.name} has no effect with --of')
     if words or len(given) < len(rest):

@@ -396,6 +396,11 @@ def test_a_length_or_a_source_that_cannot_be(run, points, typed):
       'config.evaluation.features has no effect: there are no evaluators',
     ),
     (
+      ['evaluation.reference=real.npz'],
+      'config.evaluation.reference has no effect: there is no '
+      'evaluation.features',
+    ),
+    (
       ['ema={}', 'ema.mian.half_life=3'],
       "config.ema = ['mian'] must contain 'main'",
     ),
@@ -751,6 +756,9 @@ COMMANDS = {
   ),
   'CONFIG --workdir=W --job=evaluate --of=x': (
     '--config has no effect with --of'
+  ),
+  '--job=evaluate --of=x --distributed': (
+    '--distributed has no effect with --of'
   ),
   '--job=evaluate --of=x': "--of needs --features, such as 'name=inception",
   '--job=evaluate --of=x --features=digits': (

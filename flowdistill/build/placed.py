@@ -8,27 +8,20 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from flowdistill.evaluators.signature import Described
 from flowdistill.training.sharding import Layout
 
 
-class Network(Protocol):
+class Network(Described, Protocol):
   """A feature network.
 
-  `prepare` runs on the host that has the rows, `apply` on the device;
-  `networks` are those that it consists of.
+  `prepare` runs on the host that has the rows, `apply` on the device.
   """
 
-  @property
-  def name(self) -> str: ...
-  @property
-  def about(self) -> Mapping[str, str]: ...
-  @property
-  def kinds(self) -> tuple[str, ...]: ...
   @property
   def batch(self) -> int: ...
   @property
   def params(self) -> Any: ...
-  def length_of(self, kind: str, /) -> int: ...
   def check(self, shape: tuple[int, ...], /) -> None: ...
   def prepare(self, x: np.ndarray, /) -> np.ndarray: ...
   def apply(self, params: Any, x: jax.Array, /) -> dict[str, jax.Array]: ...
@@ -75,7 +68,7 @@ class Placed:
     return lambda x: apply(params, x)
 
   def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Batch by batch; the last is filled up, so that one program is compiled.
+    """Batch by batch; the last of several is filled, and shares their program.
 
     Raises:
       ValueError: if the network cannot take such examples.

@@ -7,7 +7,6 @@ reference = open_reference(
 
 import dataclasses
 import functools
-import hashlib
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,16 +15,13 @@ from typing import Any
 import numpy as np
 
 from flowdistill.build.foreign import digest_of
-from flowdistill.build.statistics import (
-  as_json,
-  check_provenance,
-  read_statistics,
-)
+from flowdistill.build.statistics import check_provenance, read_statistics
 from flowdistill.convert.reference_statistics import read_reference
 from flowdistill.datasets.image_arrays import KEYS
 from flowdistill.datasets.image_kinds import PICKLE, WHAT
 from flowdistill.datasets.image_set import ImageSet, located, open_images
 from flowdistill.datasets.listing import DAMAGED
+from flowdistill.evaluators.signature import Described
 from flowdistill.files.npz import NPZ, read_npz
 from flowdistill.files.paths import expand
 from flowdistill.files.regular import open_regular
@@ -36,7 +32,6 @@ OURS, THEIRS, EDM2, IMAGES = 'ours', 'mu and sigma', 'EDM2', 'images'
 INCEPTION, TF_BILINEAR = 'inception', 'tf_bilinear'  # of which ADM's are
 STATISTICS = ('mu', 'sigma', 'mu_s', 'sigma_s')
 """Names of arrays in the statistics of others."""
-DIGITS = 16  # of a key
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,16 +123,6 @@ def open_reference(
     return _of_images(text)
 
 
-def reference_key(provenance: Mapping[str, Any]) -> str:
-  """A name for the file of moments of this provenance, of 16 letters.
-
-  Raises:
-    ValueError: for a number that is none.
-    TypeError: for what JSON cannot hold.
-  """
-  return hashlib.sha256(as_json(provenance).encode()).hexdigest()[:DIGITS]
-
-
 def _ours(
   text: str, where: pathlib.Path, length: int, wanted: Mapping[str, Any]
 ) -> Reference:
@@ -210,7 +195,7 @@ class StatisticsFile:
     where = expand(self.path, f'path = {self.path!r}')
     return {'reference': where.name, 'reference_sha256': digest_of(where)}
 
-  def moments(self, network: Any, kind: str) -> Moments:
+  def moments(self, network: Described, kind: str) -> Moments:
     """Of the features of a kind.
 
     Raises:
@@ -231,7 +216,7 @@ class StatisticsFile:
 
 
 def statistics_or_images(
-  text: str, network: Any
+  text: str, network: Described
 ) -> tuple[StatisticsFile | None, ImageSet | None]:
   """What a path has to measure a network's features against.
 

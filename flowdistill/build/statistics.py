@@ -18,7 +18,7 @@ import numpy as np
 
 from flowdistill.files.atomic import replacing
 from flowdistill.files.json_reader import parse_json, refuse, typed
-from flowdistill.files.npz import read_npz
+from flowdistill.files.npz import read_npz, write_npz
 from flowdistill.metrics.moments import Moments, checked_moments
 
 NAMES = ('count', 'covariance', 'mean', 'provenance')
@@ -46,13 +46,13 @@ def write_statistics(
     raise ValueError('only moments of a known count of features can be written')
   text = as_json(statistics.provenance)
   with replacing(path) as file:
-    np.savez(
-      file,
-      mean=np.asarray(moments.mean, np.float64),
-      covariance=np.asarray(moments.covariance, np.float64),
-      count=np.int64(moments.count),
-      provenance=np.frombuffer(text.encode(), np.uint8),
-    )
+    arrays = {
+      'mean': np.asarray(moments.mean, np.float64),
+      'covariance': np.asarray(moments.covariance, np.float64),
+      'count': np.asarray(moments.count, np.int64),
+      'provenance': np.frombuffer(text.encode(), np.uint8),
+    }
+    write_npz(file, arrays)
 
 
 def read_statistics(

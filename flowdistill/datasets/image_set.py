@@ -6,7 +6,6 @@ They are taken as they are stored: nothing is resized or cropped.
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import math
 import os
 import pathlib
@@ -23,6 +22,7 @@ from flowdistill.datasets.image_files import check_checkpoint, open_image_files
 from flowdistill.datasets.image_kinds import FILES, NPY, NPZ, WHAT, kind_of
 from flowdistill.files.generated import ours
 from flowdistill.files.paths import expand
+from flowdistill.flow.pixels import Digest
 
 AT_ONCE = 2**24  # bytes of pixels that are hashed at once
 
@@ -71,12 +71,12 @@ class ImageSet:
 
   @functools.cached_property
   def _digest(self) -> str:
-    found = hashlib.sha256(repr((len(self), *self.shape)).encode())
+    found = Digest(len(self), self.shape)
     rows = max(1, AT_ONCE // math.prod(self.shape))
     for k in range(0, len(self), rows):
       places = np.arange(k, min(k + rows, len(self)))
-      found.update(np.ascontiguousarray(self[places]).data)
-    return found.hexdigest()
+      found.update(self[places])
+    return f'{found}'
 
 
 def open_images(path: str) -> ImageSet:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.evaluators.reference import (
-  Needed,
-  Real,
-  check_file,
-  moments_of,
-  reference,
+from flowdistill.evaluators.quality_rows import (
+  FRECHET,
+  Fitting,
+  Work,
+  unit_of,
 )
-from flowdistill.evaluators.sample_sets import DrawnSets, SampleSets
+from flowdistill.evaluators.reference import Needed, check_file, reference
+from flowdistill.evaluators.sample_sets import SampleSets
 from flowdistill.evaluators.signature import (
   Data,
   Features,
@@ -27,27 +27,11 @@ from flowdistill.evaluators.sweep import (
   check_samples,
   parse_sweep,
 )
-from flowdistill.metrics.frechet import (
-  frechet_distance,
-  mean_ratio,
-  sampling_bias,
-)
-from flowdistill.metrics.metric import Metric, figure_name
-from flowdistill.metrics.spread import SETS, spread
-from flowdistill.metrics.summary import (
-  MOMENTS,
-  MetricLaw,
-  Summary,
-  kinds_of,
-  measure,
-)
+from flowdistill.metrics.metric import Metric
+from flowdistill.metrics.spread import SETS
+from flowdistill.metrics.summary import MetricLaw, kinds_of
 
-FRECHET = 'frechet'
 DEFAULT: Any = {FRECHET: FRECHET}  # as a config says it
-ERRORS = ('_error', '_deviation')  # figures that are an uncertainty themselves
-RATIO = 'frechet_ratio'
-Fitting = Mapping[str, Sequence[Metric]]
-"""Name of a network -> its metrics."""
 
 
 def quality(
@@ -176,99 +160,12 @@ def _rows(
   entries: list[SweepEntry],
   most: int,
 ) -> Iterator[Row]:
-  gauge, needed = drawing.gauge, drawing.needed
-  real = reference(gauge, drawing.source, most, needed)
-  unit = _validation(gauge, metrics, real, most)
+  gauge = drawing.gauge
+  real = reference(gauge, drawing.source, most, drawing.needed)
+  work = Work(drawing, metrics, real, unit_of(gauge, metrics, real, most))
   for i, entry in enumerate(entries):
-    model = models[entry.model]
-    about = {
-      **drawing.about(model, entry),
-      **real.about,
-      'metrics': {n: [m.title for m in own] for n, own in metrics.items()},
-      'unit': unit,
-    }
     label = f'{entry.model} {entry}, {i + 1} of {len(entries)}'
     total, done = len(entries) * drawing.total, i * drawing.total
     with gauge.watched(total, done, label) as advance:
-
-      def measured(
-        entry: SweepEntry = entry, about: Row = about, advance: Any = advance
-      ) -> Row:
-        drawn = drawing.draw(models[entry.model], entry, about, advance)
-        head = {**drawn.columns, **real.about}
-        return {'rows': _of_networks(gauge, metrics, drawn, head, real, unit)}
-
-      rows = gauge.row(about, measured)['rows']
+      rows = work.rows(models[entry.model], entry, advance)
     yield from rows
-
-
-def _of_networks(
-  gauge: Gauge,
-  metrics: Fitting,
-  drawn: DrawnSets,
-  head: Row,
-  real: Real,
-  unit: Mapping[str, float],
-) -> list[Row]:
-  """The rows of an entry: one for each network, and that of their ratio."""
-  rows = []
-  distances = {}
-  for network in gauge.networks:
-    name, own = network.name, metrics[network.name]
-    parts = [part[name] for part in drawn.sets]
-    figures = _figures(own, parts, real.summaries[name], name)
-    rows.append({**head, **network.about, **_chosen(own), **figures})
-    if name in unit:
-      distances[name] = figures[figure_name(FRECHET, name)]
-  if unit:
-    ratio = mean_ratio(distances, unit)
-    rows.append({**head, 'features': ', '.join(unit), RATIO: ratio})
-  return rows
-
-
-def _validation(
-  gauge: Gauge, metrics: Fitting, real: Real, most: int
-) -> dict[str, float]:
-  """Network -> the Fréchet distance of the examples for validation, if any."""
-  if gauge.validation is None:
-    return {}
-  needed: Needed = {
-    name: ['moments'] if any(m.name == FRECHET for m in own) else []
-    for name, own in metrics.items()
-  }
-  other = moments_of(gauge, gauge.validation, most, needed)
-  return {
-    name: frechet_distance(
-      other.summaries[name].moments('features'),
-      real.summaries[name].moments('features'),
-    )
-    for name, needs in needed.items()
-    if needs
-  }
-
-
-def _chosen(metrics: Sequence[Metric]) -> Row:
-  """The metrics whose options are not the defaults, for the row."""
-  titles = [metric.title for metric in metrics if metric.title != metric.name]
-  return {'metrics': ', '.join(titles)} if titles else {}
-
-
-def _figures(
-  metrics: Sequence[Metric], parts: list[Summary], real: Summary, network: str
-) -> Row:
-  """Each figure's mean over the sets, its spread, and its bias."""
-  row: Row = {}
-  for metric in metrics:
-    found = [measure(metric, part, real) for part in parts]
-    for figure in found[0]:
-      over = spread(lambda values, name=figure: values[name], found)
-      name = figure_name(figure, network)
-      row[name] = over.mean
-      if over.deviation is not None and not figure.endswith(ERRORS):
-        row[f'{name}_spread'] = over.deviation
-    if metric.needs in MOMENTS:
-      kind = MOMENTS[metric.needs]
-      count = parts[0].moments(kind).count or 2
-      name = figure_name(metric.name, network)
-      row[f'{name}_bias'] = sampling_bias(real.moments(kind), count)
-  return row

@@ -114,16 +114,15 @@ def real_index(source: Data, most: int) -> np.ndarray:
   return np.arange(m) * len(source) // m
 
 
-class Features(Protocol):
-  """A feature network: x [n, ...] -> kind -> array [n, width].
+class Described(Protocol):
+  """What is known of a feature network that is on no device yet.
 
-  Kinds are 'features', of which distances are; 'logits', if it classifies;
-  'spatial', of the Inception network. `kinds` also has 'pairs' if `text` gives
-  the embeddings [n, d] of captions in the space of the features.
+  Its features are of `kinds`: 'features', of which distances are; 'logits', if
+  it classifies; 'spatial', of the Inception network; 'pairs', if it embeds
+  captions in the space of the features. `length_of(kind)` is a width.
 
-  `length_of(kind)` is a width. Figures have its `name`: 'digits' gives
-  frechet_digits. The columns `about` say on what else they depend, such as the
-  hash of its weights.
+  Figures have its `name`: 'digits' gives frechet_digits. The columns `about`
+  say on what else they depend, such as the hash of its weights.
   """
 
   @property
@@ -133,6 +132,14 @@ class Features(Protocol):
   @property
   def kinds(self) -> tuple[str, ...]: ...
   def length_of(self, kind: str, /) -> int: ...
+
+
+class Features(Described, Protocol):
+  """A feature network: x [n, ...] -> kind -> array [n, width].
+
+  `text` gives the embeddings [n, d] of captions, if `kinds` has 'pairs'.
+  """
+
   def __call__(self, x: np.ndarray, /) -> Arrays: ...
   def text(self, captions: Sequence[str], /) -> np.ndarray: ...
 
@@ -182,4 +189,4 @@ class Reference(Protocol):
 
   @property
   def about(self) -> Mapping[str, str]: ...
-  def moments(self, network: Features, kind: str, /) -> Moments: ...
+  def moments(self, network: Described, kind: str, /) -> Moments: ...

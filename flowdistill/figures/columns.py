@@ -12,25 +12,9 @@ from typing import Any
 
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.cells import cut, number
-from flowdistill.figures.table import BIAS, MARK, TRAINED_ON, column
+from flowdistill.figures.table import BIAS, DRAWN, MARK, TRAINED_ON, column
 from flowdistill.workdir.results import NAMED
 
-DRAWN = {  # key: title
-  'run': 'Run',
-  'stage': 'Stage',
-  'step': 'Step',
-  'model': 'Model',
-  'sampler': 'Sampler',
-  'nfe': 'NFE',
-  'adaptive': 'Adaptive',
-  't': 't',
-  'grid': 'Time grid',
-  'guidance': 'Guidance',
-  'gamma': 'γ',
-  'options': 'Options',
-  'ema': 'EMA',
-  'weights': 'Weights',
-}
 MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
 SPREADS = ('_spread', '_error', '_deviation')  # of a figure
 HASH, LETTERS = 'sha256', 12  # end of the keys of hashes, and what is shown

@@ -9,6 +9,22 @@ from rich.text import Text
 
 from flowdistill.workdir.results import NAMED
 
+DRAWN = {  # how examples were drawn, key: title
+  'run': 'Run',
+  'stage': 'Stage',
+  'step': 'Step',
+  'model': 'Model',
+  'sampler': 'Sampler',
+  'nfe': 'NFE',
+  'adaptive': 'Adaptive',
+  't': 't',
+  'grid': 'Time grid',
+  'guidance': 'Guidance',
+  'gamma': 'γ',
+  'options': 'Options',
+  'ema': 'EMA',
+  'weights': 'Weights',
+}
 COLUMNS = {  # key: (title, format)
   'model': ('model', ''),
   'sampler': ('sampler', ''),
@@ -84,11 +100,10 @@ def _groups(rows: Iterable[Row]) -> list[list[Row]]:
 
 def _measured(row: Row) -> dict[str, Any]:
   """How a row was measured."""
-  about = (*SETTINGS, 'options', 'weights', 'step', 'adaptive')
   return {
     key: value
     for key, value in row.items()
-    if (key in NAMED or isinstance(value, str)) and key not in about
+    if (key in NAMED or isinstance(value, str)) and key not in DRAWN
   }
 
 

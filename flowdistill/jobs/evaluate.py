@@ -134,7 +134,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   folder = blueprint.folder / CHECKPOINTS
   stages = {w: swept(blueprint, options, w) for w in options.weights}
   for stage in stages.values():
-    check_evaluators(stage)
+    if stage is not blueprint:  # which is checked already
+      check_evaluators(stage)
   if not next(iter(stages.values())).stage.evaluators:
     raise ConfigError(f'stage {name!r} has no evaluators: name another --stage')
   layout = sampling_layout(blueprint)
@@ -276,6 +277,8 @@ def run_images(options: Options) -> list[Row]:
     return []
   metrics = named_specs(options.metrics or (FRECHET,))
   sets, most = options.sets or 1, options.real
+  if left := len(opened.images) % max(1, sets):
+    say(f'{left} of {len(opened.images)} images are in none of the {sets} sets')
   with kept_in(out) as folder:
     gauge = place_on_devices(opened, folder)
     rows = measure_images(opened, gauge, metrics, sets=sets, most=most)

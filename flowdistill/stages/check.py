@@ -74,6 +74,9 @@ def _check_effects(blueprint: Blueprint) -> None:
   for key in ('every', 'features', 'dataset', 'validation', 'reference'):
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'
+  for key in ('validation', 'reference'):
+    if section.features is None and getattr(section, key) is not None:
+      why[f'evaluation.{key}'] = 'there is no evaluation.features'
   for name in section.schedules.keys() - stage.evaluators.keys():
     why[f'evaluation.schedules.{name}'] = (
       f'there is no such evaluator; {suggest(name, stage.evaluators)}'

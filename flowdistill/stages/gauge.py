@@ -31,7 +31,8 @@ class Gauge:
     layout: of the devices.
     blocks: until the rows of an evaluation are written.
     statistics: for good.
-    of: what all blocks depend on beside what their evaluator says.
+    of: what all blocks depend on beside what their evaluator says; `code` is
+      the revision of this package.
     validation: held-out examples whose own distance is a unit.
     examples: in place of the data.
     reference: statistics of a file in place of those of data.
@@ -55,8 +56,14 @@ class Gauge:
   def lasting(
     self, about: Mapping[str, Any], make: Callable[[], Arrays]
   ) -> Arrays:
-    """make(), or what an earlier evaluation made of this."""
-    return self._on(self.statistics, about, make)
+    """make(), or what an earlier evaluation made of this, with the same code.
+
+    In a changed checkout the code is not known: nothing outlasts its rows.
+    """
+    code = self.of['code']
+    if code.endswith('+'):
+      return self.kept(about, make)
+    return self._on(self.statistics, {**about, 'code': code}, make)
 
   def row(self, about: Mapping[str, Any], make: Callable[[], Row]) -> Row:
     """make(), or the row that was kept; its blocks are dropped then."""

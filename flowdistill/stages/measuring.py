@@ -1,6 +1,7 @@
 """The rows of a stage's evaluators."""
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -9,14 +10,15 @@ import jax
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.image_data import ImageData
-from flowdistill.build.placed import Network, Placed
+from flowdistill.build.placed import Placed
 from flowdistill.build.references import statistics_or_images
 from flowdistill.config.bind import ConfigError, located
-from flowdistill.evaluators.signature import NOWHERE, Row
+from flowdistill.evaluators.signature import NOWHERE, Described, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
 from flowdistill.stages.failure import Halted
 from flowdistill.stages.gauge import Gauge
 from flowdistill.stages.provenance import of_row, of_run
+from flowdistill.training.sharding import Layout
 from flowdistill.training.state import TrainState
 from flowdistill.workdir.shelf import Shelf
 
@@ -78,8 +80,17 @@ def named(evaluator: str) -> Generator[None]:
     raise Halted(f'the evaluator {evaluator!r} failed: {error}') from error
 
 
+@functools.lru_cache(maxsize=2)
+def placed(features: Any, layout: Layout) -> tuple[Placed, ...]:
+  """The networks of `evaluation.features` on devices, which are read once.
+
+  So the checkpoints that are evaluated one after the other share a program.
+  """
+  return tuple(Placed(n, layout) for n in features().networks)
+
+
 def in_place_of_data(
-  blueprint: Blueprint, networks: Sequence[Network]
+  blueprint: Blueprint, networks: Sequence[Described]
 ) -> dict[str, Any]:
   """What `evaluation.reference` has: `examples` or `reference` of a gauge.
 
@@ -115,9 +126,9 @@ def make_gauge(
   blueprint, section = assembly.blueprint, assembly.blueprint.stage.evaluation
   if section.features is None:
     return None
-  networks: Any = section.features().networks
+  networks = placed(section.features, assembly.layout)
   return Gauge(
-    networks=tuple(Placed(n, assembly.layout) for n in networks),
+    networks=networks,
     layout=assembly.layout,
     blocks=blocks,
     statistics=Shelf(assembly.workdir / REFERENCES),

@@ -39,16 +39,21 @@ def of_row(assembly: Assembly, row: Row, which: str) -> Row:
 
 
 def of_ema(assembly: Assembly, row: Row, which: str) -> Row:
-  """{'ema': 'half_life(half_life=steps=200)'} where the weights are an EMA.
-
-  Those of a role that does not learn are of another stage, which says it.
-  """
-  role = row['model']
-  if role not in assembly.blueprint.learners:
-    return {}
-  emas = assembly.blueprint.learner_spec(role).get('ema', {})
-  spec = emas.get(MAIN if which == 'ema' else which)
+  """{'ema': 'half_life(half_life=steps=200)'} where the weights are an EMA."""
+  spec = _ema(assembly.blueprint, row['model'], which)
   return {} if spec is None else {'ema': _flat(spec)}
+
+
+def _ema(blueprint: Blueprint, role: str, which: str) -> Spec | None:
+  """The EMA of a role's weights, of the stage that trained it."""
+  if role in blueprint.learners:
+    emas = blueprint.learner_spec(role).get('ema', {})
+    return emas.get(MAIN if which == 'ema' else which)
+  weights = blueprint.weights(role)
+  if weights.stage is None:
+    return None
+  reference = weights.reference
+  return _ema(weights.stage, reference.role, reference.weights)
 
 
 def _flat(spec: Spec) -> str:

@@ -12,41 +12,12 @@ from flowdistill.evaluators.signature import Row
 from flowdistill.files.json_reader import fields, read_json, typed
 from flowdistill.training.json_files import jsonable
 
-NAMED = (  # keys that identify a row; the others are figures
-  'model',
-  'sampler',
-  'nfe',
-  'options',
-  'weights',
-  'adaptive',
-  'reference',
-  't',
-  'steps',
-  'samples',
-  'sets',
-  'features',
-  'output',
-  'metrics',
-  'weights_sha256',
-  'resize',
-  'uint8',
-  'codec',
-  'of_sha256',
-  'trained_on',
-  'reference_sha256',
-  'ema',
-  'dtype',
-  'code',
-  'seed',
-  'step',
-)
-
 TEXTS = (
   'model',
   'sampler',
   'options',
-  'reference',
   'weights',
+  'ema',
   'features',
   'output',
   'metrics',
@@ -56,10 +27,23 @@ TEXTS = (
   'codec',
   'of_sha256',
   'trained_on',
+  'reference',
   'reference_sha256',
-  'ema',
+  'validation',
+  'validation_sha256',
   'dtype',
   'code',
+)
+NAMED = (  # keys that identify a row; the others are figures
+  *TEXTS,
+  'nfe',
+  'adaptive',
+  't',
+  'steps',
+  'samples',
+  'sets',
+  'seed',
+  'step',
 )
 SPELLED = ('nan', 'inf', '-inf')  # by `jsonable`
 

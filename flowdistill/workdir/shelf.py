@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.files.atomic import remove_leftovers, replacing
+from flowdistill.files.atomic import DAY, remove_leftovers, replacing
 from flowdistill.files.npz import read_npz, write_npz
 from flowdistill.training.json_files import jsonable
 
@@ -55,10 +55,12 @@ class Shelf:
       OSError: that names the file, such as on a full disk.
     """
     path, text = self._file(about), np.frombuffer(_text(about), np.uint8)
-    self.folder.mkdir(parents=True, exist_ok=True)
+    named = {ABOUT: text, **arrays}
     self._used.add(path)
-    with replacing(path) as file:
-      write_npz(file, {ABOUT: text, **arrays})
+    try:
+      self._write(path, named)
+    except FileNotFoundError:  # another evaluation has removed the empty folder
+      self._write(path, named)
 
   def drop_of(self, whole: About) -> None:
     """Removes the parts of a whole."""
@@ -67,14 +69,22 @@ class Shelf:
       self._used.discard(path)
 
   def clear(self) -> None:
-    """Removes what was put or found, and then the folder if it is empty."""
+    """Removes what was put or found, and then the folder if it is empty.
+
+    Another evaluation may be at work in it.
+    """
     for path in self._used:
       path.unlink(missing_ok=True)
     self._used.clear()
     if self.folder.is_dir():
-      remove_leftovers(self.folder)
+      remove_leftovers(self.folder, DAY)
     with contextlib.suppress(OSError):  # not empty, or not there
       self.folder.rmdir()
+
+  def _write(self, path: pathlib.Path, arrays: Arrays) -> None:
+    self.folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+      write_npz(file, arrays)
 
   def _file(self, about: About) -> pathlib.Path:
     whole = _digest(about.get('of', {}))

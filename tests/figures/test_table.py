@@ -136,3 +136,13 @@ def test_a_figure_whose_network_was_in_a_loss_is_marked():
 def test_a_bias_is_no_column():
   text = show([{**STUDENT, 'fid': 1.0, 'fid_bias': 0.5, 'fid_spread': 0.25}])
   assert 'bias' not in text and '± 0.25' in text
+
+
+def test_other_weights_are_in_one_table():
+  """They say how examples were drawn, and not how they were measured."""
+  rows = [
+    {'model': 'teacher', 'frechet_digits': 2.0, 'step': 1},
+    {'model': 'student', 'frechet_digits': 1.0, 'ema': 'half_life()'},
+    {'model': 'student', 'frechet_digits': 1.5, 'weights': 'params'},
+  ]
+  assert len(table(rows).renderables) == 1

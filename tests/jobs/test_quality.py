@@ -12,8 +12,12 @@ from jobs import hosts, tiny
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
+from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.resolve import resolve
+from flowdistill.config.sections import Dataset
 from flowdistill.jobs import evaluate
+from flowdistill.stages import provenance
 from flowdistill.stages.blueprints import Blueprints
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'evaluation.md'
@@ -37,9 +41,11 @@ def test_the_config_of_the_documentation_measures(tmp_path):
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """The quickstart, tiny."""
+  """The quickstart, tiny, by code that is known also in a changed checkout."""
   workdir = tmp_path_factory.mktemp('run')
-  tiny.train_here(workdir, f'{tiny.CONFIGS / "quickstart.py"}:runlocal')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(provenance, 'revision', lambda: '1.0')
+    tiny.train_here(workdir, f'{tiny.CONFIGS / "quickstart.py"}:runlocal')
   return workdir
 
 
@@ -160,3 +166,32 @@ def test_two_hosts_measure_the_same_as_one_to_the_byte(run):
     found.append(json.loads(results.read_text()))
   assert found[0] == found[1]
   assert len(found[0]) == 2
+
+
+@pytest.mark.slow
+def test_several_networks_and_their_ratio(run):
+  """One pass over the samples; the held-out examples are the unit."""
+  blueprints = Blueprints.of_run(run)
+  held_out = {'name': 'arrays', 'path': str(run / 'held_out.npz')}
+  digits = load_digits()
+  np.savez(
+    run / 'held_out.npz',
+    x0=(digits.images[:300, ..., None] / 8 - 1).astype(np.float32),
+    label=digits.target[:300].astype(np.int32),
+  )
+  for spec in blueprints.specs.values():
+    held = {**held_out, 'by_class': True}
+    spec['evaluation']['validation'] = resolve(held, Dataset, '', ROOMS)
+  options = evaluate.Options(
+    features=('digits', 'emoji'), samples=60, sets=2, model=('student',)
+  )
+  first, second, ratio = evaluate.run(blueprints, options)
+  assert (first['features'], second['features']) == ('digits', 'emoji')
+  assert first['frechet_digits'] > 0
+  assert second['frechet_emoji'] > 0
+  assert ratio['features'] == 'digits, emoji'
+  assert ratio['frechet_ratio'] > 1
+  assert ratio['validation'] == 'arrays, 300'
+  assert ratio['weights_sha256'] == (
+    f'{first["weights_sha256"]}, {second["weights_sha256"]}'
+  )

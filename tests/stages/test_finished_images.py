@@ -72,6 +72,12 @@ def test_in_disjoint_sets_figures_have_a_spread(place):
   assert row['frechet_digits_spread'] == pytest.approx(spread, rel=1e-4)
 
 
+def test_images_that_are_in_no_set_are_said(place, capsys):
+  (row,) = measure(sets=7)
+  assert (row['samples'], row['sets']) == (42, 7)
+  assert '6 of 300 images are in none of the 7 sets' in capsys.readouterr().out
+
+
 def test_statistics_of_a_file_are_those_of_its_images(place):
   assert measure(of='b.npz', against='', out='ref.npz') == []
   (direct,) = measure()

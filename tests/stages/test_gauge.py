@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from flowdistill.evaluators import reference
 from flowdistill.evaluators.quality import quality
 from flowdistill.stages.gauge import Gauge
 from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.workdir.results import NAMED
 from flowdistill.workdir.shelf import Shelf
 
 SOURCE = digits()
@@ -48,7 +50,7 @@ def make_gauge(folder, **of):
     layout=Layout(make_mesh()),
     blocks=Shelf(folder / 'blocks'),
     statistics=Shelf(folder / 'references'),
-    of=of,
+    of={'code': '1.0', **of},
   )
 
 
@@ -154,3 +156,41 @@ def test_the_unit_of_the_ratio(tmp_path):
   assert len(ratios) == 3
   assert ratios[0]['features'] == 'pixels'
   assert ratios[0]['frechet_ratio'] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_ratio_says_what_it_is_of(tmp_path):
+  held_out = type(SOURCE)(SOURCE.spec, {'x0': X0[::3]})
+
+  class Named(Pixels):
+    about: ClassVar = {'features': 'pixels', 'weights_sha256': 'abc'}
+
+  made = vars(make_gauge(tmp_path))
+  gauge = Gauge(
+    **{**made, 'validation': held_out, 'networks': (Named(SOURCE),)}
+  )
+  metrics = {'fd': law('frechet')}
+  *_, row = measure(gauge, Replay(X0, 1.0), metrics=metrics)
+  assert row['features'] == 'pixels'
+  assert row['weights_sha256'] == 'abc'
+  assert row['reference'] == f'known, {REAL}'
+  assert row['validation'] == f'known, {REAL}'
+  assert len(row['validation_sha256']) == 64
+  assert row['validation_sha256'] != row['reference_sha256']
+  assert {*row} <= {*NAMED, 'frechet_ratio'}
+
+
+@pytest.mark.parametrize(
+  ('codes', 'times'), [('aa', 1), ('ab', 2), (('a+', 'a+'), 2)]
+)
+def test_moments_of_other_code_are_computed_again(tmp_path, codes, times):
+  made = []
+
+  def make():
+    made.append(1)
+    return {'x': np.zeros(1)}
+
+  for i, code in enumerate(codes):
+    gauge = make_gauge(tmp_path, code=code)
+    gauge.blocks.folder = tmp_path / f'{i}'
+    gauge.lasting({'data': 'digits'}, make)
+  assert len(made) == times

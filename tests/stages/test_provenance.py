@@ -88,4 +88,13 @@ def test_the_ema_of_the_weights(tmp_path):
   assert ema('student', 'ema') == {'ema': main}
   assert ema('student', 'early') == {'ema': 'decay(decay=0.9)'}
   assert ema('student', 'params') == {}
+  first = found.blueprint
+  for weights, expected in (('ema', {'ema': main}), ('params', {})):
+    reference = SimpleNamespace(role='student', weights=weights)
+    origin = SimpleNamespace(stage=first, reference=reference)
+    found.blueprint = SimpleNamespace(
+      learners={}, weights=lambda role, origin=origin: origin
+    )
+    assert ema('teacher', 'params') == expected
+  origin.stage = None  # a file of weights
   assert ema('teacher', 'ema') == {}

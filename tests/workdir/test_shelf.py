@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flowdistill.workdir import shelf as shelf_module
 from flowdistill.workdir.shelf import Shelf
 
 ABOUT = {'seed': 1, 'options': {'gamma': 0.5}}
@@ -70,3 +71,25 @@ def test_it_clears_what_it_used_and_leaves_what_another_is_at(shelf):
   other.clear()
   assert not shelf.folder.exists()
   shelf.clear()  # once more is no error
+
+
+def test_it_is_put_though_another_removes_the_empty_folder(shelf, monkeypatch):
+  """Another evaluation may clear its own blocks at this moment."""
+  plain = shelf_module.replacing
+
+  def removed_first(path):
+    monkeypatch.setattr(shelf_module, 'replacing', plain)
+    Shelf(shelf.folder).clear()
+    return plain(path)
+
+  monkeypatch.setattr(shelf_module, 'replacing', removed_first)
+  shelf.put(ABOUT, ARRAYS)
+  assert shelf.get(ABOUT) is not None
+
+
+def test_a_file_that_another_is_writing_is_not_cleared(shelf):
+  shelf.put(ABOUT, ARRAYS)
+  writing = shelf.folder / f'.{16 * "0"}.tmp'
+  writing.write_bytes(b'half')
+  shelf.clear()
+  assert [*shelf.folder.iterdir()] == [writing]
