@@ -1,14 +1,13 @@
 """Samples of the student, for a discriminator."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from flowdistill.flow.guidance import ScaleLaw
-from flowdistill.flow.transport import AverageVelocity
+from flowdistill.flow.transport import AverageVelocity, below, check_gamma
 
 Array = jax.Array
 
@@ -17,8 +16,8 @@ Array = jax.Array
 class Fakes:
   """How fakes are drawn: by jumps of equal length from noise to data.
 
-  With γ > 0 a jump ends below its time s, at r with σ(r) = √(1 − γ²) σ(s) and
-  σ(t) = t / (1 − t), and fresh noise is added, as the sampler `gamma` does.
+  With γ > 0 a jump ends below its time s, at `transport.below`, and fresh noise
+  is added, as the sampler `gamma` does.
 
   Attributes:
     nfe: number of jumps; 1 is f(z, 1, 0), as in Align Your Flow.
@@ -37,8 +36,7 @@ class Fakes:
   def __post_init__(self) -> None:
     if self.nfe < 1:
       raise ValueError(f'nfe = {self.nfe} must be at least 1')
-    if not 0 <= self.gamma <= 1:
-      raise ValueError(f'gamma = {self.gamma} must lie in [0, 1]')
+    check_gamma(self.gamma)
     if self.gamma and self.nfe == 1:
       raise ValueError(
         f'gamma = {self.gamma} must be 0 for nfe = 1: a jump to the data adds '
@@ -53,12 +51,11 @@ class Fakes:
     if self.guidance is not None:
       cond = {**cond, 'guidance': self.guidance(key_g, len(like))}
     x = jax.random.normal(key_z, like.shape, like.dtype)
-    k, one = math.sqrt(1 - self.gamma**2), jnp.ones(len(like), like.dtype)
+    one = jnp.ones(len(like), like.dtype)
     for i in range(self.nfe):
       x = jax.lax.stop_gradient(x)
       t, s = 1 - i / self.nfe, 1 - (i + 1) / self.nfe
-      m = 1 - (1 - k) * s
-      r = k * s / m
+      r, m = below(s, self.gamma)
       x = m * (x + (r - t) * u(x, t * one, r * one, cond))
       if s and self.gamma:
         key, key_n = jax.random.split(key)

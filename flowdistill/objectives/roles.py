@@ -50,17 +50,21 @@ ANSWERS = {
 """Name of a role -> the signature by which objectives call it."""
 
 
+SOURCE = "'stage:NAME' or a run's folder"
+
+
 class MissingRole(AttributeError):
   """An objective calls a role that the config does not fill."""
 
   def __init__(self, role: str, filled: Iterable[str], source: str = ''):
     """Says how to fill `role`; `source` is what 'frozen.ROLE' may be set to."""
-    source = source or (
-      f"'stage:NAME' or a run's folder, or train it as 'roles.{role}'"
-    )
-    fix = f"'frozen.{role}' to {source}"
+    fix = f"'frozen.{role}' to {source or SOURCE}"
     if role == 'ema':
       fix = "'ema.main' to keep EMA weights of the student"
+    elif ANSWERS.get(role) == 'logits':
+      fix = f"'roles.{role}' to train it beside the student"
+    elif role not in ANSWERS and not source:
+      fix += f", or train it as 'roles.{role}'"
     super().__init__(
       f'this objective asks for nets.{role}, and the config fills only '
       f'{sorted(filled)}: set {fix}'
@@ -87,7 +91,8 @@ class Roles(dict[str, Callable[..., Any]]):
     new.update(networks)
     return new
 
+  def __missing__(self, role: str) -> Callable[..., Any]:
+    raise MissingRole(role, self)
+
   def __getattr__(self, role: str) -> Callable[..., Any]:
-    if role not in self:
-      raise MissingRole(role, self)
     return self[role]

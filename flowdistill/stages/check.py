@@ -17,7 +17,7 @@ from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
-from flowdistill.stages.tracing import trace
+from flowdistill.stages.tracing import Trace, trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
@@ -172,37 +172,49 @@ def _check_pairs(blueprint: Blueprint, blueprints: Blueprints) -> None:
 
 def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
   """Traces the objectives: each role must exist, and have an effect."""
-  called: set[str] = set()
-  inputs: set[str] = set()
-  for role in blueprint.learns:
-    try:
-      traced = blueprints.once(
-        ('trace', role, blueprint.likeness),
-        functools.partial(trace, blueprint, role),
-      )
-    except MissingRole as error:
-      key = blueprint.learner_key(role, 'objective')
-      raise ConfigError(f'config.{key}: {error}') from error
-    if role not in traced.roles:
-      key = blueprint.learner_key(role, 'objective')
-      raise ConfigError(
-        f'config.{key} does not train the {role}: it calls only '
-        f'{sorted(traced.roles)}'
-      )
-    called |= traced.roles
-    inputs |= traced.read
+  traces = {r: _traced(blueprint, blueprints, r) for r in blueprint.learns}
+  for role, traced in traces.items():
     _check_added(blueprint, role, traced.added)
-  if blueprint.stage.pairs is not None and 'x1' not in inputs:
+  if blueprint.stage.pairs is not None and not any(
+    'x1' in traced.read for traced in traces.values()
+  ):
     raise ConfigError(
       f'config.{blueprint.key("pairs")} has no effect: the objective draws its '
       "own noise; use the coupling 'paired' or 'annealed'"
     )
+  for role in blueprint.learns:
+    others = (t.roles for name, t in traces.items() if name != role)
+    drawable = blueprint.learners[role].is_drawable
+    if not drawable and role not in set().union(*others):
+      raise ConfigError(
+        f'config.{blueprint.key(f"roles.{role}")} has no effect: no other '
+        f'objective calls nets.{role}, and it cannot be sampled'
+      )
+  called = set().union(*(traced.roles for traced in traces.values()))
   for role in blueprint.stage.frozen:
     if role not in called:
       raise ConfigError(
         f'config.{blueprint.key("frozen")}.{role} has no effect: the objective '
         f'calls only {sorted(called)}'
       )
+
+
+def _traced(blueprint: Blueprint, blueprints: Blueprints, role: str) -> Trace:
+  """What the objective of a role calls; it must call what it trains."""
+  key = blueprint.learner_key(role, 'objective')
+  try:
+    traced = blueprints.once(
+      ('trace', role, blueprint.likeness),
+      functools.partial(trace, blueprint, role),
+    )
+  except MissingRole as error:
+    raise ConfigError(f'config.{key}: {error}') from error
+  if role not in traced.roles:
+    raise ConfigError(
+      f'config.{key} does not train the {role}: it calls only '
+      f'{sorted(traced.roles)}'
+    )
+  return traced
 
 
 def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:

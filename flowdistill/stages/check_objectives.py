@@ -1,5 +1,6 @@
 """Checks which networks the objectives of a stage ask for, and train."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
@@ -37,6 +38,7 @@ def check_objectives(blueprint: Blueprint) -> None:
         "student without a discriminator, such as 'ayf_emd'"
       )
   check_fakes(blueprint, specs)
+  check_scale(blueprint, specs[STUDENT])
 
 
 def check_fakes(blueprint: Blueprint, specs: dict[str, Any]) -> None:
@@ -58,6 +60,31 @@ def check_fakes(blueprint: Blueprint, specs: dict[str, Any]) -> None:
         f'config.{blueprint.key("objective")}: the discriminator would judge '
         'other samples than the student is trained on'
       )
+
+
+def check_scale(blueprint: Blueprint, spec: Any) -> None:
+  """The fakes must have the λ of the base, where the student sees one.
+
+  Raises:
+    ConfigError: if they differ, or the student does not take λ.
+  """
+  if spec['name'] != ADVERSARIAL:
+    return
+  given, key = spec['fakes']['guidance'], blueprint.key('objective')
+  if 'guidance' not in blueprint.learners[STUDENT].model.scalars:
+    if given is not None:
+      raise ConfigError(
+        f'config.{key}.fakes.guidance has no effect: '
+        f"config.{blueprint.key('network')}.scalars has no 'guidance'"
+      )
+    return
+  law = spec['base'].get('guidance')
+  wanted = law if isinstance(law, Mapping) else None
+  if given != wanted:
+    raise ConfigError(
+      f'config.{key}.fakes.guidance = {given!r} must be {wanted!r}, as in '
+      f'config.{key}.base: the student takes λ as a condition'
+    )
 
 
 def check_answer(blueprint: Blueprint, role: str) -> None:

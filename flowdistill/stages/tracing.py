@@ -78,8 +78,8 @@ class WatchedRoles(Roles):
       trace=trace, learns=learns, known=known, blueprint=blueprint
     )
 
-  def __getattr__(self, role: str) -> Any:
-    network = super().__getattr__(role)
+  def __getitem__(self, role: str) -> Any:
+    network = super().__getitem__(role)
     watch = self.__dict__
     check_answer(watch['blueprint'], role)
     watch['trace'].roles.add(role)

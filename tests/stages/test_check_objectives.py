@@ -86,6 +86,41 @@ def test_what_does_not_fit_is_refused(overrides, message):
   assert '\n' not in str(caught.value)
 
 
+def test_a_discriminator_that_nobody_asks_is_refused():
+  specs = tiny.stages(CONFIG, 'objective=mean_flow')
+  message = r'^config\.roles\.discriminator has no effect: no other objective'
+  with pytest.raises(ConfigError, match=message):
+    tiny.check_here(specs, pathlib.Path('nowhere'))
+
+
+SCALES = "{'name': 'uniform', 'low': 1.0, 'high': 2.0}"
+GUIDED = [
+  "network.scalars=('guidance',)",
+  f"objective.base={{'name': 'ayf_emd', 'guidance': {SCALES}}}",
+]
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'message'),
+  [
+    (
+      [f'{at}objective.fakes.guidance={SCALES}' for at in ('', ROLE)],
+      r'^config\.objective\.fakes\.guidance has no effect: '
+      r"config\.network\.scalars has no 'guidance'$",
+    ),
+    (
+      GUIDED,
+      r'^config\.objective\.fakes\.guidance = None must be .*uniform.*, as in '
+      r'config\.objective\.base: the student takes λ as a condition$',
+    ),
+  ],
+)
+def test_the_scale_of_fakes_is_that_of_the_base(overrides, message):
+  stages = Blueprints(tiny.stages(CONFIG, *overrides), pathlib.Path('nowhere'))
+  with pytest.raises(ConfigError, match=message):
+    check_objectives(stages['run'])
+
+
 def test_fakes_that_are_changed_in_both_are_taken():
   both = ['objective.fakes.nfe=3', f'{ROLE}objective.fakes.nfe=3']
   stages = Blueprints(tiny.stages(CONFIG, *both), pathlib.Path('nowhere'))
