@@ -23,6 +23,7 @@ from flowdistill.stages.trained import (
   load_stage,
 )
 from flowdistill.workdir import folders
+from flowdistill.workdir.presets import preset_of
 from flowdistill.workdir.weights import Trained
 
 
@@ -50,6 +51,18 @@ class Run:
   def models(self) -> Mapping[str, Trained]:
     """Role -> network: 'student', and frozen ones such as 'teacher'."""
     return self.stage.models
+
+  def preset(self, nfe: int, model: str = STUDENT) -> dict[str, Any]:
+    """Options of `sample` that `--job=evaluate --tune` has chosen for an NFE.
+
+    `run.sample(16, **run.preset(2))` draws 16 examples with the best of them.
+
+    Raises:
+      ConfigError: if there is no such preset.
+    """
+    found = preset_of(self.folder, model, nfe)
+    chosen = {'model': model, 'sampler': found.sampler, 'nfe': nfe}
+    return chosen | found.options
 
   def sample(
     self,

@@ -971,6 +971,19 @@ SAMPLING = {
   '--options=nfe=3': "--options has 'nfe': set it by --nfe",
   '--options=guidance=3': "--options has 'guidance': set it by --guid",
 }
+PRESET = {
+  '--preset=3': ': there is none; --job=evaluate --tune=nfe,gamma chooses them',
+  '--preset=3 --nfe=2': '--preset=3 must be without --sampler, --nfe, ',
+  '--preset=-3': '--preset=-3 must be at least 1',
+}
+TUNE = {
+  '--tune=gama': "--tune=gama is no knob; did you mean 'gamma'?",
+  '--tune=gamma --sampler=euler': '--tune=gamma must be with --sampler=gamma, ',
+  '--tune=nfe --steps=all': '--tune=nfe must be of one step and one --weights',
+  '--tune=nfe --weights=ema,params': '--tune=nfe must be of one step and one ',
+  '--tune=nfe --model=weak': '--model=weak does not exist; ',
+  '--tune=guidance --sampler=heun': '--tune=guidance: nfe = 4 ',
+}
 GAMMA = {
   '--options=gama=0.3': "gamma takes no 'gama'; did you mean 'gamma'?",
   '--options=gamma=2': 'gamma = 2 must lie in [0, 1]',
@@ -982,6 +995,18 @@ GAMMA = {
 def test_a_way_to_draw_that_does_not_exist(run, stages, typed):
   message = run(stages, '--workdir=W', '--job=generate', typed)
   assert message.startswith(SAMPLING[typed])
+
+
+@pytest.mark.parametrize('typed', PRESET)
+def test_a_preset_that_cannot_be(run, stages, typed):
+  message = run(stages, '--workdir=W', '--job=generate', *typed.split())
+  assert PRESET[typed] in message
+
+
+@pytest.mark.parametrize('typed', TUNE)
+def test_what_cannot_be_tuned(run, stages, typed):
+  message = run(stages, '--workdir=W', '--job=evaluate', *typed.split())
+  assert message.startswith(TUNE[typed])
 
 
 @pytest.mark.parametrize('typed', GAMMA)

@@ -16,7 +16,7 @@ import jax
 from flax import nnx
 
 from flowdistill.build.data import Data
-from flowdistill.build.learning import build_learning, salt_of
+from flowdistill.build.learning import build_learning, salt_of, start_of
 from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
@@ -304,6 +304,7 @@ def learner_role(
       project=model.project,
     ),
     every=learner.every,
+    start=start_of(learner, stage.train, data, at),
   )
 
 

@@ -21,12 +21,15 @@ def build_learning(
   def to_calls(length: Length) -> int:
     return -(-data.to_steps(length, batch_size) // every)
 
+  start = start_of(learner, train, data, where)
+
   def to_updates(length: Length) -> int:
     return -(-data.to_steps(length, batch_size) // (accumulate * every))
 
   with located(join(where, 'train')):
-    calls = to_calls(train.length)
-  schedule = learner.optim.schedule(to_updates(train.length), to_updates)
+    total = data.to_steps(train.length, batch_size) - start
+  calls, updates = -(-total // every), -(-total // (accumulate * every))
+  schedule = learner.optim.schedule(updates, to_updates)
   optimiser = learner.optim.optimiser(schedule)
   with located(join(where, 'optim'), ('clip', 'accumulate')):
     tx = make_optimiser(
@@ -38,6 +41,22 @@ def build_learning(
   return Learning(
     learner.objective, tx, emas, f'{name}_ema', f'{name}/', salt_of(name)
   )
+
+
+def start_of(learner: Learner, train: Train, data: Data, where: str) -> int:
+  """Steps before a role begins to learn, fewer than the stage has.
+
+  Raises:
+    ConfigError: if the stage ends before.
+  """
+  with located(where, ('start',)):
+    start = data.to_steps(learner.start, train.batch_size)
+    if start and start >= data.to_steps(train.length, train.batch_size):
+      raise ValueError(
+        f'start = {learner.start} must be before the end of the stage, '
+        f'{train.length}'
+      )
+  return start
 
 
 def salt_of(name: str) -> int:

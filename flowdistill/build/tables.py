@@ -17,7 +17,6 @@ from flowdistill.config.sections import (
   Evaluator,
   Features,
   Network,
-  Objective,
   Optimiser,
   Schedule,
   Space,
@@ -41,6 +40,7 @@ from flowdistill.metrics.metric import Metric
 from flowdistill.metrics.summary import MetricLaw
 from flowdistill.networks import NETWORKS
 from flowdistill.objectives import OBJECTIVES
+from flowdistill.objectives.roles import Objective
 from flowdistill.training.ema import EMAS
 from flowdistill.training.ema_warmups import WARMUPS, Warmup
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES

@@ -40,14 +40,6 @@ class Network(Protocol):
   def __call__(self, spec: DataSpec, /, *, rngs: Any) -> Any: ...
 
 
-class Objective(Protocol):
-  """objective(nets, batch, key, step) -> (loss [b], metrics)."""
-
-  def __call__(
-    self, nets: Any, batch: Any, key: Any, step: Any, /
-  ) -> tuple[Any, dict[str, Any]]: ...
-
-
 class Optimiser(Protocol):
   """optimiser(schedule) -> optax.GradientTransformation."""
 

@@ -16,13 +16,14 @@ from flowdistill.config.sections import (
   Logging,
   MeshAxes,
   Network,
-  Objective,
   Optim,
   Reference,
   Space,
   Train,
 )
 from flowdistill.flow.noise import SEEDS, check_seed
+from flowdistill.objectives.roles import Objective
+from flowdistill.training.lengths import Length
 from flowdistill.training.state import MAIN
 
 TEACHER = 'teacher'
@@ -40,6 +41,8 @@ class Learner:
       sampled.
     init_from: source of the first weights; None is a fresh initialisation.
     every: steps from one update to the next.
+    start: when it begins to learn; until then it keeps its first weights, and
+      an objective such as `adversarial` disregards it.
   """
 
   network: Network
@@ -48,6 +51,7 @@ class Learner:
   ema: Mapping[str, EmaKind] = dataclasses.field(default_factory=dict)
   init_from: Reference | None = None
   every: int = 1
+  start: Length = Length(steps=0)
 
   def __post_init__(self) -> None:
     check_ema(self.ema)

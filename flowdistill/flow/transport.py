@@ -8,6 +8,7 @@ https://arxiv.org/abs/2209.03003, eq. 1; Sabour et al., "Align Your Flow"
 (2025), https://arxiv.org/abs/2506.14603, section 3.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,28 @@ def flow_map(
 ) -> Array:
   """f(x_t, t, s) = x_t + (s − t) u(x_t, t, s): the jump from time t to s."""
   return x_t + expand(s - t, x_t) * u(x_t, t, s, cond)
+
+
+def below(s: Any, gamma: float) -> tuple[Any, Any]:
+  """The time r below s from which noise leads up to s, and its factor m.
+
+  m x_r + γ s ε is a state of time s where σ(r) = √(1 − γ²) σ(s), with the noise
+  level σ(t) = t / (1 − t). With k = √(1 − γ²) these are m = 1 − (1 − k) s and
+  r = k s / m, which are finite for every s.
+
+  Args:
+    s: time or times, in [0, 1].
+    gamma: γ in [0, 1], how much of the noise at s is fresh.
+  """
+  k = math.sqrt(1 - gamma**2)
+  m = 1 - (1 - k) * s
+  return k * s / m, m
+
+
+def check_gamma(gamma: float) -> None:
+  """Raises ValueError if γ is outside [0, 1]."""
+  if not 0 <= gamma <= 1:
+    raise ValueError(f'gamma = {gamma} must lie in [0, 1]')
 
 
 def velocity_of(u: AverageVelocity) -> Velocity:

@@ -3,17 +3,18 @@
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import jax
 import rich
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.sampling_plan import combinations
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import Samplings, Spec
-from flowdistill.config.sections import Features
+from flowdistill.config.sections import STUDENT, Features
 from flowdistill.evaluators.signature import Row
+from flowdistill.figures.best import HELD_OUT, tell, write_best
 from flowdistill.figures.page import refresh
 from flowdistill.figures.report import publish
 from flowdistill.figures.table import table
@@ -34,7 +35,7 @@ from flowdistill.stages.finished_images import (
   place_on_devices,
   write_reference,
 )
-from flowdistill.stages.job_options import path_of
+from flowdistill.stages.job_options import path_of, tried
 from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.stages.quality_config import (
   FRECHET,
@@ -62,7 +63,7 @@ from flowdistill.workdir.steps import (
 
 OF_IMAGES = {'of', 'against', 'out', 'features', 'metrics', 'sets', 'real'}
 NEEDED = {
-  ('samples', 'sets', 'real'): ('metrics', 'features', 'of'),
+  ('samples', 'sets', 'real'): ('metrics', 'features', 'of', 'tune'),
   ('against', 'out'): ('of',),
 }
 """Options -> those of which one must be given for them to have an effect."""
@@ -86,13 +87,17 @@ class Options(Samplings):
       the evaluators of the config that draw no pictures.
     samples: of a set, with metrics or features.
     sets: disjoint sets of samples, with metrics or features; 3 by default, of
-      images 1.
+      images and with `tune` 1.
     real: real examples at most, with metrics or features.
     of: images to measure in place of a model's samples: a folder, a .zip, .tar,
       .npz or .npy. There is no config then, and no workdir.
     against: with `of`, images or statistics that they are compared with.
     out: with `of`, the folder that gets results.json, or an .npz that gets the
       statistics of the images' features.
+    tune: knobs of sampling, of nfe, gamma and guidance: the best of their
+      values for each NFE, by the first metric and a seed of its own, is written
+      to W/<stage>/presets.json, for `--job=generate --preset=NFE`. The values
+      are those of the options nfe, options and guidance if these name several.
   """
 
   stage: str = ''
@@ -108,16 +113,27 @@ class Options(Samplings):
   of: str = ''
   against: str = ''
   out: str = ''
+  tune: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     super().__post_init__()
     check_steps(self.steps)
+    if self.tune:
+      self._check_tune()
     defaults = {field.name: field.default for field in dataclasses.fields(self)}
     given = {k for k, v in vars(self).items() if v != defaults[k]}
     for names, needed in NEEDED.items():
       if (idle := [n for n in names if n in given]) and not given & {*needed}:
         options = ' or '.join(f'--{name}' for name in needed)
         raise ConfigError(f'--{idle[0]} has no effect without {options}')
+
+  def _check_tune(self) -> None:
+    """Fills in the model, and refuses several checkpoints or weights."""
+    object.__setattr__(self, 'model', self.model or (STUDENT,))
+    if is_several(self.steps) or len(self.weights) > 1:
+      raise ConfigError(
+        f'--tune={",".join(self.tune)} must be of one step and one --weights'
+      )
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
@@ -157,6 +173,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
       measured = dataclasses.replace(assembly(), blueprint=stage)
       rows += measure(measured, state, here(), which)
     refresh(blueprints.workdir)
+  if options.tune and jax.process_index() == 0:
+    tell(write_best(blueprint, options, rows))
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows
@@ -226,20 +244,21 @@ def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
   Roles that do not learn have no other weights, so they are there only once.
   """
   spec = blueprint.spec
-  if options.metrics or options.features:
+  if options.metrics or options.features or options.tune:
     spec = with_quality(
       spec,
       options.features,
       options.metrics,
       samples=options.samples,
-      sets=options.sets or SETS,
+      sets=options.sets or (1 if options.tune else SETS),
       real=options.real,
+      seed=HELD_OUT if options.tune else 0,
+      pictures=not options.tune,
     )
   if options.model:
     first = which == options.weights[0]
     roles = [n for n in options.model if first or n in blueprint.learners]
-    entries = [[x.sampler, x.nfe, x.how()] for x in combinations(options)]
-    sweep = dict.fromkeys(roles, entries)
+    sweep = {role: entries(blueprint, role, options) for role in roles}
     evaluators = {
       name: {**evaluator, 'sweep': sweep}
       for name, evaluator in spec['evaluators'].items()
@@ -247,6 +266,12 @@ def swept(blueprint: Blueprint, options: Options, which: str) -> Blueprint:
     }
     spec = {**spec, 'evaluators': evaluators}
   return blueprint if spec is blueprint.spec else blueprint.rebound(spec)
+
+
+def entries(blueprint: Blueprint, role: str, options: Options) -> list[Any]:
+  """The entries of a role's sweep."""
+  found = tried(blueprint, role, options)
+  return [[each.sampler, each.nfe, each.how()] for each in found]
 
 
 def run_images(options: Options) -> list[Row]:

@@ -22,7 +22,7 @@ from flowdistill.figures.samples import (
 from flowdistill.files.atomic import naming
 from flowdistill.files.npz import read_npz
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.job_options import NO_LABEL, path_of
+from flowdistill.stages.job_options import NO_LABEL, chosen_sampling, path_of
 from flowdistill.stages.trained import (
   TrainedStage,
   conditions_at,
@@ -60,6 +60,8 @@ class Options(Sampling):
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
     patience: seconds without a new checkpoint after which waiting ends.
+    preset: NFE of a preset that `--job=evaluate --tune` has chosen, in place of
+      sampler, nfe, options, grid and guidance.
     samples: number of samples.
     label: a class for all of them; -1 goes through all classes.
     cond: an .npz with other conditions, each with one value for all samples or
@@ -76,6 +78,7 @@ class Options(Sampling):
   weights: str = 'ema'
   steps: str = 'last'
   patience: float = PATIENCE
+  preset: int = 0
   samples: int = 64
   label: int = NO_LABEL
   cond: str = ''
@@ -88,6 +91,8 @@ class Options(Sampling):
     for form in self.forms:
       if form not in FORMS:
         raise ConfigError(f'--write={self.write}: {suggest(form, FORMS)}')
+    if self.preset < 0:
+      raise ConfigError(f'--preset={self.preset} must be at least 1')
     if not self.patience >= 0:
       raise ConfigError(f'--patience={self.patience} must be at least 0')
 
@@ -119,6 +124,7 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
+  options = chosen_sampling(options, blueprint)
   folder, shape = blueprint.folder, (1, *blueprint.data.spec.shape)
   out = path_of('out', options.out) if options.out else None
   out = (out or folder / 'generated').resolve()

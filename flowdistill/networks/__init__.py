@@ -1,8 +1,9 @@
-"""Networks with one signature: u(x_t [b, ...], t [b], s [b], cond, key=None).
+"""Networks; most are u(x_t [b, ...], t [b], s [b], cond, key=None).
 
 They own no random state: `key=None` is deterministic, and a key draws dropout.
 `Network(spec, *, <options>, rngs)` takes shape, classes and conditions from the
-`DataSpec`; `signature` says what a network answers, here 'average'.
+`DataSpec`; `signature` says what a network answers: 'average' is u, and
+'logits' is a discriminator, D(x [b, ...], cond, key=None) -> [b].
 """
 
 from flowdistill.networks.adm import ADM
@@ -11,6 +12,9 @@ from flowdistill.networks.edm2 import EDM2
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.stylegan2_discriminator import (
+  StyleGAN2Discriminator,
+)
 from flowdistill.networks.unet import UNet
 
 NETWORKS = {
@@ -19,6 +23,7 @@ NETWORKS = {
   'edm2': EDM2,
   'mlp': MLP,
   'ncsnpp': NCSNpp,
+  'stylegan2_discriminator': StyleGAN2Discriminator,
   'unet': UNet,
 }
 

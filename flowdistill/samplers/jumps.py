@@ -1,10 +1,9 @@
 """Samplers that jump: they call a flow map's average velocity u(x_t, t, s)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
+from flowdistill.flow.transport import below, check_gamma
 from flowdistill.samplers.sampler import (
   AverageVelocity,
   Sampler,
@@ -50,9 +49,8 @@ def gamma(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
 
     x̃ = f(x_t, t, r),  x_s = (1 − s) [x̃ / (1 − r) + γ σ(s) ε].
 
-  With k = √(1 − γ²) and m = 1 − (1 − k) s this is r = k s / m and
-  x_s = m x̃ + γ s ε, which is finite for every s. It preserves the marginals
-  for an exact flow map. γ = 0 is `flow_map`, γ = 1 is `consistency`.
+  which is x_s = m x̃ + γ s ε with r and m of `transport.below`. It preserves the
+  marginals for an exact flow map. γ = 0 is `flow_map`, γ = 1 is `consistency`.
 
   Source: Kim et al., "Consistency Trajectory Models" (2023),
   https://arxiv.org/abs/2310.02279, Algorithm 3, in the time of this project.
@@ -66,12 +64,11 @@ def gamma(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
   Raises:
     ValueError: if γ is outside [0, 1].
   """
-  _check_gamma(gamma)
-  u, k = at_times(u), math.sqrt(1 - gamma**2)
+  check_gamma(gamma)
+  u = at_times(u)
 
   def step(x: Array, t: Array, s: Array, keys: Array) -> Array:
-    m = 1 - (1 - k) * s
-    r = k * s / m
+    r, m = below(s, gamma)
     return m * (x + (r - t) * u(x, t, r)) + gamma * s * fresh_noise(keys, x)
 
   return one_state(step)
@@ -98,7 +95,7 @@ def jump_renoise(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
   Raises:
     ValueError: if γ is outside [0, 1].
   """
-  _check_gamma(gamma)
+  check_gamma(gamma)
   u = at_times(u)
 
   def step(x: Array, t: Array, s: Array, keys: Array) -> Array:
@@ -108,8 +105,3 @@ def jump_renoise(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
     return k * (x + (r - t) * u(x, t, r)) + added * fresh_noise(keys, x)
 
   return one_state(step)
-
-
-def _check_gamma(gamma: float) -> None:
-  if not 0 <= gamma <= 1:
-    raise ValueError(f'gamma = {gamma} must lie in [0, 1]')

@@ -15,8 +15,9 @@ from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.check_evaluators import check_evaluators
+from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
-from flowdistill.stages.tracing import trace
+from flowdistill.stages.tracing import Trace, trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
@@ -38,6 +39,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   _check_pairs(blueprint, blueprints)
   for role in blueprint.stage.frozen:
     _check_frozen(blueprint, role)
+  check_objectives(blueprint)
   _check_roles(blueprint, blueprints)
   check_evaluators(blueprint)
 
@@ -170,25 +172,25 @@ def _check_pairs(blueprint: Blueprint, blueprints: Blueprints) -> None:
 
 def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
   """Traces the objectives: each role must exist, and have an effect."""
-  called: set[str] = set()
-  inputs: set[str] = set()
-  for role in blueprint.learns:
-    try:
-      traced = blueprints.once(
-        ('trace', role, blueprint.likeness),
-        functools.partial(trace, blueprint, role),
-      )
-    except MissingRole as error:
-      key = blueprint.learner_key(role, 'objective')
-      raise ConfigError(f'config.{key}: {error}') from error
-    called |= traced.roles
-    inputs |= traced.read
+  traces = {r: _traced(blueprint, blueprints, r) for r in blueprint.learns}
+  for role, traced in traces.items():
     _check_added(blueprint, role, traced.added)
-  if blueprint.stage.pairs is not None and 'x1' not in inputs:
+  if blueprint.stage.pairs is not None and not any(
+    'x1' in traced.read for traced in traces.values()
+  ):
     raise ConfigError(
       f'config.{blueprint.key("pairs")} has no effect: the objective draws its '
       "own noise; use the coupling 'paired' or 'annealed'"
     )
+  for role in blueprint.learns:
+    others = (t.roles for name, t in traces.items() if name != role)
+    drawable = blueprint.learners[role].is_drawable
+    if not drawable and role not in set().union(*others):
+      raise ConfigError(
+        f'config.{blueprint.key(f"roles.{role}")} has no effect: no other '
+        f'objective calls nets.{role}, and it cannot be sampled'
+      )
+  called = set().union(*(traced.roles for traced in traces.values()))
   for role in blueprint.stage.frozen:
     if role not in called:
       raise ConfigError(
@@ -197,10 +199,29 @@ def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
       )
 
 
+def _traced(blueprint: Blueprint, blueprints: Blueprints, role: str) -> Trace:
+  """What the objective of a role calls; it must call what it trains."""
+  key = blueprint.learner_key(role, 'objective')
+  try:
+    traced = blueprints.once(
+      ('trace', role, blueprint.likeness),
+      functools.partial(trace, blueprint, role),
+    )
+  except MissingRole as error:
+    raise ConfigError(f'config.{key}: {error}') from error
+  if role not in traced.roles:
+    raise ConfigError(
+      f'config.{key} does not train the {role}: it calls only '
+      f'{sorted(traced.roles)}'
+    )
+  return traced
+
+
 def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
   """Refuses drawn conditions that the network that learns does not take."""
   unknown = added - set(blueprint.learners[role].model.scalars)
-  law = blueprint.learner_spec(role)['objective'].get('guidance')
+  objective = blueprint.learner_spec(role)['objective']
+  law = objective.get('base', objective).get('guidance')
   if isinstance(law, Mapping) and law['name'] == 'fixed':
     unknown -= {'guidance'}  # it is the same for all examples
   if unknown:

@@ -86,7 +86,7 @@ class Hooks:
     return any(
       role.learns.prefix
       and name.startswith(role.learns.prefix)
-      and step % role.every
+      and not role.is_due(step)
       for role in self.blueprint.learners.values()
       if role.learns
     )

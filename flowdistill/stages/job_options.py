@@ -1,14 +1,16 @@
 """Parses options of jobs, `--NAME=VALUE`, and checks them before any work."""
 
+import dataclasses
 import keyword
 import pathlib
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.given import check_conditions, check_label
 from flowdistill.build.sampling_plan import combinations, plan_sampling
+from flowdistill.build.tuning import ways
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling, Samplings
@@ -17,7 +19,9 @@ from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.workdir.folders import given_path
+from flowdistill.workdir.presets import preset_of
 
+Chosen = TypeVar('Chosen', bound=Sampling)
 NO_LABEL = -1  # all classes in turn
 Jobs = Mapping[str, Any]
 """Name of a job -> its module, which has `Options`."""
@@ -91,10 +95,11 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
     return
   blueprint = blueprints[name]
   if isinstance(options, Sampling):
+    options = chosen_sampling(options, blueprint)
     _check_sampling(given['model'], options, blueprint)
   if isinstance(options, Samplings):
     for role in given['model'] or ('',):
-      for each in combinations(options):
+      for each in tried(blueprint, role, options):
         _check_sampling(role, each, blueprint)
   weights = given.get('weights', ())
   for each in [weights] if isinstance(weights, str) else weights:
@@ -102,6 +107,22 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   _check_drawn(given, blueprint)
   if cond := getattr(options, 'given', {}):
     check_given(cond, given, blueprint)
+
+
+def tried(
+  blueprint: Blueprint, role: str, options: Samplings
+) -> list[Sampling]:
+  """The combinations of the options, or of the knobs `tune`, for a role."""
+  knobs = getattr(options, 'tune', ())
+  if not knobs:
+    return combinations(options)
+  _check_choice('model', role, blueprint.drawable)
+  try:
+    return ways(options, knobs, lambda way: _plan(role, way, blueprint))
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise ConfigError(f'--tune={",".join(knobs)}: {error}') from error
 
 
 def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:
@@ -114,6 +135,25 @@ def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:
   except ValueError as error:
     text = str(error).replace('n = ', 'samples = ', 1)
     raise ConfigError(f'--{text.replace(" = ", "=", 1)}') from error
+
+
+def chosen_sampling(options: Chosen, blueprint: Blueprint) -> Chosen:
+  """The options of sampling, or the preset of the NFE `preset`.
+
+  Raises:
+    ConfigError: if there is no such preset, or it is not alone.
+  """
+  given = vars(options)
+  if not (nfe := given.get('preset', 0)):
+    return options
+  names = vars(Sampling())
+  if {n: given[n] for n in names} != names:
+    raise ConfigError(
+      f'--preset={nfe} must be without {", ".join(f"--{n}" for n in names)}: a '
+      'preset has them'
+    )
+  preset = preset_of(blueprint.folder, given['model'], nfe)
+  return dataclasses.replace(options, **vars(preset.sampling))
 
 
 def check_given(
@@ -141,17 +181,20 @@ def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:
       raise ConfigError(f'--options has {name!r}: set it by --{name}')
   if not role:
     return
-  scalars = blueprint.roles[role].model.scalars
   try:
-    plan_sampling(
-      options.sampler,
-      options.nfe,
-      options.how(),
-      spec=blueprint.sees,
-      scalars=scalars,
-    )
+    _plan(role, options, blueprint)
   except ValueError as error:
     raise ConfigError(f'{typed}: {error}') from error
+
+
+def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
+  return plan_sampling(
+    options.sampler,
+    options.nfe,
+    options.how(),
+    spec=blueprint.sees,
+    scalars=blueprint.roles[role].model.scalars,
+  )
 
 
 def _typed(options: Sampling) -> str:

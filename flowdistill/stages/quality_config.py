@@ -20,6 +20,8 @@ def with_quality(
   samples: int,
   sets: int,
   real: int,
+  seed: int = 0,
+  pictures: bool = True,
 ) -> Spec:
   """The config of a stage with `quality` in place of what measures there.
 
@@ -30,6 +32,8 @@ def with_quality(
     samples: of a set.
     sets: number of sets.
     real: number of real examples at most.
+    seed: of the noise.
+    pictures: whether the evaluators that draw pictures stay.
 
   Raises:
     ConfigError: for a name or an option that does not exist.
@@ -43,9 +47,10 @@ def with_quality(
     'samples': samples,
     'sets': sets,
     'real': real,
+    'seed': seed,
   }
-  pictures = {n: e for n, e in spec['evaluators'].items() if e['name'] == DRAWS}
-  evaluators = {'quality': quality, **pictures}
+  drawing = {n: e for n, e in spec['evaluators'].items() if e['name'] == DRAWS}
+  evaluators = {'quality': quality, **(drawing if pictures else {})}
   try:
     return resolve_stage(
       {**spec, 'evaluation': evaluation, 'evaluators': evaluators}

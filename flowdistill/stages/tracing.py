@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import Roles, View
+from flowdistill.stages.check_objectives import check_answer
 from flowdistill.training.roles import make_nets
 
 
@@ -32,6 +33,7 @@ def trace(blueprint: Blueprint, name: str) -> Trace:
 
   Raises:
     MissingRole: if it calls a role that the config does not define.
+    ConfigError: if a role's network is not of the kind that is called.
     ValueError: for an option out of range.
   """
   trace = Trace()
@@ -42,7 +44,7 @@ def trace(blueprint: Blueprint, name: str) -> Trace:
     key = jax.random.key(0)
     params = state.roles[name].params
     nets = make_nets(name, params, state, frozen, blueprint.roles, key)
-    watched = WatchedRoles(nets, trace, name, set(batch['cond']))
+    watched = WatchedRoles(nets, trace, name, set(batch['cond']), blueprint)
     return objective(watched, batch, key, state.step)
 
   args = state, frozen, blueprint.batch()
@@ -63,21 +65,41 @@ def arrays_read(program: Any, args: Any) -> Iterator[str]:
 class WatchedRoles(Roles):
   """Roles that record which of them are called, with which conditions."""
 
-  def __init__(self, nets: Roles, trace: Trace, learns: str, known: set[str]):
+  def __init__(
+    self,
+    nets: Roles,
+    trace: Trace,
+    learns: str,
+    known: set[str],
+    blueprint: Blueprint,
+  ):
     super().__init__(nets)
-    self.__dict__.update(trace=trace, learns=learns, known=known)
+    self.__dict__.update(
+      trace=trace, learns=learns, known=known, blueprint=blueprint
+    )
 
-  def __getattr__(self, role: str) -> Any:
-    network = super().__getattr__(role)
+  def __getitem__(self, role: str) -> Any:
+    network = super().__getitem__(role)
     watch = self.__dict__
+    check_answer(watch['blueprint'], role)
     watch['trace'].roles.add(role)
     if role != watch['learns']:
       return network
 
-    def watched(*inputs: Any) -> Any:
-      conds = [i for i in inputs if isinstance(i, dict)]
-      for cond in conds:
+    def note(inputs: tuple[Any, ...]) -> None:
+      for cond in (i for i in inputs if isinstance(i, dict)):
         watch['trace'].added.update(set(cond) - watch['known'])
+
+    def watched(*inputs: Any) -> Any:
+      note(inputs)
       return network(*inputs)
 
-    return watched
+    if not isinstance(network, View):
+      return watched
+    call = network.call
+
+    def called(params: Any, *inputs: Any) -> Any:
+      note(inputs)
+      return call(params, *inputs)
+
+    return dataclasses.replace(network, call=called)

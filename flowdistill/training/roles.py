@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from flowdistill.flow.transport import velocity_of
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import Roles, View
 from flowdistill.training.ema import Ema
 
 Array = jax.Array
@@ -63,6 +64,7 @@ class Role:
     weights: reference to the first weights; None is a fresh initialisation.
     learns: None for a network that is frozen.
     every: steps from one update to the next; the first is step `every`.
+    start: steps before it begins to learn; then the first is `start + every`.
     base: name of the frozen tree of its parameters, or of those they adapt.
   """
 
@@ -71,7 +73,19 @@ class Role:
   weights: Any = None
   learns: Learning | None = None
   every: int = 1
+  start: int = 0
   base: str | None = None
+
+  def is_due(self, step: Any) -> Any:
+    """Whether it is updated in step 1, 2, ..., a number or an array."""
+    due = (step - self.start) % self.every == 0
+    return due & (step > self.start) if self.start else due
+
+  def updates(self, step: Any) -> Any:
+    """How often it was updated within `step` steps."""
+    if self.start:
+      step = jnp.maximum(step - self.start, 0)
+    return step // self.every
 
   @property
   def is_drawable(self) -> bool:
@@ -122,7 +136,20 @@ def make_nets(
       continue
     own = state.roles[name]
     nets[name] = role.view(own.params)
+    if role.start:
+      started = state.step >= role.start
+      call = functools.partial(called, role)
+      nets[name] = View(call, own.params, role.signature, started)
     if own.emas:
       nets[role.learns.ema_role] = role.view(own.sampled)
-  nets[learns] = roles[learns].view(params, key)
+  row = roles[learns]
+  call = functools.partial(called, row, key=key)
+  nets[learns] = View(call, params, row.signature)
   return Roles(nets)
+
+
+def called(
+  role: Role, params: Params, *inputs: Any, key: Array | None = None
+) -> Any:
+  """The answer of a network at given parameters."""
+  return role.view(params, key)(*inputs)

@@ -87,7 +87,8 @@ def make_train_step(
   It folds the step into `key`, drops conditions, and updates every role that
   learns from the same old state. After a non-finite loss or gradient the state
   is frozen and `metrics['finite']` is 0. A role with `every` > 1 is computed
-  only at multiples of it; at other steps its metrics are 0. It is not jitted.
+  only at multiples of it, and one with a `start` only after it; at other steps
+  its metrics are 0. It is not jitted.
 
   Args:
     roles: name -> row, of all networks.
@@ -129,17 +130,17 @@ def learn(
     loss, grads, extra = gradients(name, roles, state, frozen, batch, *keys)
     figures = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **extra}
     finite = all_finite((loss, grads))
-    new = update(role, own, grads, state.step // role.every)
+    new = update(role, own, grads, role.updates(state.step))
     prefix = role.learns.prefix if role.learns else ''
     return new, {f'{prefix}{k}': v for k, v in figures.items()}, finite
 
   old = state.roles[name]
-  if role.every == 1:
+  if role.every == 1 and not role.start:
     return step(old)
   _, metrics, _ = jax.eval_shape(step, old)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
   return jax.lax.cond(
-    (state.step + 1) % role.every == 0,
+    role.is_due(state.step + 1),
     step,
     lambda own: (own, zeros, jnp.array(True)),
     old,
@@ -177,13 +178,17 @@ def gradients(
   dropout_key: Array,
 ) -> tuple[Array, Params, Metrics]:
   """Mean loss, its gradient in the role's parameters, and mean metrics."""
-  learns = roles[name].learns
+  role = roles[name]
+  learns = role.learns
   if learns is None:
     raise ValueError(f'the role {name!r} is frozen')
+  # An objective counts the updates of its own role.
+  always = role.every == 1 and not role.start
+  counted = state.step if always else role.updates(state.step)
 
   def mean_loss(params):
     nets = make_nets(name, params, state, frozen, roles, dropout_key)
-    loss, metrics = learns.loss(nets, batch, key, state.step)
+    loss, metrics = learns.loss(nets, batch, key, counted)
     return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
 
   params = state.roles[name].params

@@ -12,13 +12,17 @@ from jobs import hosts, tiny
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
+import flowdistill
 from flowdistill.build.tables import ROOMS
+from flowdistill.build.tuning import TRIED
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import Dataset
-from flowdistill.jobs import evaluate
+from flowdistill.figures.best import HELD_OUT
+from flowdistill.jobs import evaluate, generate
 from flowdistill.stages import provenance
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.workdir.presets import read_presets
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / 'docs' / 'evaluation.md'
 
@@ -98,6 +102,26 @@ def test_statistics_and_images_take_the_place_of_the_data(run, tmp_path):
     assert row['reference'].startswith(name)
     found[name] = row['frechet_digits']
   assert found['real.npz'] == pytest.approx(found['statistics.npz'], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_best_of_each_nfe_becomes_a_preset(run, tmp_path):
+  rows = measure(run, tune=('nfe', 'gamma'), nfe=(2, 4))
+  assert {row['seed'] for row in rows} == {HELD_OUT}
+  assert len(rows) == 2 * len(TRIED['gamma'])
+  folder = run / 'distil'
+  for preset in read_presets(folder):
+    equal = [r['frechet_digits'] for r in rows if r['nfe'] == preset.nfe]
+    assert preset.value == min(equal)
+  assert [p.nfe for p in read_presets(folder)] == [2, 4]
+  options = generate.Options(
+    samples=3, preset=4, write='npz', out=str(tmp_path / 'out')
+  )
+  generate.run(Blueprints.of_run(run), options)
+  found = np.load(tmp_path / 'out' / 'samples.npz')
+  loaded = flowdistill.load(run)
+  expected = loaded.sample(3, **loaded.preset(4))
+  np.testing.assert_allclose(found[found.files[0]], expected, atol=1e-6)
 
 
 BAD = {

@@ -10,7 +10,7 @@ import pytest
 from flowdistill.flow.guidance import fixed, uniform
 from flowdistill.flow.transport import expand, velocity_of
 from flowdistill.objectives import OBJECTIVES
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import Roles, View
 
 N, DROPPED = 16, 4
 KEY = jax.random.key(0)
@@ -28,6 +28,8 @@ CASES = {
   'twinflow': {'enhanced_ratio': 0.5},
   'tvm': {'guidance': functools.partial(fixed, scale=2.0)},
   'facm': {'guidance': 2.0},
+  'adversarial': {},
+  'relativistic': {},
 }
 EXTRA = {'guidance', 'guidance_low', 'guidance_high'}
 
@@ -63,7 +65,12 @@ def loss(name, made):
   x0 = jax.random.normal(KEY, (N, 2, 2, 1))
   batch = {'x0': x0, 'cond': made(level), 'null': made(jnp.zeros(N))}
   v = velocity_of(u)
-  nets = Roles(student=u, ema=u, teacher=v, weak=v)
+  student = View(lambda params, *inputs: u(*inputs), {'none': jnp.zeros(())})
+
+  def critic(x, cond):
+    return read(cond) * x.sum((1, 2, 3))
+
+  nets = Roles(student=student, ema=u, teacher=v, weak=v, discriminator=critic)
   return OBJECTIVES[name](nets, batch, KEY, 100, **CASES[name])[0], names
 
 

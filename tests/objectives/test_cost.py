@@ -5,6 +5,7 @@ a tangent. The products of two activations in the attention have two terms in a
 tangent, and embeddings that are asked twice count once: hence the 2 %.
 """
 
+import functools
 import pathlib
 import re
 import runpy
@@ -20,7 +21,8 @@ from flowdistill.flow.spec import DataSpec
 from flowdistill.flow.tangent import difference
 from flowdistill.networks.dit import DiT
 from flowdistill.objectives import OBJECTIVES
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.fakes import Fakes
+from flowdistill.objectives.roles import Roles, View
 from flowdistill.planning.flops import flops
 from flowdistill.stages.kinds import load_stages
 
@@ -67,6 +69,13 @@ CASES = {
   ('facm', ''): {},
   ('facm', 'distilled'): DISTILLED,
   ('facm', '`tangent=difference`'): BY_DIFFERENCE,
+  ('adversarial', ''): {},
+  ('adversarial', 'autoguidance, or classifier-free'): {
+    'base': functools.partial(OBJECTIVES['ayf_emd'], **AGAINST_WEAK)
+  },
+  ('adversarial', 'fakes of 4 jumps'): {'fakes': Fakes(nfe=4)},
+  ('relativistic', '`r1=0`, `r2=0`'): {'r1': 0.0, 'r2': 0.0},
+  ('relativistic', ''): {},
 }
 TABLE = {row[:2]: float(row[2]) for row in ROW.findall(DOCS.read_text())}
 
@@ -85,9 +94,18 @@ def passes(objective, options):
   def forward(params, x, t, s, cond):
     return nnx.merge(graph, params)(x, t, s, cond)
 
+  def judged(params, x, cond):
+    t = jnp.ones(len(x))
+    return forward(params, x, t, t, cond).mean((1, 2, 3))
+
+  critic = objective is OBJECTIVES['relativistic']
+
   def loss(params, frozen):
+    learns = {'student': forward, 'discriminator': judged}
+    mine = 'discriminator' if critic else 'student'
+    others = {name: View(call, frozen) for name, call in learns.items()}
     nets = Roles(
-      student=lambda x, t, s, cond: forward(params, x, t, s, cond),
+      {**others, mine: View(learns[mine], params)},
       ema=lambda x, t, s, cond: forward(frozen, x, t, s, cond),
       teacher=lambda x, t, cond: forward(frozen, x, t, t, cond),
       weak=lambda x, t, cond: forward(frozen, x, t, t, cond),

@@ -9,6 +9,7 @@ from flowdistill.flow.losses import mean, total
 from flowdistill.flow.tangent import jvp
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.branches import Kinds
+from flowdistill.objectives.fakes import Fakes
 
 AYF = {
   'times': times.interval,
@@ -138,5 +139,19 @@ def test_what_a_config_may_name_and_its_defaults():
       'beta': 1.0,
       'reduction': mean,
       'tangent': jvp,
+    },
+    'adversarial': {
+      'base': OBJECTIVES['ayf_emd'],
+      'fakes': Fakes(nfe=1, gamma=0.0, guidance=None),
+      'alpha': 0.1,
+      'adaptive': 'base',
+      'layers': '*',
+      'max_weight': 1e4,
+    },
+    'relativistic': {
+      'fakes': Fakes(),
+      'r1': 0.1,
+      'r2': 0.1,
+      'penalty_every': 1,
     },
   }

@@ -14,13 +14,28 @@ def test_a_role_is_an_attribute():
   assert Roles(student=abs).student is abs
 
 
-@pytest.mark.parametrize('role', ['teacher', 'weak', 'perceptual', 'critic'])
-def test_a_missing_role_says_which_key_to_set(role):
-  assert message_of(role) == (
-    f'this objective asks for nets.{role}, and the config fills only '
-    f"['main', 'student']: set 'frozen.{role}' to 'stage:NAME' or a run's "
-    f"folder, or train it as 'roles.{role}'"
-  )
+FROZEN = "set 'frozen.{0}' to 'stage:NAME' or a run's folder"
+
+
+@pytest.mark.parametrize(
+  ('role', 'fix'),
+  [
+    ('teacher', FROZEN),
+    ('weak', FROZEN),
+    ('critic', FROZEN + ", or train it as 'roles.{0}'"),
+    ('discriminator', "set 'roles.{0}' to train it beside the student"),
+  ],
+)
+def test_a_missing_role_says_which_key_to_set(role, fix):
+  start = f'this objective asks for nets.{role}, and the config fills only '
+  assert message_of(role) == f"{start}['main', 'student']: {fix.format(role)}"
+
+
+def test_a_role_is_an_item_as_well():
+  nets = Roles(student=abs)
+  assert nets['student'] is abs
+  with pytest.raises(MissingRole, match=r'nets\.critic'):
+    nets['critic']
 
 
 def test_missing_ema_weights_say_which_key_to_set():

@@ -1,0 +1,118 @@
+"""Checks which networks the objectives of a stage ask for, and train."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.tables import ROOMS
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import STUDENT, Network
+from flowdistill.objectives.roles import ANSWERS
+from flowdistill.training.roles import AVERAGE
+
+ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
+CRITIC = 'discriminator'
+TRAINS = {ADVERSARIAL: STUDENT, RELATIVISTIC: CRITIC}
+"""Name of an objective -> the only role that it can train."""
+
+
+def check_objectives(blueprint: Blueprint) -> None:
+  """Checks the objectives of a stage against its roles and each other.
+
+  Raises:
+    ConfigError: if an objective trains another role, the base of `adversarial`
+      is no objective of a student, or the fakes of both objectives differ.
+  """
+  specs = {r: blueprint.learner_spec(r)['objective'] for r in blueprint.learns}
+  for role, spec in specs.items():
+    name, key = spec['name'], blueprint.learner_key(role, 'objective')
+    wanted = TRAINS.get(name, role)
+    if wanted != role:
+      raise ConfigError(
+        f'config.{key} = {name!r} must be the objective of the {wanted}: it '
+        f'does not train the {role}'
+      )
+    if name == ADVERSARIAL and (base := spec['base']['name']) in TRAINS:
+      raise ConfigError(
+        f'config.{key}.base = {base!r} must be an objective that trains a '
+        "student without a discriminator, such as 'ayf_emd'"
+      )
+  check_fakes(blueprint, specs)
+  check_scale(blueprint, specs[STUDENT])
+
+
+def check_fakes(blueprint: Blueprint, specs: dict[str, Any]) -> None:
+  """The discriminator must judge the samples that the student is trained on.
+
+  Raises:
+    ConfigError: naming the first option in which they differ.
+  """
+  student, critic = specs[STUDENT], specs.get(CRITIC)
+  names = student['name'], critic and critic['name']
+  if critic is None or names != (ADVERSARIAL, RELATIVISTIC):
+    return
+  for option, value in student['fakes'].items():
+    other = critic['fakes'][option]
+    if other != value:
+      key = blueprint.learner_key(CRITIC, 'objective')
+      raise ConfigError(
+        f'config.{key}.fakes.{option} = {other!r} must be {value!r}, as in '
+        f'config.{blueprint.key("objective")}: the discriminator would judge '
+        'other samples than the student is trained on'
+      )
+
+
+def check_scale(blueprint: Blueprint, spec: Any) -> None:
+  """The fakes must have the λ of the base, where the student sees one.
+
+  Raises:
+    ConfigError: if they differ, or the student does not take λ.
+  """
+  if spec['name'] != ADVERSARIAL:
+    return
+  given, key = spec['fakes']['guidance'], blueprint.key('objective')
+  if 'guidance' not in blueprint.learners[STUDENT].model.scalars:
+    if given is not None:
+      raise ConfigError(
+        f'config.{key}.fakes.guidance has no effect: '
+        f"config.{blueprint.key('network')}.scalars has no 'guidance'"
+      )
+    return
+  law = spec['base'].get('guidance')
+  wanted = law if isinstance(law, Mapping) else None
+  if given != wanted:
+    raise ConfigError(
+      f'config.{key}.fakes.guidance = {given!r} must be {wanted!r}, as in '
+      f'config.{key}.base: the student takes λ as a condition'
+    )
+
+
+def check_answer(blueprint: Blueprint, role: str) -> None:
+  """Refuses a network that cannot be called as objectives call its role.
+
+  Raises:
+    ConfigError: naming the network, and those that would do.
+  """
+  owner = STUDENT if role == 'ema' else role
+  if role not in ANSWERS or owner not in blueprint.roles:
+    return
+  wanted, given = ANSWERS[role], blueprint.roles[owner].signature
+  if given == wanted:
+    return
+  if owner in blueprint.learners:
+    key = blueprint.learner_key(owner, 'network')
+    value = blueprint.learner_spec(owner)['network']['name']
+  else:
+    reference, key = blueprint.reference(owner)
+    value = reference.source
+  networks = ROOMS[Network]
+  fit = [n for n in networks if _signature_of(networks[n]) == wanted]
+  fix = f', such as {", ".join(map(repr, fit))}' if fit else ''
+  raise ConfigError(
+    f'config.{key} = {value!r} must be a network of the kind {wanted!r}{fix}: '
+    f'the objective calls it as the {role}, and it is of the kind {given!r}'
+  )
+
+
+def _signature_of(make: Any) -> str:
+  return getattr(make, 'signature', AVERAGE)
