@@ -24,7 +24,7 @@ class Model:
     scalars: names of the scalar conditions [b] that it takes.
     signature: the kind of its output, see `training/roles.py`.
     watch: see `make_apply`.
-    project: params -> params, applied after each update; None changes nothing.
+    project: (params after an update, before it) -> params; None leaves them.
   """
 
   graph: Any
@@ -32,7 +32,7 @@ class Model:
   scalars: tuple[str, ...] = ()
   signature: str = AVERAGE
   watch: Callable[[nnx.Module], None] | None = None
-  project: Callable[[Params], Params] | None = None
+  project: Callable[[Params, Params], Params] | None = None
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""

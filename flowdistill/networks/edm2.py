@@ -174,9 +174,9 @@ class EDM2(nnx.Module):
     return self.logvar(self.logvar_fourier(c))[:, 0]
 
   @staticmethod
-  def project(params: Any) -> Any:
+  def project(params: Any, before: Any) -> Any:
     """The parameters after an update, with their weights at magnitude 1."""
-    return forced(params)
+    return forced(params, before)
 
 
 class Label(nnx.Module):

@@ -29,6 +29,10 @@ class Forced(nnx.Param):
   """A weight [..., n_out] whose stored columns are kept at magnitude 1."""
 
 
+class Constant(nnx.Param):
+  """An array that is not trained, and on which no weight decay acts."""
+
+
 def unit(x: Array, axes: int | Sequence[int]) -> Array:
   """x over its magnitude along some axes, equation 29; 0 where x is 0."""
   squares = jnp.square(x).mean(axes, keepdims=True)
@@ -42,19 +46,22 @@ def unit_columns(kernel: Array) -> Array:
   return unit(kernel, range(kernel.ndim - 1))
 
 
-def forced(params: Any) -> Any:
+def forced(params: Any, before: Any) -> Any:
   """Parameters with every `Forced` one projected to magnitude 1, equation 66.
 
   Args:
-    params: a state; those that are no `Forced` are returned as they are.
+    params: a state after an update.
+    before: the same before it, of which every `Constant` is kept.
   """
-  flat = {
-    path: leaf.replace(unit_columns(leaf.get_value()))
-    if isinstance(leaf, Forced)
-    else leaf
-    for path, leaf in nnx.to_flat_state(params)
-  }
-  return nnx.from_flat_state(flat)
+  old = dict(nnx.to_flat_state(before))
+
+  def one(path: Any, leaf: Any) -> Any:
+    if isinstance(leaf, Forced):
+      return leaf.replace(unit_columns(leaf.get_value()))
+    return old[path] if isinstance(leaf, Constant) else leaf
+
+  flat = nnx.to_flat_state(params)
+  return nnx.from_flat_state({path: one(path, leaf) for path, leaf in flat})
 
 
 def mp_silu(x: Array) -> Array:
@@ -80,9 +87,9 @@ class MPFourier(nnx.Module):
 
   def __init__(self, size: int, *, rngs: nnx.Rngs):
     normal = jax.random.normal(rngs.params(), (size,))
-    self.frequencies = nnx.Param(2 * math.pi * normal)
+    self.frequencies = Constant(2 * math.pi * normal)
     uniform = jax.random.uniform(rngs.params(), (size,))
-    self.phases = nnx.Param(2 * math.pi * uniform)
+    self.phases = Constant(2 * math.pi * uniform)
 
   def __call__(self, c: Array) -> Array:
     """c [b] -> [b, size], float32 or float64."""

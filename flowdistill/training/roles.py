@@ -40,7 +40,7 @@ class Learning:
     ema_role: the name by which objectives call its EMA `main`.
     prefix: of its metrics.
     salt: folded into the keys of a step; 0 leaves them as they are.
-    project: params -> params, after each update; None leaves them as they are.
+    project: (params after an update, before it) -> params; None leaves them.
   """
 
   loss: Callable[[Roles, Batch, Array, Array], tuple[Array, Metrics]]
@@ -49,7 +49,7 @@ class Learning:
   ema_role: str = 'ema'
   prefix: str = ''
   salt: int = 0
-  project: Callable[[Params], Params] | None = None
+  project: Callable[[Params, Params], Params] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

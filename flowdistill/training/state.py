@@ -206,7 +206,7 @@ def update(
   updates, opt_state = learns.tx.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   if learns.project is not None:
-    params = learns.project(params)
+    params = learns.project(params, state.params)
   emas = {
     name: ema.advance(step, state.emas[name], params)
     for name, ema in learns.emas.items()

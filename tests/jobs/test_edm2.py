@@ -1,4 +1,4 @@
-"""EDM2 as a run, from a file and from a snapshot, and back to the byte."""
+"""EDM2 as a run: trained, and from files and snapshots and back to the byte."""
 
 import json
 
@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
-from flowdistill.jobs import convert
+from flowdistill.jobs import convert, train
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.record import load_spec
 
@@ -35,13 +35,14 @@ MADE = {
 }
 
 
-def stages(folder, **network):
+def stages(folder, **more):
   stage = {
     'dataset': 'digits',
-    'network': NETWORK | network,
+    'network': NETWORK,
     'objective': 'rectified_flow',
     'train': {'steps': 1, 'batch_size': 4},
     'ema': {'main': {'half_life': {'steps': 9}}},
+    **more,
   }
   path = folder / 'config.py'
   path.write_text(f'def get_config(arg=""):\n  return {stage!r}\n')
@@ -64,6 +65,30 @@ def no_check(monkeypatch):
   monkeypatch.setattr(
     'flowdistill.stages.conversion.compare', lambda *_: (0, 1)
   )
+
+
+@pytest.mark.slow
+def test_training_keeps_its_weights_at_magnitude_1(tmp_path):
+  """Not those of the embedding of s; and the constants do not decay."""
+  decays = {'name': 'adamw', 'weight_decay': 9.0}
+  constant = {'name': 'constant', 'learning_rate': 0.01}
+  optim = {'optimiser': decays, 'schedule': constant}
+  two = stages(tmp_path, optim=optim, train={'steps': 2, 'batch_size': 4})
+  run = tmp_path / 'run'
+  tiny.run(train, two, run, train.Options())
+  stage = tiny.blueprint(two['run'], run, run)
+  start = by_name(stage.init('student'))
+  found = by_name(
+    flowdistill.load(run, weights='params').models['student'].params
+  )
+  for name, array in found.items():
+    kernel, first = np.asarray(array), np.asarray(start[name])
+    if 'fourier' in name:
+      np.testing.assert_allclose(kernel, first, rtol=1e-6)
+    elif name.endswith('kernel') and 'of_s' not in name:
+      size = np.sqrt(np.square(kernel).mean(tuple(range(kernel.ndim - 1))))
+      np.testing.assert_allclose(size, 1, atol=1e-3)
+      assert np.abs(kernel - first).max() > 1e-3
 
 
 @pytest.mark.slow
