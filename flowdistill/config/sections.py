@@ -164,12 +164,15 @@ class Optim:
     schedule: of the learning rate, by name, with its options.
     clip: largest global norm of a gradient; None disables clipping.
     accumulate: steps whose gradients are averaged into one update.
+    only: pattern of the paths of the parameters that learn, such as 'times.*';
+      the others keep the weights that they start from.
   """
 
   optimiser: Optimiser = adam
   schedule: Schedule = cosine
   clip: float | None = 1.0
   accumulate: int = 1
+  only: str = '*'
 
   def __post_init__(self) -> None:
     if self.accumulate < 1:

@@ -1,5 +1,6 @@
 """Checks a stage that trains, abstractly (jax.eval_shape)."""
 
+import fnmatch
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -35,6 +36,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   _check_effects(blueprint)
   for role in blueprint.learns:
     _check_start(blueprint, role)
+    _check_only(blueprint, role)
   _check_resume(blueprint, blueprints)
   _check_pairs(blueprint, blueprints)
   for role in blueprint.stage.frozen:
@@ -105,6 +107,17 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key}: no array there matches an array of this stage in name '
       'and shape'
+    )
+
+
+def _check_only(blueprint: Blueprint, role: str) -> None:
+  """The pattern of the parameters that learn must match some."""
+  pattern = blueprint.stage.learners[role].optim.only
+  params = by_name(blueprint.learners[role].model.params)
+  if not fnmatch.filter(params, pattern):
+    raise ConfigError(
+      f'config.{blueprint.learner_key(role, "optim.only")} = {pattern!r} must '
+      f'match a parameter, such as {", ".join(list(params)[-3:])}'
     )
 
 
