@@ -150,11 +150,11 @@ def fitted(stage: Any, kept: list[Kept], sigma_rel: float, spelled: str) -> Fit:
   near = min(_reached(kept), key=lambda x: abs(math.log(x / sigma_rel)))
   count = len({each.step for each in kept}) - 1
   every = stage.stage.ema_snapshots.every
-  why, fix = (
-    (f'its profile would be off by {off:.1%}', 'snapshots at shorter intervals')
-    if off > RESIDUAL
-    else (f'rounded, it would be off by {noise:.1%}', "dtype = 'float32'")
-  )
+  why, fix = f'its profile would be off by {off:.1%}', 'more frequent snapshots'
+  if len({each.name for each in kept}) == 1:
+    fix = f'a second EMA of kind power, or {fix}'
+  if off <= RESIDUAL:
+    why, fix = f'rounded, it would be off by {noise:.1%}', "dtype = 'float32'"
   raise ConfigError(
     f'{spelled} must be a width that can be reconstructed: from {count} '
     f'snapshots (ema_snapshots.every = {every}) before step {kept[-1].step} '

@@ -37,7 +37,10 @@ def weights_of(stage: Any, reference: Reference) -> tuple[str | float, Params]:
   Of an EMA that is to be reconstructed it is its σ_rel in place of a name.
   """
   state = stage.state.roles[reference.role]
-  name = resolved(stage, reference.role, reference.weights)
+  try:
+    name = resolved(stage, reference.role, reference.weights)
+  except ValueError as error:
+    raise ConfigError(f'{reference.source}: {error}') from error
   if isinstance(name, float):
     return name, in_dtype(state.params, Reference(reference.source))
   if name == 'params' or (name == 'ema' and not state.emas):

@@ -119,10 +119,11 @@ class Options(Samplings):
   out: str = ''
 
   def __post_init__(self) -> None:
-    weights = map(plain_weights, self.weights)
-    weights = weights_of_ema(self.ema) or tuple(weights)
+    weights = tuple(map(plain_weights, self.weights))
     object.__setattr__(self, 'weights', weights)
     super().__post_init__()
+    if self.ema:
+      object.__setattr__(self, 'weights', weights_of_ema(self.ema))
     check_steps(self.steps)
     defaults = {field.name: field.default for field in dataclasses.fields(self)}
     given = {k for k, v in vars(self).items() if v != defaults[k]}
