@@ -125,11 +125,11 @@ def _check_weights(
       found = resolved(blueprint, role, name)
     except ValueError as error:
       raise ConfigError(f'--{option}: {error}') from error
-    if isinstance(found, float):
-      check_reconstruction(blueprint, role, found, f'--{option}')
-    else:
+    if isinstance(found, str):
       choices = ['ema', 'params', *blueprint.stage.learners[role].ema]
       _check_choice('weights', found, choices)
+    else:
+      check_reconstruction(blueprint, role, found, f'--{option}')
 
 
 def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:

@@ -73,7 +73,7 @@ def _load_checkpoint(
   role, folder = reference.role, stage.folder / CHECKPOINTS
   name, _ = weights_of(stage, reference)
   if step is None:
-    step = max(checkpoint.completed_steps(folder), default=None)
+    step = max(checkpoint.completed_steps(folder), default=0)
   emas = [name] if isinstance(name, str) else power_of(stage, role)
   wanted = _only(stage.state.roles[role], emas)
   wanted = layout.abstract(wanted) if layout else wanted
