@@ -13,7 +13,9 @@ from jobs import hosts, tiny
 from training.test_ema_profiles import weights as shares
 
 import flowdistill
+from flowdistill.build.foreign import converter
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.tiny import TINY_NETWORKS
 from flowdistill.jobs import JOBS, convert, evaluate, generate
 from flowdistill.stages import hooks
 from flowdistill.stages.assembly import fresh_state, sampling_layout
@@ -358,8 +360,18 @@ def test_samples_of_a_length(walk, tmp_path):
     assert np.abs(found - saved['x0']).max() > 1e-3
 
 
-def test_convert_takes_one_length():
-  assert convert.Options(to='a.npz', ema=0.07).weights == 'power:0.07'
+@pytest.mark.slow
+def test_a_length_is_written_as_weights_of_pytorch(tmp_path):
+  tiny_one = {**TINY_NETWORKS['ncsnpp'], 'name': 'ncsnpp'}
+  digits = {'name': 'digits', 'size': 8}
+  workdir = tmp_path / 'run'
+  walked(workdir, *SELDOM, f'network={tiny_one}', f'dataset={digits}')
+  given = options('convert', f'to={tmp_path / "a.npz"}', 'ema=0.055')
+  convert.run(Blueprints.of_run(workdir), given)
+  ours = checkpoint.by_name(student(workdir, weights='power:0.055'))
+  wanted = converter('ncsnpp').to_torch(jax.device_get(ours), 8)
+  with np.load(tmp_path / 'a.npz') as saved:
+    tiny.assert_same_bytes(wanted, dict(saved))
 
 
 def kept_arrays(workdir, dtype='float16'):
