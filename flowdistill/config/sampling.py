@@ -20,7 +20,8 @@ def weights_of_ema(ema: Iterable[float]) -> tuple[str, ...]:
   try:
     return tuple(power_name(sigma_rel) for sigma_rel in ema)
   except ValueError as error:
-    raise ConfigError(f'--ema: {error}') from error
+    text = str(error).replace('sigma_rel = ', 'ema=', 1)
+    raise ConfigError(f'--{text}') from error
 
 
 def plain_weights(weights: str) -> str:

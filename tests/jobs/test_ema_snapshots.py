@@ -173,9 +173,9 @@ def options(job, *given):
     ('bench', ['weights=power:0.01'], '--weights=power:0.01 must be a width'),
     ('bench', ['weights=power:x'], "--weights=power:x: 'power:x' must be"),
     ('generate', ['weights=powr'], '--weights=powr does not exist'),
-    ('evaluate', ['ema=0.5'], '--ema: sigma_rel = 0.5 must lie between'),
-    ('generate', ['ema=0'], '--ema: sigma_rel = 0.0 must lie between'),
-    ('convert', ['to=a.npz', 'ema=1'], '--ema: sigma_rel = 1.0 must lie'),
+    ('evaluate', ['ema=0.5'], '--ema=0.5 must lie between'),
+    ('generate', ['ema=0'], '--ema=0.0 must lie between'),
+    ('convert', ['to=a.npz', 'ema=1'], '--ema=1.0 must lie'),
     ('evaluate', ['ema=0.1,0.10'], '--ema must not have 0.1 twice'),
     (
       'evaluate',
