@@ -49,6 +49,8 @@ COMMANDS = {
   'lr_discriminator mixed_precision adversarial_start_epoch adv_loss_weight '
   'r1_reg_weight p_mean p_std warmup_iters tangent_norm_c autoguide_weight '
   '--checkpoint --outdir --num-images',
+  'EDM2': 'reconstruct_phema.py --indir --inprefix --instd --outdir '
+  '--outprefix --outstd --outkimg --skip --batch',
 }
 
 

@@ -26,6 +26,7 @@ from flowdistill.build.declared import declared
 from flowdistill.build.foreign import converter
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.sampling import weights_of_ema
 from flowdistill.config.sections import Reference
 from flowdistill.files.atomic import naming
 from flowdistill.flow.spec import DataSpec
@@ -64,7 +65,9 @@ class Options:
       run or of the data set.
     classes: with `shape`, their number; 0 without labels.
     to: a new folder; or without `from` a new file, .safetensors or .npz.
-    weights: those of the stage to write: ema, params, or the name of an EMA.
+    weights: those of the stage to write: ema, params, the name of an EMA, or
+      power:0.1 for the power EMA of that relative width.
+    ema: a relative width: 0.1 is short for --weights=power:0.1.
   """
 
   stage: str = ''
@@ -73,8 +76,11 @@ class Options:
   classes: int = 0
   to: str = ''
   weights: str = 'ema'
+  ema: float | None = None
 
   def __post_init__(self) -> None:
+    if self.ema is not None:
+      object.__setattr__(self, 'weights', *weights_of_ema([self.ema]))
     if not self.to:
       raise ConfigError('--to is missing: the folder, or the file, to write')
     self._check_effects()

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
-from flowdistill.config.sections import Reference
+from flowdistill.config.sections import EmaSnapshots, Reference
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
@@ -54,6 +55,7 @@ def _check_lengths(blueprint: Blueprint) -> None:
     'log': stage.log.every,
     'checkpoint.every': stage.checkpoint.every,
     'checkpoint.keep_every': stage.checkpoint.keep_every,
+    'ema_snapshots.every': stage.ema_snapshots.every,
     'evaluation.every': stage.evaluation.every,
     **{
       f'evaluation.schedules.{name}': every
@@ -70,6 +72,7 @@ def _check_effects(blueprint: Blueprint) -> None:
   stage = blueprint.stage
   section = stage.evaluation
   why = {f'train.{k}': v for k, v in without_effect(blueprint).items()}
+  why |= _idle_snapshots(blueprint)
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
@@ -90,6 +93,23 @@ def _check_effects(blueprint: Blueprint) -> None:
     why['init_from'] = 'resume restores a whole state'
   for key, reason in why.items():
     raise ConfigError(f'config.{blueprint.key(key)} has no effect: {reason}')
+
+
+def _idle_snapshots(blueprint: Blueprint) -> dict[str, str]:
+  """Key -> why it has no effect, of the section `ema_snapshots`."""
+  section = blueprint.stage.ema_snapshots
+  every = blueprint.to_steps(section.every)
+  if not every:
+    other = section != EmaSnapshots()
+    why = 'no snapshots are kept, as ema_snapshots.every = None'
+    return {'ema_snapshots.dtype': why} if other else {}
+  if not profiles_of(blueprint):
+    why = "there is no EMA of kind power, such as ema.main={'sigma_rel': 0.05}"
+  elif every > blueprint.total:
+    why = f'{section.every} are more than the {blueprint.total} of the stage'
+  else:
+    return {}
+  return {'ema_snapshots.every': why}
 
 
 def _check_start(blueprint: Blueprint, role: str) -> None:
