@@ -230,6 +230,7 @@ RANGES = {
   'optim.optimiser.b1=1': 'b1 = 1.0 must lie in [0, 1)',
   'optim.clip=0': 'clip = 0.0 must be above 0, or None',
   'optim.accumulate=0': 'accumulate = 0 must be at least 1',
+  'optim.only=time.*': "only = 'time.*' must match a parameter, such as ",
   'train.batch_size=0': 'batch_size = 0 must be at least 1',
   'train.drop_cond=2': 'drop_cond = 2.0 must lie in [0, 1]',
   'seed=-1': 'seed = -1 must be an integer in [0, 2**32)',

@@ -54,7 +54,8 @@ COMMANDS = {
   'channel_mult channel_mult_noise channel_mult_emb num_blocks '
   'attn_resolutions label_balance concat_balance resample_filter '
   'channels_per_head res_balance attn_balance clip_act force_fp32 '
-  'return_logvar EDM2Loss PowerFunctionEMA',
+  'return_logvar EDM2Loss PowerFunctionEMA --indir --inprefix --instd '
+  '--outprefix --outstd --outkimg --skip',
   'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
   'autoguide_model_id name urls num_samples resolution num_workers output_dir '
   'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '

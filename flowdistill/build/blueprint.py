@@ -104,7 +104,10 @@ class Blueprint:
     They may take their first weights, those of equal frozen networks and their
     pairs from different sources.
     """
-    other = ('seed', 'evaluators', 'evaluation', 'checkpoint', 'log', 'hosts')
+    other = (
+      *('seed', 'evaluators', 'evaluation', 'checkpoint', 'log', 'hosts'),
+      'ema_snapshots',
+    )
     unset = dict.fromkeys(('init_from', 'resume', 'frozen', *other))
     own = {
       **self.spec,

@@ -33,7 +33,10 @@ def build_learning(
   optimiser = learner.optim.optimiser(schedule)
   with located(join(where, 'optim'), ('clip', 'accumulate')):
     tx = make_optimiser(
-      optimiser, clip=learner.optim.clip, accumulate=accumulate
+      optimiser,
+      clip=learner.optim.clip,
+      accumulate=accumulate,
+      only=learner.optim.only,
     )
   emas = {key: kind(calls, to_calls) for key, kind in learner.ema.items()}
   if name == STUDENT:

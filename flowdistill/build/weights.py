@@ -5,12 +5,13 @@ from typing import Any
 
 import jax
 
+from flowdistill.build.ema_snapshots import check_reconstruction, resolved
 from flowdistill.build.models import Model
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
 from flowdistill.training.roles import AVERAGE, VELOCITY, Params, Role
 from flowdistill.training.rounding import cast
-from flowdistill.training.state import MAIN, RoleState
+from flowdistill.training.state import MAIN
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,9 +31,18 @@ class Weights:
   stage: Any = None
 
 
-def weights_of(state: RoleState, reference: Reference) -> tuple[str, Params]:
-  """The name and the weights of a role that a reference names."""
-  name = reference.weights
+def weights_of(stage: Any, reference: Reference) -> tuple[str | float, Params]:
+  """The name and the weights of a stage's role that a reference names.
+
+  Of an EMA that is to be reconstructed it is its σ_rel in place of a name.
+  """
+  state = stage.state.roles[reference.role]
+  try:
+    name = resolved(stage, reference.role, reference.weights)
+  except ValueError as error:
+    raise ConfigError(f'{reference.source}: {error}') from error
+  if isinstance(name, float):
+    return name, in_dtype(state.params, Reference(reference.source))
   if name == 'params' or (name == 'ema' and not state.emas):
     return 'params', state.params
   name = MAIN if name == 'ema' else name
@@ -53,7 +63,8 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
   """The weights that a stage will have when it is trained.
 
   Raises:
-    ConfigError: if the stage trains no such role, or tracks no such EMA.
+    ConfigError: if the stage trains no such role, or tracks no such EMA and
+      keeps too few snapshots to reconstruct it.
   """
   role = reference.role
   if role not in stage.learns:
@@ -61,7 +72,10 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
       f'{reference.source} trains no role {role!r}; '
       f'{suggest(role, stage.learns)}'
     )
-  _, params = weights_of(stage.state.roles[role], reference)
+  name, params = weights_of(stage, reference)
+  if isinstance(name, float):
+    spelled = f'{reference.source}: weights = {reference.weights!r}'
+    check_reconstruction(stage, role, name, spelled)
   model = stage.learners[role].model  # its frozen roles need not exist
   if reference.dtype != Reference.dtype:
     model = stage.variant(role, dtype=reference.dtype)

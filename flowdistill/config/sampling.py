@@ -2,11 +2,39 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from flowdistill.config.bind import ConfigError
+from flowdistill.training.ema_profiles import power_name, sigma_rel_in
 
 Spec = dict[str, Any]
+
+
+def weights_of_ema(ema: Iterable[float]) -> tuple[str, ...]:
+  """The weights that `--ema=0.05,0.1` stands for: 'power:0.05', 'power:0.1'.
+
+  Raises:
+    ConfigError: if no power EMA has such a width.
+  """
+  try:
+    return tuple(power_name(sigma_rel) for sigma_rel in ema)
+  except ValueError as error:
+    text = str(error).replace('sigma_rel = ', 'ema=', 1)
+    raise ConfigError(f'--{text}') from error
+
+
+def plain_weights(weights: str) -> str:
+  """Names of weights in one spelling: 'power:0.1' for 'power:0.10'.
+
+  Raises:
+    ConfigError: for 'power:' without a width that can be.
+  """
+  try:
+    sigma_rel = sigma_rel_in(weights)
+  except ValueError as error:
+    raise ConfigError(f'--weights={weights}: {error}') from error
+  return weights if sigma_rel is None else power_name(sigma_rel)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from flowdistill.config.bind import suggest
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.ema import Ema, named
+from flowdistill.training.ema_snapshots import check_snapshot_dtype
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
 from flowdistill.training.rounding import check_dtype
@@ -86,7 +87,8 @@ class Reference:
     source: 'stage:NAME' of this config, or the folder of a run or a stage, or
       a file of weights for a role that is read from one (`perceptual`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
-      for the raw parameters, or the name of an EMA.
+      for the raw parameters, the name of an EMA, or 'power:0.1' for the power
+      EMA of that relative width, which is reconstructed from snapshots.
     role: the role of that stage whose weights are taken.
     matching: only in `init_from`: takes the arrays whose name and shape match
       an array of this network, and initialises the others.
@@ -164,12 +166,15 @@ class Optim:
     schedule: of the learning rate, by name, with its options.
     clip: largest global norm of a gradient; None disables clipping.
     accumulate: steps whose gradients are averaged into one update.
+    only: pattern of the paths of the parameters that learn, such as 'times.*';
+      the others keep the weights that they start from.
   """
 
   optimiser: Optimiser = adam
   schedule: Schedule = cosine
   clip: float | None = 1.0
   accumulate: int = 1
+  only: str = '*'
 
   def __post_init__(self) -> None:
     if self.accumulate < 1:
@@ -235,6 +240,23 @@ class Checkpointing:
     check_every(self.keep_every)
     if self.keep < 1:
       raise ValueError(f'keep = {self.keep} must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmaSnapshots:
+  """When EMAs of kind `power` are kept, from which others are reconstructed.
+
+  Attributes:
+    every: interval; None keeps none.
+    dtype: in which they are kept, 'float16' or 'float32'.
+  """
+
+  every: Length | None = None
+  dtype: str = 'float16'
+
+  def __post_init__(self) -> None:
+    check_every(self.every)
+    check_snapshot_dtype(self.dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from flowdistill.config.sections import (
   Checkpointing,
   Dataset,
   EmaKind,
+  EmaSnapshots,
   Evaluation,
   Evaluator,
   Hosts,
@@ -70,6 +71,7 @@ class TrainStage:
     space: the encoding of images for the networks, by name.
     optim, train, evaluation, checkpoint, log, mesh, hosts: see their sections.
     ema: name -> EMA weights of the student; `main` is sampled.
+    ema_snapshots: see there.
     frozen: role -> the weights of a frozen network, such as `teacher`;
       `perceptual` is read from a file of LPIPS weights.
     roles: name -> another network that is trained beside the student.
@@ -90,6 +92,7 @@ class TrainStage:
   seed: int = 0
   optim: Optim = Optim()
   ema: Mapping[str, EmaKind] = dataclasses.field(default_factory=dict)
+  ema_snapshots: EmaSnapshots = EmaSnapshots()
   frozen: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
   roles: Mapping[str, Learner] = dataclasses.field(default_factory=dict)
   init_from: Reference | None = None

@@ -34,6 +34,7 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
       **stage,
       'dataset': without_files(stage['dataset']),
       'train': {**train, 'batch_size': BATCH_SIZE},
+      **often_kept(stage),
       # Other trackers may use a network.
       'log': {'every': {'steps': 1}, 'trackers': ('tensorboard',)},
       'evaluation': {
@@ -44,6 +45,14 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
       'evaluators': evaluators,
     }
   )
+
+
+def often_kept(stage: dict[str, Any]) -> dict[str, Any]:
+  """Snapshots of EMAs at every step, if there are any."""
+  section = stage['ema_snapshots']
+  if section['every'] is None:
+    return {}
+  return {'ema_snapshots': {**section, 'every': {'steps': 1}}}
 
 
 def tiny_pairs(stage: dict[str, Any]) -> dict[str, Any]:

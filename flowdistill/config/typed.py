@@ -15,6 +15,8 @@ WANTED: dict[Any, str] = {
   int: 'int',
   float: 'float',
   bool: 'true or false',
+  float | None: 'a number, like 0.1',
+  tuple[float, ...]: 'numbers with commas, like 0.05,0.1',
   int | None: 'int, or none for an adaptive sampler',
   Spec: "like 'gamma=0.3', with commas between several",
   str | Spec | None: "a name, or like 'name=shifted, shift=2'",
@@ -104,8 +106,9 @@ def _parse(text: str, kind: Any) -> Any:
     return _number(text, kind)
   if kind is bool:
     return ('false', 'true').index(text.lower()) == 1
-  if kind == int | None:
-    return None if text.lower() == 'none' else _number(text, int)
+  if kind in (int | None, float | None):
+    number = int if kind == int | None else float
+    return None if text.lower() == 'none' else _number(text, number)
   if typing.get_origin(kind) is tuple:
     return tuple(_parse(part, typing.get_args(kind)[0]) for part in split(text))
   if kind == Spec or '=' in text:

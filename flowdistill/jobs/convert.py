@@ -30,6 +30,7 @@ from flowdistill.build.foreign import converter
 from flowdistill.build.snapshots import write_snapshot
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.sampling import weights_of_ema
 from flowdistill.config.sections import Reference
 from flowdistill.files.atomic import naming
 from flowdistill.flow.spec import DataSpec
@@ -72,7 +73,9 @@ class Options:
       with `like` .pkl.
     like: without `from`, a snapshot (.pkl) of the original network; the new
       file is a copy of it, with the weights of the stage in its numbers' types.
-    weights: those of the stage to write: ema, params, or the name of an EMA.
+    weights: those of the stage to write: ema, params, the name of an EMA, or
+      power:0.1 for the power EMA of that relative width.
+    ema: a relative width: 0.1 is short for --weights=power:0.1.
   """
 
   stage: str = ''
@@ -81,9 +84,12 @@ class Options:
   classes: int = 0
   to: str = ''
   weights: str = 'ema'
+  ema: float | None = None
   like: str = ''
 
   def __post_init__(self) -> None:
+    if self.ema is not None:
+      object.__setattr__(self, 'weights', *weights_of_ema([self.ema]))
     if not self.to:
       raise ConfigError('--to is missing: the folder, or the file, to write')
     self._check_effects()

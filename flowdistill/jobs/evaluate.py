@@ -11,7 +11,12 @@ import rich
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.config.sampling import Samplings, Spec
+from flowdistill.config.sampling import (
+  Samplings,
+  Spec,
+  plain_weights,
+  weights_of_ema,
+)
 from flowdistill.config.sections import STUDENT, Features
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.best import HELD_OUT, tell, write_best
@@ -78,7 +83,10 @@ class Options(Samplings):
     stage: its name; by default the last one.
     model: roles, such as student, to evaluate with every combination of these
       sampling options in place of the evaluators' sweeps.
-    weights: of the roles that learn: ema, params, or the name of an EMA.
+    weights: of the roles that learn: ema, params, the name of an EMA, or
+      power:0.1 for the power EMA of that relative width.
+    ema: relative widths of power EMAs: 0.05,0.1 is short for
+      --weights=power:0.05,power:0.1.
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
     patience: seconds without a new checkpoint after which waiting ends.
@@ -103,6 +111,7 @@ class Options(Samplings):
   stage: str = ''
   model: tuple[str, ...] = ()
   weights: tuple[str, ...] = ('ema',)
+  ema: tuple[float, ...] = ()
   steps: str = 'last'
   patience: float = PATIENCE
   features: tuple[str | Spec | None, ...] = ()
@@ -116,7 +125,11 @@ class Options(Samplings):
   tune: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
+    weights = tuple(map(plain_weights, self.weights))
+    object.__setattr__(self, 'weights', weights)
     super().__post_init__()
+    if self.ema:
+      object.__setattr__(self, 'weights', weights_of_ema(self.ema))
     check_steps(self.steps)
     if self.tune:
       self._check_tune()
@@ -205,7 +218,7 @@ def measure(
   Pictures of other weights than the default's lie in a folder of their name.
   """
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
-  place = folder if which == 'ema' else folder / which
+  place = folder if which == 'ema' else folder / which.replace(':', '_')
   blocks = blocks_in(place)
   rows = measure_stage(
     assembly,

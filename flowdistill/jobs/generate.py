@@ -11,7 +11,7 @@ import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.config.sampling import Sampling
+from flowdistill.config.sampling import Sampling, weights_of_ema
 from flowdistill.config.sections import STUDENT
 from flowdistill.figures.samples import (
   FORMS,
@@ -56,7 +56,9 @@ class Options(Sampling):
   Attributes:
     stage: its name; by default the last one.
     model: a role, student or teacher.
-    weights: of the student: ema, params, or the name of an EMA.
+    weights: of the student: ema, params, the name of an EMA, or power:0.1 for
+      the power EMA of that relative width.
+    ema: a relative width: 0.1 is short for --weights=power:0.1.
     steps: of the checkpoints: last, a step, a range such as 500:2000, all, or
       wait, for new ones as they appear.
     patience: seconds without a new checkpoint after which waiting ends.
@@ -76,6 +78,7 @@ class Options(Sampling):
   stage: str = ''
   model: str = STUDENT
   weights: str = 'ema'
+  ema: float | None = None
   steps: str = 'last'
   patience: float = PATIENCE
   preset: int = 0
@@ -87,6 +90,8 @@ class Options(Sampling):
   out: str = ''
 
   def __post_init__(self) -> None:
+    if self.ema is not None:
+      object.__setattr__(self, 'weights', *weights_of_ema([self.ema]))
     check_steps(self.steps)
     for form in self.forms:
       if form not in FORMS:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.ema_snapshots import resolved
 from flowdistill.build.models import with_rows
 from flowdistill.build.sampling import Generator
 from flowdistill.datasets.pipeline import make_batches
@@ -17,6 +18,7 @@ from flowdistill.training.roles import Params
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import TrainState, init_state
 from flowdistill.workdir import folders, weights
+from flowdistill.workdir.ema_snapshots import reconstruct
 from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.pairs import load_pairs, pairs_origin
 from flowdistill.workdir.results import say
@@ -190,15 +192,32 @@ def sampled(
 ) -> dict[str, Params]:
   """Role -> weights for sampling, of the roles that can be sampled.
 
-  Those that learn have the weights `which`: ema, params, or an EMA's name.
+  Those that learn have the weights `which`: ema, params, an EMA's name, or
+  power:0.1.
+
+  Raises:
+    ConfigError: if these cannot be reconstructed at this step.
   """
   roles = {n: assembly.blueprint.roles[n] for n in assembly.blueprint.drawable}
   return {
-    name: state.roles[name].weights(which)
+    name: _weights(assembly, state, name, which)
     if role.base is None
     else assembly.frozen[role.base]
     for name, role in roles.items()
   }
+
+
+def _weights(
+  assembly: Assembly, state: TrainState, role: str, which: str
+) -> Params:
+  """The weights of a role that learns."""
+  own, blueprint = state.roles[role], assembly.blueprint
+  found = resolved(blueprint, role, which)
+  if isinstance(found, str):
+    return own.weights(found)
+  step, layout = int(state.step), assembly.layout
+  spelled = f'--weights={which}'
+  return reconstruct(blueprint, role, found, step, own.emas, layout, spelled)
 
 
 def generators(

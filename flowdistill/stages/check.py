@@ -1,16 +1,18 @@
 """Checks a stage that trains, abstractly (jax.eval_shape)."""
 
+import fnmatch
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
-from flowdistill.config.sections import Reference
+from flowdistill.config.sections import EmaSnapshots, Reference
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
@@ -35,6 +37,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   _check_effects(blueprint)
   for role in blueprint.learns:
     _check_start(blueprint, role)
+    _check_only(blueprint, role)
   _check_resume(blueprint, blueprints)
   _check_pairs(blueprint, blueprints)
   for role in blueprint.stage.frozen:
@@ -52,6 +55,7 @@ def _check_lengths(blueprint: Blueprint) -> None:
     'log': stage.log.every,
     'checkpoint.every': stage.checkpoint.every,
     'checkpoint.keep_every': stage.checkpoint.keep_every,
+    'ema_snapshots.every': stage.ema_snapshots.every,
     'evaluation.every': stage.evaluation.every,
     **{
       f'evaluation.schedules.{name}': every
@@ -68,6 +72,7 @@ def _check_effects(blueprint: Blueprint) -> None:
   stage = blueprint.stage
   section = stage.evaluation
   why = {f'train.{k}': v for k, v in without_effect(blueprint).items()}
+  why |= _idle_snapshots(blueprint)
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
@@ -90,6 +95,23 @@ def _check_effects(blueprint: Blueprint) -> None:
     raise ConfigError(f'config.{blueprint.key(key)} has no effect: {reason}')
 
 
+def _idle_snapshots(blueprint: Blueprint) -> dict[str, str]:
+  """Key -> why it has no effect, of the section `ema_snapshots`."""
+  section = blueprint.stage.ema_snapshots
+  every = blueprint.to_steps(section.every)
+  if not every:
+    other = section != EmaSnapshots()
+    why = 'no snapshots are kept, as ema_snapshots.every = None'
+    return {'ema_snapshots.dtype': why} if other else {}
+  if not profiles_of(blueprint):
+    why = "there is no EMA of kind power, such as ema.main={'sigma_rel': 0.05}"
+  elif every > blueprint.total:
+    why = f'{section.every} are more than the {blueprint.total} of the stage'
+  else:
+    return {}
+  return {'ema_snapshots.every': why}
+
+
 def _check_start(blueprint: Blueprint, role: str) -> None:
   """The weights of `init_from` must fit the network of the role."""
   if blueprint.stage.learners[role].init_from is None:
@@ -105,6 +127,17 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key}: no array there matches an array of this stage in name '
       'and shape'
+    )
+
+
+def _check_only(blueprint: Blueprint, role: str) -> None:
+  """The pattern of the parameters that learn must match some."""
+  pattern = blueprint.stage.learners[role].optim.only
+  params = by_name(blueprint.learners[role].model.params)
+  if not fnmatch.filter(params, pattern):
+    raise ConfigError(
+      f'config.{blueprint.learner_key(role, "optim.only")} = {pattern!r} must '
+      f'match a parameter, such as {", ".join(list(params)[-3:])}'
     )
 
 

@@ -6,23 +6,31 @@ decide which checkpoints are kept.
 
 import math
 import pathlib
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import jax
+
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.evaluators.signature import SHEETS, Row
 from flowdistill.stages.assembly import Assembly
 from flowdistill.stages.failure import Halted
 from flowdistill.stages.measuring import blocks_in, measure_stage
+from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
+from flowdistill.training.ema_snapshots import snapshot
 from flowdistill.training.log import EVALUATOR, MetricLog, logged, logged_rows
 from flowdistill.training.loop import Action, Interrupted, Stop
+from flowdistill.training.sharding import Layout
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import Watchdog
 from flowdistill.workdir.folders import (
   CHECKPOINTS,
   CONFIG,
+  EMA_SNAPSHOTS,
   EVALUATIONS,
   SAMPLES,
 )
@@ -39,6 +47,7 @@ class Hooks:
   Args:
     assembly: of the stage.
     saved: its checkpoints, which keep the best of `figures`.
+    snapshots: of its EMAs; None keeps none.
     figures: of earlier runs; new ones are added.
     log: of the first host, None on the others.
     dog: the watchdog of the hosts.
@@ -50,6 +59,7 @@ class Hooks:
     self,
     assembly: Assembly,
     saved: Checkpoints,
+    snapshots: Checkpoints | None,
     figures: Figures,
     log: MetricLog | None,
     dog: Watchdog,
@@ -58,6 +68,7 @@ class Hooks:
   ):
     self.assembly, self.blueprint = assembly, assembly.blueprint
     self.saved, self.figures, self.log = saved, figures, log
+    self.snapshots = snapshots
     self.dog, self.stop, self.show = dog, stop, show
     self.schedules = schedules_of(self.blueprint)
     self._measured: dict[str, dict[str, float]] = {}
@@ -65,16 +76,39 @@ class Hooks:
   @property
   def actions(self) -> list[Action]:
     """(every, action), in the order of execution."""
-    every = self.blueprint.to_steps(self.blueprint.stage.checkpoint.every)
+    stage, to_steps = self.blueprint.stage, self.blueprint.to_steps
     return [
-      (every, self.save),
+      (to_steps(stage.ema_snapshots.every), self.snapshot),
+      (to_steps(stage.checkpoint.every), self.save),
       *((each, self.evaluator(n)) for n, each in self.schedules.items()),
     ]
 
   def save(self, step: int, state: TrainState) -> None:
-    """Saves the state, unless it is saved already."""
+    """Saves the state, unless it is saved already.
+
+    The snapshots up to its step are complete before: a run that continues there
+    does not make them again. Orbax saves one tree at a time, too.
+    """
     check_present(self.blueprint.folder)
+    if self.snapshots is not None:
+      self.snapshots.wait()
     self.saved.save(step, state)
+
+  def snapshot(self, step: int, state: TrainState) -> None:
+    """Keeps the EMAs of kind `power`, unless those of the step are kept."""
+    if self.snapshots is not None:
+      check_present(self.blueprint.folder)
+      self.saved.wait()
+      dtype = self.blueprint.stage.ema_snapshots.dtype
+      tree = snapshot(state, profiles_of(self.blueprint), dtype)
+      self.snapshots.save(step, tree)
+
+  def end(self, step: int, state: TrainState) -> None:
+    """Saves the last state, or that at which a run is stopped."""
+    every = self.blueprint.to_steps(self.blueprint.stage.ema_snapshots.every)
+    if every and step % every == 0:
+      self.snapshot(step, state)
+    self.save(step, state)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Logs scalars, except those of roles that were not updated."""
@@ -207,6 +241,25 @@ def open_checkpoints(blueprint: Blueprint, figures: Figures) -> Checkpoints:
     every=blueprint.to_steps(section.keep_every),
     best=figures if section.best else None,
   )
+
+
+def open_snapshots(
+  blueprint: Blueprint, start: int, layout: Layout
+) -> Checkpoints | None:
+  """The snapshots of a stage that continues at a step; None if it keeps none.
+
+  Those of later steps are removed, for the training may be another one now:
+  longer, or from weights that are newer.
+  """
+  if blueprint.stage.ema_snapshots.every is None:
+    return None
+  folder = blueprint.folder / EMA_SNAPSHOTS
+  if jax.process_index() == 0:
+    for step in checkpoint.completed_steps(folder):
+      if step > start:
+        shutil.rmtree(folder / str(step))
+  layout.broadcast(start)  # the other hosts wait for the first
+  return Checkpoints(folder, keep=1, every=1)
 
 
 def known_figures(blueprint: Blueprint) -> Figures:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.ema_snapshots import check_reconstruction, resolved
 from flowdistill.build.given import check_conditions, check_label
 from flowdistill.build.sampling_plan import combinations, plan_sampling
 from flowdistill.build.tuning import ways
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.kinds import TRAIN
 from flowdistill.config.sampling import Sampling, Samplings
+from flowdistill.config.sections import STUDENT
 from flowdistill.config.typed import parse
 from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import LABEL
@@ -44,6 +46,11 @@ def parse_options(
       values[field_of(name)] = parse(text, types[name])
     except ValueError as error:
       raise ConfigError(f'--{name}={text} {error}') from error
+  if {'ema', 'weights'} <= values.keys():
+    raise ConfigError(
+      '--ema must not be given with --weights: --ema=0.1 is short for '
+      '--weights=power:0.1'
+    )
   return kind(**values)
 
 
@@ -103,7 +110,7 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
         _check_sampling(role, each, blueprint)
   weights = given.get('weights', ())
   for each in [weights] if isinstance(weights, str) else weights:
-    _check_choice('weights', each, ['ema', 'params', *blueprint.stage.ema])
+    _check_weights(each, given, blueprint)
   _check_drawn(given, blueprint)
   if cond := getattr(options, 'given', {}):
     check_given(cond, given, blueprint)
@@ -123,6 +130,27 @@ def tried(
     raise
   except ValueError as error:
     raise ConfigError(f'--tune={",".join(knobs)}: {error}') from error
+
+
+def _check_weights(
+  name: str, given: Mapping[str, Any], blueprint: Blueprint
+) -> None:
+  """Checks that the roles that a job reads have weights of a name."""
+  model = given.get('model', STUDENT)
+  models = [model] if isinstance(model, str) else blueprint.drawable
+  option = f'weights={name}'
+  if given.get('ema'):
+    option = option.replace('weights=power:', 'ema=')
+  for role in [n for n in models if n in blueprint.learners] or [STUDENT]:
+    try:
+      found = resolved(blueprint, role, name)
+    except ValueError as error:
+      raise ConfigError(f'--{option}: {error}') from error
+    if isinstance(found, str):
+      choices = ['ema', 'params', *blueprint.stage.learners[role].ema]
+      _check_choice('weights', found, choices)
+    else:
+      check_reconstruction(blueprint, role, found, f'--{option}')
 
 
 def _check_drawn(given: Mapping[str, Any], blueprint: Blueprint) -> None:

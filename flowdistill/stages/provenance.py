@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.ema_snapshots import resolved
 from flowdistill.config.bind import Spec
 from flowdistill.evaluators.signature import Row
 from flowdistill.stages.assembly import Assembly
@@ -48,7 +49,11 @@ def _ema(blueprint: Blueprint, role: str, which: str) -> Spec | None:
   """The EMA of a role's weights, of the stage that trained it."""
   if role in blueprint.learners:
     emas = blueprint.learner_spec(role).get('ema', {})
-    return emas.get(MAIN if which == 'ema' else which)
+    found = resolved(blueprint, role, MAIN if which == 'ema' else which)
+    if isinstance(found, str):
+      return emas.get(found)
+    every = blueprint.spec['ema_snapshots']['every']
+    return {'name': 'power', 'sigma_rel': found, 'snapshots': every}
   weights = blueprint.weights(role)
   if weights.stage is None:
     return None

@@ -29,6 +29,7 @@ from flowdistill.stages.hooks import (
   check_present,
   known_figures,
   open_checkpoints,
+  open_snapshots,
   pictures_of,
 )
 from flowdistill.stages.measuring import blocks_in, measure_stage
@@ -161,6 +162,9 @@ def train_to_end(
     with stop.at_once():
       state = first_state(assembly, saved)
     start = int(state.step)
+    snapshots = open_snapshots(blueprint, start, assembly.layout)
+    if snapshots is not None:
+      stack.enter_context(snapshots)
     for role, own in state.roles.items():
       log_parameters(f'{name}: {role}', own.params)
     if start:
@@ -190,7 +194,9 @@ def train_to_end(
       bar.update(step, loss=metrics['loss'], waited=feed.seconds)
       trace.at(step, metrics)
 
-    hooks = Hooks(assembly, saved, figures, log, dog, stop, extras.show)
+    hooks = Hooks(
+      assembly, saved, snapshots, figures, log, dog, stop, extras.show
+    )
     if start:
       hooks.catch_up(start, state)
     try:
@@ -204,7 +210,7 @@ def train_to_end(
         log=(blueprint.to_steps(stage.log.every), hooks.write),
         actions=hooks.actions,
         each=each,
-        save=hooks.save,
+        save=hooks.end,
         stop=stop,
       )
     except NotFinite as error:

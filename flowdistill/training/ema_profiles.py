@@ -22,7 +22,9 @@ from typing import Any
 import jax
 import numpy as np
 
+POWER = 'power:'  # before the σ_rel of weights that are named by it
 NARROWEST, WIDEST = 1e-6, 12**-0.5  # σ_rel; that of γ = 0, the mean of all
+FEW = 256  # updates up to which a profile is taken as its share of each
 NEGLIGIBLE = 1e-9  # a coefficient that changes no digit of float32
 
 
@@ -87,6 +89,35 @@ def check_sigma_rel(sigma_rel: float) -> None:
     )
 
 
+def power_name(sigma_rel: float) -> str:
+  """'power:0.1', the name of the EMA weights of this relative width.
+
+  Raises:
+    ValueError: if it is out of range.
+  """
+  check_sigma_rel(sigma_rel)
+  return f'{POWER}{float(sigma_rel)}'
+
+
+def sigma_rel_in(name: str) -> float | None:
+  """The relative width in 'power:0.1'; None in a name of another form.
+
+  Raises:
+    ValueError: if it is no number, or out of range.
+  """
+  if not name.startswith(POWER):
+    return None
+  text = name.removeprefix(POWER)
+  try:
+    sigma_rel = float(text if text.isascii() else '')
+  except ValueError:
+    raise ValueError(
+      f'{name!r} must be {POWER} and a relative width, such as {POWER}0.1'
+    ) from None
+  check_sigma_rel(sigma_rel)
+  return sigma_rel
+
+
 def gamma_of(sigma_rel: float) -> float:
   """The exponent γ > 0 of a relative width.
 
@@ -126,28 +157,72 @@ def _columns(profiles: Sequence[Profile]) -> tuple[np.ndarray, np.ndarray]:
   return np.array(gammas, np.float64), np.array(times, np.float64)
 
 
+def shares(profiles: Sequence[Profile]) -> np.ndarray | None:
+  """The share of each update in EMAs, float64 [updates, n].
+
+  None where times are no numbers of updates, or updates are more than FEW.
+  """
+  gammas, times = _columns(profiles)
+  if max(times) > FEW or any(times % 1):
+    return None
+  ends = np.arange(max(times) + 1)[:, None]
+  return np.diff(np.minimum(ends / times, 1) ** (gammas + 1), axis=0)
+
+
 def fit(tracked: Sequence[Profile], wanted: Profile) -> Fit:
   """The combination of tracked profiles that is nearest to the wanted one.
 
   As in the code of EDM2, the least-squares solution is divided by its sum, so
-  that parameters that were constant stay so.
+  that parameters that were constant stay so. Few updates are summed one by
+  one, as their profiles have steps.
 
   Raises:
     ValueError: if no tracked profile is of a time up to the wanted one.
   """
-  if all(profile.time > wanted.time for profile in tracked):
-    raise ValueError(f'there is no EMA of a time up to {wanted.time:g}')
+  return fit_each(tracked, [wanted])[0]
+
+
+def fit_each(
+  tracked: Sequence[Profile], wanted: Sequence[Profile]
+) -> list[Fit]:
+  """`fit` of several wanted profiles, which share a decomposition."""
+  latest = min((profile.time for profile in wanted), default=0)
+  if all(profile.time > latest for profile in tracked):
+    raise ValueError(f'there is no EMA of a time up to {latest:g}')
+  n, both = len(tracked), [*tracked, *wanted]
+  if (steps := shares(both)) is not None:
+    norms = np.linalg.norm(steps, axis=0)
+    units = steps / norms
+    x = np.linalg.lstsq(units[:, :n], units[:, n:], rcond=None)[0]
+    gram = units.T @ units
+  else:  # in units of their norms, which differ by orders of magnitude
+    gram = products(both, both)
+    norms = np.sqrt(np.diag(gram))
+    gram = gram / np.outer(norms, norms)
+    x = np.linalg.lstsq(gram[:n, :n], gram[:n, n:], rcond=None)[0]
+  x = x * norms[n:] / norms[:n, None]
+  x = x / x.sum(0)
+  return [
+    _fit(tracked, each, x[:, i], gram, norms, n + i)
+    for i, each in enumerate(wanted)
+  ]
+
+
+def _fit(
+  tracked: Sequence[Profile],
+  wanted: Profile,
+  c: np.ndarray,
+  gram: np.ndarray,
+  norms: np.ndarray,
+  at: int,
+) -> Fit:
+  """The fit of coefficients c; of a tracked profile, this profile itself."""
+  n = len(tracked)
   if wanted in tracked:
-    return Fit(np.arange(len(tracked)) == tracked.index(wanted), 0.0)
-  # In units of their norms, which differ by orders of magnitude.
-  norms = np.sqrt(np.diag(products(tracked, tracked)))
-  norm = np.sqrt(products([wanted], [wanted]).item())
-  a = products(tracked, tracked) / np.outer(norms, norms)
-  b = products(tracked, [wanted])[:, 0] / (norms * norm)
-  x = np.linalg.lstsq(a, b, rcond=None)[0]
-  x = x / np.sum(x * norm / norms)
-  residual = np.sqrt(max(0.0, 1 - 2 * x @ b + x @ a @ x))
-  return Fit(x * norm / norms, float(residual))
+    return Fit(1.0 * (np.arange(n) == tracked.index(wanted)), 0.0)
+  y = c * norms[:n] / norms[at]
+  square = 1 - 2 * y @ gram[:n, at] + y @ gram[:n, :n] @ y
+  return Fit(c, float(np.sqrt(max(0.0, square))))
 
 
 def reconstruct(
@@ -171,11 +246,16 @@ def reconstruct(
   """
   snapshots = list(snapshots)
   found = fit([each.profile for each in snapshots], wanted)
+  return combine(snapshots, found), found.residual
+
+
+def combine(snapshots: Iterable[Snapshot], found: Fit) -> Any:
+  """The sum of snapshots by the coefficients of a fit; see `reconstruct`."""
   total = None
   for c, each in zip(found.coefficients, snapshots, strict=True):
     if abs(c) > NEGLIGIBLE:
       total = _added(total, each.load(), np.float32(c))
-  return total, found.residual
+  return total
 
 
 def _added(total: Any, tree: Any, c: np.float32) -> Any:

@@ -8,11 +8,15 @@ Nothing here makes an array, so that a config can be checked before any device
 is touched.
 """
 
+import fnmatch
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import optax
 
 from flowdistill.training.lengths import Length
+from flowdistill.training.sharding import path_name
 
 ToSteps = Callable[[Length], int]
 
@@ -132,6 +136,7 @@ def make_optimiser(
   *,
   clip: float | None = None,
   accumulate: int = 1,
+  only: str = '*',
 ) -> optax.GradientTransformation:
   """Adds clipping and accumulation of gradients to an optimiser.
 
@@ -141,6 +146,8 @@ def make_optimiser(
       by the norm + 1e-6.)
     accumulate: micro-steps whose mean gradient makes one update. The mean is
       clipped, and `inner`, with its schedule, counts updates.
+    only: pattern of the paths of the parameters that are updated; the others
+      keep their values, and are in no norm.
 
   Raises:
     ValueError: if `clip` is not above 0, or `accumulate` not an integer of at
@@ -154,9 +161,21 @@ def make_optimiser(
     raise ValueError(f'accumulate = {accumulate} must be at least 1')
   if clip is not None:
     inner = optax.chain(optax.clip_by_global_norm(clip), inner)
+  if only != '*':
+    rest = optax.masked(optax.set_to_zero(), lambda p: others(p, only))
+    inner = optax.chain(rest, inner, rest)
   if accumulate == 1:
     return inner
   return optax.MultiSteps(inner, accumulate).gradient_transformation()
+
+
+def others(params: Any, pattern: str) -> Any:
+  """params -> whether an array's path does not match the pattern."""
+
+  def differs(path: Any, _: Any) -> bool:
+    return not fnmatch.fnmatchcase(path_name(path), pattern)
+
+  return jax.tree.map_with_path(differs, params)
 
 
 def _check_rate(learning_rate: float) -> None:

@@ -13,6 +13,7 @@ from flowdistill.files.paths import expand
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
 EVALUATIONS, FAILURE = 'evaluations', 'failure'
+EMA_SNAPSHOTS = 'ema_snapshots'
 STAGE = 'stage:'
 MADE = (CHECKPOINTS, PAIRS, RESULTS)  # by a stage that has begun
 

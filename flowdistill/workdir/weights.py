@@ -2,10 +2,12 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 
+from flowdistill.build.ema_snapshots import power_of
 from flowdistill.build.foreign import digest_of, path_of, read_weights
 from flowdistill.build.models import Model
 from flowdistill.build.weights import Weights, weights_of
@@ -16,6 +18,7 @@ from flowdistill.training.roles import Params
 from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import RoleState
+from flowdistill.workdir.ema_snapshots import reconstruct
 from flowdistill.workdir.folders import CHECKPOINTS
 
 
@@ -66,25 +69,35 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
 def _load_checkpoint(
   weights: Weights, layout: Layout | None, step: int | None
 ) -> Trained:
-  reference = weights.reference
-  folder = weights.stage.folder / CHECKPOINTS
-  role = weights.stage.state.roles[reference.role]
-  name, params = weights_of(role, reference)
-  params = layout.abstract(params) if layout else params
-  state = RoleState(params, {}, {})
-  if name != 'params':
-    state = RoleState({}, {}, {name: params})
+  reference, stage = weights.reference, weights.stage
+  role, folder = reference.role, stage.folder / CHECKPOINTS
+  name, _ = weights_of(stage, reference)
+  if step is None:
+    step = max(checkpoint.completed_steps(folder), default=0)
+  emas = [name] if isinstance(name, str) else power_of(stage, role)
+  wanted = _only(stage.state.roles[role], emas)
+  wanted = layout.abstract(wanted) if layout else wanted
   try:
-    tree = {'roles': {reference.role: state}}
+    tree = {'roles': {role: wanted}}
     restored = checkpoint.restore(folder, tree, step, partial=True)
   except FileNotFoundError as error:
     raise ConfigError(f'{reference.source}: {error}') from error
-  if step is None:
-    step = checkpoint.completed_steps(folder)[-1]
-  state = restored['roles'][reference.role]
-  params = state.params if name == 'params' else state.emas[name]
+  state = restored['roles'][role]
+  if isinstance(name, float):
+    spelled = f'{reference.source}: weights = {reference.weights!r}'
+    own = state.emas
+    params = reconstruct(stage, role, name, step, own, layout, spelled)
+  else:
+    params = state.params if name == 'params' else state.emas[name]
   origin = f'{reference.source} at step {step}'
   return Trained(weights.model, cast(params, reference.dtype), origin, step)
+
+
+def _only(state: RoleState, names: Iterable[str]) -> RoleState:
+  """The part of a role's state that has the weights of these names."""
+  if 'params' in names:
+    return RoleState(state.params, {}, {})
+  return RoleState({}, {}, {name: state.emas[name] for name in names})
 
 
 def matching(fresh: Params, loaded: Params) -> dict[str, Any]:

@@ -184,7 +184,14 @@ def hooks_of(folder, log, stop=None):
   assembly = SimpleNamespace(blueprint=blueprint, layout=layout)
   dog = SimpleNamespace(busy=lambda _: contextlib.nullcontext())
   return hooks.Hooks(
-    assembly, None, {}, log, dog, stop or Stop(), lambda folder, rows: None
+    assembly,
+    None,
+    None,
+    {},
+    log,
+    dog,
+    stop or Stop(),
+    lambda folder, rows: None,
   )
 
 

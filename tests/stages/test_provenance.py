@@ -75,7 +75,15 @@ def test_a_changed_checkout_is_said(monkeypatch, dirty):
 
 def test_the_ema_of_the_weights(tmp_path):
   found = assembly(tmp_path, PLAIN)
+  tracked = {
+    name: SimpleNamespace(sigma_rel=None) for name in ('main', 'early')
+  }
+  tracked['power'] = SimpleNamespace(sigma_rel=0.05)
+  learns = SimpleNamespace(emas=tracked)
+  found.blueprint.learners['student'].learns = learns
+  found.blueprint.spec['ema_snapshots'] = {'every': {'images': 500}}
   emas = {
+    'power': {'name': 'power', 'sigma_rel': 0.05},
     'main': {'name': 'half_life', 'half_life': {'steps': 9}, 'until': None},
     'early': {'name': 'decay', 'decay': 0.9},
   }
@@ -88,8 +96,15 @@ def test_the_ema_of_the_weights(tmp_path):
   assert ema('student', 'ema') == {'ema': main}
   assert ema('student', 'early') == {'ema': 'decay(decay=0.9)'}
   assert ema('student', 'params') == {}
+  assert ema('student', 'power:0.05') == {'ema': 'power(sigma_rel=0.05)'}
+  wide = 'power(sigma_rel=0.1, snapshots=images=500)'
+  assert ema('student', 'power:0.1') == {'ema': wide}
   first = found.blueprint
-  for weights, expected in (('ema', {'ema': main}), ('params', {})):
+  for weights, expected in (
+    ('ema', {'ema': main}),
+    ('params', {}),
+    ('power:0.1', {'ema': wide}),
+  ):
     reference = SimpleNamespace(role='student', weights=weights)
     origin = SimpleNamespace(stage=first, reference=reference)
     found.blueprint = SimpleNamespace(

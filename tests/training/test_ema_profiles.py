@@ -13,8 +13,10 @@ from flowdistill.training.ema_profiles import (
   Snapshot,
   fit,
   gamma_of,
+  power_name,
   products,
   reconstruct,
+  sigma_rel_in,
   sigma_rel_of,
 )
 
@@ -182,3 +184,38 @@ def test_half_precision_is_enough():
   exact = weights(0.15, STEPS) @ walk()
   assert found['w'].dtype == np.float32
   assert np.linalg.norm(found['w'] - exact) < 0.001 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize('sigma_rel', [0.02, 0.07, 0.28])
+def test_of_few_updates_any_length_is_exact(sigma_rel):
+  """With a snapshot of each, a profile is a share of every update."""
+  few = [
+    Snapshot(
+      Profile(s, n), lambda s=s, n=n: {'w': weights(s, n, 6) @ walk()[:6]}
+    )
+    for n in range(1, 7)
+    for s in (0.05, 0.1)
+  ]
+  found, residual = reconstruct(few, Profile(sigma_rel, 6))
+  exact = weights(sigma_rel, 6, 6) @ walk()[:6]
+  np.testing.assert_allclose(found['w'], exact, rtol=1e-5)
+  assert residual < 1e-6
+
+
+@pytest.mark.parametrize('sigma_rel', [0.03, 0.07, 0.15])
+def test_few_and_many_updates_have_nearly_the_same_combination(sigma_rel):
+  one, other = (
+    fit(
+      [Profile(s, n * unit) for n in range(16, 257, 16) for s in (0.05, 0.1)],
+      Profile(sigma_rel, 256 * unit),
+    )
+    for unit in (1, 100)
+  )
+  assert one.residual == pytest.approx(other.residual, abs=0.005)
+  np.testing.assert_allclose(one.coefficients, other.coefficients, atol=0.6)
+
+
+def test_names_of_widths():
+  assert power_name(0.10) == 'power:0.1'
+  assert sigma_rel_in('power:0.10') == 0.1
+  assert sigma_rel_in('ema') is None

@@ -127,6 +127,17 @@ def test_clip_scales_to_the_global_norm():
   np.testing.assert_allclose(kept['b'], -0.4, rtol=1e-6)
 
 
+@pytest.mark.parametrize('name', OPTIMISERS)
+def test_what_is_not_selected_stays_and_is_in_no_norm(name):
+  inner = OPTIMISERS[name](lambda _: RATE)
+  params = {'a': {'w': jnp.array([3.0])}, 'b': jnp.array([4.0])}
+  only = updates(make_optimiser(inner, clip=1.0, only='a.*'), [params], params)
+  alone = {'a': params['a']}
+  expected = updates(make_optimiser(inner, clip=1.0), [alone], alone)
+  np.testing.assert_array_equal(only[0]['b'], [0.0])
+  np.testing.assert_array_equal(only[0]['a']['w'], expected[0]['a']['w'])
+
+
 def test_equal_micro_steps_make_one_update():
   k = 3
   schedule = SCHEDULES['cosine'](5, to_steps, learning_rate=RATE)
