@@ -14,6 +14,7 @@ https://github.com/huggingface/diffusers, 0.42, `AutoencoderKL`.
 import dataclasses
 import itertools
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,6 @@ class KLConfig:
   """The sizes of an autoencoder, by diffusers' names.
 
   Attributes:
-    image_channels: of the images.
     latent_channels: of the latents.
     block_out_channels: channels of the levels; between two the side is halved.
     layers_per_block: residual blocks of a level; the decoder has one more.
@@ -43,7 +43,7 @@ class KLConfig:
     ValueError: for a number below 1, or groups that do not divide.
   """
 
-  image_channels: int = 3
+  flat: ClassVar[bool] = True  # in a config its fields are options of `kl`
   latent_channels: int = 4
   block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
   layers_per_block: int = 2
@@ -90,14 +90,15 @@ class AutoencoderKL(nnx.Module):
 
   Args:
     config: its sizes.
+    channels: of the images.
     rngs: for the initial parameters, which are meaningless: load those of a
       file (`convert/kl.py`).
   """
 
-  def __init__(self, config: KLConfig, *, rngs: nnx.Rngs):
+  def __init__(self, config: KLConfig, channels: int, *, rngs: nnx.Rngs):
     n = config.latent_channels
-    self.encoder = Encoder(config, rngs)
-    self.decoder = Decoder(config, rngs)
+    self.encoder = Encoder(config, channels, rngs)
+    self.decoder = Decoder(config, channels, rngs)
     before, after = config.use_quant_conv, config.use_post_quant_conv
     self.quant_conv = conv(2 * n, 2 * n, 1, rngs) if before else None
     self.post_quant_conv = conv(n, n, 1, rngs) if after else None
@@ -122,13 +123,13 @@ class AutoencoderKL(nnx.Module):
 class Encoder(nnx.Module):
   """Images [b, h, w, c] -> [b, h / factor, w / factor, 2 latent_channels]."""
 
-  def __init__(self, config: KLConfig, rngs: nnx.Rngs):
+  def __init__(self, config: KLConfig, channels: int, rngs: nnx.Rngs):
     first, *_, last = widths = (
       config.block_out_channels[0],
       *config.block_out_channels,
     )
     groups, layers = config.norm_num_groups, config.layers_per_block
-    self.conv_in = conv(config.image_channels, first, 3, rngs)
+    self.conv_in = conv(channels, first, 3, rngs)
     self.down_blocks = nnx.List(
       Level(i, o, layers, groups, Down if o_next else None, rngs)
       for (i, o), o_next in zip(
@@ -147,9 +148,9 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-  """Latents [b, h, w, c] -> images [b, factor h, factor w, image_channels]."""
+  """Latents [b, h, w, c] -> images [b, factor h, factor w, c]."""
 
-  def __init__(self, config: KLConfig, rngs: nnx.Rngs):
+  def __init__(self, config: KLConfig, channels: int, rngs: nnx.Rngs):
     up = config.block_out_channels[::-1]
     first, *_, last = widths = (up[0], *up)
     groups, layers = config.norm_num_groups, config.layers_per_block + 1
@@ -162,7 +163,7 @@ class Decoder(nnx.Module):
       )
     )
     self.conv_norm_out = norm(last, groups, rngs)
-    self.conv_out = conv(last, config.image_channels, 3, rngs)
+    self.conv_out = conv(last, channels, 3, rngs)
 
   def __call__(self, z: Array) -> Array:
     h = self.mid_block(self.conv_in(z))

@@ -5,8 +5,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from flowdistill.autoencoders import SPACES
 from flowdistill.build.measured import FEATURE_LAWS
+from flowdistill.build.spaces import SPACE_LAWS
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
 from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
@@ -68,7 +68,7 @@ def _law(name: str, metric: Metric) -> Callable[..., Metric]:
 
 ROOMS: bind.Rooms = {
   Dataset: DATASETS,
-  Space: SPACES,
+  Space: SPACE_LAWS,
   Network: NETWORKS,
   Objective: OBJECTIVES,
   TimeLaw: TIMES,

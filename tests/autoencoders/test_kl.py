@@ -31,7 +31,7 @@ SAMPLE = np.random.default_rng(1)
 
 
 def make(**options):
-  return AutoencoderKL(KLConfig(**options), rngs=nnx.Rngs(0))
+  return AutoencoderKL(KLConfig(**options), 3, rngs=nnx.Rngs(0))
 
 
 def weights_of(params, seed=0):
