@@ -88,14 +88,14 @@ def check_numbers(name: str, given: Numbers, channels: int) -> np.ndarray:
   Raises:
     ValueError: for another length, or what is not finite in float32.
   """
-  numbers = np.asarray(given, np.float32)
+  numbers = np.asarray(given, np.float64)
   if numbers.shape not in ((), (channels,)):
     raise ValueError(
       f'{name} = {given} must be a number, or {channels}, one for each channel'
     )
-  if not np.isfinite(numbers).all():
-    raise ValueError(f'{name} = {given} must be finite')
-  return numbers
+  if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
+    raise ValueError(f'{name} = {given} must be finite in float32')
+  return numbers.astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

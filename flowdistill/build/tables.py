@@ -9,7 +9,7 @@ from flowdistill.build.measured import FEATURE_LAWS
 from flowdistill.build.spaces import SPACE_LAWS
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
-from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
+from flowdistill.config.kinds import ENCODE, PAIRS, TRAIN, kind_of
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import (
   Dataset,
@@ -22,7 +22,7 @@ from flowdistill.config.sections import (
   Schedule,
   Space,
 )
-from flowdistill.config.stages import PairStage, TrainStage
+from flowdistill.config.stages import EncodeStage, PairStage, TrainStage
 from flowdistill.datasets import DATASETS
 from flowdistill.evaluators import EVALUATORS
 from flowdistill.flow.couplings import (
@@ -87,7 +87,7 @@ ROOMS: bind.Rooms = {
   Evaluator: EVALUATORS,
   MetricLaw: {name: _law(name, metric) for name, metric in METRICS.items()},
 }
-SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage}
+SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage, ENCODE: EncodeStage}
 """Kind of a stage -> dataclass of its keys."""
 
 

@@ -102,7 +102,7 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   """Yields global batches from position `start`, on the devices.
 
-  Images of a data set are encoded; pairs are stored encoded.
+  Images of a data set are encoded; pairs and latents are stored so.
   """
   blueprint, stage = assembly.blueprint, assembly.blueprint.stage
   source = assembly.examples
@@ -116,7 +116,7 @@ def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   for arrays in raw:
     batch = assembly.layout.batch(blueprint.sees.batch(arrays))
     if source is blueprint.data:
-      batch['x0'] = blueprint.space.encode(batch['x0'])
+      batch['x0'] = blueprint.encoded(batch['x0'])
     yield batch
 
 
