@@ -211,17 +211,27 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     )
   fields(manifest, SCHEMA, path)
   try:
-    numbers = np.asarray([manifest['scale'], manifest['shift']], np.float32)
-    channels = DataSpec.of(manifest['spec']).shape[-1:]
-    right = numbers.shape[1:] in ((), channels) and np.isfinite(numbers).all()
-    counts = manifest['count'], manifest['shard_size'], *manifest['pictures']
-    right &= all(type(n) is int and n > 0 for n in counts)
+    right = _is_possible(manifest)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     refuse(path, f'has a value that cannot be read: {error!r}', error)
-  known = manifest['stored'] in STORED and manifest['dtype'] in DTYPES
-  if not right or not known:
+  if not right:
     refuse(path, 'has values that --job=encode does not write')
   return manifest
+
+
+def _is_possible(manifest: Mapping[str, Any]) -> bool:
+  """Whether the values of a manifest fit each other."""
+  channels = DataSpec.of(manifest['spec']).shape[-1:]
+  for key in ('scale', 'shift'):
+    numbers = np.asarray(manifest[key], np.float32)
+    if numbers.shape not in ((), channels) or not np.isfinite(numbers).all():
+      return False
+  counts = manifest['count'], manifest['shard_size'], *manifest['pictures']
+  return (
+    all(type(n) is int and n > 0 for n in counts)
+    and manifest['stored'] in STORED
+    and manifest['dtype'] in DTYPES
+  )
 
 
 def check_whole(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:

@@ -56,7 +56,11 @@ class Work:
 
   count: int
   shard_size: int
-  batch_size: int = AT_ONCE
+
+  @property
+  def batch_size(self) -> int:
+    """Images that are read and encoded at once."""
+    return min(AT_ONCE, self.shard_size)
 
   @property
   def shards(self) -> list[int]:
@@ -164,7 +168,8 @@ def encode(
 
 def work_of(blueprint: Blueprint) -> Work:
   """The shards that a stage writes."""
-  return Work(len(blueprint.data), blueprint.stage.shard_size)
+  count = len(blueprint.data)
+  return Work(count, min(count, blueprint.stage.shard_size))
 
 
 def manifest_of(blueprint: Blueprint) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def manifest_of(blueprint: Blueprint) -> dict[str, Any]:
     'spec': blueprint.sees.to_json(),
     'pictures': data.spec.shape,
     'count': len(data),
-    'shard_size': stage.shard_size,
+    'shard_size': work_of(blueprint).shard_size,
     'stored': [MEAN] if blueprint.space.moments is None else stored,
     'seed': stage.seed if stage.sample else None,
     'flips': stage.flips,

@@ -41,7 +41,9 @@ def get_config(arg=''):
       }},
       'flow': {{
         'dataset': {{'name': 'latents', 'path': '{0}/w/encode/latents'}},
-        'network': {{'name': 'mlp', 'width': 16, 'depth': 1}},
+        'network': {{
+          'name': 'dit', 'width': 16, 'depth': 1, 'heads': 2, 'patch': 1,
+        }},
         'objective': 'rectified_flow',
         'train': {{'steps': 3, 'batch_size': 16}},
         'evaluation': {{
@@ -195,7 +197,7 @@ def test_after_a_kill_they_end_in_the_same_bytes(run, tmp_path, number, code):
   tiny.send_when(process, (folder / '00002.sha256').exists, number)
   assert process.returncode == code
   assert not manifest_of(folder)['finished']
-  with pytest.raises(ValueError, match=r'are not finished, \d+ of 48 shards'):
+  with pytest.raises(ValueError, match=r'are not finished, \d+ of 54 shards'):
     latents(path=str(folder))
   make(run[0], workdir, *more)
   assert contents(folder) == whole
@@ -231,6 +233,7 @@ def test_batches_are_drawn_anew_and_not_encoded_again(run):
   assert not np.isin(first, later).any()
 
 
+@pytest.mark.slow
 def test_a_stage_trains_on_them_and_measures_decoded_images(run):
   blueprints = tiny.check_here(tiny.stages(run[0]), run[1])
   rows = train.run(blueprints, train.Options())
@@ -340,7 +343,7 @@ def test_a_folder_of_other_latents_is_left_alone(run, tmp_path):
   for options, difference in (
     ({'dtype': 'float16'}, "dtype was 'float32', is 'float16'"),
     ({'flips': True}, 'flips was False, is True'),
-    ({}, 'shard_size was 600, is 4096.*split'),
+    ({}, 'shard_size was 600, is 1797'),
   ):
     with pytest.raises(
       ConfigError, match=f'holds other latents: .*{difference}'
