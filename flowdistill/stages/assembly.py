@@ -31,7 +31,8 @@ class Assembly:
     workdir: of the run, with the folders of earlier stages.
     layout: of arrays over all devices.
     frozen: name of a tree -> weights, see `Role.base`.
-    references: role -> the origin of its weights; also that of `pairs`.
+    references: role -> the origin of its weights; also that of `pairs`, or of
+      the latents.
     examples: training examples: those of the data set, or pairs.
   """
 
@@ -61,6 +62,9 @@ def assemble(
   if stage.pairs is not None:
     examples = load_pairs(stage.pairs, workdir)
     origins['pairs'] = pairs_origin(stage.pairs, workdir)
+  elif blueprint.data.record.pictures and not blueprint.data.is_recorded:
+    lists = blueprint.data.source.manifest['lists']
+    origins['latents'] = f'latents of sha256 {lists}'
   return Assembly(
     blueprint=blueprint,
     workdir=workdir,

@@ -62,6 +62,8 @@ def get_config(arg=''):
   }}
 """
 
+IMAGES = "stages.flow.dataset={'name': 'digits', 'split': 'train'}"
+
 
 def write_weights(file, seed=0):
   _, params = abstract(
@@ -245,6 +247,17 @@ def test_a_stage_trains_on_them_and_measures_decoded_images(run):
   record = json.loads((run[1] / 'flow' / 'config.json').read_text())['data']
   assert record['pictures'] == [8, 8, 1]
   assert record['spec']['shape'] == [4, 4, 4]
+  folder = run[1] / 'encode' / 'latents'
+  old, other = folder.with_name('old'), folder.with_name('other')
+  make(run[0], run[1], IMAGES, stage='flow', sample=True, out=str(other))
+  folder.rename(old)
+  other.rename(folder)
+  try:
+    with pytest.raises(ConfigError, match='from other weights: .*latents'):
+      tiny.train_here(*run[::-1], 'stages.flow.train.steps=4')
+  finally:
+    folder.rename(other)
+    old.rename(folder)
 
 
 def test_without_images_their_reconstructions_are_measured(run):
