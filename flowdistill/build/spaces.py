@@ -25,6 +25,7 @@ from flowdistill.datasets.files import Stamp, stamp_of
 from flowdistill.training.roles import Params
 from flowdistill.training.sharding import Layout, make_mesh
 
+UNIT, MOST = (-1.0, 1.0), 1e6  # the range of pixels here, and any range
 SD_SIZES, SD_SCALE = KLConfig(), 0.18215  # of Stable Diffusion 1 and 2
 
 
@@ -35,6 +36,7 @@ def kl(
   sizes: KLConfig = SD_SIZES,
   scaling_factor: float | tuple[float, ...] = SD_SCALE,
   shift_factor: float | tuple[float, ...] = 0.0,
+  pixel_range: tuple[float, float] = UNIT,
   batch_size: int = 8,
 ) -> Space:
   """Latents (z - shift) · scale of a KL autoencoder, see `autoencoders/kl.py`.
@@ -47,6 +49,8 @@ def kl(
     sizes: of the network.
     scaling_factor: a number, or one for each channel.
     shift_factor: a number, or one for each channel.
+    pixel_range: the values of black and white that the network sees: (-1, 1),
+      with which it was trained, or (0, 1), as EDM2 uses it.
     batch_size: images on each device at once, outside of training.
 
   Raises:
@@ -61,14 +65,26 @@ def kl(
   shift = check_numbers('shift_factor', shift_factor, channels)
   if not (scale > 0).all():
     raise ValueError(f'scaling_factor = {scaling_factor} must be above 0')
+  low, high = pixel_range
+  if not -MOST < low < high < MOST:
+    raise ValueError(
+      f'pixel_range = {pixel_range} must be two numbers, black and white, such '
+      'as (-1, 1) or (0, 1)'
+    )
   latent = sizes.latent_shape(shape)
   network = Autoencoder(sizes, shape[-1], path, batch_size)
+  half, middle = np.float32((high - low) / 2), np.float32((high + low) / 2)
+  plain = pixel_range == UNIT
+
+  def moments(x: Any) -> tuple[Any, Any]:
+    return network.moments(x if plain else x * half + middle)
 
   def encode(x: Any) -> Any:
-    return (network.moments(x)[0] - shift) * scale
+    return (moments(x)[0] - shift) * scale
 
   def decode(z: Any) -> Any:
-    return network.decode(z / scale + shift)
+    x = network.decode(z / scale + shift)
+    return x if plain else (x - middle) / half
 
   return Space(
     latent,
@@ -76,7 +92,7 @@ def kl(
     decode,
     scaling_factor,
     shift_factor,
-    network.moments,
+    moments,
     network.digest,
     network.load,
   )

@@ -64,6 +64,21 @@ def test_scale_and_shift_of_each_channel(weights):
   np.testing.assert_allclose(on_device, back, atol=1e-3)
 
 
+def test_the_network_may_see_pixels_in_another_range(weights):
+  more = {'path': str(weights[0]), 'sizes': SIZES}
+  plain, other = kl(SHAPE, **more), kl(SHAPE, pixel_range=(0.0, 1.0), **more)
+  x = images(3)
+  z = plain.encode(x / 2 + 0.5)
+  np.testing.assert_allclose(other.encode(x), z, atol=1e-5)
+  for found, wanted in zip(
+    other.moments(x), plain.moments(x / 2 + 0.5), strict=True
+  ):
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    other.decode(z), 2 * plain.decode(z) - 1, atol=1e-4
+  )
+
+
 def test_a_config_has_the_sizes_as_options(weights):
   spec = {'name': 'kl', 'path': str(weights[0]), **TINY}
   resolved = resolve(spec, Space, 'space', ROOMS)
@@ -96,6 +111,10 @@ def space_of(spec, shape=SHAPE):
     (
       {'path': 'x', 'shift_factor': 1e300},
       'shift_factor = 1e.300 must be finite',
+    ),
+    (
+      {'path': 'x', 'pixel_range': [1.0, 0.0]},
+      r'pixel_range = \(1.0, 0.0\) must be two numbers, black and white',
     ),
     (
       {'path': 'x', 'norm_num_groups': 3},

@@ -254,7 +254,8 @@ def test_a_stage_trains_on_them_and_measures_decoded_images(run):
   other.rename(folder)
   try:
     with pytest.raises(ConfigError, match='from other weights: .*latents'):
-      tiny.train_here(*run[::-1], 'stages.flow.train.steps=4')
+      specs = tiny.stages(run[0], 'stages.flow.train.steps=4')
+      tiny.run(train, specs, run[1], train.Options(stage='flow'))
   finally:
     folder.rename(other)
     old.rename(folder)
