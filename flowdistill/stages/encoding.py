@@ -1,18 +1,23 @@
 """Writes the latents of images in shards, which the hosts divide."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.config.bind import ConfigError, located
+from flowdistill.build.tables import ROOMS
+from flowdistill.config.bind import ConfigError, Spec, located
 from flowdistill.config.files import differences
+from flowdistill.config.resolve import resolve
+from flowdistill.config.sections import Dataset, Space
 from flowdistill.datasets.latents import (
   CAPTIONS,
   FLIPPED,
@@ -43,7 +48,7 @@ from flowdistill.workdir.record import (
 )
 from flowdistill.workdir.results import say
 
-AT_ONCE = 256  # images that are read at once; the space divides them further
+AT_ONCE = 64  # images that are read at once; the space divides them further
 FROM_UINT8 = 'x / 127.5 - 1'
 LOCAL = ('path', 'batch_size')  # options of a space that change no latents
 MUTABLE = ('finished', 'code', 'lists', 'captions')
@@ -106,7 +111,8 @@ def check_space(blueprint: Blueprint) -> None:
   data = blueprint.data
   if data.record.pictures is None or data.is_recorded:
     return
-  manifest, about = data.source.manifest, about_space(blueprint)
+  manifest = with_new_options(data.source.manifest)
+  about = about_space(blueprint)
   was = {name: manifest.get(name) for name in about}
   if lines := differences(was, jsonable(about)):
     raise ConfigError(
@@ -120,11 +126,28 @@ def about_space(blueprint: Blueprint) -> dict[str, Any]:
   spec, space = blueprint.spec['space'], blueprint.space
   plain = space.moments is None  # stored as the network sees it
   return {
-    'space': {k: v for k, v in spec.items() if k not in LOCAL},
+    'space': without_local(spec),
     'weights_sha256': space.digest(),
     'scale': 1.0 if plain else space.scale,
     'shift': 0.0 if plain else space.shift,
   }
+
+
+def without_local(space: Spec) -> Spec:
+  """The options of a space that its latents depend on."""
+  return {k: v for k, v in space.items() if k not in LOCAL}
+
+
+def with_new_options(manifest: Mapping[str, Any]) -> dict[str, Any]:
+  """A manifest in which options that are newer than it have their defaults."""
+  new = dict(manifest)
+  with contextlib.suppress(ConfigError):  # which is not of this version
+    space = resolve(manifest['space'], Space, 'space', ROOMS)
+    new['space'] = jsonable(without_local(space))
+    if data := manifest.get('dataset'):
+      config = resolve(data['config'], Dataset, 'dataset', ROOMS)
+      new['dataset'] = {**data, 'config': jsonable(config)}
+  return new
 
 
 def encode_stage(
@@ -204,7 +227,7 @@ def begin(out: pathlib.Path, manifest: dict[str, Any]) -> bool:
     if jax.process_index() == 0:
       write_manifest(out, {'finished': False, **jsonable(manifest)})
     return False
-  old = read_manifest(out)
+  old = with_new_options(read_manifest(out))
   wanted = {'format': FORMAT, **jsonable(manifest)}
   keys = [key for key in {**old, **wanted} if key not in MUTABLE]
   was, now = ({k: each.get(k) for k in keys} for each in (old, wanted))

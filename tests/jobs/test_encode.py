@@ -147,6 +147,19 @@ def test_what_is_finished_stays_and_a_missing_shard_is_made_again(run, capsys):
   assert contents(folder) == before
 
 
+def test_options_that_are_newer_than_a_cache_have_their_defaults(run):
+  path = run[1] / 'encode' / 'latents' / 'manifest.json'
+  before = path.read_bytes()
+  made = json.loads(before)
+  del made['space']['pixel_range'], made['dataset']['config']['size']
+  path.write_text(json.dumps(made))
+  try:
+    make(*run)
+    tiny.check_here(tiny.stages(run[0]), run[1])
+  finally:
+    path.write_bytes(before)
+
+
 def test_options_are_for_a_stage_that_trains(run, tmp_path):
   images = "stages.flow.dataset={'name': 'digits', 'split': 'validation'}"
   out = str(tmp_path / 'out')
@@ -300,6 +313,10 @@ def test_without_images_their_reconstructions_are_measured(run):
     ),
     (["stages.flow.dataset.path=''"], r"dataset\.path = '' must be a folder"),
     (['stages.flow.dataset.flip=true'], 'has no mirrored images'),
+    (
+      ['stages.flow.dataset=digits', 'stages.flow.train.flip=true'],
+      r'train\.flip has no effect: mirrored latents are not those of .*images$',
+    ),
     (['stages.flow.train.flip=true'], r'train\.flip has no effect: mirrored'),
     (
       ["stages.flow.evaluation.dataset={'name': 'digits', 'size': 16}"],
