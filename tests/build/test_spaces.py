@@ -34,6 +34,7 @@ def images(n):
   return np.random.default_rng(0).normal(size=(n, *SHAPE)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_scale_and_shift_of_each_channel(weights):
   file, ours = weights
   scale, shift = (0.5, 1.0, 2.0, 3.0), (0.1, 0.2, 0.3, 0.4)
