@@ -21,7 +21,7 @@ from absl import app, flags, logging
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.overrides import Override, parse_override
 from flowdistill.files.json_reader import DamagedFileError
-from flowdistill.jobs import JOBS, compare, pairs, report
+from flowdistill.jobs import JOBS, compare, encode, pairs, report
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
@@ -37,7 +37,7 @@ from flowdistill.workdir.swap import check_parents
 
 # Errors that end in one line: exit code 1 for failures, 2 for mistakes.
 FAILURES = (Halted, OSError)
-ALL_STAGES = ('train', 'pairs', 'compare')  # the jobs that may make pairs
+ALL_STAGES = ('train', 'pairs', 'encode', 'compare')  # they may open data
 OF_RUNS = {  # what jobs do that are given folders of runs
   'report': report.run,
   'compare': compare.of_runs,
@@ -102,6 +102,8 @@ def main(
   if JOB.value == 'convert' and options.from_:  # only shapes are needed
     JOBS[JOB.value].run(blueprints, options)
     return
+  if JOB.value == 'encode':
+    blueprints = encode.only_encoding(blueprints, options)
   blueprints = without_idle_defaults(blueprints, overrides)
   check_stages(blueprints)
   last = [*(blueprints.trained or blueprints.specs)][-1]

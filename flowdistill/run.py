@@ -135,7 +135,7 @@ class Run:
     """
     generator = self.stage.generator(model)
     blueprint = self.stage.blueprint
-    x = check_examples(blueprint.data.spec.shape, x0)
+    x = check_examples(blueprint.images.shape, x0)
     given = conditions(blueprint, len(x), label, cond, null=True)
     how = {'sampler': sampler, 'nfe': nfe, **options}
     return generator.encode(x, cond=given, **how).x

@@ -52,7 +52,7 @@ class Blueprint:
     spec: its resolved config.
     stage: `spec` with its names bound to functions.
     folder: of the stage.
-    data: its examples, as images.
+    data: its examples, images or their latents.
     measured: the real examples of the evaluators.
     validation: others, whose own distance from those is a unit; or None.
     space: the encoding of images for the networks.
@@ -85,6 +85,15 @@ class Blueprint:
   def learner_spec(self, name: str) -> Spec:
     """The resolved config of a role that learns."""
     return self.spec if name == STUDENT else self.spec['roles'][name]
+
+  @property
+  def images(self) -> DataSpec:
+    """The spec of the examples as images."""
+    return self.data.record.images
+
+  def encoded(self, x0: Any) -> Any:
+    """Examples of the data set [b, ...] as the networks see them."""
+    return x0 if self.data.record.pictures else self.space.encode(x0)
 
   def to_steps(self, length: Length | None) -> int:
     """A length in steps, 0 for None."""
@@ -254,14 +263,16 @@ def make_blueprint(
   stage = bind_stage(spec, where)
   data = open_data(spec['dataset'], stage.dataset)
 
+  space = stage.space(data.record.images.shape)
+  sees = dataclasses.replace(data.spec, shape=space.shape)
+
   def other(key: str) -> Data | None:
     held_out = spec.get('evaluation', {}).get(key)
     if held_out is None:
       return None
-    return open_data(held_out, getattr(stage.evaluation, key))
+    found = open_data(held_out, getattr(stage.evaluation, key))
+    return found.decoded(space.decode)
 
-  space = stage.space(data.spec.shape)
-  sees = dataclasses.replace(data.spec, shape=space.shape)
   learners = {
     role: learner_role(
       role,
@@ -283,7 +294,7 @@ def make_blueprint(
     stage=stage,
     folder=folder,
     data=data,
-    measured=other('dataset') or data,
+    measured=other('dataset') or data.decoded(space.decode),
     validation=other('validation'),
     space=space,
     sees=sees,

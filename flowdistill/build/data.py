@@ -22,11 +22,21 @@ class DataRecord:
     spec: of the examples.
     size: their number; None for a stream of unknown length.
     stream: whether they can only be read in order, not by index.
+    pictures: the shape of the images whose latents they are; None if they are
+      not encoded.
   """
 
   spec: DataSpec
   size: int | None
   stream: bool = False
+  pictures: tuple[int, ...] | None = None
+
+  @property
+  def images(self) -> DataSpec:
+    """The spec of the examples as images."""
+    return dataclasses.replace(
+      self.spec, shape=self.pictures or self.spec.shape
+    )
 
   def to_json(self) -> dict[str, Any]:
     """The record as plain data for JSON; the inverse of `of`."""
@@ -35,7 +45,13 @@ class DataRecord:
   @classmethod
   def of(cls, record: Mapping[str, Any]) -> 'DataRecord':
     """The record from the result of `to_json`."""
-    return cls(DataSpec.of(record['spec']), record['size'], record['stream'])
+    pictures = record.get('pictures')
+    return cls(
+      DataSpec.of(record['spec']),
+      record['size'],
+      record['stream'],
+      None if pictures is None else tuple(pictures),
+    )
 
 
 class Data:
@@ -70,8 +86,24 @@ class Data:
   @property
   def actual(self) -> DataRecord:
     """The record of the source itself."""
-    stream = isinstance(self.source, Stream)
-    return DataRecord(self.source.spec, length_of(self.source), stream)
+    source, stream = self.source, isinstance(self.source, Stream)
+    pictures = getattr(source, 'pictures', None)
+    return DataRecord(source.spec, length_of(source), stream, pictures)
+
+  @property
+  def is_recorded(self) -> bool:
+    """Whether a run has recorded them, so that they need not be opened."""
+    return self._record is not None
+
+  def decoded(self, decode: Callable[[Any], np.ndarray]) -> 'Data':
+    """The images of latents, without their noise; images are unchanged."""
+    if self.record.pictures is None:
+      return self
+    spec = self.record.images
+    record = dataclasses.replace(self.record, spec=spec, pictures=None)
+    return Data(
+      lambda: Decoded(self.source, spec, decode), record, self._config
+    )
 
   @property
   def spec(self) -> DataSpec:
@@ -140,3 +172,35 @@ class Data:
         'or images'
       )
     return length.to_steps(batch_size, size or 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+  """A source of latents, as a source of images.
+
+  Attributes:
+    latents: the source.
+    spec: of the images.
+    decode: latents [b, ...] -> images.
+  """
+
+  latents: Any
+  spec: DataSpec
+  decode: Callable[[Any], np.ndarray]
+
+  @property
+  def captions(self) -> Any:
+    """Those of the latents."""
+    return self.latents.captions
+
+  def __len__(self) -> int:
+    return len(self.latents)
+
+  def __getitem__(self, index: Any) -> Mapping[str, np.ndarray]:
+    rows = self.latents[np.atleast_1d(index)]
+    x0 = np.asarray(self.decode(rows['x0']))
+    return {**rows, 'x0': x0} if np.ndim(index) else {**rows, 'x0': x0[0]}
+
+  def conditions(self, index: Any) -> dict[str, np.ndarray]:
+    """Those of the latents."""
+    return self.latents.conditions(index)

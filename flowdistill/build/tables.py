@@ -5,11 +5,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from flowdistill.autoencoders import SPACES
 from flowdistill.build.measured import FEATURE_LAWS
+from flowdistill.build.spaces import SPACE_LAWS
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
-from flowdistill.config.kinds import PAIRS, TRAIN, kind_of
+from flowdistill.config.kinds import ENCODE, PAIRS, TRAIN, kind_of
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import (
   Dataset,
@@ -21,7 +21,7 @@ from flowdistill.config.sections import (
   Schedule,
   Space,
 )
-from flowdistill.config.stages import PairStage, TrainStage
+from flowdistill.config.stages import EncodeStage, PairStage, TrainStage
 from flowdistill.datasets import DATASETS
 from flowdistill.evaluators import EVALUATORS
 from flowdistill.flow.couplings import (
@@ -68,7 +68,7 @@ def _law(name: str, metric: Metric) -> Callable[..., Metric]:
 
 ROOMS: bind.Rooms = {
   Dataset: DATASETS,
-  Space: SPACES,
+  Space: SPACE_LAWS,
   Network: NETWORKS,
   Objective: OBJECTIVES,
   TimeLaw: TIMES,
@@ -87,7 +87,7 @@ ROOMS: bind.Rooms = {
   Evaluator: EVALUATORS,
   MetricLaw: {name: _law(name, metric) for name, metric in METRICS.items()},
 }
-SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage}
+SECTIONS = {TRAIN: TrainStage, PAIRS: PairStage, ENCODE: EncodeStage}
 """Kind of a stage -> dataclass of its keys."""
 
 

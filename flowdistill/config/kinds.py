@@ -7,7 +7,7 @@ from typing import Any
 from flowdistill.config.bind import ConfigError, Spec, join, suggest
 from flowdistill.config.resolve import shown
 
-TRAIN, PAIRS = 'train', 'pairs'
+TRAIN, PAIRS, ENCODE = 'train', 'pairs', 'encode'
 
 
 @dataclasses.dataclass(frozen=True)

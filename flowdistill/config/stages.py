@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from flowdistill.config.sections import (
   PIXELS,
@@ -29,6 +29,7 @@ from flowdistill.training.state import MAIN
 
 TEACHER = 'teacher'
 DIRECTIONS = ('from_noise', 'from_data', 'random')
+LATENT_DTYPES = ('float32', 'float16')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,6 +206,46 @@ class PairStage:
     """How many pairs each shard has."""
     starts = range(0, self.count, self.shard_size)
     return [min(self.shard_size, self.count - start) for start in starts]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodeStage:
+  """A stage that writes the latents of images, for the data set `latents`.
+
+  Attributes:
+    job: its kind, 'encode'.
+    dataset: the images.
+    space: their encoding, by name, such as the autoencoder `kl`.
+    sample: whether one sample of each image's latents is stored, in place of
+      their mean and standard deviation.
+    flips: whether the mirrored images are encoded too.
+    seed: of the samples, in [0, 2³²).
+    dtype: of what is stored, 'float32' or 'float16'.
+    shard_size: images in a file; an interruption loses at most one file.
+    hosts: see there.
+  """
+
+  job: str = 'encode'
+  dataset: Dataset
+  space: Space = PIXELS
+  sample: bool = False
+  flips: bool = False
+  seed: int = 0
+  dtype: str = 'float32'
+  shard_size: int = 4096
+  hosts: Hosts = Hosts()
+  learners: ClassVar[dict[str, Learner]] = {}
+  frozen: ClassVar[dict[str, Reference]] = {}
+
+  def __post_init__(self) -> None:
+    check_seed(self.seed)
+    if self.shard_size < 1:
+      raise ValueError(f'shard_size = {self.shard_size} must be at least 1')
+    if self.dtype not in LATENT_DTYPES:
+      choices = ' or '.join(map(repr, LATENT_DTYPES))
+      raise ValueError(f'dtype = {self.dtype!r} must be {choices}')
+    if self.seed and not self.sample:
+      raise ValueError(f'seed = {self.seed} has no effect without sample')
 
 
 def check_ema(emas: Mapping[str, Any]) -> None:

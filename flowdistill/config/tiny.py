@@ -12,7 +12,8 @@ TINY_NETWORKS = {
   'stylegan2_discriminator': {'channel_base': 32, 'channel_max': 8},
   'unet': {'width': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': 0},
 }
-FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji')
+FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji', 'latents')
+TINY_SPACE = {'name': 'patch_dct', 'patch': 2, 'scale': 1.0}
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 # Of evaluators; digits have no figures.
 SMALL = {'samples': SAMPLES, 'by_figure': False}
@@ -33,6 +34,7 @@ def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
     {
       **stage,
       'dataset': without_files(stage['dataset']),
+      'space': tiny_space(stage),
       'train': {**train, 'batch_size': BATCH_SIZE},
       **often_kept(stage),
       # Other trackers may use a network.
@@ -58,7 +60,13 @@ def often_kept(stage: dict[str, Any]) -> dict[str, Any]:
 def tiny_pairs(stage: dict[str, Any]) -> dict[str, Any]:
   """A stage with few pairs and no files."""
   few = {'count': SAMPLES, 'batch_size': BATCH_SIZE, 'shard_size': BATCH_SIZE}
-  return {**stage, **few, 'dataset': without_files(stage['dataset'])}
+  return {**tiny_encode(stage), **few}
+
+
+def tiny_encode(stage: dict[str, Any]) -> dict[str, Any]:
+  """A stage without files, neither of images nor of weights."""
+  dataset = without_files(stage['dataset'])
+  return {**stage, 'dataset': dataset, 'space': tiny_space(stage)}
 
 
 def keep_tiny(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -90,4 +98,9 @@ def without_files(dataset: dict[str, Any]) -> dict[str, Any]:
   """Digits in place of a data set that is read from files."""
   if dataset['name'] not in FROM_FILES:
     return dataset
-  return {'name': 'digits', 'size': 8, 'split': dataset['split']}
+  return {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
+
+
+def tiny_space(stage: dict[str, Any]) -> dict[str, Any]:
+  """A space without weights in place of an autoencoder."""
+  return TINY_SPACE if stage['space']['name'] == 'kl' else stage['space']

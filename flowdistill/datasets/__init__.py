@@ -10,6 +10,7 @@ from flowdistill.datasets.arrays import arrays
 from flowdistill.datasets.digits import digits
 from flowdistill.datasets.emoji import emoji
 from flowdistill.datasets.folder import folder
+from flowdistill.datasets.latents import latents
 from flowdistill.datasets.records import tfds
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
 
@@ -19,6 +20,7 @@ DATASETS = {
   'folder': folder,
   'tfds': tfds,
   'arrays': arrays,
+  'latents': latents,
   'moons': moons,
   'gaussians': gaussians,
   'checkerboard': checkerboard,

@@ -3,9 +3,11 @@
 Example number i of a run is `permutation(n, seed, epoch)[place]` with
 (epoch, place) = divmod(i, n), and batch k holds the examples k b to (k + 1) b.
 So a run resumes from one number, and hosts agree without communication. A
-stream has an order of its own. Grain reads batches ahead and keeps them in
-order. Its own shuffle computes indices one by one, 4 ms for a batch of 128; a
-permutation of a whole epoch takes less than 0.1 ms.
+stream has an order of its own. A source whose examples are random has
+`draw(index, epoch, seed)`, which is called in place of indexing it. Grain reads
+batches ahead and keeps them in order. Its own shuffle computes indices one by
+one, 4 ms for a batch of 128; a permutation of a whole epoch takes less than
+0.1 ms.
 """
 
 import functools
@@ -80,7 +82,9 @@ def _by_position(
     first = k * batch_size + index * rows
     epoch, place = np.divmod(np.arange(first, first + rows), len(source))
     examples = [permute(int(e))[place[epoch == e]] for e in np.unique(epoch)]
-    return source[np.concatenate(examples)]
+    places = np.concatenate(examples)
+    draw = getattr(source, 'draw', None)
+    return source[places] if draw is None else draw(places, epoch, seed)
 
   return batch
 

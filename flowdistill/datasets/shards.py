@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.files.atomic import create, sync_folder
+from flowdistill.files.npz import map_npy
 from flowdistill.files.regular import read_regular
 
 Arrays = Mapping[str, np.ndarray]
@@ -81,11 +82,19 @@ def is_whole(folder: pathlib.Path, number: int) -> bool:
   return checksums_of(folder, number).is_file()
 
 
-def read_shard(folder: pathlib.Path, number: int) -> Arrays:
+def read_shard(
+  folder: pathlib.Path, number: int, *, verify: bool = True
+) -> Arrays:
   """The arrays of a shard, name -> [m, ...], memory-mapped.
 
+  Args:
+    folder: of the shards.
+    number: of the shard.
+    verify: whether checksums are compared.
+
   Raises:
-    ValueError: naming a file that is missing or damaged.
+    ValueError: naming a file that is missing or damaged; without `verify` it is
+      damaged if it is too short.
   """
   arrays = {}
   checksums = checksums_of(folder, number)
@@ -95,8 +104,8 @@ def read_shard(folder: pathlib.Path, number: int) -> Arrays:
     if (found := LINE.fullmatch(line)) is None:
       raise ValueError(f'{checksums} is damaged: it has the line {line!r:.90}')
     digest, name, array = (os.fsdecode(text) for text in found.groups())
-    check_file(folder / name, digest)
-    arrays[array] = np.load(folder / name, mmap_mode='r', allow_pickle=False)
+    check_file(folder / name, digest if verify else None)
+    arrays[array] = map_npy(folder / name)
   return arrays
 
 
@@ -106,17 +115,19 @@ def read_array(folder: pathlib.Path, number: int, name: str) -> np.ndarray:
   return np.load(path, mmap_mode='r', allow_pickle=False)
 
 
-def check_file(path: pathlib.Path, digest: str) -> None:
-  """Raises ValueError unless a file has the given SHA-256."""
+def check_file(path: pathlib.Path, digest: str | None) -> None:
+  """Raises ValueError unless a file has the given SHA-256, None for any."""
   if not path.is_file():
     raise ValueError(f'{path} is missing')
+  if digest is None:
+    return
   with path.open('rb') as file:
     actual = hashlib.file_digest(file, 'sha256').hexdigest()
   if actual != digest:
     raise ValueError(
       f'{path} is damaged: its sha256 {actual[:12]}... is not the one in '
-      f'{path.name.split(".")[0]}.sha256; remove both, and generate the pairs '
-      'again'
+      f'{path.name.split(".")[0]}.sha256; remove both, and make the shard '
+      'again by the same job'
     )
 
 

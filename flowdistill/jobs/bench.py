@@ -150,7 +150,7 @@ def choose_point(blueprint: Blueprint, options: Options) -> Point:
   """The first examples at random times; scalar conditions are 1."""
   n, data, sees = options.batch_size, blueprint.data, blueprint.sees
   batch = sees.batch(data[np.arange(n) % len(data)])
-  x0 = np.asarray(blueprint.space.encode(batch['x0']))
+  x0 = np.asarray(blueprint.encoded(batch['x0']))
   (model, *_) = (role.model for role in blueprint.learners.values())
   scalars = dict.fromkeys(model.scalars, np.ones(n, np.float32))
   return Point.between(x0, scalars | batch['cond'], options.seed)

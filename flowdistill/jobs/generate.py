@@ -130,7 +130,7 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
   options = chosen_sampling(options, blueprint)
-  folder, shape = blueprint.folder, (1, *blueprint.data.spec.shape)
+  folder, shape = blueprint.folder, (1, *blueprint.images.shape)
   out = path_of('out', options.out) if options.out else None
   out = (out or folder / 'generated').resolve()
   if not kept(options.forms, shape):
@@ -201,7 +201,7 @@ def write(
 
   Exits if the process is asked to stop; the folder then stays as it was.
   """
-  n, shape = options.samples, (1, *stage.blueprint.data.spec.shape)
+  n, shape = options.samples, (1, *stage.blueprint.images.shape)
   size = stage.generator(options.model).rows_at_once
   total = -(-n // size)
   vote = None if jax.process_count() == 1 else stage.layout.any

@@ -33,7 +33,8 @@ class Assembly:
     workdir: of the run, with the folders of earlier stages.
     layout: of arrays over all devices.
     frozen: name of a tree -> weights, see `Role.base`.
-    references: role -> the origin of its weights; also that of `pairs`.
+    references: role -> the origin of its weights; also that of `pairs`, or of
+      the latents.
     examples: training examples: those of the data set, or pairs.
   """
 
@@ -63,6 +64,9 @@ def assemble(
   if stage.pairs is not None:
     examples = load_pairs(stage.pairs, workdir)
     origins['pairs'] = pairs_origin(stage.pairs, workdir)
+  elif blueprint.data.record.pictures and not blueprint.data.is_recorded:
+    lists = blueprint.data.source.manifest['lists']
+    origins['latents'] = f'latents of sha256 {lists}'
   return Assembly(
     blueprint=blueprint,
     workdir=workdir,
@@ -104,7 +108,7 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   """Yields global batches from position `start`, on the devices.
 
-  Images of a data set are encoded; pairs are stored encoded.
+  Images of a data set are encoded; pairs and latents are stored so.
   """
   blueprint, stage = assembly.blueprint, assembly.blueprint.stage
   source = assembly.examples
@@ -118,7 +122,7 @@ def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   for arrays in raw:
     batch = assembly.layout.batch(blueprint.sees.batch(arrays))
     if source is blueprint.data:
-      batch['x0'] = blueprint.space.encode(batch['x0'])
+      batch['x0'] = blueprint.encoded(batch['x0'])
     yield batch
 
 

@@ -118,7 +118,7 @@ def check_measured(
       f'config.{blueprint.key(where)} must be a data set with '
       'an index: evaluators cannot measure against a stream'
     )
-  spec, key = blueprint.data.spec, blueprint.key(where)
+  spec, key = blueprint.images, blueprint.key(where)
   if (real.spec.shape, real.spec.cond) != (spec.shape, spec.cond):
     raise ConfigError(
       f'config.{key} must have examples as those of the stage, {spec}, and has '

@@ -5,12 +5,14 @@ from flowdistill.config.bind import ConfigError, located
 from flowdistill.config.stages import TEACHER
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_knows
+from flowdistill.stages.encoding import check_space
 
 
 def check_pairs(blueprints: Blueprints, name: str) -> None:
   """Checks the teacher of the pairs and the options of sampling."""
   blueprint = blueprints[name]
   stage, data = blueprint.stage, blueprint.data
+  check_space(blueprint)
   backwards = stage.direction == 'from_data'
   if stage.direction != 'from_noise' and data.record.stream:
     raise ConfigError(

@@ -19,6 +19,11 @@ def without_effect(blueprint: Blueprint) -> dict[str, str]:
     why['drop_cond'] = 'this data set has no conditions to drop'
   if train.flip and len(spec.shape) != 3:
     why['flip'] = 'these examples are not images'
+  if train.flip and blueprint.spec['space']['name'] != 'pixels':
+    stored = blueprint.data.record.pictures
+    why['flip'] = 'mirrored latents are not those of mirrored images' + (
+      '; set flip of the data set in its place' if stored else ''
+    )
   return why
 
 

@@ -5,18 +5,20 @@ from collections.abc import Iterable
 from flowdistill.build.tables import ROOMS, SECTIONS
 from flowdistill.config import files
 from flowdistill.config.bind import Spec
-from flowdistill.config.kinds import PAIRS, TRAIN, Kind
+from flowdistill.config.kinds import ENCODE, PAIRS, TRAIN, Kind
 from flowdistill.config.overrides import Override
-from flowdistill.config.tiny import tiny_pairs, tiny_train
+from flowdistill.config.tiny import tiny_encode, tiny_pairs, tiny_train
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_train
 from flowdistill.stages.check_pairs import check_pairs
+from flowdistill.stages.encoding import check_encode, encode_stage
 from flowdistill.stages.pairing import make_stage_pairs
 from flowdistill.stages.train import train
 
 KINDS = {
   TRAIN: Kind(SECTIONS[TRAIN], check_train, train, tiny_train),
   PAIRS: Kind(SECTIONS[PAIRS], check_pairs, make_stage_pairs, tiny_pairs),
+  ENCODE: Kind(SECTIONS[ENCODE], check_encode, encode_stage, tiny_encode),
 }
 
 

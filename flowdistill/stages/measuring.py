@@ -103,7 +103,7 @@ def in_place_of_data(
     return {}
   with located(blueprint.key('evaluation.reference')):
     statistics, images = statistics_or_images(path, networks[0])
-    shape = blueprint.data.spec.shape
+    shape = blueprint.images.shape
     if images is not None and images.shape != shape:
       raise ValueError(
         f'{path!r} has images {list(images.shape)}, and the data have '

@@ -4,7 +4,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -150,7 +150,18 @@ def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
   return old['finished']
 
 
-def missing(stage: PairStage, out: pathlib.Path) -> list[int]:
+class Sharded(Protocol):
+  """Examples in shards: how many each has, and how many are made at once."""
+
+  @property
+  def shards(self) -> list[int]: ...
+  @property
+  def shard_size(self) -> int: ...
+  @property
+  def batch_size(self) -> int: ...
+
+
+def missing(stage: Sharded, out: pathlib.Path) -> list[int]:
   """The numbers of the incomplete shards."""
   return [k for k in range(len(stage.shards)) if not is_whole(out, k)]
 
@@ -208,12 +219,12 @@ def conditions(blueprint: Blueprint, index: np.ndarray) -> Arrays:
 def examples(blueprint: Blueprint, index: np.ndarray) -> Arrays:
   """Encoded examples of the data set, modulo its size."""
   rows = blueprint.data[index % len(blueprint.data)]
-  x0 = np.asarray(blueprint.space.encode(rows['x0']))
+  x0 = np.asarray(blueprint.encoded(rows['x0']))
   return {'x0': x0, **{name: rows[name] for name in blueprint.sees.cond}}
 
 
 def write_shards(
-  name: str, stage: PairStage, out: pathlib.Path, make: Make
+  name: str, stage: Sharded, out: pathlib.Path, make: Make
 ) -> None:
   """Writes the missing shards of this host."""
   process, count = jax.process_index(), jax.process_count()

@@ -12,6 +12,7 @@ from flowdistill.files.paths import expand
 
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
+LATENTS = 'latents'
 EVALUATIONS, FAILURE = 'evaluations', 'failure'
 EMA_SNAPSHOTS = 'ema_snapshots'
 STAGE = 'stage:'

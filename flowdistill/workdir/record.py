@@ -43,6 +43,7 @@ def load_data(folder: pathlib.Path) -> DataRecord | None:
   try:
     data = DataRecord.of(record)
     lengths = (*data.spec.shape, *(() if data.size is None else (data.size,)))
+    lengths += data.pictures or ()
     if all(type(n) is int and n >= 0 for n in lengths):
       return data
     raise ValueError(f'{lengths} must be integers of at least 0')
@@ -63,7 +64,11 @@ def known_data(dataset: Spec, folder: pathlib.Path) -> DataRecord | None:
   if wanted == config.get('dataset'):
     return record
   held_out = config.get('evaluation', {}).get('dataset')
-  return dataclasses.replace(record, size=None) if wanted == held_out else None
+  if wanted != held_out:
+    return None
+  if wanted['name'] == config['dataset']['name']:
+    return dataclasses.replace(record, size=None)
+  return DataRecord(record.images, None)  # of latents, as images
 
 
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:

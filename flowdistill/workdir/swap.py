@@ -22,10 +22,16 @@ from typing import Any
 from flowdistill.config.bind import ConfigError
 from flowdistill.files.generated import MARK, ours
 from flowdistill.training.json_files import write_json
-from flowdistill.workdir.folders import CHECKPOINTS, CONFIG, FAILURE, PAIRS
+from flowdistill.workdir.folders import (
+  CHECKPOINTS,
+  CONFIG,
+  FAILURE,
+  LATENTS,
+  PAIRS,
+)
 
 PART = r'\.[0-9a-f]{8}\.(tmp|new|old)'  # the end of the name of a folder beside
-KEPT = (CHECKPOINTS, PAIRS, FAILURE)
+KEPT = (CHECKPOINTS, PAIRS, LATENTS, FAILURE)
 ATTEMPTS = 100  # to swap, while others swap the same folder
 
 

@@ -240,7 +240,7 @@ def test_a_reference_to_nothing_names_its_key(override, message):
 
 
 def test_kinds_are_rows():
-  assert list(KINDS) == ['train', 'pairs']
+  assert list(KINDS) == ['train', 'pairs', 'encode']
   for kind in KINDS.values():
     assert all(callable(f) for f in (kind.check, kind.make, kind.tiny))
 

@@ -133,7 +133,7 @@ def test_weights_of_which_none_matches_are_refused():
 def measured(spec, ours, theirs):
   """A stage of these examples, with two data sets."""
   return types.SimpleNamespace(
-    data=types.SimpleNamespace(spec=spec),
+    images=spec,
     key=lambda key: f'stages.distil.{key}',
     spec={'dataset': ours, 'evaluation': {'dataset': theirs}},
   )

@@ -1,0 +1,89 @@
+"""Weights of diffusers' `AutoencoderKL`, both ways.
+
+Our arrays have its names, except that a kernel or a scale is a `weight` there.
+Its older files, such as those of Stable Diffusion 1, call the projections of
+the attention query, key, value and proj_attn. Both are read and written.
+
+Source of the names: https://github.com/huggingface/diffusers, 0.42.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from flowdistill.convert.prefixes import Naming
+from flowdistill.convert.rules import Arrays, Rule, Shapes, needed, read, write
+
+NAMING = Naming(
+  'AutoencoderKL', r'(?:encoder|decoder|quant_conv|post_quant_conv)\.'
+)
+OLDER = {
+  'query': 'to_q',
+  'key': 'to_k',
+  'value': 'to_v',
+  'proj_attn': 'to_out.0',
+}
+"""Name of a projection in older files -> in newer ones."""
+ATTENTION = r'(?P<above>\.attentions\.\d+)\.(?P<part>{})\.(?=weight$|bias$)'
+AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+"""Axes of an array -> the transposition of theirs to ours."""
+
+
+def make_rules(shapes: Shapes) -> list[Rule]:
+  """The rules of a network's arrays: path -> shape."""
+  return [
+    Rule(path, _theirs(path), AXES[len(shape)])
+    for path, shape in shapes.items()
+  ]
+
+
+def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
+  """PyTorch's arrays as float32 by the paths of our network.
+
+  Args:
+    arrays: by their names in a file, with any known prefixes.
+    shapes: path in our network -> shape.
+
+  Raises:
+    ValueError: as `rules.read`, or if a projection has both names.
+  """
+  newer: dict[str, np.ndarray] = {}
+  for name, array in arrays.items():
+    new = _renamed(name, OLDER)
+    if new in newer or (new != name and new in arrays):
+      raise ValueError(f'{name} and {new} are one array: save one of them')
+    newer[new] = _linear(new, array)
+  return read(newer, shapes, make_rules(shapes), NAMING)
+
+
+def to_torch(arrays: Arrays, *, older: bool = False) -> Arrays:
+  """Our arrays by diffusers' names, or by those of its older files."""
+  shapes = {path: array.shape for path, array in arrays.items()}
+  theirs = write(arrays, make_rules(shapes))
+  if not older:
+    return theirs
+  names = {new: old for old, new in OLDER.items()}
+  return {_renamed(name, names): array for name, array in theirs.items()}
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+  """The names in a file, with any known prefixes, that are read."""
+  return needed(names, NAMING, ema=False)
+
+
+def _theirs(path: str) -> str:
+  layer, _, kind = path.rpartition('.')
+  return f'{layer}.{"weight" if kind in ("kernel", "scale") else kind}'
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+  pattern = ATTENTION.format('|'.join(map(re.escape, names)))
+  return re.sub(pattern, lambda m: f'{m["above"]}.{names[m["part"]]}.', name)
+
+
+def _linear(name: str, array: np.ndarray) -> np.ndarray:
+  """A projection that was saved as a 1 x 1 convolution as a matrix."""
+  is_projection = re.search(ATTENTION.format('to_.*'), name)
+  one = is_projection and array.ndim == 4 and array.shape[2:] == (1, 1)
+  return array[:, :, 0, 0] if one else array
