@@ -21,7 +21,14 @@ from absl import app, flags, logging
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.overrides import Override, parse_override
 from flowdistill.files.json_reader import DamagedFileError
-from flowdistill.jobs import JOBS, compare, encode, pairs, report
+from flowdistill.jobs import (
+  JOBS,
+  compare,
+  encode,
+  evaluate_images,
+  pairs,
+  report,
+)
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
@@ -89,7 +96,7 @@ def main(
         raise ConfigError(f'--{flag.name} has no effect with --of')
     if words or len(given) < len(rest):
       raise ConfigError('--of takes no config, and options by their names')
-    JOBS[JOB.value].run_images(options)
+    evaluate_images.run(options)
     return
   if words:
     raise ConfigError(f'{words[0]!r} belongs to no option')

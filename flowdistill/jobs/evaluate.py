@@ -6,23 +6,20 @@ import pathlib
 from typing import Any
 
 import jax
-import rich
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.tables import ROOMS
-from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.bind import ConfigError
 from flowdistill.config.sampling import (
   Samplings,
   Spec,
   plain_weights,
   weights_of_ema,
 )
-from flowdistill.config.sections import STUDENT, Features
+from flowdistill.config.sections import STUDENT
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.best import HELD_OUT, tell, write_best
 from flowdistill.figures.page import refresh
 from flowdistill.figures.report import publish
-from flowdistill.figures.table import table
 from flowdistill.metrics.spread import SETS
 from flowdistill.stages.assembly import (
   Assembly,
@@ -33,19 +30,9 @@ from flowdistill.stages.assembly import (
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.finished_images import (
-  kept_in,
-  measure_images,
-  open_both,
-  place_on_devices,
-  write_reference,
-)
-from flowdistill.stages.job_options import path_of, tried
+from flowdistill.stages.job_options import tried
 from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.stages.quality_config import (
-  FRECHET,
-  named_specs,
-  one_spec,
   with_quality,
 )
 from flowdistill.training.json_files import write_json
@@ -66,7 +53,6 @@ from flowdistill.workdir.steps import (
   read_each,
 )
 
-OF_IMAGES = {'of', 'against', 'out', 'features', 'metrics', 'sets', 'real'}
 NEEDED = {
   ('samples', 'sets', 'real'): ('metrics', 'features', 'of', 'tune'),
   ('against', 'out'): ('of',),
@@ -285,44 +271,3 @@ def entries(blueprint: Blueprint, role: str, options: Options) -> list[Any]:
   """The entries of a role's sweep."""
   found = tried(blueprint, role, options)
   return [[each.sampler, each.nfe, each.how()] for each in found]
-
-
-def run_images(options: Options) -> list[Row]:
-  """Measures the images `--of`, without a config.
-
-  Raises:
-    ConfigError: naming the option that is wrong, before a device is used.
-  """
-  given = {k: v for k, v in vars(options).items() if v != vars(Options())[k]}
-  for name in given.keys() - OF_IMAGES:
-    raise ConfigError(f'--{name} has no effect with --of')
-  out = path_of('out', options.out) if options.out else None
-  if not options.features:
-    raise ConfigError(
-      "--of needs --features, such as 'name=inception, path=FILE'; "
-      f'{suggest("", ROOMS[Features])}'
-    )
-  if not options.against and (out is None or out.suffix != '.npz'):
-    raise ConfigError(
-      '--of needs --against: images or statistics to compare with, or '
-      '--out=FILE.npz to write statistics'
-    )
-  features = one_spec(options.features)
-  opened = open_both(options.of, options.against, features)
-  if out is not None and out.suffix == '.npz':
-    write_reference(opened, out, options.real)
-    say(f'the statistics of {len(opened.images)} images are in {out}')
-    return []
-  metrics = named_specs(options.metrics or (FRECHET,))
-  sets, most = options.sets or 1, options.real
-  if left := len(opened.images) % max(1, sets):
-    say(f'{left} of {len(opened.images)} images are in none of the {sets} sets')
-  with kept_in(out) as folder:
-    gauge = place_on_devices(opened, folder)
-    rows = measure_images(opened, gauge, metrics, sets=sets, most=most)
-    write_rows(folder, '', rows)
-    gauge.blocks.clear()
-  rich.print(table(rows))
-  if out is not None:
-    say(f'{RESULTS} is in {out}')
-  return rows

@@ -19,7 +19,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import Dataset
 from flowdistill.figures.best import HELD_OUT
-from flowdistill.jobs import evaluate, generate
+from flowdistill.jobs import evaluate, evaluate_images, generate
 from flowdistill.stages import provenance
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.workdir.presets import read_presets
@@ -85,7 +85,7 @@ def test_statistics_and_images_take_the_place_of_the_data(run, tmp_path):
   pixels = (load_digits().images * 255 / 16).round().astype(np.uint8)
   np.savez(tmp_path / 'real.npz', arr_0=pixels[:200, ..., None])
   out = tmp_path / 'statistics.npz'
-  evaluate.run_images(
+  evaluate_images.run(
     evaluate.Options(
       of=str(tmp_path / 'real.npz'), features=('digits',), out=str(out)
     )

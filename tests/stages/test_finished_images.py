@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 
 from flowdistill.build.placed import Placed
 from flowdistill.config.bind import ConfigError
-from flowdistill.jobs.evaluate import Options, run_images
+from flowdistill.jobs import evaluate_images
+from flowdistill.jobs.evaluate import Options
 from flowdistill.metrics.frechet import frechet_distance, sampling_bias
 from flowdistill.metrics.moments import moments
 from flowdistill.metrics.precision_recall import precision_recall
@@ -40,7 +41,7 @@ def features(pixels):
 
 def measure(**options):
   given = {'of': 'a', 'against': 'b.npz', 'features': DIGITS} | options
-  return run_images(Options(**given))
+  return evaluate_images.run(Options(**given))
 
 
 def test_two_sets_of_images_against_each_other(place):
