@@ -26,6 +26,7 @@ SOURCES = (  # files of other projects, by which ours are explained
   'calculate_metrics.py',
   'compute_valfd.py',
   'prdc.py',
+  'persistence.py',
 )
 LINK = re.compile(r'\]\((?!https?:)([^)#]+)')
 # The example that CONTRIBUTING.md adds, and the configs of the originals.

@@ -43,6 +43,7 @@ ORDINARY = ('slimflow/distil', 'images/folder')
 FOLDERS = [
   pytest.param(f'{folder}/{name}', marks=marks)
   for folder, names in {
+    'ayf': ('imagenet64', 'imagenet512'),
     'slimflow': ('flow', 'reflow', 'annealed', 'distil', 'digits32'),
     'images': ('mnist', 'celeba', 'folder'),
   }.items()
@@ -55,6 +56,16 @@ FOLDERS = [
 def test_every_config_of_a_folder_builds_at_toy_size(source, tmp_path):
   stages = tiny.stages(f'{tiny.CONFIGS / source}.py:runlocal')
   tiny.check_here(stages, tmp_path)
+
+
+@pytest.mark.slow
+def test_align_your_flow_is_trained_in_five_stages(tmp_path):
+  tiny.train_here(
+    tmp_path, f'{tiny.CONFIGS / "ayf" / "imagenet64.py"}:runlocal'
+  )
+  for stage in ('flow', 'weak', 'align', 'distil', 'adversarial'):
+    text = (tmp_path / stage / 'metrics.jsonl').read_text().splitlines()
+    assert [json.loads(line)['step'] for line in text] == [1, 2]
 
 
 def test_a_run_leaves_what_readme_says(toy):

@@ -9,10 +9,9 @@ from oracle import Gaussian
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import bind, options
 from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Objective
 from flowdistill.flow.tangent import TANGENTS
 from flowdistill.objectives import OBJECTIVES
-from flowdistill.objectives.roles import Roles
+from flowdistill.objectives.roles import Objective, Roles
 
 KEY = jax.random.key(0)
 FLOW = Gaussian(0.5)

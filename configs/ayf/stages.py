@@ -1,0 +1,193 @@
+"""What the ImageNet configs of this folder share: Align Your Flow, with EDM2.
+
+Their argument is a comma-separated list: `teacher=RUN` and `weak=RUN`, folders
+of runs that `--job=convert` made of published weights, in place of training
+both networks here; `inception=FILE`, weights for FID; what the config itself
+names; and `runlocal`.
+
+The stages: `flow` and `weak`, the teacher and a network that is smaller, has
+been trained less and has another EMA length; `align`, in which the time
+embedding alone of a student that embeds t learns to answer like its teacher,
+that embeds ln(σ)/4; `distil`, autoguided EMD with λ ~ U[1, 3] as an input;
+`adversarial`, Algorithm 2.
+
+Hyperparameters are those of Align Your Flow (2025),
+https://arxiv.org/abs/2506.14603, where a source gives them, and of sCM (2024),
+https://arxiv.org/abs/2410.11081, on which it builds. The lengths of `align` and
+`distil` are ours, and so is the schedule of both teachers.
+"""
+
+import dataclasses
+from typing import Any
+
+from flowdistill.config import ConfigError, suggest
+
+Spec = dict[str, Any]
+
+TEACHER, WEAK = {'width': 192}, {'width': 128}  # EDM2-S and -XS
+BATCH = 2048
+STUDENT = {'time': 'linear', 'scalars': ('guidance',)}
+SCALES = {'name': 'uniform', 'low': 1.0, 'high': 3.0}
+NFES = (1, 2, 4)
+
+
+def given(arg: str, *more: str) -> dict[str, str]:
+  """The words NAME=VALUE of an argument.
+
+  Raises:
+    ConfigError: for a word that is unknown.
+  """
+  words = [word for word in arg.split(',') if word]
+  found = dict(word.partition('=')[::2] for word in words)
+  known = ['teacher', 'weak', 'inception', *more]
+  for word in words:
+    if word.partition('=')[0] not in known or '=' not in word:
+      names = [f'{name}=PATH' for name in known]
+      raise ConfigError(f'config argument {word!r}: {suggest(word, names)}')
+  return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ayf:
+  """The stages of one data set.
+
+  Attributes:
+    given: the words of the config's argument.
+    steps: of the teacher.
+    weak_steps: of the weak network.
+    ema: σ_rel of the teacher's EMA.
+    weak_ema: σ_rel of the weak network's.
+    noise: mean and standard deviation of ln σ in the training of both.
+    gaps: mean and std of `interval`, from which the student's times are.
+    scale: λ of the guided teacher that is measured.
+  """
+
+  given: dict[str, str]
+  steps: int
+  weak_steps: int
+  ema: float
+  weak_ema: float
+  noise: tuple[float, float]
+  gaps: tuple[float, float]
+  scale: float
+
+  def stages(self) -> dict[str, Spec]:
+    """All of them; without `flow` and `weak` where runs are given."""
+    teachers = {
+      'flow': self.teacher(TEACHER, self.steps, self.ema),
+      'weak': self.teacher(WEAK, self.weak_steps, self.weak_ema),
+    }
+    for stage, name in {'flow': 'teacher', 'weak': 'weak'}.items():
+      if name in self.given:
+        del teachers[stage]
+    students = ('align', 'distil', 'adversarial')
+    return {**teachers, **{name: getattr(self, name)() for name in students}}
+
+  def source(self, name: str, stage: str) -> str:
+    """A run that was given, or the stage that takes its place."""
+    return self.given.get(name, f'stage:{stage}')
+
+  def teacher(self, network: Spec, steps: int, ema: float) -> Spec:
+    mean, std = self.noise
+    return {
+      'network': network,
+      'objective': {
+        'name': 'rectified_flow',
+        'times': {'name': 'logit_normal', 'mean': mean, 'std': std},
+      },
+      'train': {'steps': steps, 'batch_size': BATCH},
+      'optim': adam(1e-2, 'cosine', warmup=5000),
+      'ema': {'main': {'sigma_rel': ema}},
+    }
+
+  def align(self) -> Spec:
+    """The student's time embedding, before anything else learns."""
+    return {
+      'network': {**TEACHER, 'time': 'linear'},
+      'init_from': self.source('teacher', 'flow'),
+      'frozen': {'teacher': self.source('teacher', 'flow')},
+      'objective': {  # u(x_t, t, t) is the velocity of the teacher
+        'name': 'mean_flow',
+        'distil': True,
+        'times': {'name': 'sorted_uniform', 'instant': 1.0},
+      },
+      'train': {'steps': 5000, 'batch_size': BATCH},
+      'optim': {**adam(1e-3, 'cosine'), 'only': 'noise.*'},
+      'ema': {'main': {'decay': 0.999}},
+    }
+
+  def distil(self) -> Spec:
+    return {
+      'network': {**TEACHER, **STUDENT},
+      'init_from': {'source': 'stage:align', 'matching': True},
+      'frozen': self.teachers(),
+      'objective': self.emd(),
+      'train': {'steps': 50_000, 'batch_size': BATCH},
+      'optim': adam(1e-4),
+      'ema': {'main': {'sigma_rel': 0.05}},
+      **self.measured(),
+    }
+
+  def adversarial(self) -> Spec:
+    """Algorithm 2, from the EMA weights of `distil`."""
+    return {
+      'network': {**TEACHER, **STUDENT},
+      'init_from': 'stage:distil',
+      'frozen': self.teachers(),
+      'objective': {
+        'name': 'adversarial',
+        'base': {**self.emd(), 'warmup_steps': 0},
+        'fakes': {'guidance': SCALES},
+      },
+      'roles': {
+        'discriminator': {
+          'network': 'stylegan2_discriminator',
+          'objective': {'name': 'relativistic', 'fakes': {'guidance': SCALES}},
+          'optim': adam(2e-5),
+        }
+      },
+      'train': {'steps': 3000, 'batch_size': BATCH},
+      'optim': adam(2e-5),
+      'ema': {'main': {'sigma_rel': 0.05}},
+      **self.measured(),
+    }
+
+  def emd(self) -> Spec:
+    mean, std = self.gaps
+    return {
+      'name': 'ayf_emd',
+      'times': {'name': 'interval', 'mean': mean, 'std': std},
+      'guidance': SCALES,
+      'warmup_steps': 10_000,
+    }
+
+  def teachers(self) -> Spec:
+    sources = {'teacher': 'flow', 'weak': 'weak'}
+    return {name: self.source(name, stage) for name, stage in sources.items()}
+
+  def measured(self) -> Spec:
+    """FID, if the weights of its network are given."""
+    if 'inception' not in self.given:
+      return {}
+    ways = [['flow_map', n, {'guidance': self.scale}] for n in NFES]
+    return {
+      'evaluation': {
+        'features': {'name': 'inception', 'path': self.given['inception']}
+      },
+      'evaluators': {
+        'quality': {
+          'name': 'quality',
+          'sweep': {'student': ways},
+          'samples': 50_000,
+          'sets': 1,
+        }
+      },
+    }
+
+
+def adam(rate: float, schedule: str = 'constant', warmup: int = 0) -> Spec:
+  """As in sCM."""
+  return {
+    'optimiser': {'name': 'adam', 'b1': 0.9, 'b2': 0.99, 'eps': 1e-11},
+    'schedule': {'name': schedule, 'learning_rate': rate, 'warmup': warmup},
+  }

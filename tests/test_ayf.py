@@ -1,0 +1,90 @@
+"""The ImageNet configs of Align Your Flow."""
+
+import pathlib
+
+import pytest
+
+from flowdistill.config.bind import ConfigError
+from flowdistill.stages.kinds import load_stages
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'ayf'
+BOTH = pytest.mark.parametrize('name', ['imagenet64', 'imagenet512'])
+
+
+def stages(name, arg=''):
+  return load_stages(f'{FOLDER / name}.py:{arg}')
+
+
+@BOTH
+def test_from_two_teachers_to_an_adversarial_student(name):
+  found = stages(name)
+  assert list(found) == ['flow', 'weak', 'align', 'distil', 'adversarial']
+  for stage in ('distil', 'adversarial'):
+    frozen = found[stage]['frozen']
+    assert frozen['teacher']['source'] == 'stage:flow'
+    assert frozen['weak']['source'] == 'stage:weak'
+  starts = {stage: found[stage]['init_from'] for stage in found}
+  assert {n: s and s['source'] for n, s in starts.items()} == {
+    'flow': None,
+    'weak': None,
+    'align': 'stage:flow',
+    'distil': 'stage:align',
+    'adversarial': 'stage:distil',
+  }
+
+
+@BOTH
+def test_published_teachers_take_the_place_of_training(name):
+  found = stages(name, 'teacher=runs/s,weak=runs/xs')
+  assert list(found) == ['align', 'distil', 'adversarial']
+  assert found['align']['init_from']['source'] == 'runs/s'
+  for stage in ('distil', 'adversarial'):
+    frozen = found[stage]['frozen']
+    assert frozen['teacher']['source'] == 'runs/s'
+    assert frozen['weak']['source'] == 'runs/xs'
+
+
+@BOTH
+def test_students_embed_t_and_teachers_the_noise_level(name):
+  times = {n: s['network']['time'] for n, s in stages(name).items()}
+  students = dict.fromkeys(('align', 'distil', 'adversarial'), 'linear')
+  assert times == {'flow': 'edm', 'weak': 'edm', **students}
+  only = {n: s['optim']['only'] for n, s in stages(name).items()}
+  assert only.pop('align') == 'noise.*'
+  assert set(only.values()) == {'*'}
+
+
+@BOTH
+def test_hyperparameters_are_those_of_the_paper(name):
+  found = stages(name)
+  distil, last = found['distil'], found['adversarial']
+  assert distil['train']['batch_size'] == last['train']['batch_size'] == 2048
+  adam = distil['optim']['optimiser']
+  assert (adam['b1'], adam['b2'], adam['eps']) == (0.9, 0.99, 1e-11)
+  assert distil['optim']['schedule']['learning_rate'] == 1e-4
+  emd = distil['objective']
+  assert (emd['warmup_steps'], emd['c'], emd['against']) == (
+    10_000,
+    0.1,
+    'weak',
+  )
+  scales = {'name': 'uniform', 'low': 1.0, 'high': 3.0}
+  assert emd['guidance'] == last['objective']['fakes']['guidance'] == scales
+  critic = last['roles']['discriminator']
+  assert last['objective']['alpha'] == critic['objective']['r1'] == 0.1
+  assert critic['optim']['schedule']['learning_rate'] == 2e-5
+  assert last['train']['steps'] == 3000
+
+
+def test_fid_is_measured_if_its_network_is_given():
+  found = stages('imagenet64', 'inception=I.pth')
+  quality = found['distil']['evaluators']['quality']
+  assert quality['sweep']['student'][0] == ['flow_map', 1, {'guidance': 1.7}]
+  assert found['distil']['evaluation']['features']['path'] == 'I.pth'
+  assert found['align']['evaluators'] == {}
+
+
+@pytest.mark.parametrize('word', ['techer=A', 'teacher', 'vae=F'])
+def test_an_unknown_word_is_refused(word):
+  with pytest.raises(ConfigError, match=f'config argument {word!r}: '):
+    stages('imagenet64', word)
