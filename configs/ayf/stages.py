@@ -37,13 +37,14 @@ def given(arg: str, *more: str) -> dict[str, str]:
   Raises:
     ConfigError: for a word that is unknown.
   """
-  words = [word for word in arg.split(',') if word]
-  found = dict(word.partition('=')[::2] for word in words)
   known = ['teacher', 'weak', 'inception', *more]
-  for word in words:
-    if word.partition('=')[0] not in known or '=' not in word:
+  found = {}
+  for word in filter(None, arg.split(',')):
+    name, equals, value = word.partition('=')
+    if name not in known or not equals:
       names = [f'{name}=PATH' for name in known]
       raise ConfigError(f'config argument {word!r}: {suggest(word, names)}')
+    found[name] = value
   return found
 
 
