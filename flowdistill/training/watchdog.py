@@ -151,6 +151,13 @@ class Watchdog:
     why = f'{kind.__name__}: {error}' if isinstance(error, Exception) else ''
     done = error is None or isinstance(error, SystemExit)
     self._try_to_write(done=done, failed=why)
+    if why:
+      self._let_others_exit()
+
+  def _let_others_exit(self) -> None:
+    """The first host is the coordinator: without it JAX ends the others."""
+    if self.process == 0:
+      time.sleep(3 * self.interval)
 
   @property
   def _patience(self) -> float:
@@ -161,8 +168,7 @@ class Watchdog:
     while not self._end.wait(self.interval):
       self._try_to_write()
       if missing := self.missing():
-        if self.process == 0:  # it is the coordinator: the others exit first
-          time.sleep(3 * self.interval)
+        self._let_others_exit()
         self.on_missing(*missing)
         return
 

@@ -186,6 +186,19 @@ def test_a_host_that_fails_is_named_at_once_with_what_it_said(tmp_path):
   assert CODES == [FAILED]
 
 
+@pytest.mark.parametrize(('process', 'told'), [(0, True), (1, False)])
+def test_a_coordinator_that_fails_ends_after_the_others(
+  process, told, tmp_path, monkeypatch
+):
+  slept = []
+  dog = Watchdog(tmp_path, process, 2, TIMEOUT, interval=0.02)
+  with pytest.raises(OSError, match='full'), dog:
+    monkeypatch.setattr(watchdog.time, 'sleep', slept.append)
+    raise OSError('the disk is full')
+  assert slept == [3 * dog.interval] * told
+  assert read_heartbeat(tmp_path / f'{process}.json').failed
+
+
 def test_a_host_that_is_interrupted_is_missed(tmp_path):
   (one, two), missed = pair(tmp_path)
   with one:
