@@ -151,6 +151,8 @@ def check_hosts() -> None:
 def meet(timeout: float) -> None:
   """Waits for the other hosts; JAX aborts the process if they are missing."""
   missing = f'not every process came to the start within {timeout:g} s'
+  # It takes SIGTERM, which would have no effect until `Stop` handles it.
+  jax.config.update('jax_enable_preemption_service', False)
   with on_abort(lambda: give_up(missing)):
     jax.distributed.initialize(
       COORDINATOR.value,
