@@ -982,6 +982,10 @@ TUNE = {
   '--tune=gamma --sampler=euler': '--tune=gamma must be with --sampler=gamma, ',
   '--tune=nfe --steps=all': '--tune=nfe must be of one step and one --weights',
   '--tune=nfe --weights=ema,params': '--tune=nfe must be of one step and one ',
+  '--tune=gamma --nfe=none': '--tune=gamma must have numbers in --nfe: ',
+  '--tune=nfe --metrics=precision_recall': (
+    "--tune=nfe must have the metric 'frechet' in --metrics"
+  ),
   '--tune=nfe --model=weak': '--model=weak does not exist; ',
   '--tune=guidance --sampler=heun': '--tune=guidance: nfe = 4 ',
 }

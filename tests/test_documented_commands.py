@@ -189,7 +189,7 @@ def check(words, *, whole=True):
   ways = [options] if isinstance(options, Sampling) else []
   if isinstance(options, Samplings):
     ways = combinations(options)
-  scalars = () if roles == 'teacher' else ('guidance',)
+  scalars = () if roles in ('teacher', ('teacher',)) else ('guidance',)
   for way in ways:
     plan_sampling(way.sampler, way.nfe, way.how(), spec=SPEC, scalars=scalars)
 

@@ -35,12 +35,18 @@ def ways(
     plan: of a way of sampling; raises ValueError if it is impossible.
 
   Raises:
-    ConfigError: for an unknown knob, or one that the sampler does not have.
+    ConfigError: for an unknown knob, one that the sampler does not have, or an
+      adaptive sampler.
     ValueError: if no combination is possible.
   """
   for knob in knobs:
     if knob not in TRIED:
       raise ConfigError(f'--tune={knob} is no knob; {suggest(knob, TRIED)}')
+  if None in given.nfe:
+    raise ConfigError(
+      f'--tune={",".join(knobs)} must have numbers in --nfe: an adaptive '
+      'sampler has no NFE of its own'
+    )
   kept: list[Sampling] = []
   errors: list[ValueError] = []
   for way in combinations(_lists(given, knobs)):

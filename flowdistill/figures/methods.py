@@ -18,7 +18,7 @@ from flowdistill.figures.columns import (
   trained_on,
 )
 
-DISTANCES = ('frechet_', 'energy_distance')  # prefixes of figures
+DISTANCES = ('frechet_', 'fid', 'energy_distance')  # prefixes of figures
 Ways = dict[tuple[str, str], dict[str, dict[float | None, Row]]]
 """(method, sampler with options) -> stage -> NFE, None if adaptive -> row."""
 Cost = dict[str, Any]

@@ -33,6 +33,8 @@ from flowdistill.stages.failure import Halted
 from flowdistill.stages.job_options import tried
 from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.stages.quality_config import (
+  FRECHET,
+  named_specs,
   with_quality,
 )
 from flowdistill.training.json_files import write_json
@@ -89,9 +91,10 @@ class Options(Samplings):
     out: with `of`, the folder that gets results.json, or an .npz that gets the
       statistics of the images' features.
     tune: knobs of sampling, of nfe, gamma and guidance: the best of their
-      values for each NFE, by the first metric and a seed of its own, is written
-      to W/<stage>/presets.json, for `--job=generate --preset=NFE`. The values
-      are those of the options nfe, options and guidance if these name several.
+      values for each NFE, by the Fréchet distance and a seed of its own, is
+      written to W/<stage>/presets.json, for `--job=generate --preset=NFE`. The
+      values are those of the options nfe, options and guidance if these name
+      several.
   """
 
   stage: str = ''
@@ -132,6 +135,11 @@ class Options(Samplings):
     if is_several(self.steps) or len(self.weights) > 1:
       raise ConfigError(
         f'--tune={",".join(self.tune)} must be of one step and one --weights'
+      )
+    if self.metrics and FRECHET not in named_specs(self.metrics):
+      raise ConfigError(
+        f'--tune={",".join(self.tune)} must have the metric {FRECHET!r} in '
+        '--metrics: the least distance is the best'
       )
 
 

@@ -136,6 +136,8 @@ def test_the_first_distance_is_compared_or_what_is_asked_for():
     'b': [row('student', 'few', 1, 1.0), {'energy_distance': 1.0}],
   }
   assert choose_metric(rows, '') == 'frechet_digits'
+  fid = {'model': 'student', 'recall_inception': 0.5, 'fid': 2.0}
+  assert choose_metric({'a': [fid]}, '') == 'fid'
   assert choose_metric(rows, 'boundary_error') == 'boundary_error'
   with pytest.raises(ConfigError, match='--metric=energy was.*did you mean'):
     choose_metric(rows, 'energy')
