@@ -58,9 +58,11 @@ class Run:
     `run.sample(16, **run.preset(2))` draws 16 examples with the best of them.
 
     Raises:
-      ConfigError: if there is no such preset.
+      ConfigError: if there is no such preset, or it is of other weights.
     """
     found = preset_of(self.folder, model, nfe)
+    if model in self.stage.blueprint.learners:
+      found.check(self.stage.which)
     chosen = {'model': model, 'sampler': found.sampler, 'nfe': nfe}
     return chosen | found.options
 
@@ -157,7 +159,8 @@ def load(
   Args:
     workdir: the `--workdir` of the training.
     stage: its name; by default the last one that trains.
-    weights: of the student: 'ema', 'params', or the name of an EMA.
+    weights: of the student: 'ema', 'params', the name of an EMA, or
+      'power:0.1'.
     step: of the student's checkpoint; by default the last.
 
   Raises:

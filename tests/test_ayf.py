@@ -55,7 +55,7 @@ def test_students_embed_t_and_teachers_the_noise_level(name):
 
 
 @BOTH
-def test_hyperparameters_are_those_of_the_paper(name):
+def test_hyperparameters(name):
   found = stages(name)
   distil, last = found['distil'], found['adversarial']
   assert distil['train']['batch_size'] == last['train']['batch_size'] == 2048
@@ -71,13 +71,15 @@ def test_hyperparameters_are_those_of_the_paper(name):
   scales = {'name': 'uniform', 'low': 1.0, 'high': 3.0}
   assert emd['guidance'] == last['objective']['fakes']['guidance'] == scales
   critic = last['roles']['discriminator']
-  assert last['objective']['alpha'] == critic['objective']['r1'] == 0.1
+  assert last['objective']['alpha'] == 0.1
+  assert critic['objective']['r1'] == critic['objective']['r2'] == 0.1
   assert critic['optim']['schedule']['learning_rate'] == 2e-5
   assert last['train']['steps'] == 3000
 
 
 def test_fid_is_measured_if_its_network_is_given():
-  found = stages('imagenet64', 'inception=I.pth')
+  found = stages('imagenet64', 'inception=I.pth,reference=R.npz')
+  assert found['distil']['evaluation']['reference'] == 'R.npz'
   quality = found['distil']['evaluators']['quality']
   assert quality['sweep']['student'][0] == ['flow_map', 1, {'guidance': 1.7}]
   assert found['distil']['evaluation']['features']['path'] == 'I.pth'

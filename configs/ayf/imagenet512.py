@@ -5,10 +5,17 @@ r"""Align Your Flow on latents of ImageNet at 512 x 512: EDM2-S, adversarial.
 
 The argument: see stages.py; also `latents=FOLDER`, which `--job=encode` has
 written, and `vae=FILE`, the weights of sd-vae-ft-mse, with the scale and shift
-of EDM2. The published weights for it are edm2-img512-s-2147483-0.070 and
-edm2-img512-xs-0134217-0.125; without `teacher` and `weak` both networks are
-trained first. The paper's FID: 3.32 at 1 NFE and 1.70 at 4; after adversarial
-finetuning 1.92 and 1.64; of the guided teacher 1.34 at 126.
+of EDM2. The published weights for it are edm2-img512-s-2147483-0.070 and, by
+`--stage=weak` and `--to=runs/edm2_xs`, edm2-img512-xs-0134217-0.125:
+
+  python -m flowdistill.main --config configs/ayf/imagenet512.py --job=convert \
+    --stage=flow --shape=512,512,3 --classes=1000 \
+    --from=edm2-img512-s-2147483-0.070.pkl --to=runs/edm2_s
+
+Without `teacher` and `weak` both networks are trained first. FID is that to the
+decoded latents, unless `reference=FILE` has the statistics of the images. The
+paper's FID: 3.32 at 1 NFE and 1.70 at 4; after adversarial finetuning 1.92 and
+1.64; of the guided teacher 1.34 at 126.
 
 Time on GPUs or TPUs, and our FID: not yet measured.
 """

@@ -4,10 +4,14 @@ r"""Align Your Flow on ImageNet at 64 x 64: autoguided, then adversarial.
     --config configs/ayf/imagenet64.py:teacher=runs/edm2_s,weak=runs/edm2_xs
 
 The argument: see stages.py; also `data_dir=PATH` of the prepared data set. The
-published weights for it are edm2-img64-s-1073741-0.045 and
-edm2-img64-xs-0134217-0.110; without `teacher` and `weak` both networks are
-trained first. The paper's FID: 2.98 at 1 NFE and 1.25 at 2; of the guided
-teacher 1.01 at 126.
+published weights for it are edm2-img64-s-1073741-0.045 and, by `--stage=weak`
+and `--to=runs/edm2_xs`, edm2-img64-xs-0134217-0.110:
+
+  python -m flowdistill.main --config configs/ayf/imagenet64.py --job=convert \
+    --stage=flow --from=edm2-img64-s-1073741-0.045.pkl --to=runs/edm2_s
+
+Without `teacher` and `weak` both networks are trained first. The paper's FID:
+2.98 at 1 NFE and 1.25 at 2; of the guided teacher 1.01 at 126.
 
 Time on GPUs or TPUs, and our FID: not yet measured.
 """

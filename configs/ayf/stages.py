@@ -2,7 +2,8 @@
 
 Their argument is a comma-separated list: `teacher=RUN` and `weak=RUN`, folders
 of runs that `--job=convert` made of published weights, in place of training
-both networks here; `inception=FILE`, weights for FID; what the config itself
+both networks here; `inception=FILE`, weights for FID, and `reference=FILE`, the
+statistics that it is computed from in place of the data; what the config itself
 names; and `runlocal`.
 
 The stages: `flow` and `weak`, the teacher and a network that is smaller, has
@@ -12,9 +13,12 @@ that embeds ln(σ)/4; `distil`, autoguided EMD with λ ~ U[1, 3] as an input;
 `adversarial`, Algorithm 2.
 
 Hyperparameters are those of Align Your Flow (2025),
-https://arxiv.org/abs/2506.14603, where a source gives them, and of sCM (2024),
-https://arxiv.org/abs/2410.11081, on which it builds. The lengths of `align` and
-`distil` are ours, and so is the schedule of both teachers.
+https://arxiv.org/abs/2506.14603, as far as they are known, and of sCM (2024),
+https://arxiv.org/abs/2410.11081, on which it builds. Unconfirmed, as third
+parties give them: the times of `distil`, and of which data set they are, its
+warm-up, the range of λ, α, r1 and r2, and the rate of `adversarial`. The
+lengths of `align` and `distil` are ours, and so are rate and schedule of both
+teachers.
 """
 
 import dataclasses
@@ -37,7 +41,7 @@ def given(arg: str, *more: str) -> dict[str, str]:
   Raises:
     ConfigError: for a word that is unknown.
   """
-  known = ['teacher', 'weak', 'inception', *more]
+  known = ['teacher', 'weak', 'inception', 'reference', *more]
   found = {}
   for word in filter(None, arg.split(',')):
     name, equals, value = word.partition('=')
@@ -60,7 +64,7 @@ class Ayf:
     weak_ema: σ_rel of the weak network's.
     noise: mean and standard deviation of ln σ in the training of both.
     gaps: mean and std of `interval`, from which the student's times are.
-    scale: λ of the guided teacher that is measured.
+    scale: λ at which the student is measured, the best of the guided teacher.
   """
 
   given: dict[str, str]
@@ -171,10 +175,10 @@ class Ayf:
     if 'inception' not in self.given:
       return {}
     ways = [['flow_map', n, {'guidance': self.scale}] for n in NFES]
+    features = {'name': 'inception', 'path': self.given['inception']}
+    reference = self.given.get('reference')
     return {
-      'evaluation': {
-        'features': {'name': 'inception', 'path': self.given['inception']}
-      },
+      'evaluation': {'features': features, 'reference': reference},
       'evaluators': {
         'quality': {
           'name': 'quality',

@@ -20,7 +20,7 @@ from flowdistill.build.learning import build_learning, salt_of, start_of
 from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
-from flowdistill.config.bind import Spec, bind, join
+from flowdistill.config.bind import ConfigError, Spec, bind, join
 from flowdistill.config.sections import STUDENT, Network, Reference
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.json_files import jsonable
@@ -271,7 +271,12 @@ def make_blueprint(
     if held_out is None:
       return None
     found = open_data(held_out, getattr(stage.evaluation, key))
-    return found.decoded(space.decode)
+    if found.record.pictures is not None:
+      raise ConfigError(
+        f'config.{join(where, f"evaluation.{key}")} must have images, and '
+        'these are latents'
+      )
+    return found
 
   learners = {
     role: learner_role(

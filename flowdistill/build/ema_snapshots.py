@@ -108,9 +108,9 @@ def kept_until(
 
   Of more than MOST snapshots before it those are taken that are evenly spaced.
   """
-  every, section = stage.learners[role].every, stage.stage.ema_snapshots
-  own = step // every
-  earlier = {n // every: n for n in snapshots if 0 < n // every < own}
+  updates, section = stage.learners[role].updates, stage.stage.ema_snapshots
+  own = updates(step)
+  earlier = {updates(n): n for n in snapshots if 0 < updates(n) < own}
   steps = [earlier[time] for time in sorted(earlier)]
   if len(steps) > MOST:
     chosen = np.linspace(0, len(steps) - 1, MOST).round().astype(int)
@@ -120,7 +120,7 @@ def kept_until(
     Kept(
       n,
       name,
-      Profile(sigma, n // every),
+      Profile(sigma, updates(n)),
       _coarser(emas[name].dtype, section.dtype if n < step else 'float32'),
     )
     for n in ([*steps, step] if own else [])

@@ -82,6 +82,8 @@ def write_snapshot(
     shutil.copyfile(like, to)
     with to.open('r+b') as file:
       patch(file, {found.params[name]: x for name, x in theirs.items()})
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     to.unlink(missing_ok=True)
+    if isinstance(error, OSError):
+      raise
     raise ValueError(f'{like}: {error}') from error

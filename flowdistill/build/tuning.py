@@ -9,16 +9,14 @@ from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.samplers.sampling_plan import Plan
 
-GAMMA, JUMP = (
-  'gamma',
-  'flow_map',
-)  # samplers; with γ = 0 the first is the second
+JUMP = 'flow_map'
+GAMMA = 'gamma'  # the sampler, which with γ = 0 is JUMP, and its option
 TRIED: dict[str, tuple[Any, ...]] = {
   'nfe': (1, 2, 4, 8),
   'gamma': (0.0, 0.3, 0.6, 1.0),
   'guidance': (None, 1.25, 1.5, 2.0, 3.0),
 }
-"""Knob -> the values that are tried, unless the job names several."""
+"""Knob -> the values that are tried, unless the job names any."""
 
 
 def ways(
@@ -30,14 +28,15 @@ def ways(
   so is a γ that has no effect, as at the last jump.
 
   Args:
-    given: lists of values; a knob with one value here has those of `TRIED`.
+    given: lists of values; a knob that has the default has those of `TRIED`.
     knobs: in `TRIED`.
     plan: of a way of sampling; raises ValueError if it is impossible.
 
   Raises:
     ConfigError: for an unknown knob, one that the sampler does not have, or an
       adaptive sampler.
-    ValueError: if no combination is possible.
+    ValueError: if a value that is given is possible in no combination, or no
+      guidance is.
   """
   for knob in knobs:
     if knob not in TRIED:
@@ -47,19 +46,36 @@ def ways(
       f'--tune={",".join(knobs)} must have numbers in --nfe: an adaptive '
       'sampler has no NFE of its own'
     )
+  lists = _lists(given, knobs)
+  possible: list[Sampling] = []
   kept: list[Sampling] = []
-  errors: list[ValueError] = []
-  for way in combinations(_lists(given, knobs)):
+  failed: list[tuple[Sampling, ValueError]] = []
+  for way in combinations(lists):
     try:
       jumps = len(plan(way).times) - 1
     except ValueError as error:
-      errors.append(error)
+      failed.append((way, error))
       continue
+    possible.append(way)
     if (way := _simplest(way, jumps)) not in kept:
       kept.append(way)
-  if not kept:
-    raise errors[0]
+  names = vars(Sampling())
+  typed = [n for n in names if getattr(lists, n) == getattr(given, n)]
+  for way, error in failed:
+    if any(_is_nowhere(way, possible, name) for name in typed):
+      raise error
+  if 'guidance' in knobs and failed and _is_same(possible, 'guidance'):
+    raise failed[0][1]
   return kept
+
+
+def _is_nowhere(way: Sampling, possible: list[Sampling], name: str) -> bool:
+  return all(getattr(way, name) != getattr(p, name) for p in possible)
+
+
+def _is_same(possible: list[Sampling], name: str) -> bool:
+  first = getattr(possible[0], name)
+  return all(getattr(way, name) == first for way in possible)
 
 
 def _lists(given: Samplings, knobs: Sequence[str]) -> Samplings:
@@ -67,7 +83,7 @@ def _lists(given: Samplings, knobs: Sequence[str]) -> Samplings:
   lists: dict[str, Any] = {
     knob: TRIED[knob]
     for knob in ('nfe', 'guidance')
-    if knob in knobs and len(getattr(given, knob)) == 1
+    if knob in knobs and getattr(given, knob) == getattr(Samplings(), knob)
   }
   if GAMMA in knobs:
     if given.sampler not in ((JUMP,), (GAMMA,)):
@@ -76,7 +92,7 @@ def _lists(given: Samplings, knobs: Sequence[str]) -> Samplings:
         f'{", ".join(given.sampler)}: it alone has γ'
       )
     lists |= {'sampler': (GAMMA,)}
-    if len(given.options) < 2:
+    if not given.options:
       lists['options'] = tuple({GAMMA: value} for value in TRIED[GAMMA])
   return dataclasses.replace(given, **lists)
 

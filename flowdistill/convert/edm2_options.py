@@ -56,8 +56,9 @@ def changes(made: Made, network: Mapping[str, Any]) -> dict[str, Any]:
       f'it is a snapshot of {made.name}, and must be one of {CLASS}, the '
       'network of EDM2'
     )
+  time = {} if network.get('time', 'edm') == 'edm' else {'time': 'edm'}
   if made.options is None:
-    return {}
+    return time
   for name, value in FIXED.items():
     if (given := made.options.get(name, value)) != value:
       raise ValueError(
@@ -72,7 +73,7 @@ def changes(made: Made, network: Mapping[str, Any]) -> dict[str, Any]:
     name: _plain(network.get(name, value)) for name, value in wanted.items()
   }
   ours['attention'] = tuple(sorted(ours['attention'], reverse=True))
-  return {name: value for name, value in wanted.items() if ours[name] != value}
+  return time | {n: value for n, value in wanted.items() if ours[n] != value}
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

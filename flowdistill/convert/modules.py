@@ -19,8 +19,9 @@ from flowdistill.convert.opcodes import CONTAINERS, Call, Table
 
 PERSISTENT = 'torch_utils.persistence._reconstruct_persistent_obj'
 PARTS = ('_parameters', '_buffers', '_modules')
-LEVELS, ENTRIES = 3, 100
-"""Lists in lists, and entries of a list, of an argument that is read."""
+ENTRIES, MODULES = 100, 100
+"""Entries of a list that is read, and modules at the top of a file."""
+LARGEST = 10_000  # entries of a dict of a module at the top
 
 
 class Made(NamedTuple):
@@ -51,14 +52,31 @@ def opened(node: Any) -> tuple[Table, int] | None:
 
 
 def made(tree: Any) -> dict[str, Made]:
-  """The objects of persistent classes in a dict, by their keys; '' for one."""
+  """The objects of persistent classes in a dict, by their keys; '' for one.
+
+  Raises:
+    ValueError: if there are too many, or one is too large, to be looked at.
+  """
   pairs = tree.pairs if isinstance(tree, Table) else [('', tree)]
   found = dict[str, Made]()
   for pair in pairs:
     match pair:
       case (str(key), Call(name, (Table() as meta,))) if name == PERSISTENT:
+        if len(found) == MODULES or _size(meta) > LARGEST:
+          raise ValueError(
+            f'it has more than {MODULES} modules, or one with a dict of more '
+            f'than {LARGEST} entries'
+          )
         found[key] = _made(meta)
   return found
+
+
+def _size(meta: Table) -> int:
+  """Entries of the largest dict that `_made` looks at."""
+  if len(meta.pairs) > LARGEST:
+    return len(meta.pairs)
+  state = _entry(meta, 'state')
+  return len(state.pairs) if isinstance(state, Table) else 0
 
 
 def _made(meta: Table) -> Made:
@@ -69,18 +87,17 @@ def _made(meta: Table) -> Made:
   options = {}
   for pair in given.pairs[:ENTRIES]:
     match pair:
-      case (str(key), value) if _is_plain(value, LEVELS):
+      case (str(key), value) if _is_plain(value):
         options[key] = value
   return Made(str(name)[:ENTRIES], options)
 
 
-def _is_plain(value: Any, levels: int) -> bool:
+def _is_plain(value: Any) -> bool:
   """Whether it is text, a number, None or a list of such."""
-  if isinstance(value, str | int | float | None):
-    return True
-  if type(value) not in (list, tuple) or not levels or len(value) > ENTRIES:
-    return False
-  return all(_is_plain(each, levels - 1) for each in value)
+  plain = str | int | float | None
+  if type(value) not in (list, tuple):
+    return isinstance(value, plain)
+  return len(value) <= ENTRIES and all(isinstance(x, plain) for x in value)
 
 
 def _tables(node: Any) -> list[Table]:

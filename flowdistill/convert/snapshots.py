@@ -135,6 +135,8 @@ def _patched(
   file.seek(start)
   data = bytearray(file.read(size))
   numbers = view(tensor, lambda storage: data)
+  if numbers.dtype.kind in 'biu':
+    raise ValueError(f'{name} must have floats, and has {numbers.dtype}')
   if numbers.size == array.size == 1:  # such as gains, [] or [1]
     array = array.reshape(numbers.shape)
   if numbers.shape != array.shape:

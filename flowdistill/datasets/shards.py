@@ -118,7 +118,11 @@ def read_array(folder: pathlib.Path, number: int, name: str) -> np.ndarray:
 def check_file(path: pathlib.Path, digest: str | None) -> None:
   """Raises ValueError unless a file has the given SHA-256, None for any."""
   if not path.is_file():
-    raise ValueError(f'{path} is missing')
+    whole = path.with_name(f'{path.name.partition(".")[0]}.sha256')
+    raise ValueError(
+      f'{path} is missing: remove {whole} and make the shard again by the same '
+      'job'
+    )
   if digest is None:
     return
   with path.open('rb') as file:

@@ -1,9 +1,11 @@
 """The best way of sampling for each NFE, among those that were measured."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.bind import ConfigError
 from flowdistill.config.sampling import Sampling
 from flowdistill.evaluators.signature import Row
 from flowdistill.evaluators.sweep import format_options
@@ -20,22 +22,37 @@ def write_best(
 ) -> list[Preset]:
   """Writes the presets of a stage, and returns them.
 
+  Args:
+    blueprint: of the stage.
+    options: of the job, with `tune` and `model`.
+    rows: of `quality`, equally many for each way, in the order of the ways.
+
   Raises:
-    ConfigError: if no distance is among the figures.
+    ConfigError: if no distance is among the figures, or none is finite.
   """
   figure = choose_metric({'': rows}, '')
-  ways = {
-    name_of(role, way): way
+  ways = [
+    (role, way)
     for role in options.model
     for way in tried(blueprint, role, options)
-  }
-  measured = [row for row in rows if figure in row]
-  best: dict[Any, Row] = {}
-  for row in sorted(measured, key=lambda row: row[figure]):
-    best.setdefault((row['model'], row['nfe']), row)
-  presets = [preset(row, ways[key(row)], figure) for row in best.values()]
+  ]
+  best: dict[Any, tuple[Row, Sampling]] = {}
+  for i, (role, way) in enumerate(ways):
+    row = measured(rows[i * len(rows) // len(ways) :], figure)
+    known = best.get((role, way.nfe))
+    better = known is None or row[figure] < known[0][figure]
+    if better and math.isfinite(row[figure]):
+      best[role, way.nfe] = row, way
+  if not best:
+    raise ConfigError(f'--tune: {figure} is finite for none of the ways')
+  presets = [preset(row, way, figure) for row, way in best.values()]
   write_presets(blueprint.folder, presets)
   return sorted(presets, key=lambda preset: (preset.model, preset.nfe))
+
+
+def measured(rows: Sequence[Row], figure: str) -> Row:
+  """The first row that has the figure."""
+  return next(row for row in rows if figure in row)
 
 
 def preset(row: Row, way: Sampling, figure: str) -> Preset:
@@ -52,16 +69,6 @@ def preset(row: Row, way: Sampling, figure: str) -> Preset:
     step=int(row['step']),
     weights=row.get('weights', 'ema'),
   )
-
-
-def name_of(role: str, way: Sampling) -> tuple[Any, ...]:
-  """What identifies a way of sampling in a row."""
-  return role, way.sampler, way.nfe, format_options(way.how())
-
-
-def key(row: Row) -> tuple[Any, ...]:
-  """The `name_of` the way by which a row's samples were drawn."""
-  return row['model'], row['sampler'], row['nfe'], row.get('options', '')
 
 
 def tell(presets: Sequence[Preset]) -> None:

@@ -13,6 +13,7 @@ bytes, on one host or on several.
 
 import dataclasses
 import pathlib
+import re
 
 from flowdistill.build.tables import bind_stage, resolve_stage
 from flowdistill.config.bind import ConfigError, Spec, suggest
@@ -34,7 +35,7 @@ class Options:
 
   Attributes:
     stage: a stage that encodes, without other options, or one that trains; by
-      default all that encode, or else the last that trains.
+      default all that encode, or else the last stage.
     out: folder of the latents; by default W/<stage>/latents.
   """
 
@@ -83,7 +84,8 @@ def spec_of(spec: Spec, options: Options) -> Spec:
   try:
     bind_stage(resolved)
   except ConfigError as error:
-    raise ConfigError(str(error).replace('config.', '--', 1)) from error
+    own = rf'^config\.({"|".join(KEYS)})\b'
+    raise ConfigError(re.sub(own, r'--\1', str(error))) from error
   return resolved
 
 

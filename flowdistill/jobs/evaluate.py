@@ -93,8 +93,8 @@ class Options(Samplings):
     tune: knobs of sampling, of nfe, gamma and guidance: the best of their
       values for each NFE, by the Fréchet distance and a seed of its own, is
       written to W/<stage>/presets.json, for `--job=generate --preset=NFE`. The
-      values are those of the options nfe, options and guidance if these name
-      several.
+      values are those of the options nfe, options and guidance if they are
+      given.
   """
 
   stage: str = ''
@@ -131,6 +131,8 @@ class Options(Samplings):
 
   def _check_tune(self) -> None:
     """Fills in the model, and refuses several checkpoints or weights."""
+    if self.of:
+      raise ConfigError('--tune has no effect with --of')
     object.__setattr__(self, 'model', self.model or (STUDENT,))
     if is_several(self.steps) or len(self.weights) > 1:
       raise ConfigError(
@@ -181,7 +183,10 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
       rows += measure(measured, state, here(), which)
     refresh(blueprints.workdir)
   if options.tune and jax.process_index() == 0:
-    tell(write_best(blueprint, options, rows))
+    check_same(blueprint.folder, here())
+    with locked(blueprint.folder / EVALUATIONS, 'evaluate', wait=WAIT):
+      presets = write_best(blueprint, options, rows)
+    tell(presets)
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows

@@ -30,9 +30,12 @@ def run(options: Options) -> list[Row]:
     ConfigError: naming the option that is wrong, before a device is used.
   """
   given = {k: v for k, v in vars(options).items() if v != vars(Options())[k]}
-  for name in given.keys() - OF_IMAGES:
+  for name in [n for n in given if n not in OF_IMAGES]:
     raise ConfigError(f'--{name} has no effect with --of')
   out = path_of('out', options.out) if options.out else None
+  if out is not None and out.suffix == '.npz':
+    for name in [n for n in ('against', 'metrics', 'sets') if n in given]:
+      raise ConfigError(f'--{name} has no effect with --out={options.out}')
   if not options.features:
     raise ConfigError(
       "--of needs --features, such as 'name=inception, path=FILE'; "

@@ -36,6 +36,7 @@ Array = jax.Array
 Term = tuple[Array, dict[str, Array], Any]
 """loss [b], metrics, gradient of the mean loss."""
 ADAPTIVE = (None, 'base', 'adversarial')
+MOST = 1e4  # largest adaptive weight
 
 
 def adversarial(
@@ -49,7 +50,7 @@ def adversarial(
   alpha: float = 0.1,
   adaptive: str | None = 'base',
   layers: str = '*',
-  max_weight: float = 1e4,
+  max_weight: float = MOST,
 ) -> tuple[Array, dict[str, Array]]:
   """L_adv + α w L_base; before the discriminator's `start`, L_base alone.
 
@@ -76,7 +77,7 @@ def adversarial(
     metrics of `base`, the means of both terms, and α w (1 before the start).
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or has no effect.
   """
   if alpha < 0:
     raise ValueError(f'alpha = {alpha} must be at least 0')
@@ -84,6 +85,8 @@ def adversarial(
     raise ValueError(f'adaptive = {adaptive!r} must be one of {ADAPTIVE}')
   if not max_weight > 0:
     raise ValueError(f'max_weight = {max_weight} must be above 0')
+  if adaptive is None and (layers, max_weight) != ('*', MOST):
+    raise ValueError('layers and max_weight have no effect: adaptive = None')
   student: Any = nets.student
   key_fake = jax.random.fold_in(key, 1)  # the keys of base are as without it
 

@@ -56,16 +56,21 @@ def relativistic(
       every update.
 
   Returns:
-    loss [b], and the means of the logits of either kind and of the penalties.
+    loss [b], and the means of the logits of either kind and of the penalties,
+    which are 0 in an update without.
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or has no effect.
   """
   for name, value in {'r1': r1, 'r2': r2}.items():
     if value < 0:
       raise ValueError(f'{name} = {value} must be at least 0')
   if penalty_every < 1:
     raise ValueError(f'penalty_every = {penalty_every} must be at least 1')
+  if penalty_every > 1 and not (r1 or r2):
+    raise ValueError(
+      f'penalty_every = {penalty_every} has no effect: r1 = r2 = 0'
+    )
   critic, cond, real = nets.discriminator, batch['cond'], batch['x0']
   fake = jax.lax.stop_gradient(fakes.draw(nets.student, key, real, cond))
 

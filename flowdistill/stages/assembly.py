@@ -21,6 +21,7 @@ from flowdistill.workdir import folders, weights
 from flowdistill.workdir.ema_snapshots import reconstruct
 from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.pairs import load_pairs, pairs_origin
+from flowdistill.workdir.record import weights_of_space
 from flowdistill.workdir.results import say
 
 
@@ -34,7 +35,7 @@ class Assembly:
     layout: of arrays over all devices.
     frozen: name of a tree -> weights, see `Role.base`.
     references: role -> the origin of its weights; also that of `pairs`, or of
-      the latents.
+      the latents, and of the space.
     examples: training examples: those of the data set, or pairs.
   """
 
@@ -67,6 +68,8 @@ def assemble(
   elif blueprint.data.record.pictures and not blueprint.data.is_recorded:
     lists = blueprint.data.source.manifest['lists']
     origins['latents'] = f'latents of sha256 {lists}'
+  if (digest := blueprint.space.digest()) is not None:
+    origins['space'] = weights_of_space(digest)
   return Assembly(
     blueprint=blueprint,
     workdir=workdir,

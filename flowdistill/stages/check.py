@@ -19,7 +19,7 @@ from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
-from flowdistill.stages.encoding import check_space
+from flowdistill.stages.encoding import check_recorded_space, check_space
 from flowdistill.stages.tracing import Trace, trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
@@ -35,6 +35,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   """
   blueprint = blueprints[name]
   check_space(blueprint)
+  check_recorded_space(blueprint)
   _check_lengths(blueprint)
   _check_effects(blueprint)
   for role in blueprint.learns:

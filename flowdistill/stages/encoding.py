@@ -44,11 +44,13 @@ from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import (
   check_data,
   check_unchanged,
+  recorded_references,
+  weights_of_space,
   write_record,
 )
 from flowdistill.workdir.results import say
 
-AT_ONCE = 64  # images that are read at once; the space divides them further
+AT_ONCE = 64  # images that are read at once, or more in whole batches
 FROM_UINT8 = 'x / 127.5 - 1'
 LOCAL = ('path', 'batch_size')  # options of a space that change no latents
 MUTABLE = ('finished', 'code', 'lists', 'captions')
@@ -57,15 +59,23 @@ MUTABLE = ('finished', 'code', 'lists', 'captions')
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """The shards of a cache."""
+  """The shards of a cache.
+
+  Attributes:
+    count: number of images.
+    shard_size: images of a shard.
+    rows: images that the space encodes on each device at once.
+  """
 
   count: int
   shard_size: int
+  rows: int = 1
 
   @property
   def batch_size(self) -> int:
-    """Images that are read and encoded at once."""
-    return min(AT_ONCE, self.shard_size)
+    """Images that are read at once: whole batches of all local devices."""
+    whole = self.rows * jax.local_device_count()
+    return min(-(-AT_ONCE // whole) * whole, self.shard_size)
 
   @property
   def shards(self) -> list[int]:
@@ -118,6 +128,21 @@ def check_space(blueprint: Blueprint) -> None:
     raise ConfigError(
       f'config.{key} must be the space of the latents in '
       f'config.{blueprint.key("dataset")}: {"; ".join(lines)}'
+    )
+
+
+def check_recorded_space(blueprint: Blueprint) -> None:
+  """The weights of the space must be those by which a stage was trained.
+
+  Raises:
+    ConfigError: if the file at the path of the config is another one now.
+  """
+  was = recorded_references(blueprint.folder).get('space')
+  digest = blueprint.space.digest()
+  if None not in (was, digest) and was != weights_of_space(f'{digest}'):
+    raise ConfigError(
+      f'config.{blueprint.key("space")} must have the weights of the training, '
+      f'{was}, and has {weights_of_space(f"{digest}")}'
     )
 
 
@@ -192,7 +217,8 @@ def encode(
 def work_of(blueprint: Blueprint) -> Work:
   """The shards that a stage writes."""
   count = len(blueprint.data)
-  return Work(count, min(count, blueprint.stage.shard_size))
+  rows = blueprint.spec['space'].get('batch_size', 1)
+  return Work(count, min(count, blueprint.stage.shard_size), rows)
 
 
 def manifest_of(blueprint: Blueprint) -> dict[str, Any]:

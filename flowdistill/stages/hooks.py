@@ -249,14 +249,16 @@ def open_snapshots(
   """The snapshots of a stage that continues at a step; None if it keeps none.
 
   Those of later steps are removed, for the training may be another one now:
-  longer, or from weights that are newer.
+  longer, or from weights that are newer. Without a checkpoint of its own, such
+  as after `resume`, that is all of them.
   """
   if blueprint.stage.ema_snapshots.every is None:
     return None
   folder = blueprint.folder / EMA_SNAPSHOTS
   if jax.process_index() == 0:
+    own = checkpoint.completed_steps(blueprint.folder / CHECKPOINTS)
     for step in checkpoint.completed_steps(folder):
-      if step > start:
+      if step > start or not own:
         shutil.rmtree(folder / str(step))
   layout.broadcast(start)  # the other hosts wait for the first
   return Checkpoints(folder, keep=1, every=1)

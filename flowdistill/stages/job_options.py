@@ -181,6 +181,8 @@ def chosen_sampling(options: Chosen, blueprint: Blueprint) -> Chosen:
       'preset has them'
     )
   preset = preset_of(blueprint.folder, given['model'], nfe)
+  if given['model'] in blueprint.learners:
+    preset.check(given['weights'])
   return dataclasses.replace(options, **vars(preset.sampling))
 
 

@@ -30,7 +30,8 @@ class TrainedStage:
     blueprint: the stage.
     layout: of arrays over all devices.
     models: role -> network with weights.
-    which: the weights of roles that learn: 'ema', 'params', or an EMA's name.
+    which: the weights of roles that learn: 'ema', 'params', an EMA's name, or
+      'power:0.1'.
   """
 
   blueprint: Blueprint

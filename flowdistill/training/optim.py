@@ -147,7 +147,7 @@ def make_optimiser(
     accumulate: micro-steps whose mean gradient makes one update. The mean is
       clipped, and `inner`, with its schedule, counts updates.
     only: pattern of the paths of the parameters that are updated; the others
-      keep their values, and are in no norm.
+      keep their values, and are in no norm that clips.
 
   Raises:
     ValueError: if `clip` is not above 0, or `accumulate` not an integer of at

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from flowdistill.flow.transport import velocity_of
@@ -84,7 +83,7 @@ class Role:
   def updates(self, step: Any) -> Any:
     """How often it was updated within `step` steps."""
     if self.start:
-      step = jnp.maximum(step - self.start, 0)
+      step = (step - self.start) * (step > self.start)
     return step // self.every
 
   @property

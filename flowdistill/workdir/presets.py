@@ -49,6 +49,14 @@ class Preset:
     grid, guidance = how.pop('grid', None), how.pop('guidance', None)
     return Sampling(self.sampler, self.nfe, how, grid, guidance)
 
+  def check(self, weights: str) -> None:
+    """Raises ConfigError if it was chosen for other weights."""
+    if weights != self.weights:
+      raise ConfigError(
+        f'the preset of the {self.model} at {self.nfe} NFE was chosen for '
+        f'weights = {self.weights!r}, and must not be used with {weights!r}'
+      )
+
 
 TYPES = {**typing.get_type_hints(Preset), 'options': dict}
 

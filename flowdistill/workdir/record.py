@@ -116,6 +116,11 @@ def recorded_references(folder: pathlib.Path) -> dict[str, str]:
   return {k: typed(v, str, path, f'the origin of {k}') for k, v in was.items()}
 
 
+def weights_of_space(digest: str) -> str:
+  """The origin of the weights of a space, by their SHA-256."""
+  return f'weights of sha256 {digest}'
+
+
 def check_references(
   folder: pathlib.Path, references: Mapping[str, str]
 ) -> None:

@@ -18,13 +18,14 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import EmaSnapshots
 from flowdistill.training.ema import EMAS
 from flowdistill.training.lengths import Length
+from flowdistill.training.roles import Learning, Role
 
 DOCS = pathlib.Path(__file__).parents[2] / 'docs' / 'evaluation.md'
 
 
 def stage(
   widths=(0.05, 0.1), *, every=100, total=1600, dtype='float16', role_every=1,
-  ema_dtype='float32',
+  ema_dtype='float32', role_start=0,
 ):  # fmt: skip
   """A blueprint of one role, without a network."""
   emas = {
@@ -32,7 +33,8 @@ def stage(
     for i, width in enumerate(widths)
   }
   emas['other'] = EMAS['decay'](0, lambda n: 0, decay=0.9)
-  role = SimpleNamespace(learns=SimpleNamespace(emas=emas), every=role_every)
+  learns = Learning(loss=None, tx=None, emas=emas)
+  role = Role(None, learns=learns, every=role_every, start=role_start)
   length = every and Length(steps=every)
   section = EmaSnapshots(every=length, dtype=dtype)
   return SimpleNamespace(
@@ -115,6 +117,13 @@ def test_times_are_updates_of_the_role():
   assert kept_until(found, 'student', [1], 2) == []
   with pytest.raises(ConfigError, match='at which the role was updated'):
     fitted(found, [], 0.07, '--ema')
+
+
+def test_before_a_role_starts_it_has_no_emas():
+  found = stage(role_every=2, role_start=50)
+  kept = kept_until(found, 'student', range(10, 61, 2), 60)
+  times = [(k.step, k.profile.time) for k in kept[::2]]
+  assert times == [(52, 1), (54, 2), (56, 3), (58, 4), (60, 5)]
 
 
 def test_many_snapshots_are_thinned_evenly():

@@ -42,8 +42,9 @@ def test_a_student_of_the_scale_is_guided_at_one_call():
   assert [o.get('guidance') for *_, o in found] == [*TRIED['guidance']]
 
 
-def test_without_conditions_there_is_no_guidance():
-  assert tried(Samplings(), 'guidance', spec=POINTS) == [(JUMP, 4, {})]
+def test_one_value_that_is_given_is_tried_alone():
+  given = Samplings(nfe=(3,), options=({GAMMA: 0.4},))
+  assert tried(given, 'nfe', 'gamma') == [(GAMMA, 3, {GAMMA: 0.4})]
 
 
 def test_values_that_are_given_are_tried_in_place_of_ours():
@@ -73,8 +74,28 @@ def test_other_lists_stay():
       'must be with --sampler=gamma, not euler',
     ),
     (Samplings(sampler=('heun',)), ['guidance'], ValueError, 'nfe = 4'),
+    (Samplings(nfe=(None,)), ['gamma'], ConfigError, 'numbers in --nfe'),
+    (Samplings(nfe=(1,)), ['guidance'], ValueError, 'nfe = 1'),
+    (Samplings(grid=('uniform', 'typo')), ['gamma'], ValueError, "'typo'"),
+    (
+      Samplings(sampler=('flow_map', 'eulerr')),
+      ['nfe'],
+      ValueError,
+      "'eulerr' does not exist",
+    ),
+    (
+      Samplings(options=({GAMMA: 0.1}, {'gama': 0.2})),
+      ['gamma'],
+      ValueError,
+      "takes no 'gama'",
+    ),
   ],
 )
 def test_what_cannot_be_tuned_is_refused(given, knobs, kind, message):
   with pytest.raises(kind, match=message):
     tried(given, *knobs)
+
+
+def test_guidance_is_not_tuned_without_conditions():
+  with pytest.raises(ValueError, match='has no conditions'):
+    tried(Samplings(), 'guidance', spec=POINTS)

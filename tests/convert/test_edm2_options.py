@@ -58,6 +58,12 @@ def test_without_arguments_nothing_is_compared():
   assert changes(Made('Precond', None), OURS) == {}
 
 
+@pytest.mark.parametrize('options', [PUBLISHED, None])
+def test_theirs_embeds_the_noise_level(options):
+  wanted = changes(Made('Precond', options), OURS | {'time': 'linear'})
+  assert wanted == {'time': 'edm'}
+
+
 @pytest.mark.parametrize(
   ('made', 'message'),
   [

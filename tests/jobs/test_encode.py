@@ -17,6 +17,7 @@ from flowdistill.autoencoders.kl import AutoencoderKL, KLConfig
 from flowdistill.config.bind import ConfigError
 from flowdistill.convert.kl import to_torch
 from flowdistill.datasets.latents import latents
+from flowdistill.datasets.pipeline import permutation
 from flowdistill.datasets.shards import read_array
 from flowdistill.jobs import encode, train
 from flowdistill.stages.assembly import batches
@@ -240,12 +241,17 @@ def test_batches_are_drawn_anew_and_not_encoded_again(run):
   assembly = tiny.assembled(spec, run[1] / 'flow', run[1])
   source = assembly.blueprint.data.source
   first = np.asarray(next(batches(assembly, 0))['x0'])
+  assert first.shape == (16, 4, 4, 4)
   again = np.asarray(next(batches(assembly, 0))['x0'])
   np.testing.assert_array_equal(first, again)
-  epoch = len(source)  # at 16 epochs, the same place
-  assert first.shape == (16, 4, 4, 4)
-  later = np.asarray(next(batches(assembly, epoch))['x0'])
-  assert not np.isin(first, later).any()
+  later = np.asarray(next(batches(assembly, len(source)))['x0'])
+  seed = assembly.blueprint.stage.seed
+  for epoch, drawn in ((0, first), (16, later)):
+    order = permutation(len(source), seed, epoch)[:16]
+    wanted = source.draw(order, np.full(16, epoch), seed)['x0']
+    np.testing.assert_array_equal(drawn, wanted)
+    others = source.draw(order, np.full(16, epoch + 1), seed)['x0']
+    assert not np.isin(drawn, others).any()
 
 
 @pytest.mark.slow
@@ -323,6 +329,12 @@ def test_without_images_their_reconstructions_are_measured(run):
       r'evaluation\.dataset must have examples as those of the stage, \[8, 8',
     ),
     (
+      [
+        "stages.flow.evaluation.dataset={'name': 'latents', 'path': 'PATH'}",
+      ],
+      r'flow\.evaluation\.dataset must have images, and these are latents',
+    ),
+    (
       ["stages.encode.dataset={'name': 'latents', 'path': 'PATH'}"],
       r'encode\.dataset must have images',
     ),
@@ -343,6 +355,19 @@ def test_a_config_that_is_wrong_is_refused(run, overrides, message):
   overrides = [text.replace('PATH', path) for text in overrides]
   with pytest.raises(ConfigError, match=message):
     tiny.check_here(tiny.stages(run[0], *overrides), run[1])
+
+
+@pytest.mark.slow
+def test_a_stage_on_images_keeps_the_weights_of_its_space(run, tmp_path):
+  space = tmp_path / 'space.safetensors'
+  write_weights(space)
+  given = (run[0], IMAGES, f'stages.flow.space.path={space}')
+  shutil.copytree(run[1] / 'encode', tmp_path / 'w' / 'encode')
+  tiny.train_here(tmp_path / 'w', *given)
+  write_weights(space, seed=1)
+  longer = (*given, 'stages.flow.train.steps=6')
+  with pytest.raises(ConfigError, match='must have the weights of the train'):
+    tiny.check_here(tiny.stages(*longer), tmp_path / 'w')
 
 
 def test_other_weights_are_refused(run, tmp_path):

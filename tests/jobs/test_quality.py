@@ -18,6 +18,7 @@ from flowdistill.build.tuning import TRIED
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import Dataset
+from flowdistill.evaluators.sweep import format_options
 from flowdistill.figures.best import HELD_OUT
 from flowdistill.jobs import evaluate, evaluate_images, generate
 from flowdistill.stages import provenance
@@ -111,8 +112,11 @@ def test_the_best_of_each_nfe_becomes_a_preset(run, tmp_path):
   assert len(rows) == 2 * len(TRIED['gamma'])
   folder = run / 'distil'
   for preset in read_presets(folder):
-    equal = [r['frechet_digits'] for r in rows if r['nfe'] == preset.nfe]
-    assert preset.value == min(equal)
+    equal = [r for r in rows if r['nfe'] == preset.nfe]
+    best = min(equal, key=lambda row: row['frechet_digits'])
+    assert preset.value == best['frechet_digits']
+    how = preset.sampler, format_options(preset.options)
+    assert how == (best['sampler'], best.get('options', ''))
   assert [p.nfe for p in read_presets(folder)] == [2, 4]
   options = generate.Options(
     samples=3, preset=4, write='npz', out=str(tmp_path / 'out')
@@ -122,6 +126,8 @@ def test_the_best_of_each_nfe_becomes_a_preset(run, tmp_path):
   loaded = flowdistill.load(run)
   expected = loaded.sample(3, **loaded.preset(4))
   np.testing.assert_allclose(found[found.files[0]], expected, atol=1e-6)
+  with pytest.raises(ConfigError, match="chosen for weights = 'ema', and must"):
+    flowdistill.load(run, weights='params').preset(4)
 
 
 BAD = {

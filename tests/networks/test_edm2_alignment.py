@@ -1,8 +1,9 @@
 """A student of EDM2 that embeds t, aligned with a teacher that embeds ln(σ)/4.
 
-As the stage `align` of configs/ayf/stages.py: only the layer after the Fourier
-features of the time learns, and MeanFlow with s = t regresses the teacher's
-velocity.
+By the objective and the pattern of the stage `align` of configs/ayf/stages.py:
+only the layer after the Fourier features of the time learns, and MeanFlow with
+s = t regresses the teacher's velocity. (Training also scales every weight to
+magnitude 1 after a step, which does not change the network.)
 """
 
 import functools
