@@ -17,6 +17,7 @@ from flowdistill.workdir.results import NAMED
 
 MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
 SPREADS = ('_spread', '_error', '_deviation')  # of a figure
+LEAST, MOST = '_least', '_most'  # of the figure over seeds
 HASH, LETTERS = 'sha256', 12  # end of the keys of hashes, and what is shown
 Key = tuple[str, str]
 """A figure, and how it was measured as JSON."""
@@ -103,14 +104,14 @@ def columns_of(rows: Sequence[Row]) -> dict[Key, Column]:
 
 
 def beside(key: Key, columns: Collection[Key]) -> bool:
-  """Whether a figure is the spread or the bias of another one.
+  """Whether a figure is the spread, the bias or an end of another one.
 
   As kid_error is of kid, and kernel_error_digits of kernel_digits.
   """
   name, how = key
   return any(
     (name[:at] + name[at + len(end) :], how) in columns
-    for end in (*SPREADS, BIAS)
+    for end in (*SPREADS, BIAS, LEAST, MOST)
     for at in _places(name, end)
   )
 

@@ -11,6 +11,7 @@ from flowdistill.figures.lines import rows_of
 from flowdistill.figures.markdown import code, escaped, piped
 from flowdistill.figures.over_nfe import last_rows
 from flowdistill.figures.runs import Stage
+from flowdistill.figures.seeds import over_seeds
 from flowdistill.figures.tabulated import Table, tabulate
 
 MOST_KEYS = 50  # of the configs of a stage
@@ -22,6 +23,7 @@ def side_by_side(
   metrics: Sequence[str] = (),
   *,
   last: bool = True,
+  seeds: bool = False,
 ) -> str:
   """A heading, the table, and the differences of measurements and of configs.
 
@@ -30,6 +32,7 @@ def side_by_side(
     stages: of all runs.
     metrics: the figures that are shown; () shows all.
     last: whether only the last evaluated checkpoint of each stage is shown.
+    seeds: whether medians over the runs, and their ranges, are shown.
   """
   notes = [f'{s.run}, {s.name}: {note}' for s in stages for note in s.notes]
   every = rows_of(stages)
@@ -38,6 +41,8 @@ def side_by_side(
   for run in workdirs:
     if not any(row['run'] == run for row in every):
       notes.append(f'{run} has no results.')
+  if seeds:
+    rows = over_seeds(rows, [*workdirs], notes)
   table = tabulate(rows, sys.maxsize, notes, metrics)
   pairs = of_configs(workdirs, notes)
   parts = [

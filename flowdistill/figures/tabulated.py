@@ -11,7 +11,9 @@ from flowdistill.figures.cells import Cell, cell, cut
 from flowdistill.figures.columns import (
   BIAS,
   DRAWN,
+  LEAST,
   MARK,
+  MOST,
   SPREADS,
   Column,
   Key,
@@ -100,12 +102,16 @@ def _newest(lines: Sequence[Line], most: int) -> list[Line]:
 
 
 def _figure(key: Key, line: Line, column: Column) -> Cell:
-  """A figure with its spread, its mark, and its bias beside it."""
+  """A figure with its spread or range, its mark, and its bias beside it."""
   shown = cell(line.values.get(key), column.style)
   if not shown.text:
     return shown
   spread, bias = line.beside(key, SPREADS), line.beside(key, [BIAS])
+  least, most = (
+    cell(line.beside(key, [end]), column.style).text for end in (LEAST, MOST)
+  )
   text = shown.text if spread is None else f'{shown.text} ± {spread:.2g}'
+  text = f'{shown.text} ({least}–{most})' if least else text
   about = []
   if column.trained_on:
     text += MARK

@@ -11,7 +11,8 @@ their median and range.
   python -m flowdistill.main --job=compare runs/a runs/b --out=compare.md
 
 trains nothing: it puts the figures of runs into one table, and says in what the
-runs and their measurements differ.
+runs and their measurements differ. With `--seeds` the runs are one with several
+seeds, and the table has medians and ranges.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ from flowdistill.figures.methods import (
   gather,
 )
 from flowdistill.figures.runs import Stage, names_of, read_run
+from flowdistill.figures.seeds import check_seeds_alone
 from flowdistill.figures.side_by_side import side_by_side
 from flowdistill.files.atomic import write_atomically
 from flowdistill.jobs import train
@@ -60,11 +62,14 @@ class Options:
       distance. Of runs: figures, with commas; by default all.
     steps: of runs: last, the last evaluated checkpoint of each stage, or all.
     out: of runs: the file that the table is written to as Markdown.
+    seeds: of runs that differ in their seed alone: the medians of all, with
+      their ranges.
   """
 
   metric: str = ''
   steps: str = LAST
   out: str = ''
+  seeds: bool = False
 
   def __post_init__(self) -> None:
     if self.steps not in (LAST, ALL):
@@ -78,7 +83,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Method]:
     ConfigError: if no stage has evaluators, none has measured the figure, or an
       option is about several runs.
   """
-  for name in ('steps', 'out'):
+  for name in ('steps', 'out', 'seeds'):
     if getattr(options, name) != getattr(Options(), name):
       raise ConfigError(
         f'--{name}={getattr(options, name)} has an effect only between the '
@@ -126,6 +131,8 @@ def of_runs(runs: Sequence[str], options: Options) -> str:
   folders = [given_path(run, repr(run)) for run in runs]
   workdirs = dict(zip(names_of(folders), folders, strict=True))
   path = file_of(options.out) if options.out else None
+  if options.seeds:
+    check_seeds_alone(workdirs)
   stages = [
     stage
     for name, folder in workdirs.items()
@@ -133,7 +140,7 @@ def of_runs(runs: Sequence[str], options: Options) -> str:
   ]
   metrics = chosen(options.metric, stages)
   last = options.steps == LAST
-  text = side_by_side(workdirs, stages, metrics, last=last)
+  text = side_by_side(workdirs, stages, metrics, last=last, seeds=options.seeds)
   if path:
     write_atomically(path, text.encode(errors='replace'))
   say(f'{text}\nthe table is {path}' if path else text)
