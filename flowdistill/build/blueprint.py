@@ -155,6 +155,10 @@ class Blueprint:
     """The roles that samples can be drawn from."""
     return [name for name, role in self.roles.items() if role.is_drawable]
 
+  def guides_of(self, name: str) -> list[str]:
+    """The other roles, which guidance of a role may lead away from."""
+    return [other for other in self.drawable if other != name]
+
   @functools.cached_property
   def _weights(self) -> dict[str, Weights]:
     return {}

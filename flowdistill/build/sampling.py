@@ -12,7 +12,7 @@ from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.stack import constrain_layer_inputs
 from flowdistill.samplers import rows
-from flowdistill.samplers.guided import Guidance
+from flowdistill.samplers.guided import NULL, Guidance, as_scalars
 from flowdistill.samplers.sampling_plan import Grid, Plan
 from flowdistill.samplers.solve import Network, call, noise, solve
 from flowdistill.training.sharding import Layout
@@ -60,6 +60,20 @@ class RowSharded:
       return self.apply(*args)
 
 
+class Guide(NamedTuple):
+  """Another network, which guidance may lead away from.
+
+  Attributes:
+    apply: the network.
+    params: its parameters.
+    scalars: the scalar conditions that it takes; without guidance.
+  """
+
+  apply: Network
+  params: Any
+  scalars: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Generator:
   """generator(n, ...) -> `Samples`: a network with parameters.
@@ -71,7 +85,7 @@ class Generator:
 
   A network that takes the guidance scale as a scalar condition is conditioned
   on it, at no extra call, and on 1 without guidance. Any other network is
-  called a second time, without its conditions.
+  called a second time, without its conditions, or another network is called.
 
   Attributes:
     apply: the network; programs are cached by it.
@@ -82,6 +96,7 @@ class Generator:
     layout: the devices over which a batch is sharded; None is the first one.
     space: decodes the samples; None is the identity.
     grid: of the samples where none is given.
+    guides: role -> another network, for guidance away from it.
   """
 
   apply: Network
@@ -92,6 +107,7 @@ class Generator:
   layout: Layout | None = None
   space: Space | None = None
   grid: Grid = 'uniform'
+  guides: Mapping[str, Guide] = dataclasses.field(default_factory=dict)
 
   def __call__(
     self,
@@ -115,7 +131,8 @@ class Generator:
         adaptive sampler.
       cond: name -> array [n, ...].
       guidance: λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}: at times in
-        [low, high], λ u(cond) + (1 − λ) u(null) replaces u(cond).
+        [low, high], λ u(cond) + (1 − λ) u(null) replaces u(cond). With
+        'against' and a role of `guides`, its network replaces u(null).
       seed: all noise of example i is a function of (seed, i).
       first: number of the first example.
       grid: a name in GRIDS, or {'name': a name, and that grid's options};
@@ -237,7 +254,9 @@ class Generator:
 
   def _plan(self, *args: Any, **kwargs: Any) -> Plan:
     spec, scalars = self.spec, self.scalars
-    return plan_sampling(*args, spec=spec, scalars=scalars, **kwargs)
+    return plan_sampling(
+      *args, spec=spec, scalars=scalars, guides=self.guides, **kwargs
+    )
 
   def _solve(
     self, n: int, plan: Plan, start: Start, cond_at: CondAt
@@ -256,21 +275,28 @@ class Generator:
     self, n: int, plan: Plan, start: Start, cond_at: CondAt
   ) -> Iterator[tuple[int, tuple[jax.Array, ...]]]:
     """Yields how many examples are left before a batch, and its results."""
+    worse = {}
+    if plan.guidance is not None and plan.against != NULL:
+      guide = self.guides[plan.against]
+      network = self._sharded(guide.apply)
+      worse = {'apply_worse': network, 'params_worse': guide.params}
     for index in rows.indices(n, self.rows_at_once):
       given = cond_at(np.minimum(index, n - 1))
-      scalars = {
-        name: np.full(len(index), value, np.float32)
-        for name, value in plan.scalars.items()
-      }
-      cond = {**scalars, **given}
-      batch = *start(index), *self._spread((cond, self._null(plan, cond)))
+      cond = {**_full(plan.scalars, len(index)), **given}
+      conds = self._spread((cond, self._worse(plan, cond, given, len(index))))
       left = n - int(index[0])
-      yield left, solve(self._network, self.params, plan, *batch)
+      yield (
+        left,
+        solve(self._network, self.params, plan, *start(index), *conds, **worse),
+      )
 
-  def _null(self, plan: Plan, cond: Cond) -> Cond:
-    """The unconditional `cond` where the network is called with it."""
+  def _worse(self, plan: Plan, cond: Cond, given: Cond, n: int) -> Cond:
+    """The conditions of the second call, {} if there is none."""
     if plan.guidance is None:
       return {}
+    if plan.against != NULL:
+      scalars = as_scalars(None, self.guides[plan.against].scalars)
+      return {**_full(scalars, n), **given}
     if not self.spec.cond.keys() & cond.keys():
       raise ValueError(
         f'cond = {sorted(cond)} must have one of {sorted(self.spec.cond)} for '
@@ -285,9 +311,10 @@ class Generator:
 
   @property
   def _network(self) -> Network:
-    if self.layout is None:
-      return self.apply
-    return RowSharded(self.apply, self.layout)
+    return self._sharded(self.apply)
+
+  def _sharded(self, apply: Network) -> Network:
+    return apply if self.layout is None else RowSharded(apply, self.layout)
 
   @property
   def rows_at_once(self) -> int:
@@ -306,6 +333,10 @@ class Generator:
     return (
       np.asarray(array) if self.layout is None else self.layout.collect(array)
     )
+
+
+def _full(scalars: Mapping[str, float], n: int) -> dict[str, np.ndarray]:
+  return {k: np.full(n, value, np.float32) for k, value in scalars.items()}
 
 
 def ahead(batches: Iterator[T]) -> Iterator[T]:

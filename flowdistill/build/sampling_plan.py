@@ -11,7 +11,7 @@ from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.grids import falls
-from flowdistill.samplers.guided import as_scalars, interval
+from flowdistill.samplers.guided import NULL, against, as_scalars, interval
 from flowdistill.samplers.sampling_plan import Plan, make_plan
 
 MOST_CALLS = 10_000  # of the network for one example; more is no better
@@ -24,6 +24,7 @@ def plan_sampling(
   *,
   spec: DataSpec,
   scalars: Collection[str] = (),
+  guides: Collection[str] = (),
   backwards: bool = False,
   data: str = 'this data set',
 ) -> Plan:
@@ -37,6 +38,7 @@ def plan_sampling(
     spec: of the data that the network was trained on.
     scalars: the scalar conditions that the network takes. With guidance among
       them, the network is called once, conditioned on its scale.
+    guides: the roles of other networks that guidance may lead away from.
     backwards: whether to integrate from data to noise.
     data: the data set, in errors.
 
@@ -50,8 +52,19 @@ def plan_sampling(
   check_grid(grid)
   _check_kind(sampler, nfe, chosen, backwards=backwards)
   guided = interval(guidance)
+  worse = against(guidance, guides)
   conditioned = as_scalars(guided, scalars)
-  if guidance is not None and not conditioned and not spec.cond:
+  if conditioned and worse != NULL:
+    raise ValueError(
+      f'guidance = {guidance!r} must not be against another network: this one '
+      f'is conditioned on {[*conditioned]}'
+    )
+  if (
+    guidance is not None
+    and not conditioned
+    and not spec.cond
+    and (worse == NULL)
+  ):
     raise ValueError(
       f'guidance = {guidance!r} must be removed: {data} has no conditions'
     )
@@ -68,7 +81,22 @@ def plan_sampling(
     raise ValueError(
       f'grid = {grid!r} must fall in {len(times) - 1} steps: {times}'
     )
-  return dataclasses.replace(plan, scalars=conditioned)
+  return dataclasses.replace(plan, scalars=conditioned, against=worse)
+
+
+def called(role: str, guidance: Any, guides: Collection[str]) -> list[str]:
+  """The roles whose networks are called, with this guidance.
+
+  Args:
+    role: that is sampled.
+    guidance: as in the options of sampling.
+    guides: the roles that may guide it.
+
+  Raises:
+    ValueError: if it is against a role that cannot guide.
+  """
+  worse = against(guidance, guides)
+  return [role] if worse == NULL else [role, worse]
 
 
 def combinations(samplings: Samplings) -> list[Sampling]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.sampling_plan import called
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import Sampling, weights_of_ema
 from flowdistill.config.sections import STUDENT
@@ -166,11 +167,13 @@ def reader(
 ) -> Callable[[int], TrainedStage]:
   """Reads the network of a step; frozen weights are read only once."""
   stage: TrainedStage | None = None
+  guides = blueprint.guides_of(options.model)
+  roles = called(options.model, options.guidance, guides)
 
   def read(step: int) -> TrainedStage:
     nonlocal stage
     if stage is None:
-      stage = load_stage(blueprint, options.weights, step, [options.model])
+      stage = load_stage(blueprint, options.weights, step, roles)
     else:
       stage = stage.at(step)
     return stage

@@ -44,6 +44,8 @@ def ayf_emd(
   weight: Weight = uniform,
   guidance: ScaleLaw | None = None,
   against: str = 'weak',
+  guidance_low: float = 0.0,
+  guidance_high: float = 1.0,
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
@@ -63,6 +65,9 @@ def ayf_emd(
       student is conditioned, as cond['guidance']; None is v_φ alone.
     against: where v_worse comes from: 'weak' is autoguidance, 'null' is
       classifier-free guidance.
+    guidance_low: smallest guided t, in [0, 1].
+    guidance_high: largest guided t, in [guidance_low, 1]; elsewhere λ = 1, as
+      in Kynkäänniemi et al. (2024), https://arxiv.org/abs/2404.07724.
     max_r: final value of r, in [0, 1]; 1 is the exact condition.
     warmup_steps: H; r = min(max_r, step / H). 0 starts at max_r.
     c: of the tangent normalisation g / (‖g‖ + c); None disables it.
@@ -79,7 +84,9 @@ def ayf_emd(
   x0 = batch['x0']
   key_t, key_x, key_g = jax.random.split(key, 3)
   t, s = times(key_t, len(x0))  # Line 4
-  teacher, cond = guided_teacher(nets, batch, key_g, guidance, against)
+  teacher, cond = guided_teacher(
+    nets, batch, key_g, guidance, against, guidance_low, guidance_high
+  )
   x_t = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
   v = teacher(x_t, t)  # Line 6
   r = warm_up(step, max_r, warmup_steps)  # Line 7
@@ -100,6 +107,8 @@ def ayf_lmd(
   weight: Weight = uniform,
   guidance: ScaleLaw | None = None,
   against: str = 'weak',
+  guidance_low: float = 0.0,
+  guidance_high: float = 1.0,
   max_r: float = 0.99,
   warmup_steps: int = 10_000,
   c: float | None = 0.1,
@@ -114,7 +123,9 @@ def ayf_lmd(
   x0 = batch['x0']
   key_t, key_x, key_g = jax.random.split(key, 3)
   t, s = times(key_t, len(x0))
-  teacher, cond = guided_teacher(nets, batch, key_g, guidance, against)
+  teacher, cond = guided_teacher(
+    nets, batch, key_g, guidance, against, guidance_low, guidance_high
+  )
   x_t = interpolate(x0, jax.random.normal(key_x, x0.shape, x0.dtype), t)
   r = warm_up(step, max_r, warmup_steps)
   F, dF_ds = tangent(

@@ -74,8 +74,17 @@ def guided_rows(
   """Which examples to guide: [b], those with a condition at t in [low, high].
 
   Raises:
-    ValueError: unless 0 <= low <= high <= 1, the options guidance_low and
-      guidance_high.
+    ValueError: as `check_interval`.
+  """
+  check_interval(low, high)
+  return (low <= t) & (t <= high) & conditional(batch)
+
+
+def check_interval(low: float, high: float) -> None:
+  """Checks the options guidance_low and guidance_high.
+
+  Raises:
+    ValueError: unless 0 <= low <= high <= 1.
   """
   if not 0 <= low <= 1:
     raise ValueError(f'guidance_low = {low} must lie in [0, 1]')
@@ -83,4 +92,3 @@ def guided_rows(
     raise ValueError(
       f'guidance_high = {high} must lie in [{low}, 1]: from guidance_low to 1'
     )
-  return (low <= t) & (t <= high) & conditional(batch)

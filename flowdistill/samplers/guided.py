@@ -1,4 +1,8 @@
-"""Classifier-free guidance while sampling, in an interval of time."""
+"""Guidance while sampling, in an interval of time.
+
+It leads away from the velocity of the same network without its condition, which
+is classifier-free guidance, or from a weaker network's, which is autoguidance.
+"""
 
 import numbers
 from collections.abc import Collection, Mapping
@@ -12,8 +16,9 @@ from flowdistill.flow.transport import expand
 from flowdistill.samplers.sampler import AverageVelocity
 
 Array = jax.Array
-Guidance = float | Mapping[str, float]
-"""λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}."""
+Guidance = float | Mapping[str, Any]
+"""λ, or {'scale': λ, 'low': 0.0, 'high': 1.0, 'against': 'null'}."""
+AGAINST, NULL = 'against', 'null'
 SCALARS = {'guidance': 'scale', 'guidance_low': 'low', 'guidance_high': 'high'}
 """Scalar condition of a network -> the part of an `Interval` that it is."""
 
@@ -45,7 +50,8 @@ def interval(guidance: Guidance | None) -> Interval | None:
   """
   if guidance is None:
     return None
-  parts = guidance if isinstance(guidance, Mapping) else {'scale': guidance}
+  given = guidance if isinstance(guidance, Mapping) else {'scale': guidance}
+  parts = {name: part for name, part in given.items() if name != AGAINST}
   known = set(parts) <= set(Interval._fields) and 'scale' in parts
   if not known or not all(map(_is_number, parts.values())):
     raise ValueError(
@@ -58,6 +64,27 @@ def interval(guidance: Guidance | None) -> Interval | None:
   if not 0 <= guided.low <= guided.high <= 1:
     raise ValueError(f'guidance = {guidance!r} must have 0 <= low <= high <= 1')
   return None if guided.scale == 1 else guided
+
+
+def against(guidance: Guidance | None, roles: Collection[str]) -> str:
+  """Away from what guidance leads: 'null', or the role of another network.
+
+  Args:
+    guidance: what a user wrote.
+    roles: those that can guide.
+
+  Raises:
+    ValueError: for a name that is none of these.
+  """
+  if not isinstance(guidance, Mapping):
+    return NULL
+  name = guidance.get(AGAINST, NULL)
+  choices = [NULL, *roles]
+  if name not in choices:
+    raise ValueError(
+      f'guidance = {guidance!r} must be against one of {choices}'
+    )
+  return name
 
 
 def _is_number(value: Any) -> bool:
@@ -95,16 +122,16 @@ def calls(guided: Interval | None, times: Any) -> Any:
 
 
 def guide(
-  u: AverageVelocity, u_null: AverageVelocity, interval: Interval
+  u: AverageVelocity, u_worse: AverageVelocity, interval: Interval
 ) -> AverageVelocity:
-  """λ u + (1 − λ) u_null inside the interval, u alone outside.
+  """λ u + (1 − λ) u_worse inside the interval, u alone outside.
 
-  Outside, u_null is not called, unless another example of the batch is inside.
+  Outside, u_worse is not called, unless another example of the batch is inside.
   """
 
   def guided(x: Array, t: Array, s: Array) -> Array:
     inside, better = interval.covers(t), u(x, t, s)
-    worse = jax.lax.cond(inside.any(), lambda: u_null(x, t, s), lambda: better)
+    worse = jax.lax.cond(inside.any(), lambda: u_worse(x, t, s), lambda: better)
     away = extrapolate(better, worse, interval.scale)
     return jnp.where(expand(inside, x), away, better)
 

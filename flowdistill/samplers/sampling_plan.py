@@ -9,7 +9,7 @@ import numpy as np
 
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.control import Control
-from flowdistill.samplers.guided import Interval, calls
+from flowdistill.samplers.guided import NULL, Interval, calls
 from flowdistill.samplers.sampler import AverageVelocity, Sampler
 
 Grid = str | Mapping[str, Any]
@@ -28,6 +28,8 @@ class Plan:
     guidance: None if the network is called once at each time.
     nfe: network calls of one example, None if the run decides it.
     scalars: scalar conditions that every example is given, name -> value.
+    against: what guidance leads away from: 'null', the network without its
+      condition, or the role of another network.
   """
 
   sampler: str = dataclasses.field(metadata={'static': True})
@@ -38,6 +40,7 @@ class Plan:
   guidance: Interval | None
   nfe: Any
   scalars: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  against: str = dataclasses.field(default=NULL, metadata={'static': True})
 
   def method(self, u: AverageVelocity) -> Sampler:
     """The sampler for a network."""

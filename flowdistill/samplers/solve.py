@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from flowdistill.flow.noise import numbered
 from flowdistill.samplers.guided import calls, guide
 from flowdistill.samplers.integrate import adapt, sample
-from flowdistill.samplers.sampler import AverageVelocity
 from flowdistill.samplers.sampling_plan import Plan
 
 Array = jax.Array
@@ -18,7 +17,7 @@ Network = Callable[[Any, Array, Array, Array, Any], Array]
 """apply(params, x_t [b, ...], t [b], s [b], cond) -> [b, ...]."""
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, static_argnames='apply_worse')
 def solve(
   apply: Network,
   params: Any,
@@ -26,7 +25,10 @@ def solve(
   x: Array,
   keys: Array,
   cond: Any,
-  null: Any,
+  worse: Any,
+  *,
+  apply_worse: Network | None = None,
+  params_worse: Any = None,
 ) -> tuple[Array, Array, Array]:
   """Runs a plan on one batch; compiled once per `apply` and kind of plan.
 
@@ -37,20 +39,28 @@ def solve(
     x: [b, ...], at the first time of the plan.
     keys: [b], one for each example.
     cond: name -> array [b, ...].
-    null: the unconditional `cond`; read only where the plan has guidance.
+    worse: the conditions for what guidance leads away from; read only where
+      the plan has guidance.
+    apply_worse: the network that is given them; None is `apply`.
+    params_worse: of that network.
 
   Returns:
     x at the last time of the plan, the network calls int32 [b], and whether
     each example arrived [b].
   """
 
-  def conditioned_on(cond: Any) -> AverageVelocity:
-    return lambda x, t, s: apply(params, x, t, s, cond)
+  def u(x: Array, t: Array, s: Array) -> Array:
+    return apply(params, x, t, s, cond)
 
-  u = conditioned_on(cond)
+  def u_worse(x: Array, t: Array, s: Array) -> Array:
+    if apply_worse is None:
+      return apply(params, x, t, s, worse)
+    return apply_worse(params_worse, x, t, s, worse)
+
+  velocity = u
   if plan.guidance is not None:
-    u = guide(u, conditioned_on(null), plan.guidance)
-  method, n = plan.method(u), len(x)
+    velocity = guide(u, u_worse, plan.guidance)
+  method, n = plan.method(velocity), len(x)
   if method.control is None:
     x = sample(method, plan.times, x, keys)
     return x, jnp.full(n, plan.nfe, jnp.int32), jnp.ones(n, bool)

@@ -10,7 +10,7 @@ import jax
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import resolved
 from flowdistill.build.models import with_rows
-from flowdistill.build.sampling import Generator
+from flowdistill.build.sampling import Generator, Guide
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.training import checkpoint, sharding
 from flowdistill.training.checkpoint import CheckpointError, Checkpoints
@@ -232,23 +232,39 @@ def generators(
 ) -> dict[str, Generator]:
   """Role -> generator with the given parameters."""
   return {
-    role: generator(assembly.blueprint, role, weights, assembly.layout)
-    for role, weights in params.items()
+    role: generator(assembly.blueprint, role, params, assembly.layout)
+    for role in params
   }
 
 
 def generator(
-  blueprint: Blueprint, role: str, params: Params, layout: Layout
+  blueprint: Blueprint,
+  role: str,
+  params: Mapping[str, Params],
+  layout: Layout,
 ) -> Generator:
-  """The generator of a role, on all devices of a layout."""
+  """The generator of a role, on all devices of a layout.
+
+  Args:
+    blueprint: of the stage.
+    role: that is sampled.
+    params: role -> weights, of it and of those that may guide it.
+    layout: of arrays over all devices.
+  """
   model = blueprint.role(role).model
+  others = {n: blueprint.role(n).model for n in blueprint.guides_of(role)}
   return Generator(
     apply=model.apply,
-    params=params,
+    params=params[role],
     spec=blueprint.sees,
     batch_size=blueprint.stage.evaluation.batch_size,
     scalars=model.scalars,
     layout=layout,
     space=blueprint.space,
     grid=blueprint.grid(role),
+    guides={
+      name: Guide(other.apply, params[name], other.scalars)
+      for name, other in others.items()
+      if name in params
+    },
   )

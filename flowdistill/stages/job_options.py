@@ -224,6 +224,7 @@ def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
     options.how(),
     spec=blueprint.sees,
     scalars=blueprint.roles[role].model.scalars,
+    guides=blueprint.guides_of(role),
   )
 
 

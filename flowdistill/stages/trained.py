@@ -53,7 +53,7 @@ class TrainedStage:
     choices = [n for n in self.models if self.blueprint.role(n).is_drawable]
     if role not in choices:
       raise ConfigError(f'no model {role!r}; {suggest(role, choices)}')
-    params = self.models[role].params
+    params = {name: model.params for name, model in self.models.items()}
     return generator(self.blueprint, role, params, self.layout)
 
 

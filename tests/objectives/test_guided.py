@@ -13,7 +13,7 @@ from flowdistill.objectives.guided import guided_teacher
 from flowdistill.objectives.roles import MissingRole, Roles
 
 pytestmark = pytest.mark.usefixtures('x64')
-STRONG, WORSE = Gaussian(std=0.5), Gaussian(std=0.8)
+STRONG, WORSE = PAIR = Gaussian(std=0.5), Gaussian(std=0.8)
 KEY = jax.random.key(0)
 N = 64
 EXACT = {'max_r': 1.0, 'warmup_steps': 0, 'c': None}
@@ -64,6 +64,41 @@ def test_the_exact_map_of_the_guided_flow_has_no_tangent(
   options = {'guidance': law, 'against': against, **EXACT}
   loss, _ = objective(nets(), batch(), KEY, 0, **options)
   np.testing.assert_array_less(np.sqrt(loss), 1e-8)
+
+
+@BOTH
+@AGAINST
+@pytest.mark.parametrize(('low', 'high'), [(0.2, 0.6), (0.5, 1.0), (0.0, 0.3)])
+def test_the_exact_map_of_a_flow_that_is_guided_in_an_interval(
+  objective, against, low, high
+):
+  def told(x, t, s, cond):
+    start, end = (jnp.clip(edge, s, t) for edge in (high, low))
+    of_good, of_worse = (f.variance(end) / f.variance(start) for f in PAIR)
+    more = (of_good / of_worse) ** ((cond['guidance'] - 1) / 2)
+    f = (STRONG.variance(s) / STRONG.variance(t)) ** 0.5 * more
+    return expand((f - 1) / (s - t), x) * x
+
+  options = {'guidance': scale_of(3.0), 'against': against, **EXACT}
+  inside = {'guidance_low': low, 'guidance_high': high}
+  loss, _ = objective(nets(student=told), batch(), KEY, 0, **options, **inside)
+  np.testing.assert_array_less(np.sqrt(loss), 1e-8)
+  loss, _ = objective(nets(student=told), batch(), KEY, 0, **options)
+  assert np.sqrt(loss).max() > 1e-2
+
+
+@BOTH
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'guidance_low': -0.1}, r'^guidance_low = -0.1 must lie in \[0, 1\]'),
+    ({'guidance_low': 0.5, 'guidance_high': 0.4}, '^guidance_high = 0.4 must'),
+    ({'guidance': None, 'guidance_low': 0.5}, 'have no effect: guidance = No'),
+  ],
+)
+def test_an_interval_that_cannot_be(objective, options, message):
+  with pytest.raises(ValueError, match=message):
+    objective(nets(), batch(), KEY, 0, **{'guidance': uniform, **options})
 
 
 @BOTH

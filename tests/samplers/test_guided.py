@@ -1,12 +1,14 @@
 """Guidance in an interval of time: what it is, and what it costs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Gaussian
 
-from flowdistill.build.sampling import Generator
+from flowdistill.build.sampling import Generator, Guide
 from flowdistill.flow.spec import DataSpec
 from flowdistill.flow.transport import expand
 from flowdistill.samplers.guided import Interval, as_scalars, calls, interval
@@ -94,6 +96,72 @@ def test_backwards_it_is_guided_too():
   noise = draw(4, nfe=160, sampler='rk4', **conditions(4)).x
   again = draw.encode(noise, nfe=80, sampler='rk4', **conditions(4)).x
   np.testing.assert_allclose(x1.x, again, atol=1e-3)
+
+
+WEAK = {**MIDDLE, 'against': 'weak'}
+
+
+def autoguided(scalars=()):
+  """The better network, with the worse one as the role 'weak'."""
+
+  def good(params, x, t, s, cond):
+    return GOOD.average_velocity(x, t, s) * params
+
+  def worse(params, x, t, s, cond):
+    if 'guidance' in scalars:  # wrong unless it is asked without guidance
+      params = params * expand(cond['guidance'], x)
+    return WORSE.average_velocity(x, t, s) * params
+
+  guides = {'weak': Guide(worse, jnp.float32(1), scalars)}
+  spec = DataSpec((2,))
+  return Generator(good, jnp.float32(1), spec, batch_size=4, guides=guides)
+
+
+@pytest.mark.parametrize('scalars', [(), ('guidance',)])
+@pytest.mark.parametrize(
+  ('sampler', 'nfe', 'without'),
+  [('euler', 9, 6), ('heun', 17, 11), ('rk45', None, None)],
+)
+def test_away_from_another_network(sampler, nfe, without, scalars):
+  """Also without conditions, which guidance away from null needs."""
+  times = (1, 0) if nfe is None else TIMES
+  how = {'sampler': sampler, 'grid': {'name': 'explicit', 'times': times}}
+  found = autoguided(scalars)(3, nfe=nfe, guidance=WEAK, **how)
+  alone = Generator(combined, (), DataSpec((2,)), batch_size=4)
+  alone = alone(3, nfe=without, **how)
+  atol = JUMP if nfe is None else 1e-6
+  np.testing.assert_allclose(found.x, alone.x, atol=atol)
+  assert nfe is None or found.nfe.tolist() == [nfe] * 3
+
+
+def test_back_to_noise_away_from_another_network():
+  how = {'sampler': 'rk4', 'guidance': {'scale': 2.0, 'against': 'weak'}}
+  draw = autoguided()
+  x0 = draw(4, nfe=160, **how).x
+  noise = draw.encode(x0, nfe=160, **how).x
+  again = draw(4, nfe=80, sampler='rk4').x
+  back = draw.encode(again, nfe=80, sampler='rk4').x
+  np.testing.assert_allclose(noise, back, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  ('guidance', 'message'),
+  [
+    ({'scale': 2.0, 'against': 'week'}, r"against one of \['null', 'weak'\]"),
+    ({'scale': 2.0, 'against': 1}, 'must be against one of'),
+    ({'scale': 2.0}, 'must be removed: this data set has no conditions'),
+    ({'against': 'weak'}, 'must be a number, or a dict like'),
+  ],
+)
+def test_what_cannot_guide(guidance, message):
+  with pytest.raises(ValueError, match=message):
+    autoguided()(2, nfe=4, guidance=guidance)
+
+
+def test_a_network_that_takes_the_scale_is_not_guided_by_another():
+  draw = dataclasses.replace(autoguided(), scalars=('guidance',))
+  with pytest.raises(ValueError, match=r"is conditioned on \['guidance'\]"):
+    draw(2, nfe=4, guidance={'scale': 2.0, 'against': 'weak'})
 
 
 @pytest.mark.parametrize('guidance', [1, 1.0, {'scale': 1.0, 'low': 0.5}])
