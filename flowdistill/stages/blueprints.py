@@ -12,6 +12,7 @@ from flax import nnx
 from flowdistill.build.blueprint import Blueprint, make_blueprint
 from flowdistill.build.data import Data
 from flowdistill.build.foreign import FILES, file_model
+from flowdistill.build.declared import declared
 from flowdistill.build.models import Model, shape_model
 from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
 from flowdistill.config.bind import ConfigError, Spec, suggest
@@ -33,8 +34,8 @@ class Blueprints(Mapping[str, Blueprint]):
   Args:
     specs: name -> resolved config.
     workdir: of the run.
-    recorded: whether to take shapes and sizes from the data record of the run
-      instead of opening the data; False for training.
+    recorded: whether to take shapes and sizes from the data record of the run,
+      or shapes from the config, instead of opening the data; False for training.
     home: the folder of the only stage, if another run refers to it.
   """
 
@@ -152,7 +153,9 @@ class Blueprints(Mapping[str, Blueprint]):
     def open_data(dataset: Spec, open_source: Callable[[], Any]) -> Data:
       text = json.dumps(jsonable(dataset), sort_keys=True)
       if text not in self._data:
-        saved = record.known_data(dataset, folder) if self.recorded else None
+        saved = None
+        if self.recorded:
+          saved = record.known_data(dataset, folder) or declared(dataset)
         self._data[text] = Data(open_source, saved, dataset)
       return self._data[text]
 

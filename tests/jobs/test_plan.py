@@ -146,6 +146,19 @@ def test_the_work_is_what_training_counts(tmp_path, name):
   assert row['parameters'] == sum(int(np.prod(x.shape)) for x in params)
 
 
+def test_a_plan_needs_no_data(tmp_path):
+  """Its shapes are those that the config declares."""
+  known = {'name': 'tfds', 'builder': 'cifar10', 'data_dir': str(tmp_path)}
+  missing = tiny.stages(
+    QUICKSTART, *SMALL, f'dataset={known}', *tiny.UNMEASURED
+  )
+  flow = Blueprints({'flow': missing['flow']}, tmp_path / 'run')['flow']
+  assert forecast(flow, 1)['parameters'] > 0
+  assert (flow.sees.shape, flow.sees.num_classes) == ((32, 32, 3), 10)
+  with pytest.raises(ValueError, match='is not prepared'):
+    len(flow.data)
+
+
 def test_work_and_memory_grow_with_the_batch():
   once, twice = (
     planned('flow', *SMALL, f'train.batch_size={n}', devices=8)
