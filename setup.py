@@ -72,7 +72,7 @@ setuptools.setup(
     'tpu': [f'jax[tpu]{JAX}'],
     # TensorFlow prepares TFDS data sets; reading them never imports it.
     'tfds': ['tensorflow>=2.20,<3'],
-    # What ports are compared with in the tests.
+    # What ports are compared with in the tests, and steps by --job=bench.
     'torch': [
       'torch==2.13.0',
       'torchvision>=0.28,<0.29',

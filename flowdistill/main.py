@@ -49,14 +49,16 @@ OF_RUNS = {  # what jobs do that are given folders of runs
   'report': report.run,
   'compare': compare.of_runs,
 }
-SHAPES = ('plan', 'convert')  # the jobs that need no workdir
+SHAPES = ('plan', 'convert', 'bench')  # the jobs that need no workdir
 MISTAKES = (ConfigError, CheckpointError, DamagedFileError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
   'config', '', 'FILE.py, or FILE.py:arg,arg; keys as --config.KEY=VALUE.'
 )
 WORKDIR = flags.DEFINE_string(
-  'workdir', '', 'Folder of the run; with --config, plan and convert need none.'
+  'workdir',
+  '',
+  'Folder of the run; with --config, plan, convert and bench need none.',
 )
 JOB = flags.DEFINE_string('job', 'train', f'One of {", ".join(JOBS)}.')
 DISTRIBUTED = flags.DEFINE_bool(

@@ -11,6 +11,7 @@ from flowdistill.datasets.digits import digits
 from flowdistill.datasets.emoji import emoji
 from flowdistill.datasets.folder import folder
 from flowdistill.datasets.latents import latents
+from flowdistill.datasets.noise import noise
 from flowdistill.datasets.records import tfds
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
 
@@ -21,6 +22,7 @@ DATASETS = {
   'tfds': tfds,
   'arrays': arrays,
   'latents': latents,
+  'noise': noise,
   'moons': moons,
   'gaussians': gaussians,
   'checkerboard': checkerboard,

@@ -4,6 +4,7 @@ Those that are about several runs have a `run(folders, options)`.
 """
 
 from flowdistill.jobs import (
+  audit,
   bench,
   compare,
   convert,
@@ -25,6 +26,7 @@ JOBS = {
   'encode': encode,
   'convert': convert,
   'replay': replay,
+  'audit': audit,
   'bench': bench,
   'plan': plan,
   'compare': compare,

@@ -1,193 +1,219 @@
-"""`--job=bench`: audits the tangent of the configured network.
+"""`--job=bench`: how fast the train step of a stage is on this machine.
 
-  python -m flowdistill.main --config FILE.py --workdir W --job=bench
+  python -m flowdistill.main --config FILE.py --job=bench --against=torch
 
-On a small batch of the data set it compares dF/dt and dF/ds of a stage's
-network, by jvp and by central differences, in float64, float32 and bfloat16
-(see `audit.py`), and prints the output dtype of each module and the times of
-compilation and of a call. Without a checkpoint the weights are random, also
-those that are initialised to zero. It exits with status 1 if the error of a
-tangent that training uses exceeds `--tolerance`. The rows are written to
-W/bench.json if W exists.
+It compiles the step of the config, on its mesh and at its batch size, and
+prints milliseconds per step, images per second, the share of the peak that
+matrix products reach (MFU, where the peak of the device is known), the time of
+compilation and the memory. Weights and data are random: nothing has to be
+trained. With `--against=torch` the same step, of the same networks and weights,
+is timed in PyTorch too, eager and compiled, in turn with ours. The rows are
+written to W/bench.json if W exists.
 """
 
 import dataclasses
+import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
-import numpy as np
 import rich
 from rich.table import Table
 
+from flowdistill.against_torch import supported
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.config.bind import ConfigError
-from flowdistill.config.sections import Reference
+from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.evaluators.signature import Row
-from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
+from flowdistill.jobs.plan import human
+from flowdistill.planning.cost import peak_flops, useful_flops
+from flowdistill.stages.assembly import lay_out
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.check import check_same_shapes
-from flowdistill.stages.failure import Halted
+from flowdistill.stages.timing import (
+  StepClock,
+  draw_inputs,
+  interleaved,
+  quartiles,
+)
 from flowdistill.training.json_files import write_json
-from flowdistill.training.roles import Params
-from flowdistill.workdir import weights
-from flowdistill.workdir.weights import has_checkpoint
 
-RANDOM = 'random, also where they start at zero'
-COLUMNS = {  # key: (title, format)
-  'method': ('method', ''),
-  'precision': ('precision', ''),
-  'F': ('error\nof F', '.1e'),
-  'dF_dt': ('error\nof dF/dt', '.1e'),
-  'dF_ds': ('error\nof dF/ds', '.1e'),
-  'compile_s': ('compile\n(s)', '.2f'),
-  'ms_per_call': ('ms per\ncall', '.3f'),
-}
-ADVICE = {
-  ('difference', 'float64'): (
-    'jvp is not the derivative of the network: a gradient is stopped, or a '
-    'custom rule is wrong (or --epsilon is large)'
-  ),
-  ('jvp', 'float32'): 'look for a rounding of t and s',
-  ('jvp', 'bfloat16'): "network.dtype = 'float32' is exact",
-}
+OURS, AGAINST = 'flowdistill', ('torch',)
+TOLERANCE = 1e-3  # of the first losses of two implementations
+COLUMNS = ('ms per step', 'images/s', 'FLOP/s', 'MFU', 'compile', 'memory')
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """The network that is audited, and the tolerance.
+  """The stage, what it is compared with, and how long.
 
   Attributes:
     stage: its name; by default the last one.
-    weights: of a trained stage: ema, params, or the name of an EMA.
-    batch_size: number of examples, the first of the data set.
-    epsilon: step of the central differences.
-    tolerance: largest relative error of a tangent.
-    seed: of noise, times and random weights.
+    against: 'torch' also times the same step in PyTorch; '' does not.
+    steps: that are timed, of each; of their times the median is reported.
+    warmup: steps before them, at least 1.
+    seed: of weights, data and noise.
   """
 
   stage: str = ''
-  weights: str = 'ema'
-  batch_size: int = 16
-  epsilon: float = 1e-3
-  tolerance: float = 0.02
+  against: str = ''
+  steps: int = 10
+  warmup: int = 1
   seed: int = 0
 
   def __post_init__(self) -> None:
-    for name in ('batch_size', 'epsilon', 'tolerance'):
+    for name, least in {'steps': 1, 'warmup': 1, 'seed': 0}.items():
       value = getattr(self, name)
-      if not 0 < value < math.inf:
-        raise ConfigError(f'--{name}={value} must be above 0')
-    if self.seed < 0:
-      raise ConfigError(f'--seed={self.seed} must be at least 0')
+      if value < least:
+        raise ConfigError(f'--{name}={value} must be at least {least}')
+    if self.against and self.against not in AGAINST:
+      raise ConfigError(
+        f'--against={self.against} does not exist; '
+        f'{suggest(self.against, AGAINST)}'
+      )
+    if self.against:
+      supported.check_installed()
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
   """Prints a table, writes it to W/bench.json, and returns its rows.
 
-  The first row also has the dtypes of `outputs` of the configured network.
+  The first row is that of this package.
 
   Raises:
-    ConfigError: if the weights of the stage do not fit its config.
-    Halted: if a tangent is not within the tolerance.
+    ConfigError: if the mesh or the batch does not fit the devices, or a part of
+      the stage has no counterpart in PyTorch.
   """
   name = options.stage or list(blueprints.trained)[-1]
-  blueprint, workdir = blueprints[name], blueprints.workdir
-  role = blueprint.learns[0]
-  models = {
-    precision: blueprint.variant(role, dtype=network_dtype(precision))
-    for precision in INPUTS
-  }
-  which, params = load_weights(blueprints, name, options)
-  point = choose_point(blueprint, options)
-  rows = audit(models, params, point, options.epsilon)
-  rows = [{'stage': name, 'weights': which, **row} for row in rows]
-  dtype = blueprint.spec['network'].get('dtype', 'float32')
-  rows[0]['outputs'] = output_dtypes(models[dtype], params, point)
+  blueprint = blueprints[name]
+  if options.against:
+    supported.check(blueprint)
+  with located(blueprint.key('mesh')):
+    layout = lay_out(blueprint)
+  with located(blueprint.key('train.batch_size')):
+    layout.check_batch_size(blueprint.stage.train.batch_size)
+  if options.against and jax.device_count() > 1:
+    raise ConfigError(
+      f'--against={options.against} compares one device, and there are '
+      f'{jax.device_count()}: set CUDA_VISIBLE_DEVICES=0'
+    )
+  rows = measure(blueprint, options)
   if jax.process_index() == 0:
-    show(rows, options)
-    if workdir.is_dir():
-      write_json(workdir / 'bench.json', rows)
-  check_rows(rows, dtype, options.tolerance)
+    show(rows)
+    if blueprints.workdir.is_dir():
+      write_json(blueprints.workdir / 'bench.json', rows)
   return rows
 
 
-def network_dtype(precision: str) -> str:
-  """The option `dtype` of a network that computes in some precision.
-
-  In float64 it is 'float32', with inputs in float64.
-  """
-  return 'bfloat16' if precision == 'bfloat16' else 'float32'
-
-
-def load_weights(
-  blueprints: Blueprints, stage: str, options: Options
-) -> tuple[str, Params]:
-  """The name of the weights, and the weights: of a checkpoint, or random."""
-  blueprint = blueprints[stage]
-  name = blueprint.learns[0]
-  wanted = blueprint.learners[name].model.params
-  if not has_checkpoint(blueprint.folder):
-    return RANDOM, draw_weights(wanted, options.seed)
-  reference = Reference(str(blueprint.folder), options.weights)
-  trained = weights.load(name, blueprints.weights(name, reference, 'network'))
-  check_same_shapes(wanted, trained.params, 'network')
-  return f'{options.weights} at step {trained.step}', trained.params
-
-
-def draw_weights(wanted: Params, seed: int) -> Params:
-  """Normal, of variance 1 / (4 inputs); zeros would hide earlier layers."""
-  rng = np.random.default_rng(seed)
-
-  def draw(w: jax.ShapeDtypeStruct) -> np.ndarray:
-    scale = (4 * math.prod(w.shape[:-1])) ** -0.5
-    return (scale * rng.standard_normal(w.shape)).astype(w.dtype)
-
-  return jax.tree.map(draw, wanted)
-
-
-def choose_point(blueprint: Blueprint, options: Options) -> Point:
-  """The first examples at random times; scalar conditions are 1."""
-  n, data, sees = options.batch_size, blueprint.data, blueprint.sees
-  batch = sees.batch(data[np.arange(n) % len(data)])
-  x0 = np.asarray(blueprint.encoded(batch['x0']))
-  (model, *_) = (role.model for role in blueprint.learners.values())
-  scalars = dict.fromkeys(model.scalars, np.ones(n, np.float32))
-  return Point.between(x0, scalars | batch['cond'], options.seed)
+def measure(blueprint: Blueprint, options: Options) -> list[Row]:
+  """Compiles, warms up and times every implementation; a row for each."""
+  inputs = draw_inputs(blueprint, options.seed)
+  others = {}
+  if options.against:
+    torch = importlib.import_module('flowdistill.against_torch.contenders')
+    others = torch.contenders(blueprint, inputs)
+  ours = StepClock(blueprint, inputs)
+  del inputs
+  rows: dict[str, Row] = {
+    OURS: {'compile_s': ours.compile_s, 'peak_bytes': ours.peak_bytes}
+  }
+  steps: dict[str, Callable[[], Any]] = {OURS: ours}
+  rows[OURS]['loss'] = float(ours()['loss'])
+  for name, other in others.items():
+    rows[name] = other.first()
+    if 'unavailable' not in rows[name]:
+      check_same(rows[OURS]['loss'], name, rows[name]['loss'])
+      steps[name] = other
+  period = math.lcm(*(role.every for role in blueprint.learners.values()))
+  interleaved(steps, options.warmup, period)
+  seconds = interleaved(steps, options.steps, period)
+  for name, values in seconds.items():
+    rows[name] |= speed(blueprint, values) | ratio(seconds[OURS], values)
+  rows[OURS] |= device_memory()
+  shared = {
+    'stage': blueprint.name,
+    'device': jax.devices()[0].device_kind,
+    'devices': jax.device_count(),
+    'batch_size': blueprint.stage.train.batch_size,
+    'steps': options.steps,
+  }
+  return [{**shared, 'implementation': n, **row} for n, row in rows.items()]
 
 
-def show(rows: Sequence[Row], options: Options) -> None:
-  """Prints the name of the weights, the dtypes of modules, and the table."""
-  first = rows[0]
-  print(f'{first["stage"]}: the weights are {first["weights"]}')
-  for dtype, modules in first['outputs'].items():
-    print(f'in {dtype}: {", ".join(modules)}')
-  print(f'differences are central, with a step of {options.epsilon:g}')
-  table = Table(header_style='bold', border_style='dim')
-  for title, style in COLUMNS.values():
-    table.add_column(title, justify='right' if style else 'left', no_wrap=True)
-  for row in rows:
-    cells = [
-      format(row[key], style) if key in row else ''
-      for key, (_, style) in COLUMNS.items()
-    ]
-    table.add_row(*cells, end_section=row['method'] == 'difference')
-  rich.print(table)
+def speed(blueprint: Blueprint, seconds: Sequence[float]) -> Row:
+  """Time per step with its quartiles, and what follows from it."""
+  low, middle, high = quartiles(seconds)
+  work, peak = useful_flops(blueprint), peak_flops()
+  reached = work / middle if work else None
+  return {
+    'ms_per_step': 1e3 * middle,
+    'ms_quartiles': [1e3 * low, 1e3 * high],
+    'images_per_s': blueprint.stage.train.batch_size / middle,
+    'flops_per_s': reached,
+    'mfu': reached / peak if reached and peak else None,
+  }
 
 
-def check_rows(rows: Sequence[Row], dtype: str, tolerance: float) -> None:
-  """Raises Halted for tangents beyond the tolerance that the network uses."""
-  used = {'float64', 'float32', dtype}
-  off = [
-    f'{name} by {row["method"]} in {row["precision"]} is {row[name]:.1%} off '
-    f'({ADVICE[row["method"], row["precision"]]})'
-    for row in rows
-    if (row['method'], row['precision']) in ADVICE and row['precision'] in used
-    for name in ('dF_dt', 'dF_ds')
-    if not row[name] <= tolerance  # NaN is off too
-  ]
-  if off:
-    raise Halted(
-      f'{rows[0]["stage"]}: not within --tolerance={tolerance:g} of jvp in '
-      f'float64: {"; ".join(off)}'
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Row:
+  """Our time over theirs: the median over the rounds, and its quartiles."""
+  each = [a / b for a, b in zip(ours, theirs, strict=True)]
+  low, middle, high = quartiles(each)
+  return {'our_time_over_this': middle, 'ratio_quartiles': [low, high]}
+
+
+def check_same(ours: float, name: str, theirs: float) -> None:
+  """Raises ValueError unless both losses are those of the same step."""
+  if not math.isclose(ours, theirs, rel_tol=TOLERANCE):
+    raise ValueError(
+      f'the first loss is {ours:.6g}, and {theirs:.6g} in {name}: these are '
+      'not the same step'
     )
+
+
+def device_memory() -> Row:
+  """The most bytes that a device has allocated so far, where it counts them."""
+  found = jax.local_devices()[0].memory_stats() or {}
+  peak = found.get('peak_bytes_in_use')
+  return {} if peak is None else {'device_peak_bytes': peak}
+
+
+def show(rows: Sequence[Row]) -> None:
+  """Prints the stage, and a line for each implementation."""
+  first = rows[0]
+  print(
+    f'{first["stage"]}: a step of {first["batch_size"]:,} on '
+    f'{first["devices"]} x {first["device"]}, the median of {first["steps"]}'
+  )
+  table = Table(header_style='bold', border_style='dim')
+  table.add_column('')
+  for title in (*COLUMNS, *(['our time / this'] if len(rows) > 1 else [])):
+    table.add_column(title, justify='right', no_wrap=True)
+  for row in rows:
+    if 'unavailable' not in row:
+      table.add_row(*cells(row, versus=len(rows) > 1))
+  rich.print(table)
+  for row in rows:
+    if 'unavailable' in row:
+      print(f'{row["implementation"]}: not available, {row["unavailable"]}')
+  if first['mfu'] is None:
+    print(f'the peak of {first["device"]} is not known, so there is no MFU')
+
+
+def cells(row: Mapping[str, Any], *, versus: bool) -> list[str]:
+  """A line of the table; what is unknown is empty."""
+  low, high = row['ms_quartiles']
+  memory = row.get('device_peak_bytes', row.get('peak_bytes'))
+  line = [
+    row['implementation'],
+    f'{row["ms_per_step"]:.4g} ({low:.4g} to {high:.4g})',
+    f'{row["images_per_s"]:.3g}',
+    human(row['flops_per_s'], 'FLOP/s') if row['flops_per_s'] else '',
+    f'{row["mfu"]:.1%}' if row['mfu'] else '',
+    f'{row["compile_s"]:.3g} s' if row.get('compile_s') else '',
+    human(memory, 'B') if memory else '',
+  ]
+  if versus:
+    low, high = row['ratio_quartiles']
+    own = row['implementation'] == OURS
+    ratio = f'{row["our_time_over_this"]:.2f} ({low:.2f} to {high:.2f})'
+    line.append('' if own else ratio)
+  return line

@@ -37,18 +37,25 @@ def step_flops(blueprint: Blueprint) -> float:
 
 
 def ideal_seconds(blueprint: Blueprint) -> float | None:
-  """Seconds of a step at peak throughput of all devices; None if unknown.
+  """Seconds of a step at peak throughput of all devices; None if unknown."""
+  peak, work = peak_flops(), None
+  if peak is not None:
+    work = useful_flops(blueprint)
+  return None if peak is None or work is None else work / peak
 
-  Operations of rematerialisation are not counted.
-  """
+
+def peak_flops() -> float | None:
+  """Peak FLOP/s of all devices together; None if it is unknown."""
   peak = peak_of(jax.devices()[0].device_kind)
-  if peak is None:
-    return None
+  return None if peak is None else jax.device_count() * peak
+
+
+def useful_flops(blueprint: Blueprint) -> float | None:
+  """`step_flops` without those of rematerialisation; None if unknown."""
   try:
-    work = step_flops(blueprint.changed(remat=None))
+    return step_flops(blueprint.changed(remat=None))
   except UnknownLength:
     return None
-  return work / (jax.device_count() * peak)
 
 
 def size_of(blueprint: Blueprint) -> dict[str, int]:

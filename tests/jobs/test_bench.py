@@ -1,231 +1,163 @@
-"""The audit finds a tangent that is right, and one that is not."""
+"""The step is timed, and its table says what was measured."""
 
-import dataclasses
+import importlib.util
 import json
-import types
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from flax import nnx
 from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import bench
-from flowdistill.networks import NETWORKS, embeddings
-from flowdistill.stages.assembly import first_state
-from flowdistill.stages.audit import Point, distance, measure, output_dtypes
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.failure import Halted
-from flowdistill.training.checkpoint import Checkpoints
-from flowdistill.workdir.record import write_record
 
-QUICKSTART = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
-
-
-def by_method(rows):
-  return {(row['method'], row['precision']): row for row in rows}
+DIT = f'{tiny.CONFIGS / "bench" / "dit_b2.py"}:runlocal'
+EDM2 = f'{tiny.CONFIGS / "bench" / "edm2_xs.py"}:runlocal'
+TORCH = importlib.util.find_spec('torch') is not None
 
 
-def bench_here(workdir, *overrides, source=tiny.TOY, **options):
-  return tiny.run(
-    bench, tiny.stages(source, *overrides), workdir, bench.Options(**options)
+def bench_here(workdir, source, *overrides, **options):
+  specs = tiny.stages(source, *overrides)
+  return tiny.run(bench, specs, workdir, bench.Options(**options))
+
+
+def test_the_step_of_a_stage_is_timed(tmp_path, capsys):
+  """The teacher of `distil` is not trained: there is nothing on the disk."""
+  rows = bench_here(tmp_path, tiny.TOY, stage='distil', steps=3)
+  (row,) = json.loads((tmp_path / 'bench.json').read_text())
+  assert rows == [row]
+  assert row['implementation'] == 'flowdistill'
+  assert row['compile_s'] > 0
+  low, high = row['ms_quartiles']
+  assert 0 < low <= row['ms_per_step'] <= high
+  assert row['images_per_s'] == pytest.approx(
+    1e3 * row['batch_size'] / row['ms_per_step']
   )
-
-
-@pytest.mark.slow
-def test_a_network_without_a_checkpoint_is_audited_with_random_weights(
-  tmp_path, capsys
-):
-  rows = bench_here(tmp_path, source=QUICKSTART)
-  assert {row['stage'] for row in rows} == {'distil'}
-  assert {row['weights'] for row in rows} == {bench.RANDOM}
-  found = by_method(rows)
-  assert len(found) == 9
-  for derivative in ('dF_dt', 'dF_ds'):
-    errors = {k: row.get(derivative) for k, row in found.items()}
-    assert errors['jvp', 'float64'] == 0
-    assert 0 < errors['difference', 'float64'] < 1e-3
-    assert 0 < errors['jvp', 'float32'] < 1e-5
-    assert 1e-4 < errors['jvp', 'bfloat16'] < 0.02
-    assert errors['difference', 'bfloat16'] > 0.1
-  for precision in ('float64', 'float32', 'bfloat16'):
-    assert found['forward', precision]['ms_per_call'] > 0
-    assert found['jvp', precision]['compile_s'] > 0
-  assert json.loads((tmp_path / 'bench.json').read_text()) == rows
-  assert 'times' in rows[0]['outputs']['float32']
+  # Parameters, two moments and an EMA, and those of the teacher.
+  assert row['peak_bytes'] > 5 * 4 * 300
+  assert row['mfu'] is None
   printed = capsys.readouterr().out
-  assert bench.RANDOM in printed
-  assert 'in float32: F, blocks.*, first, label, last, mod' in printed
+  assert 'distil: a step of 16 on 1 x cpu, the median of 3' in printed
+  assert 'the peak of cpu is not known, so there is no MFU' in printed
+  assert 'our time' not in printed
 
 
-def test_a_trained_stage_is_audited_with_its_weights(tmp_path):
-  """In a flow the second time was never learnt: its derivative is 0."""
-  kept = save_a_start(tmp_path, 'flow')
-  rows = bench_here(tmp_path, stage='flow')
-  assert {row['weights'] for row in rows} == {'ema at step 3'}
-  assert {row['dF_ds'] for row in rows if 'dF_ds' in row} == {0.0}
-  options = bench.Options(weights='params')
-  blueprints = Blueprints(tiny.stages(tiny.TOY), tmp_path)
-  which, params = bench.load_weights(blueprints, 'flow', options)
-  assert which == 'params at step 3'
-  jax.tree.map(np.testing.assert_array_equal, params, kept)
+class Cost:
+  """A stage that takes 6 TFLOP for 4 images."""
+
+  class stage:  # noqa: N801
+    class train:  # noqa: N801
+      batch_size = 4
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-  save_a_start(tmp_path, 'flow')
-  with pytest.raises(ConfigError, match='config.network: these weights do not'):
-    bench_here(tmp_path, 'network.depth=2', stage='flow')
+def test_speed_follows_from_the_median(monkeypatch):
+  monkeypatch.setattr(bench, 'useful_flops', lambda blueprint: 6e12)
+  monkeypatch.setattr(bench, 'peak_flops', lambda: 12e12)
+  row = bench.speed(Cost, [1.0, 2.0, 3.0])
+  assert row == {
+    'ms_per_step': 2000.0,
+    'ms_quartiles': [1500.0, 2500.0],
+    'images_per_s': 2.0,
+    'flops_per_s': 3e12,
+    'mfu': 0.25,
+  }
+  monkeypatch.setattr(bench, 'peak_flops', lambda: None)
+  assert bench.speed(Cost, [2.0])['mfu'] is None
+  monkeypatch.setattr(bench, 'useful_flops', lambda blueprint: None)
+  assert bench.speed(Cost, [2.0])['flops_per_s'] is None
 
 
-class Plain(nnx.Module):
-  """u(x_t, t, s, cond) of points, without the options of our networks."""
-
-  def __init__(self, spec, *, rngs):
-    self.last = nnx.Linear(spec.shape[0] + 2, spec.shape[0], rngs=rngs)
-
-  def __call__(self, x_t, t, s, cond, *, key=None):
-    return self.last(jnp.concatenate([x_t, t[:, None], s[:, None]], axis=1))
+def test_a_ratio_is_the_median_over_the_rounds():
+  """A round in which the machine was busy does not change it."""
+  row = bench.ratio([1.0, 1.0, 100.0], [2.0, 2.0, 200.0])
+  assert row == {'our_time_over_this': 0.5, 'ratio_quartiles': [0.5, 0.5]}
 
 
-def test_a_network_without_an_option_dtype_is_audited(tmp_path):
-  with tiny.own_tables():
-    NETWORKS['plain'] = Plain
-    rows = bench_here(
-      tmp_path, 'network.name=plain', 'stages.distil.evaluators={}'
-    )
-  assert by_method(rows)['jvp', 'float32']['dF_dt'] < 1e-5
-  assert rows[0]['outputs']
+def test_another_loss_is_another_step():
+  bench.check_same(2.0, 'PyTorch', 2.001)
+  with pytest.raises(ValueError, match=r'first loss is 2, and 2\.1 in PyTorch'):
+    bench.check_same(2.0, 'PyTorch', 2.1)
+  with pytest.raises(ValueError, match='nan in PyTorch'):
+    bench.check_same(2.0, 'PyTorch', float('nan'))
 
 
-def save_a_start(workdir, name):
-  """A stage's folder, at step 3; returns parameters that are not the EMA's."""
-  spec = tiny.stages(tiny.TOY)[name]
-  assembly = tiny.assembled(spec, workdir / name, workdir)
-  folder, data = workdir / name, assembly.blueprint.data.record
-  write_record(folder, spec, assembly.references, data)
-  with Checkpoints(folder / 'checkpoints', keep=1) as saved:
-    state = first_state(assembly, saved)
-    student = state.roles['student']
-    params = jax.tree.map(lambda w: w + 1, student.params)
-    student = dataclasses.replace(student, params=params)
-    step = jnp.array(3, jnp.int32)
-    saved.save(
-      3, dataclasses.replace(state, step=step, roles={'student': student})
-    )
-  return params
-
-
-def test_times_that_are_rounded_are_found(monkeypatch, tmp_path):
-  """The jvp of a rounded time is smooth, and no derivative of what is there."""
-  embed = embeddings.fourier_features
-
-  def rounded(t, size, **options):
-    return embed(t.astype(jnp.bfloat16), size, **options)
-
-  monkeypatch.setattr(embeddings, 'fourier_features', rounded)
-  with pytest.raises(Halted, match='^distil: .*dF_dt by difference in float64'):
-    bench_here(tmp_path / 'none')
-  assert not (tmp_path / 'none').exists()
-
-
-def rows_with(**errors):
-  """Rows of a network that is right, but for errors of dF/dt by jvp."""
-  return [
+def test_the_table_has_a_line_for_each_and_says_what_is_missing(capsys):
+  rows = [
     {
-      'stage': 'distil',
-      'method': method,
-      'precision': precision,
-      'dF_dt': errors.get(precision, 0.0) if method == 'jvp' else 0.0,
-      'dF_ds': 0.01,
+      **{'stage': 'distil', 'device': 'NVIDIA H200', 'devices': 1},
+      **{'batch_size': 8, 'steps': 10, 'implementation': name},
+      **{'ms_per_step': ms, 'ms_quartiles': [ms - 1, ms + 1]},
+      **{'images_per_s': 8e3 / ms, 'flops_per_s': 1.5e14, 'mfu': 0.152},
+      **bench.ratio([50.0], [ms]),
+      'peak_bytes': 3e9,
     }
-    for method in ('jvp', 'difference')
-    for precision in ('float64', 'float32', 'bfloat16')
+    for name, ms in {bench.OURS: 50.0, 'PyTorch, eager': 100.0}.items()
   ]
+  missing = {'implementation': 'PyTorch, compiled', 'unavailable': 'because x'}
+  bench.show([*rows, missing])
+  printed = capsys.readouterr().out
+  assert '15.2%' in printed
+  assert '0.50 (0.50 to 0.50)' in printed
+  assert 'PyTorch, compiled: not available, because x' in printed
+  assert 'not known' not in printed
 
 
 @pytest.mark.parametrize(
-  ('errors', 'dtype', 'message'),
+  ('given', 'message'),
   [
-    ({'float32': 0.03}, 'float32', 'dF_dt by jvp in float32 is 3.0% off'),
-    ({'float32': np.nan}, 'float32', 'dF_dt by jvp in float32 is nan% off'),
-    ({'float32': 0.03}, 'bfloat16', 'dF_dt by jvp in float32 is 3.0% off'),
-    ({'bfloat16': 0.03}, 'bfloat16', 'in bfloat16 is 3.0% off .network.dtype'),
+    ({'steps': 0}, '^--steps=0 must be at least 1'),
+    ({'warmup': 0}, '^--warmup=0 must be at least 1'),
+    ({'seed': -1}, '^--seed=-1 must be at least 0'),
+    ({'against': 'troch'}, "^--against=troch does not exist; did you mean 'tor"),
   ],
 )
-def test_a_tangent_beyond_the_tolerance_stops_the_job(errors, dtype, message):
-  with pytest.raises(Halted, match=message):
-    bench.check_rows(rows_with(**errors), dtype, 0.02)
-  bench.check_rows(rows_with(**dict.fromkeys(errors, 0.019)), dtype, 0.02)
+def test_options_out_of_range_raise(given, message):
+  with pytest.raises(ConfigError, match=message):
+    bench.Options(**given)
 
 
-def test_bfloat16_may_be_off_where_it_is_not_used():
-  bench.check_rows(rows_with(bfloat16=0.03), 'float32', 0.02)
+def test_without_pytorch_the_command_that_installs_it_is_given(monkeypatch):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ConfigError, match=r'^--against=torch needs .*l\[torch\]'):
+    bench.Options(against='torch')
 
 
-@pytest.mark.usefixtures('x64')
-def test_methods_agree_with_a_derivative_that_is_known():
-  """F = p x t² s: dF/dt along (v, 1, 0) is p (v t² + 2 x t) s, dF/ds p x t²."""
-
-  def apply(params, x_t, t, s, cond):
-    return params * x_t * (t**2 * s)[:, None] + 0 * cond['shift'][:, None]
-
-  x0 = np.random.default_rng(0).normal(size=(5, 2))
-  point = Point.between(x0, {'shift': np.ones(5)}, seed=1)
-  x, v, t, s = point.x_t, point.v, point.t[:, None], point.s[:, None]
-  np.testing.assert_allclose(x, x0 + t * v, atol=1e-12)
-  assert np.all((s > 0) & (s < t) & (t < 1))
-  exact = {
-    'F': 3 * x * t**2 * s,
-    'dF_dt': 3 * (v * t**2 + 2 * x * t) * s,
-    'dF_ds': 3 * x * t**2,
-  }
-  model = types.SimpleNamespace(apply=apply)
-  found = {m: a for m, a, _ in measure(model, np.array(3.0), point, 1e-4)}
-  assert list(found) == ['forward', 'jvp', 'difference']
-  for answers in found.values():
-    for name, answer in answers.items():
-      np.testing.assert_allclose(answer, exact[name], rtol=1e-6, atol=1e-7)
-
-
-def test_distance_is_relative():
-  a, b = np.array([[3.0, 0.0]]), np.array([[3.0, 4.0]])
-  assert distance(a, b) == 0.8
-  assert distance(0 * a, 0 * b) == 0
-  assert distance(a, 0 * b) == np.inf
-  assert np.isnan(distance(np.nan * a, b))
+@pytest.mark.parametrize(
+  ('source', 'override', 'message'),
+  [
+    (tiny.TOY, '', "network.name = 'mlp' must be one of 'dit', 'edm2' with"),
+    (DIT, 'objective.name=ect', "name = 'ect' must be one of 'rectified_flow'"),
+    (DIT, 'network.dtype=bfloat16', "dtype = 'bfloat16' must be 'float32' with"),
+    (DIT, 'network.dropout=0.1', 'dropout = 0.1 must be 0.0 with'),
+    (DIT, 'network.remat=full', "remat = 'full' must be None with"),
+    (EDM2, 'network.fir=true', 'fir = True must be False with'),
+    (DIT, 'objective.c=none', ''),
+    (DIT, 'objective.guidance.name=fixed', 'objective.guidance = {'),
+    (DIT, 'optim.accumulate=2', 'accumulate = 2 must be 1 with'),
+    (DIT, 'optim.only=blocks.*', "only = 'blocks.*' must be '.' with"),
+  ],
+)
+def test_what_has_no_counterpart_is_refused(source, override, message, tmp_path):
+  overrides = [f'stages.distil.{override}'] if override else []
+  specs = tiny.stages(source, *overrides)
+  blueprint = Blueprints(specs, tmp_path, recorded=True)['distil']
+  if override and not message:
+    bench.supported.check(blueprint)
+    return
+  with pytest.raises(ConfigError, match='^config.stages.distil.') as error:
+    bench.supported.check(blueprint)
+  assert message.replace("'.'", "'*'") in str(error.value)
 
 
-def test_scalars_are_given_and_dtypes_are_listed(tmp_path):
-  changes = "network.scalars=('guidance',)", 'network.dtype=bfloat16'
-  spec = tiny.stages(QUICKSTART, *changes)['distil']
-  blueprint = tiny.blueprint(spec, tmp_path / 'distil', tmp_path)
-  model = blueprint.variant('student', dtype='bfloat16')
-  point = bench.choose_point(blueprint, bench.Options(batch_size=4))
-  assert {k: v.shape for k, v in point.cond.items()} == {
-    'label': (4,),
-    'guidance': (4,),
-  }
-  found = output_dtypes(model, bench.draw_weights(model.params, 0), point)
-  assert set(found['float32']) >= {'F', 'times', 'scalars', 'label'}
-  assert set(found['bfloat16']) >= {'blocks.*.qkv', 'blocks.*.down'}
-  assert set(found) == {'float32', 'bfloat16'}
-
-
-@pytest.mark.parametrize('name', ['batch_size', 'epsilon', 'tolerance'])
-@pytest.mark.parametrize('value', [0, -1, np.inf, np.nan])
-def test_options_out_of_range_raise(name, value):
-  with pytest.raises(ConfigError, match=f'^--{name}={value} must be above'):
-    bench.Options(**{name: value})
-  with pytest.raises(ConfigError, match='^--seed=-1 must be at least 0'):
-    bench.Options(seed=-1)
-
-
-def test_every_audited_weight_is_away_from_zero(tmp_path):
-  spec = tiny.stages(QUICKSTART)['distil']
-  blueprint = tiny.blueprint(spec, tmp_path / 'distil', tmp_path)
-  wanted = blueprint.variant('student', dtype='float32').params
-  for leaf in jax.tree.leaves(bench.draw_weights(wanted, 0)):
-    assert leaf.dtype == np.float32
-    assert np.all(leaf)
+@pytest.mark.slow
+@pytest.mark.skipif(not TORCH, reason='it needs the extra torch')
+@pytest.mark.parametrize('source', [DIT, EDM2])
+def test_pytorch_is_timed_in_the_same_run(source, tmp_path, capsys):
+  options = {'against': 'torch', 'steps': 2}
+  rows = bench_here(tmp_path, source, 'train.batch_size=2', **options)
+  names = [row['implementation'] for row in rows]
+  assert names == [bench.OURS, 'PyTorch, eager', 'PyTorch, compiled']
+  ours, eager, compiled = rows
+  assert ours['loss'] == pytest.approx(eager['loss'], rel=1e-4)
+  assert eager['our_time_over_this'] > 0
+  assert compiled.get('unavailable') or compiled['our_time_over_this'] > 0
+  assert 'our time / this' in capsys.readouterr().out

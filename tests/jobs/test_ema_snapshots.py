@@ -170,8 +170,8 @@ def options(job, *given):
     ('evaluate', ['ema=0.01'], '--ema=0.01 must be a width that can be'),
     ('generate', ['ema=0.01'], '--ema=0.01 must be a width that can be'),
     ('evaluate', ['weights=power:0.01'], '--weights=power:0.01 must be a wid'),
-    ('bench', ['weights=power:0.01'], '--weights=power:0.01 must be a width'),
-    ('bench', ['weights=power:x'], "--weights=power:x: 'power:x' must be"),
+    ('audit', ['weights=power:0.01'], '--weights=power:0.01 must be a width'),
+    ('audit', ['weights=power:x'], "--weights=power:x: 'power:x' must be"),
     ('generate', ['weights=powr'], '--weights=powr does not exist'),
     ('evaluate', ['ema=0.5'], '--ema=0.5 must lie between'),
     ('generate', ['ema=0'], '--ema=0.0 must lie between'),
@@ -196,7 +196,7 @@ def options(job, *given):
       ['to=a', 'from=b', 'ema=0.1'],
       'weights=power:0.1 has no effect with --from',
     ),
-    ('bench', ['ema=0.1'], 'an option of --job=evaluate and --job=generate'),
+    ('audit', ['ema=0.1'], 'an option of --job=evaluate and --job=generate'),
   ],
 )
 def test_options_that_are_refused_before_any_work(walk, job, given, message):

@@ -1,0 +1,92 @@
+"""Which stages have a counterpart in PyTorch; it needs no PyTorch itself."""
+
+import importlib.util
+
+from flowdistill.build.blueprint import Blueprint
+from flowdistill.config.bind import ConfigError, Spec
+from flowdistill.config.sections import STUDENT
+from flowdistill.flow.spec import LABEL
+
+NETWORKS = ('dit', 'edm2')
+OBJECTIVES = ('rectified_flow', 'ayf_emd')
+OPTIMISERS = ('adam', 'adamw', 'radam')
+PLAIN = {  # option of a network -> its only value
+  'dtype': 'float32',
+  'remat': None,
+  'dropout': 0.0,
+  'fir': False,
+}
+
+
+def check_installed() -> None:
+  """Raises ConfigError without PyTorch."""
+  if importlib.util.find_spec('torch') is None:
+    raise ConfigError(
+      '--against=torch needs PyTorch, which is not installed: '
+      "pip install 'flowdistill[torch]'"
+    )
+
+
+def check(blueprint: Blueprint) -> None:
+  """Raises ConfigError for a stage that is not restated in PyTorch."""
+  spec = blueprint.spec
+  one_of(blueprint, 'network.name', spec['network']['name'], NETWORKS)
+  one_of(blueprint, 'objective.name', spec['objective']['name'], OBJECTIVES)
+  own = spec['optim']
+  one_of(
+    blueprint, 'optim.optimiser.name', own['optimiser']['name'], OPTIMISERS
+  )
+  only(blueprint, 'optim.accumulate', own['accumulate'], 1)
+  only(blueprint, 'optim.only', own['only'], '*')
+  check_network(blueprint, 'network', spec['network'])
+  check_objective(blueprint, spec['objective'])
+  only(blueprint, 'roles', [n for n in blueprint.learns if n != STUDENT], [])
+  conditions = [n for n in blueprint.sees.cond if n != LABEL]
+  only(blueprint, 'dataset', conditions, [], 'conditions besides the label')
+  if 'teacher' in blueprint.stage.frozen:
+    check_teacher(blueprint)
+
+
+def check_network(blueprint: Blueprint, key: str, spec: Spec) -> None:
+  for name, value in PLAIN.items():
+    only(blueprint, f'{key}.{name}', spec.get(name, value), value)
+
+
+def check_objective(blueprint: Blueprint, spec: Spec) -> None:
+  only(blueprint, 'objective.reduction.name', spec['reduction']['name'], 'sum')
+  if spec['name'] == 'ayf_emd':
+    only(blueprint, 'objective.guidance', spec['guidance'], None)
+    only(blueprint, 'objective.tangent.name', spec['tangent']['name'], 'jvp')
+  else:
+    only(blueprint, 'objective.distance', [*spec['distance']], ['l2'])
+
+
+def check_teacher(blueprint: Blueprint) -> None:
+  """The frozen network, which must be of a stage of this package."""
+  stage = blueprint.weights('teacher').stage
+  name = 'a file' if stage is None else stage.spec['network']['name']
+  one_of(blueprint, 'frozen.teacher', name, NETWORKS)
+  if stage is not None:
+    check_network(blueprint, 'frozen.teacher: network', stage.spec['network'])
+
+
+def one_of(
+  blueprint: Blueprint, key: str, value: str, choices: tuple[str, ...]
+) -> None:
+  if value not in choices:
+    raise ConfigError(
+      f'config.{blueprint.key(key)} = {value!r} must be one of '
+      f'{", ".join(map(repr, choices))} with --against=torch: only these have '
+      'a counterpart in PyTorch'
+    )
+
+
+def only(
+  blueprint: Blueprint, key: str, value: object, wanted: object, what: str = ''
+) -> None:
+  if value != wanted:
+    what = f' {what}' if what else ''
+    raise ConfigError(
+      f'config.{blueprint.key(key)} ={what} {value!r} must be {wanted!r} with '
+      '--against=torch: nothing else has a counterpart in PyTorch'
+    )

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from flowdistill.datasets.noise import noise
+
+
+def test_it_has_the_shape_and_labels_that_are_asked_for():
+  source = noise(size=64, shape=(4, 4, 3), classes=7)
+  assert source.spec.shape == (4, 4, 3)
+  assert source.spec.num_classes == 7
+  x0, label = source.arrays['x0'], source.arrays['label']
+  assert x0.shape == (64, 4, 4, 3)
+  assert x0.dtype == np.float32
+  assert abs(x0.mean()) < 0.1
+  assert abs(x0.std() - 1) < 0.1
+  assert set(label) == set(range(7))
+  again = noise(size=64, shape=(4, 4, 3), classes=7)
+  np.testing.assert_array_equal(again.arrays['x0'], x0)
+
+
+def test_it_may_have_no_labels_and_is_split():
+  assert not noise(size=8, shape=(2,), classes=0).spec.cond
+  parts = [len(noise(size=50, split=s)) for s in ('train', 'validation')]
+  assert sum(parts) == 50
+  assert min(parts) > 0
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'size': 0}, '^size = 0 must be at least 1'),
+    ({'shape': ()}, r'^shape = \(\) must be lengths'),
+    ({'shape': (8, 0, 3)}, r'^shape = \(8, 0, 3\) must be lengths'),
+    ({'classes': -1}, '^classes = -1 must be at least 0'),
+  ],
+)
+def test_options_out_of_range_raise(options, message):
+  with pytest.raises(ValueError, match=message):
+    noise(**options)
