@@ -135,14 +135,19 @@ def check_recorded_space(blueprint: Blueprint) -> None:
   """The weights of the space must be those by which a stage was trained.
 
   Raises:
-    ConfigError: if the file at the path of the config is another one now.
+    ConfigError: if the file at the path of the config is another one now, or
+      cannot be read.
   """
   was = recorded_references(blueprint.folder).get('space')
-  digest = blueprint.space.digest()
-  if None not in (was, digest) and was != weights_of_space(f'{digest}'):
+  if was is None:
+    return
+  key = blueprint.key('space')
+  with located(key):
+    digest = blueprint.space.digest()
+  if digest is not None and was != weights_of_space(digest):
     raise ConfigError(
-      f'config.{blueprint.key("space")} must have the weights of the training, '
-      f'{was}, and has {weights_of_space(f"{digest}")}'
+      f'config.{key} must have the weights of the training, {was}, and has '
+      f'{weights_of_space(digest)}'
     )
 
 

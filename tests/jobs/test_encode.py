@@ -368,6 +368,13 @@ def test_a_stage_on_images_keeps_the_weights_of_its_space(run, tmp_path):
   longer = (*given, 'stages.flow.train.steps=6')
   with pytest.raises(ConfigError, match='must have the weights of the train'):
     tiny.check_here(tiny.stages(*longer), tmp_path / 'w')
+  with pytest.raises(ConfigError, match='must have the weights of the train'):
+    flowdistill.load(tmp_path / 'w')
+  space.unlink()
+  with pytest.raises(ConfigError, match=r'config\.space: there is no file'):
+    flowdistill.load(tmp_path / 'w')
+  write_weights(space)
+  assert flowdistill.load(tmp_path / 'w').folder.name == 'flow'
 
 
 def test_other_weights_are_refused(run, tmp_path):
