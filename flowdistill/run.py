@@ -16,7 +16,7 @@ from flowdistill.build.data import Data
 from flowdistill.build.given import check_examples
 from flowdistill.config.sections import STUDENT
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.encoding import check_recorded_space
+from flowdistill.stages.space import check_recorded_space
 from flowdistill.stages.trained import (
   Cond,
   TrainedStage,

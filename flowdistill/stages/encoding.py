@@ -1,23 +1,18 @@
 """Writes the latents of images in shards, which the hosts divide."""
 
-import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.tables import ROOMS
-from flowdistill.config.bind import ConfigError, Spec, located
+from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import differences
-from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Dataset, Space
 from flowdistill.datasets.latents import (
   CAPTIONS,
   FLIPPED,
@@ -37,22 +32,20 @@ from flowdistill.files.json_reader import signed
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.pairing import POLL, Arrays, missing, write_shards
 from flowdistill.stages.provenance import revision
+from flowdistill.stages.space import about_space, check_space, with_new_options
 from flowdistill.training.json_files import jsonable
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import CONFIG, LATENTS
+from flowdistill.workdir.folders import LATENTS
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import (
   check_data,
   check_unchanged,
-  recorded_references,
-  weights_of_space,
-  write_record,
+  keep_record,
 )
 from flowdistill.workdir.results import say
 
 AT_ONCE = 64  # images that are read at once, or more in whole batches
 FROM_UINT8 = 'x / 127.5 - 1'
-LOCAL = ('path', 'batch_size')  # options of a space that change no latents
 MUTABLE = ('finished', 'code', 'lists', 'captions')
 """Keys of a manifest that are not compared when a cache is continued."""
 
@@ -108,78 +101,6 @@ def check_encode(blueprints: Blueprints, name: str) -> None:
     )
 
 
-def check_space(blueprint: Blueprint) -> None:
-  """Reads the weights of a space, and compares it with that of a cache.
-
-  Raises:
-    ConfigError: if they cannot be read, or the latents of the data set are
-      others.
-  """
-  key = blueprint.key('space')
-  with located(key):
-    blueprint.space.check()
-  data = blueprint.data
-  if data.record.pictures is None or data.is_recorded:
-    return
-  manifest = with_new_options(data.source.manifest)
-  about = about_space(blueprint)
-  was = {name: manifest.get(name) for name in about}
-  if lines := differences(was, jsonable(about)):
-    raise ConfigError(
-      f'config.{key} must be the space of the latents in '
-      f'config.{blueprint.key("dataset")}: {"; ".join(lines)}'
-    )
-
-
-def check_recorded_space(blueprint: Blueprint) -> None:
-  """The weights of the space must be those by which a stage was trained.
-
-  Raises:
-    ConfigError: if the file at the path of the config is another one now, or
-      cannot be read.
-  """
-  was = recorded_references(blueprint.folder).get('space')
-  if was is None:
-    return
-  key = blueprint.key('space')
-  with located(key):
-    digest = blueprint.space.digest()
-  if digest is not None and was != weights_of_space(digest):
-    raise ConfigError(
-      f'config.{key} must have the weights of the training, {was}, and has '
-      f'{weights_of_space(digest)}'
-    )
-
-
-def about_space(blueprint: Blueprint) -> dict[str, Any]:
-  """What a manifest says of a space, to distinguish it from others."""
-  spec, space = blueprint.spec['space'], blueprint.space
-  plain = space.moments is None  # stored as the network sees it
-  return {
-    'space': without_local(spec),
-    'weights_sha256': space.digest(),
-    'scale': 1.0 if plain else space.scale,
-    'shift': 0.0 if plain else space.shift,
-  }
-
-
-def without_local(space: Spec) -> Spec:
-  """The options of a space that its latents depend on."""
-  return {k: v for k, v in space.items() if k not in LOCAL}
-
-
-def with_new_options(manifest: Mapping[str, Any]) -> dict[str, Any]:
-  """A manifest in which options that are newer than it have their defaults."""
-  new = dict(manifest)
-  with contextlib.suppress(ConfigError):  # which is not of this version
-    space = resolve(manifest['space'], Space, 'space', ROOMS)
-    new['space'] = jsonable(without_local(space))
-    if data := manifest.get('dataset'):
-      config = resolve(data['config'], Dataset, 'dataset', ROOMS)
-      new['dataset'] = {**data, 'config': jsonable(config)}
-  return new
-
-
 def encode_stage(
   blueprints: Blueprints, name: str, dog: Watchdog, extras: Any = None
 ) -> pathlib.Path:
@@ -189,8 +110,8 @@ def encode_stage(
   folder = blueprint.folder
   check_unchanged(blueprint.spec, folder)
   check_data(folder, blueprint.data.actual)
-  if jax.process_index() == 0 and not (folder / CONFIG).is_file():
-    write_record(folder, blueprint.spec, {}, blueprint.data.actual)
+  if jax.process_index() == 0:
+    keep_record(folder, blueprint.spec, blueprint.data.actual)
   return encode(blueprint, folder / LATENTS, dog)
 
 

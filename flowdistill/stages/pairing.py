@@ -24,6 +24,7 @@ from flowdistill.datasets.pairs import (
 from flowdistill.datasets.shards import is_whole, read_array, write_shard
 from flowdistill.flow.spec import LABEL
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.space import about_space
 from flowdistill.training import sharding
 from flowdistill.training.json_files import jsonable
 from flowdistill.training.loop import Stop
@@ -31,12 +32,12 @@ from flowdistill.training.progress import Progress, progress
 from flowdistill.training.sharding import Layout
 from flowdistill.training.watchdog import AGAIN, Watchdog
 from flowdistill.workdir import weights
-from flowdistill.workdir.folders import CONFIG, PAIRS
+from flowdistill.workdir.folders import PAIRS
 from flowdistill.workdir.lock import locked
 from flowdistill.workdir.record import (
   check_data,
   check_unchanged,
-  write_record,
+  keep_record,
 )
 from flowdistill.workdir.results import say
 from flowdistill.workdir.weights import Trained
@@ -44,6 +45,7 @@ from flowdistill.workdir.weights import Trained
 Arrays = dict[str, np.ndarray]
 Make = Callable[[int, int], Arrays]
 """make(first, n): the arrays of the pairs `first` to `first` + n − 1."""
+OF_SPACE = ('space', 'weights_sha256', 'scale', 'shift')
 POLL = 0.2  # seconds between two looks for the shards of other hosts
 
 
@@ -56,8 +58,8 @@ def make_stage_pairs(
   folder = blueprint.folder
   check_unchanged(blueprint.spec, folder)
   check_data(folder, blueprint.data.actual)
-  if jax.process_index() == 0 and not (folder / CONFIG).is_file():
-    write_record(folder, blueprint.spec, {}, blueprint.data.actual)
+  if jax.process_index() == 0:
+    keep_record(folder, blueprint.spec, blueprint.data.actual)
   return make_pairs(blueprint, folder / PAIRS, dog)
 
 
@@ -108,6 +110,8 @@ def manifest_of(
     'first_noise': first_noise(stage.seed, sees.shape) if drawn else None,
     **{key: spec[key] for key in keys},
   }
+  if stage.direction != 'from_noise':
+    manifest |= about_space(blueprint)
   if teacher is None:
     return manifest
   origin = f'{teacher.origin}, {stage.teacher.weights}'
@@ -142,6 +146,8 @@ def begin(out: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
   if not old['spec']['classes']:  # recorded before classes had names
     wanted['spec'] = {**wanted['spec'], 'classes': ()}
   known = {key: old.get(key) for key in wanted}
+  if 'space' not in old:  # recorded before spaces were
+    known |= {key: wanted[key] for key in OF_SPACE if key in wanted}
   if lines := differences(known, jsonable(wanted)):
     raise ConfigError(
       f'{out} holds other pairs: {"; ".join(lines)}. Take another folder, or '

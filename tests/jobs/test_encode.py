@@ -24,6 +24,7 @@ from flowdistill.stages.assembly import batches
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.kinds import check_stages
 from flowdistill.training.watchdog import AGAIN
+from flowdistill.workdir.record import load_spec
 
 CONFIG = """
 SPACE = {{
@@ -145,6 +146,32 @@ def test_what_is_finished_stays_and_a_missing_shard_is_made_again(run, capsys):
   (folder / '00001.sha256').unlink()
   (folder / '00001.mean.npy').write_bytes(b'half')
   make(*run)
+  assert contents(folder) == before
+
+
+def test_the_weights_of_the_space_may_move(run, tmp_path):
+  """Its batch size may change too; only other bytes are another autoencoder."""
+  workdir, moved = tmp_path / 'w', tmp_path / 'moved.safetensors'
+  shutil.copytree(run[1] / 'encode', workdir / 'encode')
+  shutil.copy(run[1].parent / 'vae.safetensors', moved)
+  folder = workdir / 'encode' / 'latents'
+  before = contents(folder)
+  (folder / '00001.sha256').unlink()
+  space = 'stages.encode.space'
+  more = [f'{space}.path={moved}']
+  make(run[0], workdir, *more)
+  assert contents(folder) == before
+  more += [f'{space}.batch_size=5']
+  make(run[0], workdir, *more)
+  spec = load_spec(folder.parent)
+  assert spec['space']['path'] == str(moved)
+  write_weights(moved, seed=1)
+  with pytest.raises(ConfigError, match='holds other latents: weights_sha256'):
+    make(run[0], workdir, *more)
+  with pytest.raises(
+    ConfigError, match='with another config: .*scaling_factor'
+  ):
+    make(run[0], workdir, f'{space}.scaling_factor=0.6')
   assert contents(folder) == before
 
 
