@@ -13,7 +13,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.datasets.shards import read_array
 from flowdistill.jobs import JOBS, pairs, train
-from flowdistill.stages import pairing
+from flowdistill.stages import pairing, shards
 from flowdistill.stages.assembly import batches
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.job_options import check_options, parse_options
@@ -216,14 +216,14 @@ def test_a_host_waits_until_another_has_finished(run, tmp_path, monkeypatch):
   looks = []
 
   def nothing_is_left_to_write(*_):
-    monkeypatch.setattr(pairing.jax, 'process_index', lambda: 1)
+    monkeypatch.setattr(shards.jax, 'process_index', lambda: 1)
 
   def sleep(_):
     looks.append(1)
     (folder / 'manifest.json').write_text(manifest)
 
-  monkeypatch.setattr(pairing, 'write_shards', nothing_is_left_to_write)
-  monkeypatch.setattr(pairing.time, 'sleep', sleep)
+  monkeypatch.setattr(shards, 'write_shards', nothing_is_left_to_write)
+  monkeypatch.setattr(shards.time, 'sleep', sleep)
   blueprint = Blueprints(tiny.stages(config), tmp_path)['pairs']
   quiet = Watchdog(tmp_path / 'hosts', 0, 1, 60)
   pairing.make_pairs(blueprint, folder, quiet)
@@ -283,7 +283,8 @@ def test_what_cannot_be_made_raises(run, options, message):
     ('direction=random seed=3', None),
     (
       'direction=from_data sampler=heun nfe=9',
-      '--sampler=heun --nfe=9: nfe = 9 is not possible for heun; the nearest are 8 and 10',
+      '--sampler=heun --nfe=9: nfe = 9 is not possible for heun; the '
+      'nearest are 8 and 10',
     ),
     (
       'direction=from_noise sampler=heun nfe=200',
