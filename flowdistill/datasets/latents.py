@@ -53,7 +53,8 @@ def latents(
   """The latents in a folder that `--job=encode` has written.
 
   Args:
-    path: of the folder.
+    path: of the folder; in a config also 'stage:NAME', an earlier stage that
+      encodes.
     flip: whether a random half of the training examples are mirrored images;
       the cache must have been made with `flips`.
     verify: whether all files are hashed when the cache is opened; else only

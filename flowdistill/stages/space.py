@@ -31,7 +31,7 @@ def check_space(blueprint: Blueprint) -> None:
   data = blueprint.data
   if data.record.pictures is None or data.is_recorded:
     return
-  manifest = with_new_options(data.source.manifest)
+  manifest = with_new_options(data.manifest)
   about = about_space(blueprint)
   was = {name: manifest.get(name) for name in about}
   if lines := differences(was, jsonable(about)):
