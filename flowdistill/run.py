@@ -16,6 +16,7 @@ from flowdistill.build.data import Data
 from flowdistill.build.given import check_examples
 from flowdistill.config.sections import STUDENT
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.space import check_recorded_space
 from flowdistill.stages.trained import (
   Cond,
   TrainedStage,
@@ -164,9 +165,11 @@ def load(
     step: of the student's checkpoint; by default the last.
 
   Raises:
-    ConfigError: if there is no such run or stage, or it has no checkpoint.
+    ConfigError: if there is no such run or stage, it has no checkpoint, or the
+      weights of its space are others than when it was trained.
   """
   folder = folders.given_path(workdir, f'workdir = {str(workdir)!r}')
   folder = folder / stage if stage else folders.last_stage(folder)
   blueprint = Blueprints({}, folder.parent).at(str(folder))
+  check_recorded_space(blueprint)
   return Run(load_stage(blueprint, weights, step))

@@ -54,6 +54,19 @@ class DataRecord:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Expected:
+  """Latents that an earlier stage of the run will have written.
+
+  Attributes:
+    record: of them.
+    about: what their manifest will say of the space.
+  """
+
+  record: DataRecord
+  about: Callable[[], Mapping[str, Any]]
+
+
 class Data:
   """Examples by index, from a source that is opened once, on first use.
 
@@ -63,6 +76,7 @@ class Data:
     open_source: opens it.
     record: of the run, None if it is to be taken from the source.
     config: the resolved config of the data set, None if it has none.
+    expected: what the source will be, if a stage of this run makes it.
   """
 
   def __init__(
@@ -70,8 +84,10 @@ class Data:
     open_source: Callable[[], Any],
     record: DataRecord | None = None,
     config: Mapping[str, Any] | None = None,
+    expected: Expected | None = None,
   ):
     self._open, self._record, self._config = open_source, record, config
+    self._expected = expected
 
   @functools.cached_property
   def source(self) -> Any:
@@ -85,10 +101,19 @@ class Data:
 
   @property
   def actual(self) -> DataRecord:
-    """The record of the source itself."""
+    """The record of the source itself, or what it will be."""
+    if self._expected is not None:
+      return self._expected.record
     source, stream = self.source, isinstance(self.source, Stream)
     pictures = getattr(source, 'pictures', None)
     return DataRecord(source.spec, length_of(source), stream, pictures)
+
+  @property
+  def manifest(self) -> Mapping[str, Any]:
+    """What latents are of, or will be."""
+    if self._expected is not None:
+      return self._expected.about()
+    return self.source.manifest
 
   @property
   def is_recorded(self) -> bool:

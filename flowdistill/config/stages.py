@@ -201,12 +201,6 @@ class PairStage:
     """The key of a frozen role's reference."""
     return role
 
-  @property
-  def shards(self) -> list[int]:
-    """How many pairs each shard has."""
-    starts = range(0, self.count, self.shard_size)
-    return [min(self.shard_size, self.count - start) for start in starts]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncodeStage:

@@ -60,10 +60,18 @@ def often_kept(stage: dict[str, Any]) -> dict[str, Any]:
 def tiny_pairs(stage: dict[str, Any]) -> dict[str, Any]:
   """A stage with few pairs and no files."""
   few = {'count': SAMPLES, 'batch_size': BATCH_SIZE, 'shard_size': BATCH_SIZE}
-  return {**tiny_encode(stage), **few}
+  return {**tiny_images(stage), **few}
 
 
 def tiny_encode(stage: dict[str, Any]) -> dict[str, Any]:
+  """A stage without files; without weights there is nothing to sample."""
+  tiny = tiny_images(stage)
+  if tiny['space'] == stage['space']:
+    return tiny
+  return {**tiny, 'sample': False, 'seed': 0}
+
+
+def tiny_images(stage: dict[str, Any]) -> dict[str, Any]:
   """A stage without files, neither of images nor of weights."""
   dataset = without_files(stage['dataset'])
   return {**stage, 'dataset': dataset, 'space': tiny_space(stage)}
@@ -95,8 +103,12 @@ def with_tiny_networks(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_files(dataset: dict[str, Any]) -> dict[str, Any]:
-  """Digits in place of a data set that is read from files."""
-  if dataset['name'] not in FROM_FILES:
+  """Digits in place of a data set that is read from files.
+
+  Latents of an earlier stage, which is tiny too, are none.
+  """
+  of_stage = f'{dataset.get("path")}'.startswith('stage:')
+  if dataset['name'] not in FROM_FILES or of_stage:
     return dataset
   return {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
 

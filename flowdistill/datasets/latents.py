@@ -9,7 +9,6 @@ they are finished; captions.json has the captions of all images, if any.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.pairs import Pairs
-from flowdistill.datasets.shards import Arrays, checksums_of, read_shard
-from flowdistill.files.atomic import write_atomically
-from flowdistill.files.json_reader import fields, read_json, refuse, signed
+from flowdistill.datasets.shards import (
+  MANIFEST,
+  Arrays,
+  Rows,
+  checksums_of,
+  read_shard,
+  sizes_of,
+)
+from flowdistill.files.json_reader import fields, read_json, refuse
 from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
 
-MANIFEST, CAPTIONS = 'manifest.json', 'captions.json'
+CAPTIONS = 'captions.json'
 FORMAT = 'flowdistill latents 1'
 MEAN, STD, SAMPLE, FLIPPED = 'mean', 'std', 'sample', '_flipped'
 STORED = ([MEAN, STD], [SAMPLE], [MEAN])
@@ -49,7 +53,8 @@ def latents(
   """The latents in a folder that `--job=encode` has written.
 
   Args:
-    path: of the folder.
+    path: of the folder; in a config also 'stage:NAME', an earlier stage that
+      encodes.
     flip: whether a random half of the training examples are mirrored images;
       the cache must have been made with `flips`.
     verify: whether all files are hashed when the cache is opened; else only
@@ -107,13 +112,18 @@ class Latents:
       self.captions = read_json(folder / CAPTIONS, list)
     names = [*self._names(''), *(self._names(FLIPPED) if flip else [])]
     sizes = sizes_of(manifest['count'], manifest['shard_size'])
+    wanted = {*names, *self.spec.cond}
     shards = [
       checked(
-        read_shard(folder, k, verify=verify), self.spec, manifest, names, size
+        read_shard(folder, k, names=wanted, verify=verify),
+        self.spec,
+        manifest,
+        names,
+        size,
       )
       for k, size in enumerate(sizes)
     ]
-    self._rows = Pairs(self.spec, sizes, shards.__getitem__)
+    self._rows = Rows(sizes, shards.__getitem__)
     shift, scale = (
       np.asarray(manifest[key], np.float32) for key in ('shift', 'scale')
     )
@@ -127,13 +137,13 @@ class Latents:
 
     Of a cache of samples, the sample.
     """
-    rows = self._rows[index]
     first, *_ = self._names('')
-    return {'x0': self._scaled(rows[first]), **self._conditions(rows)}
+    rows = self._rows.take(index, [first])
+    return {'x0': self._scaled(rows[first]), **self.conditions(index)}
 
   def conditions(self, index: Any) -> dict[str, np.ndarray]:
     """The conditions of the examples `index` [b]."""
-    return self._rows.conditions(index)
+    return self._rows.take(index, [*self.spec.cond])
 
   def draw(
     self, index: np.ndarray, epoch: np.ndarray, seed: int
@@ -147,27 +157,22 @@ class Latents:
       epoch: of each, [b].
       seed: of the run.
     """
-    rows = self._rows[index]
     x0 = np.empty((len(index), *self.spec.shape), np.float32)
+    mirrored = np.zeros(len(index), bool)
     for k, key in enumerate(zip(epoch.tolist(), index.tolist(), strict=True)):
       rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-      noise = rng.standard_normal(self.spec.shape, np.float32)
-      end = FLIPPED if self.flip and rng.random() < 0.5 else ''
-      first, *std = (rows[name][k] for name in self._names(end))
-      x0[k] = first if not std else first + std[0] * noise
-    return {'x0': self._scaled(x0), **self._conditions(rows)}
+      x0[k] = rng.standard_normal(self.spec.shape, np.float32)  # the noise
+      mirrored[k] = self.flip and rng.random() < 0.5
+    for end, here in (('', ~mirrored), (FLIPPED, mirrored)):
+      if here.any():
+        names = self._names(end)
+        rows = self._rows.take(index[here], names)
+        first, *std = (rows[name] for name in names)
+        x0[here] = first + std[0] * x0[here] if std else first
+    return {'x0': self._scaled(x0), **self.conditions(index)}
 
   def _names(self, end: str) -> list[str]:
     return [f'{name}{end}' for name in self.manifest['stored']]
-
-  def _conditions(self, rows: Arrays) -> dict[str, np.ndarray]:
-    return {name: rows[name] for name in self.spec.cond}
-
-
-def sizes_of(count: int, shard_size: int) -> list[int]:
-  """How many images each shard has."""
-  starts = range(0, count, shard_size)
-  return [min(shard_size, count - start) for start in starts]
 
 
 def checked(
@@ -265,9 +270,3 @@ def digest_of(paths: Sequence[pathlib.Path]) -> str:
   for path in paths:
     found.update(hashlib.sha256(path.read_bytes()).digest())
   return found.hexdigest()
-
-
-def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
-  """Writes what a cache holds, or is going to hold; the format is added."""
-  text = json.dumps({'format': FORMAT, **manifest}, indent=2, allow_nan=False)
-  write_atomically(folder / MANIFEST, signed(text))

@@ -7,7 +7,6 @@ is enough, and a batch has `noise`, uint32 [b, 2]: seed and index (see
 and whether they are finished.
 """
 
-import functools
 import json
 import math
 import os
@@ -18,14 +17,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from flowdistill.datasets.shards import Arrays, read_shard
+from flowdistill.datasets.shards import (
+  MANIFEST,
+  Arrays,
+  Rows,
+  read_shard,
+  sizes_of,
+)
 from flowdistill.datasets.source import check_arrays
-from flowdistill.files.atomic import write_atomically
-from flowdistill.files.json_reader import fields, read_json, refuse, signed
+from flowdistill.files.json_reader import fields, read_json, refuse
 from flowdistill.flow.noise import drawn_again
 from flowdistill.flow.spec import DataSpec
 
-MANIFEST = 'manifest.json'
 FORMAT = 'flowdistill pairs 2'
 FIRST_FORMAT = 'flowdistill pairs 1'  # has shape and num_classes for a spec
 SCHEMA = {
@@ -58,38 +61,18 @@ class Pairs:
   def __init__(
     self, spec: DataSpec, sizes: Sequence[int], load: Callable[[int], Arrays]
   ):
-    self.spec = spec
-    self.ends = np.cumsum(sizes)
-    self.starts = self.ends - sizes
-    self._load = functools.cache(load)
+    self.spec, self._rows = spec, Rows(sizes, load)
 
   def __len__(self) -> int:
-    return int(self.ends[-1])
+    return len(self._rows)
 
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     """One pair for an int, a batch of them for an array of ints [b]."""
-    return self._gather(index)
+    return self._rows.take(index)
 
   def conditions(self, index: Any) -> dict[str, np.ndarray]:
     """The conditions of the pairs `index` [b]."""
-    return self._gather(index, [*self.spec.cond])
-
-  def _gather(
-    self, index: Any, names: Sequence[str] | None = None
-  ) -> dict[str, np.ndarray]:
-    index = np.asarray(index)
-    flat = index.reshape(-1)
-    parts = np.searchsorted(self.ends, flat, side='right')
-    batch: dict[str, np.ndarray] = {}
-    for part in np.unique(parts).tolist():
-      here, arrays = parts == part, self._load(part)
-      for name in arrays if names is None else names:
-        array = arrays[name]
-        rows = np.empty((len(flat), *array.shape[1:]), array.dtype)
-        batch.setdefault(name, rows)[here] = array[
-          flat[here] - self.starts[part]
-        ]
-    return {k: a.reshape(index.shape + a.shape[1:]) for k, a in batch.items()}
+    return self._rows.take(index, [*self.spec.cond])
 
 
 def open_store(folder: pathlib.Path) -> Pairs:
@@ -106,8 +89,7 @@ def open_store(folder: pathlib.Path) -> Pairs:
       'keeps the finished shards'
     )
   spec, size = DataSpec.of(manifest['spec']), manifest['shard_size']
-  starts = range(0, manifest['count'], size)
-  sizes = [min(size, manifest['count'] - start) for start in starts]
+  sizes = sizes_of(manifest['count'], size)
   names = ('x0', 'x1', *spec.cond)
 
   def load(part: int) -> Arrays:
@@ -118,7 +100,7 @@ def open_store(folder: pathlib.Path) -> Pairs:
     arrays = {name: rows[name] for name in names if name in rows}
     if manifest['noise'] == 'drawn':
       check_noise(manifest)
-      arrays['noise'] = numbers(manifest['seed'], starts[part], sizes[part])
+      arrays['noise'] = numbers(manifest['seed'], part * size, sizes[part])
     return arrays
 
   return Pairs(spec, sizes, load)
@@ -176,12 +158,6 @@ def check_manifest(
   except (AttributeError, KeyError, TypeError) as error:
     refuse(path, f"has a 'spec' that cannot be read: {error!r}", error)
   return manifest
-
-
-def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
-  """Writes what a store holds, or is going to hold; the format is added."""
-  text = json.dumps({'format': FORMAT, **manifest}, indent=2, allow_nan=False)
-  write_atomically(folder / MANIFEST, signed(text))
 
 
 def first_noise(seed: int, shape: tuple[int, ...]) -> list[float]:

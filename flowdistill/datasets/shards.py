@@ -6,20 +6,24 @@ reads them. It is written last: a shard without it is incomplete, and is written
 again, to the same bytes.
 """
 
+import functools
 import hashlib
 import io
+import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from flowdistill.files.atomic import create, sync_folder
+from flowdistill.files.atomic import create, sync_folder, write_atomically
+from flowdistill.files.json_reader import signed
 from flowdistill.files.npz import map_npy
 from flowdistill.files.regular import read_regular
 
+MANIFEST = 'manifest.json'  # of a folder of shards
 Arrays = Mapping[str, np.ndarray]
 LINE = re.compile(rb'([0-9a-f]{64})  (\d{5,}\.([^/]+)\.npy)')
 
@@ -57,6 +61,58 @@ class ArrayFile:
     self.file.write(data)
 
 
+class Rows:
+  """Rows of shards by index, with random access; read when indexed.
+
+  Args:
+    sizes: of the shards, in order.
+    load: number of a shard -> its arrays [m, ...].
+  """
+
+  def __init__(self, sizes: Sequence[int], load: Callable[[int], Arrays]):
+    self.ends = np.cumsum(sizes)
+    self.starts = self.ends - sizes
+    self._load = functools.cache(load)
+
+  def __len__(self) -> int:
+    return int(self.ends[-1])
+
+  def take(
+    self, index: Any, names: Sequence[str] | None = None
+  ) -> dict[str, np.ndarray]:
+    """One row of each array for an int, rows for an array of ints [b].
+
+    Args:
+      index: of the rows.
+      names: of the arrays; None is all.
+    """
+    index = np.asarray(index)
+    flat = index.reshape(-1)
+    shards = np.searchsorted(self.ends, flat, side='right')
+    batch: dict[str, np.ndarray] = {}
+    for shard in np.unique(shards).tolist():
+      here, arrays = shards == shard, self._load(shard)
+      for name in arrays if names is None else names:
+        array = arrays[name]
+        rows = np.empty((len(flat), *array.shape[1:]), array.dtype)
+        batch.setdefault(name, rows)[here] = array[
+          flat[here] - self.starts[shard]
+        ]
+    return {k: a.reshape(index.shape + a.shape[1:]) for k, a in batch.items()}
+
+
+def sizes_of(count: int, shard_size: int) -> list[int]:
+  """How many rows each shard has."""
+  starts = range(0, count, shard_size)
+  return [min(shard_size, count - start) for start in starts]
+
+
+def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
+  """Writes what shards hold, or are going to hold."""
+  text = json.dumps(manifest, indent=2, allow_nan=False)
+  write_atomically(folder / MANIFEST, signed(text))
+
+
 def write_shard(
   folder: pathlib.Path, number: int, size: int, parts: Iterable[Arrays]
 ) -> None:
@@ -83,13 +139,18 @@ def is_whole(folder: pathlib.Path, number: int) -> bool:
 
 
 def read_shard(
-  folder: pathlib.Path, number: int, *, verify: bool = True
+  folder: pathlib.Path,
+  number: int,
+  *,
+  names: Collection[str] | None = None,
+  verify: bool = True,
 ) -> Arrays:
   """The arrays of a shard, name -> [m, ...], memory-mapped.
 
   Args:
     folder: of the shards.
     number: of the shard.
+    names: of the arrays that are read, if they are there; None is all.
     verify: whether checksums are compared.
 
   Raises:
@@ -104,6 +165,8 @@ def read_shard(
     if (found := LINE.fullmatch(line)) is None:
       raise ValueError(f'{checksums} is damaged: it has the line {line!r:.90}')
     digest, name, array = (os.fsdecode(text) for text in found.groups())
+    if names is not None and array not in names:
+      continue
     check_file(folder / name, digest if verify else None)
     arrays[array] = map_npy(folder / name)
   return arrays

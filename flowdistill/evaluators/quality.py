@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.quality_rows import (
+  DIVERGED,
   FRECHET,
   Fitting,
   Work,
@@ -61,7 +62,9 @@ def quality(
 
   Samples have the conditions of the data. They are drawn and forgotten in
   blocks; only features are kept, where a metric compares all of them. What is
-  finished when the process is killed is not computed again.
+  finished when the process is killed is not computed again. An entry whose
+  samples are not finite has `diverged`, how many of a block are so, in place of
+  figures.
 
   Args:
     models: role -> model.
@@ -77,7 +80,8 @@ def quality(
 
   Raises:
     ValueError: if there are no features, too few samples for a metric, a metric
-      that no network is for, or an option is out of range.
+      that no network is for, or an option is out of range; at the end, if no
+      entry of a role has finite samples.
   """
   del folder
   entries = parse_sweep(sweep, models)
@@ -163,9 +167,16 @@ def _rows(
   gauge = drawing.gauge
   real = reference(gauge, drawing.source, most, drawing.needed)
   work = Work(drawing, metrics, real, unit_of(gauge, metrics, real, most))
+  finite = dict.fromkeys((entry.model for entry in entries), False)
   for i, entry in enumerate(entries):
     label = f'{entry.model} {entry}, {i + 1} of {len(entries)}'
     total, done = len(entries) * drawing.total, i * drawing.total
     with gauge.watched(total, done, label) as advance:
       rows = work.rows(models[entry.model], entry, advance)
+    finite[entry.model] |= DIVERGED not in rows[0]
     yield from rows
+  if lost := [model for model, any_finite in finite.items() if not any_finite]:
+    raise ValueError(
+      f'the samples of {" and ".join(lost)} are not finite, in whichever way '
+      'they are drawn'
+    )

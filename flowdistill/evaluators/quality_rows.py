@@ -1,12 +1,20 @@
 """The rows of `quality`: what is measured of the sets of every entry."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
-from flowdistill.evaluators.reference import Needed, Real, moments_of
+import numpy as np
+
+from flowdistill.evaluators.reference import (
+  DivergedError,
+  Needed,
+  Real,
+  moments_of,
+)
 from flowdistill.evaluators.sample_sets import DrawnSets, SampleSets
 from flowdistill.evaluators.signature import Gauge, Model, Row
-from flowdistill.evaluators.sweep import SweepEntry
+from flowdistill.evaluators.sweep import SweepEntry, as_drawn
 from flowdistill.metrics.frechet import (
   frechet_distance,
   mean_ratio,
@@ -17,6 +25,7 @@ from flowdistill.metrics.spread import spread
 from flowdistill.metrics.summary import MOMENTS, Summary, measure
 
 FRECHET, RATIO = 'frechet', 'frechet_ratio'
+DIVERGED = 'diverged'  # in place of figures: samples of a block, not finite
 ERRORS = ('_error', '_deviation')  # figures that are an uncertainty themselves
 Fitting = Mapping[str, Sequence[Metric]]
 """Name of a network -> its metrics."""
@@ -54,7 +63,7 @@ class Work:
   def rows(
     self, model: Model, entry: SweepEntry, advance: Callable[[int], None]
   ) -> list[Row]:
-    """The rows of an entry, or those that were kept."""
+    """The rows of an entry, or those that were kept; see `DIVERGED`."""
     about = {
       **self.drawing.about(model, entry),
       **self.real.about,
@@ -63,10 +72,20 @@ class Work:
     }
 
     def make() -> Row:
-      drawn = self.drawing.draw(model, entry, about, advance)
+      try:
+        drawn = self.drawing.draw(model, entry, about, advance)
+      except DivergedError as error:
+        return {'rows': self._diverged(model, entry, error.bad)}
       return {'rows': self._of_networks(drawn)}
 
     return self.drawing.gauge.row(about, make)['rows']
+
+  def _diverged(self, model: Model, entry: SweepEntry, bad: int) -> list[Row]:
+    """A row for each network, without figures."""
+    nfe = np.array([math.nan if entry.nfe is None else entry.nfe])
+    how = self.drawing.columns(as_drawn(model, entry, nfe))
+    head = {**how, **self.real.about, DIVERGED: bad}
+    return [{**head, **n.about} for n in self.drawing.gauge.networks]
 
   def _of_networks(self, drawn: DrawnSets) -> list[Row]:
     """A row for each network, and that of their ratio."""

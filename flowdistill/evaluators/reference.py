@@ -41,6 +41,18 @@ class Real:
   about: Row
 
 
+class DivergedError(ValueError):
+  """Examples are not finite.
+
+  Attributes:
+    bad: how many of a block.
+  """
+
+  def __init__(self, bad: int, count: int):
+    super().__init__(f'{bad} of {count} examples are not finite')
+    self.bad = bad
+
+
 def blocks(first: int, n: int) -> Iterator[np.ndarray]:
   """The numbers first to first + n − 1, a block at a time."""
   for start in range(0, n, BLOCK):
@@ -53,10 +65,10 @@ def features_of(
   """'NETWORK/kind' -> the features of examples that are needed.
 
   Raises:
-    ValueError: if an example is not finite: as uint8 it would be a number.
+    DivergedError: if one is not finite: as uint8 it would be a number.
   """
   if bad := int(np.sum(~np.isfinite(x).reshape(len(x), -1).all(axis=1))):
-    raise ValueError(f'{bad} of {len(x)} examples are not finite')
+    raise DivergedError(bad, len(x))
   found: Arrays = {}
   for network in networks:
     wanted = kinds_of(needed[network.name])

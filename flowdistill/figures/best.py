@@ -1,6 +1,8 @@
 """The best way of sampling for each NFE, among those that were measured."""
 
+import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +27,8 @@ def write_best(
   Args:
     blueprint: of the stage.
     options: of the job, with `tune` and `model`.
-    rows: of `quality`, equally many for each way, in the order of the ways.
+    rows: of `quality`, in the order of the ways. A way without the figure is
+      left out: its samples diverged.
 
   Raises:
     ConfigError: if no distance is among the figures, or none is finite.
@@ -37,8 +40,8 @@ def write_best(
     for way in tried(blueprint, role, options)
   ]
   best: dict[Any, tuple[Row, Sampling]] = {}
-  for i, (role, way) in enumerate(ways):
-    row = measured(rows[i * len(rows) // len(ways) :], figure)
+  for (role, way), found in zip(ways, groups(rows), strict=True):
+    row = measured(found, figure)
     known = best.get((role, way.nfe))
     better = known is None or row[figure] < known[0][figure]
     if better and math.isfinite(row[figure]):
@@ -50,9 +53,18 @@ def write_best(
   return sorted(presets, key=lambda preset: (preset.model, preset.nfe))
 
 
+def groups(rows: Sequence[Row]) -> list[list[Row]]:
+  """Consecutive rows of the same examples."""
+  how = operator.itemgetter('model', 'sampler', 'nfe')
+  grouped = itertools.groupby(rows, lambda r: (*how(r), r.get('options')))
+  return [list(found) for _, found in grouped]
+
+
 def measured(rows: Sequence[Row], figure: str) -> Row:
-  """The first row that has the figure."""
-  return next(row for row in rows if figure in row)
+  """The first row that has the figure, which is NaN if none has."""
+  return next(
+    (row for row in rows if figure in row), {**rows[0], figure: math.nan}
+  )
 
 
 def preset(row: Row, way: Sampling, figure: str) -> Preset:

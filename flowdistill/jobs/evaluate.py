@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -39,6 +40,7 @@ from flowdistill.stages.quality_config import (
 )
 from flowdistill.training.json_files import write_json
 from flowdistill.training.state import TrainState
+from flowdistill.workdir.ema_snapshots import usable, with_some
 from flowdistill.workdir.folders import (
   CHECKPOINTS,
   EVALUATIONS,
@@ -175,11 +177,15 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   steps = chosen(
     folder, options.steps, blueprint.total, patience=options.patience
   )
+  kept = kept_at(blueprint, options)
+  if is_several(options.steps):
+    asked = f'--steps={options.steps} --weights={",".join(options.weights)}'
+    steps = with_some(steps, kept, asked)
   rows: list[Row] = []
-  for _, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
+  for step, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
     check_same(blueprint.folder, here())
-    for which, stage in stages.items():
-      measured = dataclasses.replace(assembly(), blueprint=stage)
+    for which in kept(step):
+      measured = dataclasses.replace(assembly(), blueprint=stages[which])
       rows += measure(measured, state, here(), which)
     refresh(blueprints.workdir)
   if options.tune and jax.process_index() == 0:
@@ -190,6 +196,18 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
   return rows
+
+
+def kept_at(
+  blueprint: Blueprint, options: Options
+) -> Callable[[int], Sequence[str]]:
+  """Step -> its weights: all that are given, of several steps those it has."""
+  if not is_several(options.steps):
+    return lambda step: options.weights
+  roles = [n for n in blueprint.drawable if n in blueprint.learners]
+  return functools.cache(
+    lambda step: usable(blueprint, roles, options.weights, step)
+  )
 
 
 def restore(assembly: Assembly, step: int) -> TrainState:

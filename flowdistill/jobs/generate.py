@@ -32,6 +32,7 @@ from flowdistill.stages.trained import (
 from flowdistill.training.loop import Stop
 from flowdistill.training.progress import progress
 from flowdistill.training.watchdog import AGAIN
+from flowdistill.workdir.ema_snapshots import usable, with_some
 from flowdistill.workdir.folders import CHECKPOINTS
 from flowdistill.workdir.results import say
 from flowdistill.workdir.steps import (
@@ -149,6 +150,12 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
     blueprint.total,
     patience=options.patience,
   )
+  if is_several(options.steps) and options.model in blueprint.learners:
+    names, roles = [options.weights], [options.model]
+    asked = f'--steps={options.steps} --weights={options.weights}'
+    steps = with_some(
+      steps, lambda step: usable(blueprint, roles, names, step), asked
+    )
   places, read = [], reader(blueprint, options)
   for step, stage in read_each(folder / CHECKPOINTS, steps, read):
     place = out / f'{step:08d}' if is_several(options.steps) else out

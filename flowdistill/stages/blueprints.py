@@ -10,19 +10,21 @@ from typing import Any, TypeVar
 from flax import nnx
 
 from flowdistill.build.blueprint import Blueprint, make_blueprint
-from flowdistill.build.data import Data
-from flowdistill.build.foreign import FILES, file_model
+from flowdistill.build.data import Data, DataRecord, Expected
 from flowdistill.build.declared import declared
+from flowdistill.build.foreign import FILES, file_model
 from flowdistill.build.models import Model, shape_model
+from flowdistill.build.tables import ROOMS
 from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
-from flowdistill.config.bind import ConfigError, Spec, suggest
+from flowdistill.config.bind import ConfigError, Spec, bind, join, suggest
 from flowdistill.config.files import ONE_STAGE
-from flowdistill.config.kinds import trained
-from flowdistill.config.sections import Reference
+from flowdistill.config.kinds import ENCODE, trained
+from flowdistill.config.sections import Dataset, Reference
 from flowdistill.flow.spec import DataSpec
+from flowdistill.stages.space import about_space
 from flowdistill.training.json_files import jsonable
 from flowdistill.workdir import folders, record
-from flowdistill.workdir.folders import STAGE
+from flowdistill.workdir.folders import LATENTS, STAGE
 from flowdistill.workdir.weights import has_checkpoint
 
 T = TypeVar('T')
@@ -147,16 +149,56 @@ class Blueprints(Mapping[str, Blueprint]):
       self._made[key] = make()
     return self._made[key]
 
+  def _expected(
+    self, source: str, dataset: Spec, before: str
+  ) -> Expected | None:
+    """The latents that an earlier stage writes; None of one of another run.
+
+    Raises:
+      ConfigError: if there is no such stage, or it does not write what is asked
+        for.
+    """
+    if self.home is not None:
+      return None
+    earlier = {
+      f'{STAGE}{name}': name
+      for name, spec in self.before(before).items()
+      if spec['job'] == ENCODE
+    }
+    key = join(self.where(before), 'dataset')
+    if source not in earlier:
+      raise ConfigError(
+        f'config.{key}.path = {source!r} must be an earlier stage that '
+        f'encodes; {suggest(source, earlier)}'
+      )
+    encode = self[earlier[source]]
+    if dataset['flip'] and not encode.stage.flips:
+      raise ConfigError(
+        f'config.{key}.flip = True has no mirrored images: set '
+        f'config.{encode.key("flips")} = True'
+      )
+    record = DataRecord(
+      encode.sees, len(encode.data), pictures=encode.data.spec.shape
+    )
+    return Expected(record, lambda: about_space(encode))
+
   def _make(self, name: str) -> Blueprint:
     spec, folder = self.specs[name], self.folder(name)
 
     def open_data(dataset: Spec, open_source: Callable[[], Any]) -> Data:
       text = json.dumps(jsonable(dataset), sort_keys=True)
       if text not in self._data:
-        saved = None
+        saved = expected = None
         if self.recorded:
           saved = record.known_data(dataset, folder) or declared(dataset)
-        self._data[text] = Data(open_source, saved, dataset)
+        if (source := latents_source(dataset)) is not None:
+          if saved is None:
+            expected = self._expected(source, dataset, name)
+          place = folders.source_folder(source, self.workdir) / LATENTS
+          dataset = {**dataset, 'path': str(place)}
+          key = join(self.where(name), 'dataset')
+          open_source = bind(dataset, Dataset, key, ROOMS)
+        self._data[text] = Data(open_source, saved, dataset, expected)
       return self._data[text]
 
     def refer(role: str, reference: Reference, key: str) -> Weights:
@@ -171,6 +213,13 @@ class Blueprints(Mapping[str, Blueprint]):
     return make_blueprint(
       name, spec, self.where(name), folder, open_data, refer, shape
     )
+
+
+def latents_source(dataset: Spec) -> str | None:
+  """'stage:NAME' of a data set of the latents of a stage; None of others."""
+  path = dataset.get('path')
+  of_stage = isinstance(path, str) and path.startswith(STAGE)
+  return path if dataset['name'] == 'latents' and of_stage else None
 
 
 @contextlib.contextmanager

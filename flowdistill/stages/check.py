@@ -19,7 +19,7 @@ from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
-from flowdistill.stages.encoding import check_recorded_space, check_space
+from flowdistill.stages.space import check_recorded_space, check_space
 from flowdistill.stages.tracing import Trace, trace
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir.folders import STAGE, source_folder

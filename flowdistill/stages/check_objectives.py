@@ -12,6 +12,9 @@ from flowdistill.training.roles import AVERAGE
 
 ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
 CRITIC = 'discriminator'
+TWIN = 'twinflow'
+EVEN = {'edm2': {'time': 'edm'}}
+"""Network -> its options with which it does not tell t from −t."""
 TRAINS = {ADVERSARIAL: STUDENT, RELATIVISTIC: CRITIC}
 """Name of an objective -> the only role that it can train."""
 
@@ -21,7 +24,8 @@ def check_objectives(blueprint: Blueprint) -> None:
 
   Raises:
     ConfigError: if an objective trains another role, the base of `adversarial`
-      is no objective of a student, or the fakes of both objectives differ.
+      is no objective of a student, the fakes of both objectives differ, or the
+      network of a twin does not tell its times from those of the student.
   """
   specs = {r: blueprint.learner_spec(r)['objective'] for r in blueprint.learns}
   for role, spec in specs.items():
@@ -37,8 +41,30 @@ def check_objectives(blueprint: Blueprint) -> None:
         f'config.{key}.base = {base!r} must be an objective that trains a '
         "student without a discriminator, such as 'ayf_emd'"
       )
+    check_twin(blueprint, role)
   check_fakes(blueprint, specs)
   check_scale(blueprint, specs[STUDENT])
+
+
+def check_twin(blueprint: Blueprint, role: str) -> None:
+  """The twin of TwinFlow is the student at negative times.
+
+  Raises:
+    ConfigError: if its network answers the same at −t as at t.
+  """
+  spec = blueprint.learner_spec(role)
+  own, network = spec['objective'], spec['network']
+  objective = own.get('base', own)
+  even = EVEN.get(network['name'], {})
+  if objective['name'] != TWIN or not objective['kinds']['adv'] or not even:
+    return
+  if all(network[option] == value for option, value in even.items()):
+    (option, value), *_ = even.items()
+    key = blueprint.learner_key(role, f'network.{option}')
+    raise ConfigError(
+      f"config.{key} = {value!r} must be 'linear' for {TWIN!r}: its twin is "
+      f'this network at −t, which with {value!r} answers the same at t and −t'
+    )
 
 
 def check_fakes(blueprint: Blueprint, specs: dict[str, Any]) -> None:

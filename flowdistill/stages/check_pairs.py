@@ -5,7 +5,7 @@ from flowdistill.config.bind import ConfigError, located
 from flowdistill.config.stages import TEACHER
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_knows
-from flowdistill.stages.encoding import check_space
+from flowdistill.stages.space import check_space
 
 
 def check_pairs(blueprints: Blueprints, name: str) -> None:

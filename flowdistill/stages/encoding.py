@@ -1,86 +1,38 @@
 """Writes the latents of images in shards, which the hosts divide."""
 
-import contextlib
-import dataclasses
 import functools
 import json
 import pathlib
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.tables import ROOMS
-from flowdistill.config.bind import ConfigError, Spec, located
-from flowdistill.config.files import differences
-from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Dataset, Space
+from flowdistill.config.bind import ConfigError
 from flowdistill.datasets.latents import (
   CAPTIONS,
   FLIPPED,
   FORMAT,
-  MANIFEST,
   MEAN,
   SAMPLE,
   STD,
   digest_of,
   read_manifest,
-  sizes_of,
-  write_manifest,
 )
-from flowdistill.datasets.shards import checksums_of
+from flowdistill.datasets.shards import checksums_of, sizes_of
 from flowdistill.files.atomic import write_atomically
 from flowdistill.files.json_reader import signed
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.pairing import POLL, Arrays, missing, write_shards
 from flowdistill.stages.provenance import revision
-from flowdistill.training.json_files import jsonable
+from flowdistill.stages.shards import Arrays, Store, begin_stage, fill
+from flowdistill.stages.space import about_space, check_space, with_new_options
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import CONFIG, LATENTS
-from flowdistill.workdir.lock import locked
-from flowdistill.workdir.record import (
-  check_data,
-  check_unchanged,
-  recorded_references,
-  weights_of_space,
-  write_record,
-)
-from flowdistill.workdir.results import say
+from flowdistill.workdir.folders import LATENTS
 
 AT_ONCE = 64  # images that are read at once, or more in whole batches
 FROM_UINT8 = 'x / 127.5 - 1'
-LOCAL = ('path', 'batch_size')  # options of a space that change no latents
-MUTABLE = ('finished', 'code', 'lists', 'captions')
-"""Keys of a manifest that are not compared when a cache is continued."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-  """The shards of a cache.
-
-  Attributes:
-    count: number of images.
-    shard_size: images of a shard.
-    rows: images that the space encodes on each device at once.
-  """
-
-  count: int
-  shard_size: int
-  rows: int = 1
-
-  @property
-  def batch_size(self) -> int:
-    """Images that are read at once: whole batches of all local devices."""
-    whole = self.rows * jax.local_device_count()
-    return min(-(-AT_ONCE // whole) * whole, self.shard_size)
-
-  @property
-  def shards(self) -> list[int]:
-    """How many images each shard has."""
-    return sizes_of(self.count, self.shard_size)
 
 
 def check_encode(blueprints: Blueprints, name: str) -> None:
@@ -108,85 +60,14 @@ def check_encode(blueprints: Blueprints, name: str) -> None:
     )
 
 
-def check_space(blueprint: Blueprint) -> None:
-  """Reads the weights of a space, and compares it with that of a cache.
-
-  Raises:
-    ConfigError: if they cannot be read, or the latents of the data set are
-      others.
-  """
-  key = blueprint.key('space')
-  with located(key):
-    blueprint.space.check()
-  data = blueprint.data
-  if data.record.pictures is None or data.is_recorded:
-    return
-  manifest = with_new_options(data.source.manifest)
-  about = about_space(blueprint)
-  was = {name: manifest.get(name) for name in about}
-  if lines := differences(was, jsonable(about)):
-    raise ConfigError(
-      f'config.{key} must be the space of the latents in '
-      f'config.{blueprint.key("dataset")}: {"; ".join(lines)}'
-    )
-
-
-def check_recorded_space(blueprint: Blueprint) -> None:
-  """The weights of the space must be those by which a stage was trained.
-
-  Raises:
-    ConfigError: if the file at the path of the config is another one now.
-  """
-  was = recorded_references(blueprint.folder).get('space')
-  digest = blueprint.space.digest()
-  if None not in (was, digest) and was != weights_of_space(f'{digest}'):
-    raise ConfigError(
-      f'config.{blueprint.key("space")} must have the weights of the training, '
-      f'{was}, and has {weights_of_space(f"{digest}")}'
-    )
-
-
-def about_space(blueprint: Blueprint) -> dict[str, Any]:
-  """What a manifest says of a space, to distinguish it from others."""
-  spec, space = blueprint.spec['space'], blueprint.space
-  plain = space.moments is None  # stored as the network sees it
-  return {
-    'space': without_local(spec),
-    'weights_sha256': space.digest(),
-    'scale': 1.0 if plain else space.scale,
-    'shift': 0.0 if plain else space.shift,
-  }
-
-
-def without_local(space: Spec) -> Spec:
-  """The options of a space that its latents depend on."""
-  return {k: v for k, v in space.items() if k not in LOCAL}
-
-
-def with_new_options(manifest: Mapping[str, Any]) -> dict[str, Any]:
-  """A manifest in which options that are newer than it have their defaults."""
-  new = dict(manifest)
-  with contextlib.suppress(ConfigError):  # which is not of this version
-    space = resolve(manifest['space'], Space, 'space', ROOMS)
-    new['space'] = jsonable(without_local(space))
-    if data := manifest.get('dataset'):
-      config = resolve(data['config'], Dataset, 'dataset', ROOMS)
-      new['dataset'] = {**data, 'config': jsonable(config)}
-  return new
-
-
 def encode_stage(
   blueprints: Blueprints, name: str, dog: Watchdog, extras: Any = None
 ) -> pathlib.Path:
   """Encodes the images of a stage in W/<stage>/latents."""
   del extras
   blueprint = blueprints[name]
-  folder = blueprint.folder
-  check_unchanged(blueprint.spec, folder)
-  check_data(folder, blueprint.data.actual)
-  if jax.process_index() == 0 and not (folder / CONFIG).is_file():
-    write_record(folder, blueprint.spec, {}, blueprint.data.actual)
-  return encode(blueprint, folder / LATENTS, dog)
+  begin_stage(blueprint)
+  return encode(blueprint, blueprint.folder / LATENTS, dog)
 
 
 def encode(
@@ -197,39 +78,54 @@ def encode(
   Raises:
     ConfigError: if the folder has other latents, or another job writes to it.
   """
-  name, work = blueprint.name, work_of(blueprint)
-  with locked(out, 'encode'), dog.busy('encoding'):
-    manifest = manifest_of(blueprint)
-    if begin(out, manifest) and not missing(work, out):
-      say(f'{name}: finished before ({out})')
-      return out
-    write_shards(name, work, out, functools.partial(latents_of, blueprint))
-    while missing(work, out):
-      time.sleep(POLL)
-    if jax.process_index() == 0:
-      finish(blueprint, out, manifest)
-      say(f'{name}: the latents of {work.count} images are in {out}')
-    while not read_manifest(out)['finished']:
-      time.sleep(POLL)
-  return out
+  manifest = manifest_of(blueprint)
+  sizes = sizes_of(manifest['count'], manifest['shard_size'])
+  store = Store(
+    name=blueprint.name,
+    what='latents',
+    job='encode',
+    out=out,
+    sizes=sizes,
+    batch_size=at_once(blueprint, sizes[0]),
+    make=functools.partial(latents_of, blueprint),
+    form=FORMAT,
+    manifest=manifest,
+    also={'code': revision()},
+    read=lambda: with_new_options(read_manifest(out)),
+    end=lambda: lists(blueprint, out, sizes),
+  )
+  return fill(store, dog)
 
 
-def work_of(blueprint: Blueprint) -> Work:
-  """The shards that a stage writes."""
-  count = len(blueprint.data)
+def at_once(blueprint: Blueprint, most: int) -> int:
+  """Images that are read at once: whole batches of all local devices."""
   rows = blueprint.spec['space'].get('batch_size', 1)
-  return Work(count, min(count, blueprint.stage.shard_size), rows)
+  whole = rows * jax.local_device_count()
+  return min(-(-AT_ONCE // whole) * whole, most)
+
+
+def lists(
+  blueprint: Blueprint, out: pathlib.Path, sizes: Sequence[int]
+) -> dict[str, Any]:
+  """Writes the captions; the hash of all lists of files."""
+  captions = blueprint.data.captions(np.arange(sum(sizes)))
+  paths = [checksums_of(out, k) for k in range(len(sizes))]
+  if captions is not None:
+    text = json.dumps(captions, ensure_ascii=False, indent=0)
+    write_atomically(out / CAPTIONS, signed(text))
+    paths.append(out / CAPTIONS)
+  return {'captions': captions is not None, 'lists': digest_of(paths)}
 
 
 def manifest_of(blueprint: Blueprint) -> dict[str, Any]:
-  """All that determines the latents, and the revision of this code."""
+  """All that determines the latents."""
   stage, data = blueprint.stage, blueprint.data
   stored = [SAMPLE] if stage.sample else [MEAN, STD]
   return {
     'spec': blueprint.sees.to_json(),
     'pictures': data.spec.shape,
     'count': len(data),
-    'shard_size': work_of(blueprint).shard_size,
+    'shard_size': min(len(data), stage.shard_size),
     'stored': [MEAN] if blueprint.space.moments is None else stored,
     'seed': stage.seed if stage.sample else None,
     'flips': stage.flips,
@@ -238,31 +134,7 @@ def manifest_of(blueprint: Blueprint) -> dict[str, Any]:
     'from_uint8': FROM_UINT8,
     'resize': blueprint.spec['dataset'].get('resize'),
     'dataset': data.identity,
-    'code': revision(),
   }
-
-
-def begin(out: pathlib.Path, manifest: dict[str, Any]) -> bool:
-  """Whether the latents in a folder are finished; else prepares the folder.
-
-  Raises:
-    ConfigError: if the folder has others.
-  """
-  out.mkdir(parents=True, exist_ok=True)
-  if not (out / MANIFEST).is_file():
-    if jax.process_index() == 0:
-      write_manifest(out, {'finished': False, **jsonable(manifest)})
-    return False
-  old = with_new_options(read_manifest(out))
-  wanted = {'format': FORMAT, **jsonable(manifest)}
-  keys = [key for key in {**old, **wanted} if key not in MUTABLE]
-  was, now = ({k: each.get(k) for k in keys} for each in (old, wanted))
-  if lines := differences(was, now):
-    text = '; '.join(lines).replace('config.', '')
-    raise ConfigError(
-      f'{out} holds other latents: {text}. Take another folder, or remove it'
-    )
-  return old['finished']
 
 
 def latents_of(blueprint: Blueprint, first: int, n: int) -> Arrays:
@@ -313,18 +185,3 @@ def stored(array: np.ndarray, dtype: str, index: np.ndarray) -> np.ndarray:
       'are these the weights of the space, and is its dtype wide enough?'
     )
   return array
-
-
-def finish(
-  blueprint: Blueprint, out: pathlib.Path, manifest: dict[str, Any]
-) -> None:
-  """Writes the captions, and a manifest that says what is there."""
-  work, data = work_of(blueprint), blueprint.data
-  captions = data.captions(np.arange(work.count))
-  paths = [checksums_of(out, k) for k in range(len(work.shards))]
-  if captions is not None:
-    text = json.dumps(captions, ensure_ascii=False, indent=0)
-    write_atomically(out / CAPTIONS, signed(text))
-    paths.append(out / CAPTIONS)
-  end = {'captions': captions is not None, 'lists': digest_of(paths)}
-  write_manifest(out, {'finished': True, **jsonable(manifest), **end})

@@ -211,10 +211,24 @@ def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:
       raise ConfigError(f'--options has {name!r}: set it by --{name}')
   if not role:
     return
+  if getattr(options, 'direction', '') == 'random':
+    _check_unused(options)
+    return
   try:
     _plan(role, options, blueprint)
   except ValueError as error:
     raise ConfigError(f'{typed}: {error}') from error
+
+
+def _check_unused(options: Sampling) -> None:
+  """Refuses options of a flow, of which pairs at random have none."""
+  default = vars(type(options)())
+  for name in (*vars(Sampling()), 'model', 'weights'):
+    if (value := getattr(options, name)) != default[name]:
+      raise ConfigError(
+        f'--{name}={_spell(value)} has no effect with --direction=random: no '
+        'flow connects these pairs'
+      )
 
 
 def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
@@ -225,6 +239,7 @@ def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
     spec=blueprint.sees,
     scalars=blueprint.roles[role].model.scalars,
     guides=blueprint.guides_of(role),
+    backwards=getattr(options, 'direction', '') == 'from_data',
   )
 
 

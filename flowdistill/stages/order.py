@@ -1,8 +1,9 @@
 """What a stage that is trained further makes of the later ones.
 
-A stage refers to earlier ones by `frozen`, `init_from`, `resume`, `teacher` and
-`pairs`. One that has begun with the weights of an earlier stage cannot continue
-with others: when that stage is trained on, it has to start again.
+A stage refers to earlier ones by `frozen`, `init_from`, `resume`, `teacher`,
+`pairs` and a `dataset` of latents. One that has begun with the weights of an
+earlier stage cannot continue with others: when that stage is trained on, it has
+to start again.
 """
 
 import os
@@ -13,7 +14,7 @@ from typing import NoReturn
 from flowdistill.config.bind import ConfigError, Spec, join
 from flowdistill.config.kinds import TRAIN
 from flowdistill.datasets.pairs import MANIFEST, read_manifest
-from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.blueprints import Blueprints, latents_source
 from flowdistill.training.checkpoint import completed_steps
 from flowdistill.workdir.folders import (
   CHECKPOINTS,
@@ -94,6 +95,8 @@ def _sources(spec: Spec) -> Iterator[str]:
   frozen = [spec.get('teacher'), *spec.get('frozen', {}).values()]
   yield from (r['source'] for r in [*starts, *frozen] if r is not None)
   yield from (spec[k] for k in ('pairs', 'resume') if spec.get(k) is not None)
+  if (latents := latents_source(spec['dataset'])) is not None:
+    yield latents
 
 
 def _end(

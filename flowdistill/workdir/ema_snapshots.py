@@ -1,13 +1,18 @@
 """Reconstructs power EMAs from the snapshots in the folder of a stage."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import logging
 
-from flowdistill.build.ema_snapshots import fitted, kept_until, power_of
+from flowdistill.build.ema_snapshots import (
+  fitted,
+  kept_until,
+  power_of,
+  resolved,
+)
 from flowdistill.config.bind import ConfigError
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import CheckpointError
@@ -17,6 +22,7 @@ from flowdistill.training.roles import Params
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import all_finite
 from flowdistill.workdir.folders import EMA_SNAPSHOTS
+from flowdistill.workdir.results import say
 
 
 def reconstruct(
@@ -66,6 +72,58 @@ def reconstruct(
     )
   logging.info('%s at step %d: off by %.2g', spelled, step, found.residual)
   return params
+
+
+def usable(
+  stage: Any, roles: Iterable[str], names: Iterable[str], step: int
+) -> list[str]:
+  """The weights that roles have at a step; a line names each that is missing.
+
+  Args:
+    stage: the blueprint of the stage.
+    roles: that learn.
+    names: of weights, such as 'ema' or 'power:0.07'.
+    step: of a checkpoint.
+  """
+  steps = checkpoint.completed_steps(stage.folder / EMA_SNAPSHOTS)
+  kept = []
+  for name in names:
+    try:
+      for role in roles:
+        if isinstance(found := resolved(stage, role, name), float):
+          at = kept_until(stage, role, steps, step)
+          fitted(stage, at, found, f'--weights={name}')
+    except ConfigError as error:
+      say(f'step {step} is left out: {error}')
+      continue
+    kept.append(name)
+  return kept
+
+
+def with_some(
+  steps: Iterable[int], kept: Callable[[int], Sequence[str]], asked: str
+) -> Iterator[int]:
+  """The steps at which there are weights, see `usable`.
+
+  Args:
+    steps: of checkpoints.
+    kept: the weights of a step that can be used.
+    asked: the options that select steps and weights, for the error.
+
+  Raises:
+    ConfigError: at the end, if there was a step, and none had any.
+  """
+  seen = used = 0
+  for step in steps:
+    seen += 1
+    if kept(step):
+      used += 1
+      yield step
+  if seen and not used:
+    raise ConfigError(
+      f'{asked} must select a checkpoint with enough snapshots before it, and '
+      f'selects {seen} with too few'
+    )
 
 
 def _read(

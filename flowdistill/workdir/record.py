@@ -16,6 +16,7 @@ from flowdistill.workdir.environment import environment
 from flowdistill.workdir.folders import CONFIG, RESULTS, names_in
 
 MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # sections about devices
+LOCAL = ('path', 'batch_size')  # options of a space that change no latents
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any]:
@@ -74,7 +75,8 @@ def known_data(dataset: Spec, folder: pathlib.Path) -> DataRecord | None:
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   """Refuses a folder of another config; only the length may grow.
 
-  Mesh and hosts may change: a checkpoint is restored onto any.
+  Mesh and hosts may change: a checkpoint is restored onto any. So may the place
+  of the weights of a space, whose SHA-256 is compared elsewhere.
   """
   if not (folder / CONFIG).is_file():
     return
@@ -83,14 +85,24 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
       f'{folder} holds a run of the stages {names}; take another --workdir'
     )
   # Keys that are newer than the folder get their defaults.
-  old = {**jsonable(load_spec(folder)), **MAY_CHANGE}
-  new = {**jsonable(spec), **MAY_CHANGE}
+  old, new = map(_lasting, (load_spec(folder), spec))
   lines = differences(old, new)
   if lines and not _only_longer(old, new):
     raise ConfigError(
       f'{folder} was made with another config: {"; ".join(lines)}. Take '
       'another --workdir, or the old values (only the length may grow)'
     )
+
+
+def _lasting(spec: Spec) -> Spec:
+  """A resolved config, without what may change."""
+  space = {'space': without_local(spec['space'])} if 'space' in spec else {}
+  return {**jsonable({**spec, **space}), **MAY_CHANGE}
+
+
+def without_local(space: Spec) -> Spec:
+  """The options of a space that its latents depend on."""
+  return {k: v for k, v in space.items() if k not in LOCAL}
 
 
 def _only_longer(old: Spec, new: Spec) -> bool:
@@ -173,6 +185,13 @@ def write_record(
     'environment': environment(),
   }
   write_json(folder / CONFIG, record)
+
+
+def keep_record(folder: pathlib.Path, spec: Spec, data: DataRecord) -> None:
+  """Writes config.json, unless it says the same; see `check_unchanged`."""
+  known = (folder / CONFIG).is_file()
+  if not known or jsonable(load_spec(folder)) != jsonable(spec):
+    write_record(folder, spec, {}, data)
 
 
 def write_run_record(workdir: pathlib.Path, stages: Sequence[str]) -> None:

@@ -7,14 +7,18 @@ import pytest
 
 from flowdistill.datasets.latents import (
   CAPTIONS,
-  MANIFEST,
+  FORMAT,
   digest_of,
   latents,
-  sizes_of,
-  write_manifest,
 )
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.shards import checksums_of, write_shard
+from flowdistill.datasets.shards import (
+  MANIFEST,
+  checksums_of,
+  sizes_of,
+  write_manifest,
+  write_shard,
+)
 from flowdistill.files.json_reader import signed
 from flowdistill.flow.spec import DataSpec
 
@@ -43,6 +47,7 @@ def write(folder, stored=('mean', 'std'), *, flips=False, **more):
     (folder / CAPTIONS).write_bytes(signed(json.dumps(captions)))
     paths.append(folder / CAPTIONS)
   manifest = {
+    'format': FORMAT,
     'finished': True,
     'spec': SPEC.to_json(),
     'pictures': [16, 24, 3],
@@ -143,6 +148,16 @@ def test_batches_do_not_depend_on_the_hosts_nor_on_the_start(tmp_path):
   halves = [batches(6, process=(p, 2)) for p in range(2)]
   for k, batch in enumerate(whole):
     np.testing.assert_array_equal(np.concatenate([h[k] for h in halves]), batch)
+
+
+def test_mirrored_images_are_read_only_to_be_drawn(tmp_path):
+  rows = write(tmp_path, flips=True)
+  (tmp_path / '00001.mean_flipped.npy').write_bytes(b'x')
+  (tmp_path / '00002.std_flipped.npy').unlink()
+  found = latents(path=str(tmp_path))[np.arange(COUNT)]
+  np.testing.assert_allclose(found['x0'], scaled(rows['mean']), rtol=1e-6)
+  with pytest.raises(ValueError, match=r'mean_flipped\.npy is damaged'):
+    latents(path=str(tmp_path), flip=True)
 
 
 def test_halves_are_scaled_in_float32(tmp_path):

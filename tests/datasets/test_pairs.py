@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from flowdistill.datasets.pairs import (
+  FORMAT,
   first_noise,
   numbers,
   open_store,
   read_manifest,
-  write_manifest,
 )
-from flowdistill.datasets.shards import write_shard
+from flowdistill.datasets.shards import write_manifest, write_shard
 from flowdistill.datasets.slimflow import is_slimflow, open_slimflow
 from flowdistill.flow.spec import Condition, DataSpec
 
@@ -22,6 +22,7 @@ X0, X1 = RNG.normal(size=(2, 7, 2, 3, 1)).astype(np.float32)
 LABEL = np.arange(7, dtype=np.int32) % 3
 SPEC = DataSpec.labelled((2, 3, 1), 3, ['a', 'b', 'c'])
 MADE = {
+  'format': FORMAT,
   'finished': True,
   'spec': SPEC.to_json(),
   'count': 7,

@@ -143,8 +143,51 @@ def test_it_needs_features(tmp_path):
 def test_samples_that_are_not_finite_are_refused(tmp_path):
   x0 = X0.copy()
   x0[7] = np.nan
-  with pytest.raises(ValueError, match='1 of 500 examples are not finite'):
+  message = 'the samples of student are not finite, in whichever way'
+  with pytest.raises(ValueError, match=message):
     measure(Replay(x0), tmp_path)
+
+
+class Exploding(Replay):
+  """More than one network call is too much for it."""
+
+  def __call__(self, n, *, nfe, first=0, **how):
+    drawn = super().__call__(n, nfe=nfe, first=first, **how)
+    if nfe > 1 and first:  # after the first block
+      drawn.x[:3] = np.inf
+    return drawn
+
+
+def test_one_entry_that_diverges_does_not_take_the_others_along(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(MODULE, 'BLOCK', 128)
+  sweep = {'student': [['flow_map', n] for n in (1, 2, 1)]}
+  rows = measure(Exploding(X0), tmp_path, sweep=sweep, sets=1)
+  assert [row.get('diverged') for row in rows] == [None, 3, None]
+  assert ['frechet_pixels' in row for row in rows] == [True, False, True]
+  lost, kept = rows[1], rows[0]
+  assert lost.keys() - {'diverged'} == kept.keys() - figures(kept).keys()
+  assert (lost['nfe'], kept['nfe']) == (2, 1)
+
+
+def test_a_role_that_always_diverges_is_an_error(tmp_path):
+  sweep = {'teacher': [['flow_map', 1]], 'student': [['flow_map', 2]]}
+  models = {'student': Exploding(X0), 'teacher': Replay(X0)}
+  rows = quality(
+    models,
+    SOURCE,
+    FEATURES,
+    tmp_path,
+    metrics={'frechet': law('frechet')},
+    sweep=sweep,
+    samples=500,
+    sets=2,
+  )
+  assert 'frechet_pixels' in next(rows)
+  assert next(rows)['diverged'] == 3
+  with pytest.raises(ValueError, match='the samples of student are not finite'):
+    next(rows)
 
 
 def test_the_clip_score_is_of_samples_and_their_captions(tmp_path):

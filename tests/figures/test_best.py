@@ -15,6 +15,12 @@ WAYS = [
 OPTIONS = types.SimpleNamespace(model=('student', 'teacher'), tune=('gamma',))
 
 
+def figures(network, value):
+  if value is None:
+    return {'diverged': 5}
+  return {f'frechet_{network}': value if network == 'digits' else -value}
+
+
 @pytest.fixture
 def write(tmp_path, monkeypatch):
   monkeypatch.setattr(best, 'tried', lambda *_: WAYS)
@@ -28,7 +34,7 @@ def write(tmp_path, monkeypatch):
         'sampler': way.sampler,
         'nfe': way.nfe,
         'options': f'grid=shifted, gamma={way.options["gamma"]}',
-        f'frechet_{network}': value if network == 'digits' else -value,
+        **figures(network, value),
         **common,
       }
       for (role, way), value in zip(
@@ -60,3 +66,20 @@ def test_the_least_of_the_first_distance_is_the_best(write):
 def test_without_a_finite_figure_there_is_no_preset(write):
   with pytest.raises(ConfigError, match='frechet_digits is finite for none'):
     write([math.nan] * 8)
+
+
+@pytest.mark.parametrize('values', [[None] * 8, [math.nan] * 7 + [None]])
+def test_if_all_diverge_there_is_no_preset(write, values):
+  with pytest.raises(ConfigError):
+    write(values)
+
+
+def test_what_diverges_leaves_the_others_to_be_compared(write):
+  """Wherever it is: rows are not taken for those of another way."""
+  found = write([None, 4.0, 2.0, 3.0, 8.0, None, None, None])
+  ways = [(p.model, p.nfe, p.options['gamma'], p.value) for p in found]
+  assert ways == [
+    ('student', 2, 0.9, 2.0),
+    ('student', 4, 0.9, 3.0),
+    ('teacher', 2, 0.1, 8.0),
+  ]

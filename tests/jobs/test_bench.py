@@ -83,10 +83,17 @@ def test_another_loss_is_another_step():
 def test_the_table_has_a_line_for_each_and_says_what_is_missing(capsys):
   rows = [
     {
-      **{'stage': 'distil', 'device': 'NVIDIA H200', 'devices': 1},
-      **{'batch_size': 8, 'steps': 10, 'implementation': name},
-      **{'ms_per_step': ms, 'ms_quartiles': [ms - 1, ms + 1]},
-      **{'images_per_s': 8e3 / ms, 'flops_per_s': 1.5e14, 'mfu': 0.152},
+      'stage': 'distil',
+      'device': 'NVIDIA H200',
+      'devices': 1,
+      'batch_size': 8,
+      'steps': 10,
+      'implementation': name,
+      'ms_per_step': ms,
+      'ms_quartiles': [ms - 1, ms + 1],
+      'images_per_s': 8e3 / ms,
+      'flops_per_s': 1.5e14,
+      'mfu': 0.152,
       **bench.ratio([50.0], [ms]),
       'peak_bytes': 3e9,
     }
@@ -107,7 +114,10 @@ def test_the_table_has_a_line_for_each_and_says_what_is_missing(capsys):
     ({'steps': 0}, '^--steps=0 must be at least 1'),
     ({'warmup': 0}, '^--warmup=0 must be at least 1'),
     ({'seed': -1}, '^--seed=-1 must be at least 0'),
-    ({'against': 'troch'}, "^--against=troch does not exist; did you mean 'tor"),
+    (
+      {'against': 'troch'},
+      "^--against=troch does not exist; did you mean 'tor",
+    ),
   ],
 )
 def test_options_out_of_range_raise(given, message):
@@ -126,7 +136,11 @@ def test_without_pytorch_the_command_that_installs_it_is_given(monkeypatch):
   [
     (tiny.TOY, '', "network.name = 'mlp' must be one of 'dit', 'edm2' with"),
     (DIT, 'objective.name=ect', "name = 'ect' must be one of 'rectified_flow'"),
-    (DIT, 'network.dtype=bfloat16', "dtype = 'bfloat16' must be 'float32' with"),
+    (
+      DIT,
+      'network.dtype=bfloat16',
+      "dtype = 'bfloat16' must be 'float32' with",
+    ),
     (DIT, 'network.dropout=0.1', 'dropout = 0.1 must be 0.0 with'),
     (DIT, 'network.remat=full', "remat = 'full' must be None with"),
     (EDM2, 'network.fir=true', 'fir = True must be False with'),
@@ -136,7 +150,9 @@ def test_without_pytorch_the_command_that_installs_it_is_given(monkeypatch):
     (DIT, 'optim.only=blocks.*', "only = 'blocks.*' must be '.' with"),
   ],
 )
-def test_what_has_no_counterpart_is_refused(source, override, message, tmp_path):
+def test_what_has_no_counterpart_is_refused(
+  source, override, message, tmp_path
+):
   overrides = [f'stages.distil.{override}'] if override else []
   specs = tiny.stages(source, *overrides)
   blueprint = Blueprints(specs, tmp_path, recorded=True)['distil']

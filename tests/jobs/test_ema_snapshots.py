@@ -329,13 +329,59 @@ def test_snapshots_of_later_steps_are_removed(walk, tmp_path):
   assert completed_steps(workdir / 'ema_snapshots') == [*range(5, 41, 5)]
 
 
-def test_each_length_is_a_row_that_names_it(walk, tmp_path):
+@pytest.fixture
+def evaluated(walk, tmp_path):
+  """The run, with evaluators."""
   workdir = tmp_path / 'run'
   shutil.copytree(walk[0], workdir)
   (workdir / 'config.json').unlink()
   specs = tiny.stages(SOURCE)
   blueprint = tiny.blueprint(specs['run'], workdir, workdir)
   write_record(workdir, specs['run'], {}, blueprint.data.actual)
+  return workdir
+
+
+def test_checkpoints_with_too_few_snapshots_are_left_out(evaluated, capsys):
+  """Of several lengths, each where it can be reconstructed."""
+  given = options('evaluate', 'ema=0.05,0.04', 'steps=:40')
+  rows = evaluate.run(Blueprints.of_run(evaluated), given)
+  learned = [row for row in rows if row['model'] == 'student']
+  assert {(row['step'], row['weights']) for row in learned} == {
+    (20, 'power:0.05'),
+    (40, 'power:0.05'),
+    (40, 'power:0.04'),
+  }
+  said = capsys.readouterr().out
+  assert said.count('left out') == 1
+  assert 'step 20 is left out: --weights=power:0.04 must be a width' in said
+
+
+@pytest.mark.parametrize('job', ['evaluate', 'generate'])
+@pytest.mark.parametrize('steps', ['20', ':20'])
+def test_no_checkpoint_with_enough_snapshots_is_an_error(evaluated, job, steps):
+  given = options(job, 'ema=0.04', f'steps={steps}')
+  message = {
+    '20': 'from 3 snapshots .* before step 20 its profile would be off by',
+    ':20': '--steps=:20 --weights=power:0.04 must select a checkpoint with '
+    'enough snapshots before it, and selects 1 with too few',
+  }
+  with pytest.raises(ConfigError, match=message[steps]):
+    JOBS[job].run(Blueprints.of_run(evaluated), given)
+
+
+def test_samples_are_of_the_checkpoints_with_enough_snapshots(
+  evaluated, capsys
+):
+  given = 'ema=0.04', 'steps=all', 'samples=2', 'nfe=1', 'write=npz'
+  folders = generate.run(
+    Blueprints.of_run(evaluated), options('generate', *given)
+  )
+  assert [folder.name for folder in folders] == ['00000040', '00000060']
+  assert capsys.readouterr().out.count('step 20 is left out') == 1
+
+
+def test_each_length_is_a_row_that_names_it(evaluated):
+  workdir = evaluated
   evaluate.run(Blueprints.of_run(workdir), options('evaluate', 'ema=0.05,0.07'))
   path = workdir / 'evaluations' / '00000060' / 'results.json'
   rows = json.loads(path.read_text())

@@ -20,10 +20,12 @@ from flowdistill.datasets.latents import latents
 from flowdistill.datasets.pipeline import permutation
 from flowdistill.datasets.shards import read_array
 from flowdistill.jobs import encode, train
+from flowdistill.stages import order
 from flowdistill.stages.assembly import batches
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.kinds import check_stages
+from flowdistill.stages.kinds import KINDS, check_stages
 from flowdistill.training.watchdog import AGAIN
+from flowdistill.workdir.record import load_spec
 
 CONFIG = """
 SPACE = {{
@@ -145,6 +147,32 @@ def test_what_is_finished_stays_and_a_missing_shard_is_made_again(run, capsys):
   (folder / '00001.sha256').unlink()
   (folder / '00001.mean.npy').write_bytes(b'half')
   make(*run)
+  assert contents(folder) == before
+
+
+def test_the_weights_of_the_space_may_move(run, tmp_path):
+  """Its batch size may change too; only other bytes are another autoencoder."""
+  workdir, moved = tmp_path / 'w', tmp_path / 'moved.safetensors'
+  shutil.copytree(run[1] / 'encode', workdir / 'encode')
+  shutil.copy(run[1].parent / 'vae.safetensors', moved)
+  folder = workdir / 'encode' / 'latents'
+  before = contents(folder)
+  (folder / '00001.sha256').unlink()
+  space = 'stages.encode.space'
+  more = [f'{space}.path={moved}']
+  make(run[0], workdir, *more)
+  assert contents(folder) == before
+  more += [f'{space}.batch_size=5']
+  make(run[0], workdir, *more)
+  spec = load_spec(folder.parent)
+  assert spec['space']['path'] == str(moved)
+  write_weights(moved, seed=1)
+  with pytest.raises(ConfigError, match='holds other latents: weights_sha256'):
+    make(run[0], workdir, *more)
+  with pytest.raises(
+    ConfigError, match='with another config: .*scaling_factor'
+  ):
+    make(run[0], workdir, f'{space}.scaling_factor=0.6')
   assert contents(folder) == before
 
 
@@ -294,6 +322,106 @@ def test_without_images_their_reconstructions_are_measured(run):
   np.testing.assert_array_equal(rows['label'], data[index]['label'])
 
 
+# --- Latents of an earlier stage ----------------------------------------------
+
+EARLIER = 'stages.flow.dataset.path=stage:encode'
+
+
+def test_a_stage_names_the_one_that_encodes_for_it(run, tmp_path):
+  """All is known before the latents are there, and is what they are then."""
+  before = Blueprints(tiny.stages(run[0], EARLIER), tmp_path, recorded=False)
+  check_stages(before)
+  assert not (tmp_path / 'encode').exists()
+  after = Blueprints(tiny.stages(run[0]), run[1], recorded=False)
+  assert before['flow'].data.record == after['flow'].data.record
+  assert before['flow'].sees == after['flow'].sees
+  assert order.references(before, 'flow') == ['encode']
+  there = Blueprints(tiny.stages(run[0], EARLIER), run[1], recorded=False)
+  index = np.arange(5)
+  np.testing.assert_array_equal(
+    there['flow'].data[index]['x0'], after['flow'].data[index]['x0']
+  )
+  assert there['flow'].data.identity == after['flow'].data.identity
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'message'),
+  [
+    (
+      ['stages.flow.dataset.path=stage:encod'],
+      r"dataset\.path = 'stage:encod' must be an earlier stage that encodes; "
+      "did you mean 'stage:encode'",
+    ),
+    (
+      ['stages.flow.dataset.path=stage:flow'],
+      "path = 'stage:flow' must be an earlier stage that encodes",
+    ),
+    (
+      [EARLIER, 'stages.flow.dataset.flip=true'],
+      r'flow\.dataset\.flip = True has no mirrored images: set '
+      r'config\.stages\.encode\.flips = True',
+    ),
+    (
+      [EARLIER, 'stages.flow.space.scaling_factor=0.6'],
+      r'stages\.flow\.space must be the space of the latents in .*scaling',
+    ),
+    (
+      [EARLIER, 'stages.encode.space=pixels'],
+      r"flow\.space must be the space of the latents .*was 'pixels', is 'kl'",
+    ),
+    (
+      [
+        EARLIER,
+        "stages.flow.evaluation.dataset={'name': 'latents', "
+        "'path': 'stage:encode'}",
+      ],
+      r'flow\.evaluation\.dataset must have images, and these are latents',
+    ),
+  ],
+)
+def test_a_stage_that_does_not_encode_for_it_is_refused(
+  run, tmp_path, overrides, message
+):
+  specs = tiny.stages(run[0], *overrides)
+  with pytest.raises(ConfigError, match=message):
+    check_stages(Blueprints(specs, tmp_path, recorded=False))
+
+
+def test_at_toy_size_the_latents_are_those_of_the_stage(run, tmp_path):
+  """Also where a sample is stored, of which a toy space has none."""
+  more = EARLIER, 'stages.encode.sample=true', 'stages.encode.seed=3'
+  specs = tiny.stages(run[0], *more)
+  small = {n: KINDS[spec['job']].tiny(spec) for n, spec in specs.items()}
+  assert small['flow']['dataset']['path'] == 'stage:encode'
+  blueprints = Blueprints(small, tmp_path, recorded=False)
+  check_stages(blueprints)
+  assert blueprints['flow'].sees.shape == (4, 4, 4)
+
+
+@pytest.mark.slow
+def test_one_run_encodes_and_trains(run, tmp_path, capsys):
+  """And its later jobs need neither the config nor the images."""
+  silent = ('evaluators={}', 'evaluation.features=none')
+  silent += ('evaluation.dataset=none',)
+  more = run[0], EARLIER, *(f'stages.flow.{text}' for text in silent)
+  tiny.train_here(tmp_path, *more)
+  folder = tmp_path / 'encode' / 'latents'
+  assert contents(folder) == contents(run[1] / 'encode' / 'latents')
+  references = json.loads((tmp_path / 'flow' / 'config.json').read_text())
+  lists = manifest_of(folder)['lists']
+  assert references['references']['latents'] == f'latents of sha256 {lists}'
+  tiny.train_here(tmp_path, *more)
+  assert 'flow: finished before' in capsys.readouterr().out
+  loaded = flowdistill.load(tmp_path)
+  assert loaded.sample(2, sampler='euler', nfe=1).shape == (2, 8, 8, 1)
+  assert loaded.source[np.arange(2)]['x0'].shape == (2, 4, 4, 4)
+  check_stages(Blueprints.of_run(tmp_path))
+  shutil.rmtree(tmp_path / 'encode')
+  with pytest.raises(ConfigError, match='no folder of latents'):
+    specs = tiny.stages(*more, 'stages.flow.train.steps=4')
+    tiny.run(train, specs, tmp_path, train.Options(stage='flow'))
+
+
 # --- What is refused ----------------------------------------------------------
 
 
@@ -368,6 +496,13 @@ def test_a_stage_on_images_keeps_the_weights_of_its_space(run, tmp_path):
   longer = (*given, 'stages.flow.train.steps=6')
   with pytest.raises(ConfigError, match='must have the weights of the train'):
     tiny.check_here(tiny.stages(*longer), tmp_path / 'w')
+  with pytest.raises(ConfigError, match='must have the weights of the train'):
+    flowdistill.load(tmp_path / 'w')
+  space.unlink()
+  with pytest.raises(ConfigError, match=r'config\.space: there is no file'):
+    flowdistill.load(tmp_path / 'w')
+  write_weights(space)
+  assert flowdistill.load(tmp_path / 'w').folder.name == 'flow'
 
 
 def test_other_weights_are_refused(run, tmp_path):

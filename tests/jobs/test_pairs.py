@@ -12,10 +12,11 @@ import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.datasets.shards import read_array
-from flowdistill.jobs import pairs, train
-from flowdistill.stages import pairing
+from flowdistill.jobs import JOBS, pairs, train
+from flowdistill.stages import pairing, shards
 from flowdistill.stages.assembly import batches
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.job_options import check_options, parse_options
 from flowdistill.training.watchdog import AGAIN, Watchdog
 
 CONFIG = """
@@ -215,14 +216,14 @@ def test_a_host_waits_until_another_has_finished(run, tmp_path, monkeypatch):
   looks = []
 
   def nothing_is_left_to_write(*_):
-    monkeypatch.setattr(pairing.jax, 'process_index', lambda: 1)
+    monkeypatch.setattr(shards.jax, 'process_index', lambda: 1)
 
   def sleep(_):
     looks.append(1)
     (folder / 'manifest.json').write_text(manifest)
 
-  monkeypatch.setattr(pairing, 'write_shards', nothing_is_left_to_write)
-  monkeypatch.setattr(pairing.time, 'sleep', sleep)
+  monkeypatch.setattr(shards, 'write_shards', nothing_is_left_to_write)
+  monkeypatch.setattr(shards.time, 'sleep', sleep)
   blueprint = Blueprints(tiny.stages(config), tmp_path)['pairs']
   quiet = Watchdog(tmp_path / 'hosts', 0, 1, 60)
   pairing.make_pairs(blueprint, folder, quiet)
@@ -270,6 +271,47 @@ BACK = {'stage': 'flow', 'direction': 'from_data', 'count': 9}
 def test_what_cannot_be_made_raises(run, options, message):
   with pytest.raises(ConfigError, match=message):
     make(run, **options)
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ('direction=from_data sampler=heun nfe=200', None),
+    ('direction=from_data sampler=euler nfe=3', None),
+    ('direction=from_data sampler=rk45 nfe=none', None),
+    ('direction=from_noise sampler=heun nfe=9', None),
+    ('direction=random seed=3', None),
+    (
+      'direction=from_data sampler=heun nfe=9',
+      '--sampler=heun --nfe=9: nfe = 9 is not possible for heun; the '
+      'nearest are 8 and 10',
+    ),
+    (
+      'direction=from_noise sampler=heun nfe=200',
+      '--sampler=heun --nfe=200: nfe = 200 is not possible for heun',
+    ),
+    (
+      'direction=from_data sampler=flow_map nfe=2',
+      'sampler = .flow_map. must be a solver of the ODE',
+    ),
+    (
+      'direction=random nfe=3',
+      '--nfe=3 has no effect with --direction=random: no flow',
+    ),
+    ('direction=random sampler=heun', '--sampler=heun has no effect with'),
+    ('direction=random weights=params', '--weights=params has no effect'),
+  ],
+)
+def test_the_calls_are_those_of_the_direction(run, given, message):
+  """Heun's last step to data is shorter than its first one from data."""
+  pairs_of_text = [text.split('=', 1) for text in given.split()]
+  options = parse_options(JOBS, 'pairs', pairs_of_text)
+  of_run = Blueprints.of_run(run[1])
+  if message is None:
+    check_options(options, of_run, 'flow')
+    return
+  with pytest.raises(ConfigError, match=message):
+    check_options(options, of_run, 'flow')
 
 
 def test_a_folder_of_other_pairs_is_left_alone(run):

@@ -7,6 +7,7 @@ import pytest
 from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.tiny import TINY_NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import ANSWERS
 from flowdistill.stages.blueprints import Blueprints
@@ -20,6 +21,38 @@ JUDGE = (
   "{'name': 'stylegan2_discriminator', 'channel_base': 32, 'channel_max': 8}"
 )
 ROLE = 'roles.discriminator.'
+
+
+EDM2 = {'name': 'edm2', **TINY_NETWORKS['edm2']}
+TWIN = {'name': 'twinflow', 'enhanced_ratio': 0.0}
+NO_TWIN = {'kinds': {'adv': 0.0}, 'matching': 0.0}
+
+
+@pytest.mark.parametrize(
+  ('base', 'network', 'refused'),
+  [
+    (TWIN, {}, True),
+    (TWIN, {'time': 'edm'}, True),
+    (TWIN, {'time': 'linear'}, False),
+    (TWIN | NO_TWIN, {'time': 'edm'}, False),
+    ({'name': 'rcgm'}, {'time': 'edm'}, False),
+  ],
+)
+@pytest.mark.parametrize('where', ['objective', 'objective.base'])
+def test_a_twin_needs_a_network_that_tells_negative_times(
+  tmp_path, where, base, network, refused
+):
+  """Also where it is finetuned adversarially."""
+  overrides = [f'{where}={base}', f'network={EDM2 | network}']
+  if where == 'objective':
+    overrides += ['roles={}', 'frozen={}']
+  blueprint = Blueprints(tiny.stages(CONFIG, *overrides), tmp_path)['run']
+  if not refused:
+    check_objectives(blueprint)
+    return
+  message = r"^config\.network\.time = 'edm' must be 'linear' for 'twinflow': "
+  with pytest.raises(ConfigError, match=message):
+    check_objectives(blueprint)
 
 
 @pytest.mark.parametrize(

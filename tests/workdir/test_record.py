@@ -101,6 +101,30 @@ def test_a_record_comes_back(spec, tmp_path):
     record.check_unchanged(spec, tmp_path / 'run')
 
 
+@pytest.mark.parametrize(
+  ('change', 'allowed'),
+  [
+    ({'path': 'b'}, True),
+    ({'batch_size': 3}, True),
+    ({'scaling_factor': 1.0}, False),
+    ({'name': 'pixels'}, False),
+  ],
+)
+def test_the_weights_of_a_space_may_move(spec, tmp_path, change, allowed):
+  """Their SHA-256 is compared with the references, or in a manifest."""
+  kl = {'name': 'kl', 'path': 'a'}
+  was, now = (
+    resolve_stage({**spec, 'space': each})
+    for each in (kl, {'name': 'pixels'} if 'name' in change else kl | change)
+  )
+  record.write_record(tmp_path, was, {}, DATA)
+  if allowed:
+    record.check_unchanged(now, tmp_path)
+    return
+  with pytest.raises(ConfigError, match=r'with another config: config\.space'):
+    record.check_unchanged(now, tmp_path)
+
+
 def test_data_are_known_though_options_are_newer_than_the_record(tmp_path):
   """As those of `arrays` are: a run of before does not have their keys."""
   dataset = {'name': 'arrays', 'path': 'gone.npz'}
