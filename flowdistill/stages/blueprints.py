@@ -37,7 +37,7 @@ class Blueprints(Mapping[str, Blueprint]):
     specs: name -> resolved config.
     workdir: of the run.
     recorded: whether to take shapes and sizes from the data record of the run,
-      or shapes from the config, instead of opening the data; False for training.
+      or shapes from the config, instead of opening the data; False to train.
     home: the folder of the only stage, if another run refers to it.
   """
 
