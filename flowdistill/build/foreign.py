@@ -15,9 +15,10 @@ from flowdistill.build.snapshots import check_made
 from flowdistill.config.bind import suggest
 from flowdistill.convert import CONVERTERS, lpips
 from flowdistill.convert.arrays import read_chosen
+from flowdistill.convert.converter import Converter
 from flowdistill.convert.kinds import kind_of
 from flowdistill.convert.modules import Made
-from flowdistill.convert.rules import Arrays, Converter, Shapes
+from flowdistill.convert.rules import Arrays, Shapes
 from flowdistill.files.paths import expand
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.training.roles import Params

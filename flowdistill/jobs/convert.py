@@ -186,7 +186,7 @@ def write(blueprint: Blueprint, to: pathlib.Path, options: Options) -> None:
   abstract = weights_in_stage(Reference(str(folder), which), blueprint)
   trained = weights.load(name, abstract)
   arrays = jax.device_get(by_name(trained.params))
-  theirs = rules.to_torch(arrays, blueprint.sees.shape[0])
+  theirs = rules.to_torch(arrays, blueprint.sees.shape[0], network=network)
   for name, array in theirs.items():
     if not np.isfinite(array).all():
       raise ValueError(f'{name} of {folder} has numbers that are not finite')

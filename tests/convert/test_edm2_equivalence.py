@@ -9,11 +9,12 @@ import pytest
 from convert import edm2_by_hand
 from flax import nnx
 
-from flowdistill.convert import edm2
+from flowdistill.convert import CONVERTERS, edm2
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.edm2 import EDM2
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['edm2']
 SIDE, CLASSES, HEAD = 8, 5, 4  # layers have 2 and 4 heads
 OPTIONS = {
   'width': 8,
@@ -51,7 +52,7 @@ def test_it_answers_as_the_original(branch, monkeypatch):
   graph, params = nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
   shapes = {path: x.shape for path, x in by_name(params).items()}
   theirs = drawn(shapes, gains)
-  ours = edm2.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   leaves = [
     jnp.asarray(ours.get(path, np.ones(shape)), np.float64)
     for path, shape in shapes.items()
