@@ -32,11 +32,13 @@ class Foreign:
     params: our arrays by their paths.
     ema: EMA weights, None if it has none.
     prefixes: 'params' and 'ema' -> what stands before their names in the file.
+    constants: the paths of arrays that are not trained.
   """
 
   params: Arrays
   ema: Arrays | None
   prefixes: Mapping[str, list[str]]
+  constants: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +163,8 @@ def read_foreign(
     prefixes = rules.naming.find(arrays).prefixes
     check_made(rules, made, prefixes['params'], network)
     ours = rules.read(arrays, shapes)
-  return Foreign(ours['params'], ours.get('ema'), prefixes)
+    constants = rules.constants(arrays, shapes)
+  return Foreign(ours['params'], ours.get('ema'), prefixes, constants)
 
 
 @contextlib.contextmanager

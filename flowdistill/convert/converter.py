@@ -111,10 +111,10 @@ class Converter:
 
   def constants(
     self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> set[str]:
+  ) -> frozenset[str]:
     """The paths of our arrays that are not trained, such as frequencies."""
     rules = self._rules(arrays, shapes)
-    return {rule.ours for rule in rules if not rule.learnt}
+    return frozenset(rule.ours for rule in rules if not rule.learnt)
 
   def side_of(self, names: Iterable[str]) -> int:
     """The side of the images, in pixels; 0 where names do not contain it.
