@@ -215,7 +215,7 @@ TYPES = {
   '--config.train.batch_size=': "'' (str) must be int",
   '--config.train.drop_cond=[0.1]': '[0.1] (list) must be float',
   '--config.train=5': '5 (int) must be a dict with keys from',
-  '--config.network=5': "5 (int) must be one of 'adm', 'dit', 'edm2', ",
+  '--config.network=5': "5 (int) must be one of 'adm', 'dit', 'edm2', 'edm_",
   '--config.ema=5': '5 (int) must be a dict, name -> value',
   '--config.seed=1,2': '(1, 2) (tuple) must be int',
 }

@@ -56,6 +56,17 @@ COMMANDS = {
   'channels_per_head res_balance attn_balance clip_act force_fp32 '
   'return_logvar EDM2Loss PowerFunctionEMA --indir --inprefix --instd '
   '--outprefix --outstd --outkimg --skip',
+  'EDM': 'train.py generate.py fid.py edm-cifar10-32x32-cond-vp.pkl --outdir '
+  '--data --cond --arch=ncsnpp --arch=ddpmpp --arch=adm --precond --duration '
+  '--batch --batch-gpu --cbase --cres --lr --ema --dropout --augment --xflip '
+  '--fp16 --ls --bench --cache --workers --tick --snap --dump --seed '
+  '--transfer --resume --dry-run --network --seeds --class --steps --sigma_min '
+  '--sigma_max --rho --S_churn --S_min --S_max --S_noise --solver --disc '
+  '--schedule --scaling img_resolution img_channels label_dim augment_dim '
+  'model_channels channel_mult channel_mult_emb num_blocks attn_resolutions '
+  'label_dropout embedding_type channel_mult_noise encoder_type decoder_type '
+  'resample_filter use_fp16 sigma_data beta_d beta_min M C_1 C_2 epsilon_t '
+  'EDMPrecond VPPrecond VEPrecond iDDPMPrecond',
   'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
   'autoguide_model_id name urls num_samples resolution num_workers output_dir '
   'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '

@@ -111,10 +111,7 @@ def kept_until(
   updates, section = stage.learners[role].updates, stage.stage.ema_snapshots
   own = updates(step)
   earlier = {updates(n): n for n in snapshots if 0 < updates(n) < own}
-  steps = [earlier[time] for time in sorted(earlier)]
-  if len(steps) > MOST:
-    chosen = np.linspace(0, len(steps) - 1, MOST).round().astype(int)
-    steps = [steps[i] for i in chosen]
+  steps = thinned([earlier[time] for time in sorted(earlier)])
   emas = stage.learners[role].learns.emas
   return [
     Kept(
@@ -126,6 +123,14 @@ def kept_until(
     for n in ([*steps, step] if own else [])
     for name, sigma in power_of(stage, role).items()
   ]
+
+
+def thinned(times: list[int]) -> list[int]:
+  """At most MOST of them, evenly spaced, the first and the last among them."""
+  if len(times) <= MOST:
+    return times
+  chosen = np.linspace(0, len(times) - 1, MOST).round().astype(int)
+  return [times[i] for i in chosen]
 
 
 def _coarser(*dtypes: str) -> str:
@@ -142,24 +147,55 @@ def fitted(stage: Any, kept: list[Kept], sigma_rel: float, spelled: str) -> Fit:
     raise ConfigError(
       f'{spelled} must be of a step at which the role was updated before'
     )
+  every, count = stage.stage.ema_snapshots.every, len({x.step for x in kept})
+  remedy = Remedy(
+    f'{count - 1} snapshots (ema_snapshots.every = {every}) before step '
+    f'{kept[-1].step}',
+    'train with a second EMA of kind power, or more frequent snapshots',
+    'train with more frequent snapshots',
+    "train with dtype = 'float32'",
+  )
+  return reachable(kept, sigma_rel, spelled, remedy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Remedy:
+  """What to say of snapshots that do not reach an EMA.
+
+  Attributes:
+    what: the snapshots that there are.
+    one: what helps where all have one width.
+    several: where they have several.
+    rounded: where they have too few digits.
+  """
+
+  what: str
+  one: str
+  several: str
+  rounded: str
+
+
+def reachable(
+  kept: list[Kept], sigma_rel: float, spelled: str, remedy: Remedy
+) -> Fit:
+  """The combination that reconstructs an EMA at the time of the last.
+
+  Raises:
+    ConfigError: naming the nearest width, if it would be another EMA.
+  """
   time, profiles = kept[-1].profile.time, [each.profile for each in kept]
   found = fit(profiles, Profile(sigma_rel, time))
   if _is_near(found, kept):
     return found
   off, noise = found.residual, _noise(found, kept)
   near = min(_reached(kept), key=lambda x: abs(math.log(x / sigma_rel)))
-  count = len({each.step for each in kept}) - 1
-  every = stage.stage.ema_snapshots.every
-  why, fix = f'its profile would be off by {off:.1%}', 'more frequent snapshots'
-  if len({each.name for each in kept}) == 1:
-    fix = f'a second EMA of kind power, or {fix}'
+  why = f'its profile would be off by {off:.1%}'
+  fix = remedy.one if len({each.name for each in kept}) == 1 else remedy.several
   if off <= RESIDUAL:
-    why, fix = f'rounded, it would be off by {noise:.1%}', "dtype = 'float32'"
+    why, fix = f'rounded, it would be off by {noise:.1%}', remedy.rounded
   raise ConfigError(
-    f'{spelled} must be a width that can be reconstructed: from {count} '
-    f'snapshots (ema_snapshots.every = {every}) before step {kept[-1].step} '
-    f'{why}; the nearest is {power_name(near)}. To reach further, train with '
-    f'{fix}'
+    f'{spelled} must be a width that can be reconstructed: from {remedy.what} '
+    f'{why}; the nearest is {power_name(near)}. To reach further, {fix}'
   )
 
 
@@ -176,7 +212,7 @@ def _noise(found: Fit, kept: list[Kept]) -> float:
 def _reached(kept: list[Kept]) -> Iterator[float]:
   """The widths of two digits that can be reconstructed, or are tracked."""
   time, profiles = kept[-1].profile.time, [each.profile for each in kept]
-  yield from {profile.sigma_rel for profile in profiles}
+  yield from {each.sigma_rel for each in profiles if each.time == time}
   found = fit_each(profiles, [Profile(float(x), time) for x in WIDTHS])
   for width, each in zip(WIDTHS, found, strict=True):
     if _is_near(each, kept):

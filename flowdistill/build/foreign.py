@@ -15,9 +15,10 @@ from flowdistill.build.snapshots import check_made
 from flowdistill.config.bind import suggest
 from flowdistill.convert import CONVERTERS, lpips
 from flowdistill.convert.arrays import read_chosen
+from flowdistill.convert.converter import Converter
 from flowdistill.convert.kinds import kind_of
 from flowdistill.convert.modules import Made
-from flowdistill.convert.rules import Arrays, Converter, Shapes
+from flowdistill.convert.rules import Arrays, Shapes
 from flowdistill.files.paths import expand
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.training.roles import Params
@@ -31,11 +32,13 @@ class Foreign:
     params: our arrays by their paths.
     ema: EMA weights, None if it has none.
     prefixes: 'params' and 'ema' -> what stands before their names in the file.
+    constants: the paths of arrays that are not trained.
   """
 
   params: Arrays
   ema: Arrays | None
   prefixes: Mapping[str, list[str]]
+  constants: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +163,8 @@ def read_foreign(
     prefixes = rules.naming.find(arrays).prefixes
     check_made(rules, made, prefixes['params'], network)
     ours = rules.read(arrays, shapes)
-  return Foreign(ours['params'], ours.get('ema'), prefixes)
+    constants = rules.constants(arrays, shapes)
+  return Foreign(ours['params'], ours.get('ema'), prefixes, constants)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowdistill.convert.arrays import read_chosen
+from flowdistill.convert.converter import Converter
 from flowdistill.convert.kinds import SNAPSHOT, kind_of
 from flowdistill.convert.modules import Made
-from flowdistill.convert.rules import Arrays, Converter
+from flowdistill.convert.rules import Arrays
 from flowdistill.convert.snapshots import patch
 
 
@@ -75,6 +76,7 @@ def write_snapshot(
   try:
     found = rules.naming.find(names)
     check_made(rules, made, found.prefixes['params'], network)
+    theirs = {n: x for n, x in theirs.items() if rules.naming.bare(n)}
     if other := found.params.keys() ^ theirs.keys():
       raise ValueError(
         f'{min(other)} is not an array of both the snapshot and the network'

@@ -7,6 +7,8 @@ TINY_NETWORKS = {
   'adm': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'dit': {'width': 16, 'depth': 1, 'heads': 2},
   'edm2': {'width': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
+  'edm_adm': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
+  'edm_ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'mlp': {'width': 16, 'depth': 1},
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'stylegan2_discriminator': {'channel_base': 32, 'channel_max': 8},

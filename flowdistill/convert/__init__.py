@@ -1,35 +1,51 @@
 """Weights of other systems: two-way rules for their names and layouts."""
 
-from flowdistill.convert import adm, edm2, edm2_options, ncsnpp
-from flowdistill.convert.rules import Converter
+from flowdistill.convert import (
+  adm,
+  edm,
+  edm2,
+  edm2_options,
+  edm_options,
+  ncsnpp,
+)
+from flowdistill.convert.converter import Converter
 
 FROM_EPS = {'name': 'uniform', 'start': 0.999}
 """Rectified flow and SlimFlow train, and start samples, at their time eps =
 0.001, which is our 0.999."""
+KARRAS = {'name': 'karras'}  # ρ, σ_min and σ_max are EDM's there
 CONVERTERS = {
   'ncsnpp': Converter(
-    naming=ncsnpp.NAMING,
-    wanted=ncsnpp.wanted,
-    from_torch=ncsnpp.from_torch,
-    ema_from_torch=ncsnpp.ema_from_torch,
-    to_torch=lambda arrays, side: ncsnpp.to_torch(arrays),
-    grid=FROM_EPS,
+    naming=ncsnpp.NAMING, make_rules=ncsnpp.make_rules, grid=FROM_EPS
   ),
   'adm': Converter(
     naming=adm.NAMING,
-    wanted=adm.wanted,
-    from_torch=adm.from_torch,
-    ema_from_torch=adm.ema_from_torch,
-    to_torch=adm.to_torch,
+    make_rules=adm.make_rules,
     grid=FROM_EPS,
+    side=adm.SIDE,
+    buffers=adm.filters,
+  ),
+  'edm_adm': Converter(
+    naming=edm.NAMING,
+    make_rules=edm.adm_rules,
+    grid=KARRAS,
+    side=adm.SIDE,
+    buffers=edm.filters,
+    changes=edm_options.changes,
+  ),
+  'edm_ncsnpp': Converter(
+    naming=edm.NAMING,
+    make_rules=edm.ncsnpp_rules,
+    grid=KARRAS,
+    side=adm.SIDE,
+    buffers=edm.filters,
+    changes=edm_options.changes,
   ),
   'edm2': Converter(
     naming=edm2.NAMING,
-    wanted=edm2.wanted,
-    from_torch=edm2.from_torch,
-    ema_from_torch=edm2.ema_from_torch,
-    to_torch=edm2.to_torch,
-    grid={'name': 'karras'},  # ρ, σ_min and σ_max are EDM's there
+    make_rules=edm2.make_rules,
+    grid=KARRAS,
+    side=edm2.SIDE,
     changes=edm2_options.changes,
   ),
 }

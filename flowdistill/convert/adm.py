@@ -17,7 +17,8 @@ Source of the names: https://github.com/yuanzhi-zhu/SlimFlow, `DhariwalUNet`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,17 +28,11 @@ from flowdistill.convert.rules import (
   Rule,
   Shapes,
   check_once,
-  needed,
   order,
-  read,
-  read_ema,
-  shapes_of,
-  write,
-  write_ema,
 )
 
 NAMING = Naming('ADM', r'(?:map_|enc\.|dec\.|out_)', r'\.resample_filter$')
-SIDE = re.compile(r'enc\.(\d+)x\d+_conv\.weight$')
+SIDE = 'enc.<side>x<side>_conv.weight'
 ONLY_OURS = re.compile(r'times\.of_s\.|scalars\.')
 BLOCK = re.compile(
   r'(down|middle|up)\.(\d+)\.(?:steps\.(\d+)\.)?'
@@ -60,6 +55,8 @@ INSIDE = {
   'out': 'proj',
 }
 """The parts of a block and its attention, in order."""
+AXES = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
+"""Number of axes -> the transposition of theirs to ours."""
 OUTSIDE = {
   'times.first': 'map_layer0',
   'times.second': 'map_layer1',
@@ -82,100 +79,60 @@ def make_rules(shapes: Shapes, side: int) -> list[Rule]:
   paths = [path for path in shapes if not ONLY_OURS.match(path)]
   levels = {path.split('.')[1] for path in paths if path.startswith('down.')}
   rules = [_rule(p, len(shapes[p]), side, len(levels)) for p in paths]
-  rules = sorted(rules, key=_position)
+  rules = sorted(rules, key=lambda rule: position(rule, ORDER, NAMING))
   check_once([rule.theirs for rule in rules])
   return rules
 
 
-def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """PyTorch's arrays as float32 by the paths of our network.
-
-  Args:
-    arrays: by their names in a file, with any known prefixes; other names, and
-      filters, are ignored.
-    shapes: path in our network -> shape.
-
-  Returns:
-    our arrays, except those that only ours has.
-
-  Raises:
-    ValueError: if the names do not contain the side of the images, or as
-      `rules.read`.
-  """
-  return read(arrays, shapes, make_rules(shapes, side_of(arrays)), NAMING)
+def filters(names: Iterable[str], network: Mapping[str, Any]) -> Arrays:
+  """The filters that only theirs has, all of them a mean of 2 x 2."""
+  del network
+  return resample_filters(names, (1, 1))
 
 
-def ema_from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """The EMA weights of a checkpoint, as `rules.read_ema`."""
-  return read_ema(arrays, shapes, make_rules(shapes, side_of(arrays)), NAMING)
-
-
-def to_torch(
-  arrays: Mapping[str, np.ndarray], side: int, prefix: str = ''
-) -> Arrays:
-  """Our arrays and their filters by PyTorch's names.
-
-  Args:
-    arrays: by the paths of our network.
-    side: of its images, in pixels.
-    prefix: of the names, such as 'module.'.
-  """
-  theirs = write(arrays, make_rules(shapes_of(arrays), side), prefix)
-  resized = [n for n in theirs if re.search(r'_(up|down)\.conv0\.weight$', n)]
+def resample_filters(names: Iterable[str], taps: Sequence[int]) -> Arrays:
+  """The filters of the blocks that down- or upsample, by their names."""
+  resized = [n for n in names if re.search(r'_(up|down)\.conv0\.weight$', n)]
   blocks = [name.removesuffix('.conv0.weight') for name in resized]
-  names = [f'{block}.{part}' for block in blocks for part in ('conv0', 'skip')]
-  quarters = np.full((1, 1, 2, 2), 0.25, np.float32)
-  return theirs | {f'{name}.resample_filter': quarters for name in names}
+  layers = [f'{block}.{part}' for block in blocks for part in ('conv0', 'skip')]
+  return {f'{name}.resample_filter': resample_filter(taps) for name in layers}
 
 
-def ema_to_torch(
-  arrays: Mapping[str, np.ndarray], side: int
-) -> list[np.ndarray]:
-  """Our arrays as the list `shadow_params`."""
-  return write_ema(arrays, make_rules(shapes_of(arrays), side))
-
-
-def wanted(names: Iterable[str], *, ema: bool) -> list[str]:
-  """The names in a checkpoint that hold weights, or EMA weights too."""
-  return needed(names, NAMING, ema=ema)
-
-
-def side_of(names: Iterable[str]) -> int:
-  """The side of the images, in pixels.
-
-  Raises:
-    ValueError: if no name contains it.
-  """
-  matches = [m for n in names if NAMING.bare(n) and (m := SIDE.search(n))]
-  if not matches:
-    raise ValueError(
-      'these weights of ADM have no enc.<side>x<side>_conv.weight'
-    )
-  return int(matches[0][1])
+def resample_filter(taps: Sequence[int]) -> np.ndarray:
+  """Taps along both axes, of sum 1, float32 [1, 1, n, n]."""
+  weights = np.asarray(taps, np.float32) / sum(taps)
+  return np.outer(weights, weights)[None, None]
 
 
 def _rule(path: str, size: int, side: int, levels: int) -> Rule:
   """The rule of one array with `size` axes."""
   layer, _, leaf = path.rpartition('.')
-  part = layer.rpartition('.')[2]
-  name = OUTSIDE.get(layer) or _inside(layer, side, levels)
+  name = OUTSIDE.get(layer) or inside(layer, side, levels, NAMING)
   return Rule(
     path,
     f'{name}.{"bias" if leaf == "bias" else "weight"}',
-    axes={1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[size],
-    # Theirs are convolutions of 1 x 1.
-    ones=2 if part in ('qkv', 'out') and leaf == 'kernel' else 0,
+    axes=AXES[size],
+    ones=ones(path),
     negative=layer == 'last.layers.2',
   )
 
 
-def _inside(layer: str, side: int, levels: int) -> str:
-  """'down.1.steps.0.block.skip' -> 'enc.32x32_block0.skip', if side is 64."""
+def ones(path: str) -> int:
+  """How many axes of 1 only theirs has: a convolution of 1 x 1."""
+  return 2 if path.endswith(('.qkv.kernel', '.attention.out.kernel')) else 0
+
+
+def inside(layer: str, side: int, levels: int, naming: Naming) -> str:
+  """'down.1.steps.0.block.skip' -> 'enc.32x32_block0.skip', if side is 64.
+
+  Raises:
+    ValueError: if the network has no such layer.
+  """
   if layer == 'first':
     return f'enc.{side}x{side}_conv'
   match = BLOCK.fullmatch(layer)
   if not match or match[5] not in INSIDE:
-    raise ValueError(f'{layer} is no layer of an ADM')
+    raise ValueError(f'{layer} is no layer of an {naming.name}')
   way, number, step, what, part = match.groups()
   last = levels - 1
   level = {'down': int(number), 'middle': last, 'up': last - int(number)}[way]
@@ -187,10 +144,21 @@ def _inside(layer: str, side: int, levels: int) -> str:
   return f'{way}.{here}x{here}_{name}.{INSIDE[part]}'
 
 
-def _position(rule: Rule) -> tuple[tuple[int, ...], int, bool]:
-  """The sort key for the order in which PyTorch lists the parameters."""
+def position(
+  rule: Rule, words: Sequence[str], naming: Naming
+) -> tuple[tuple[int, ...], int, bool]:
+  """The sort key for the order in which PyTorch lists the parameters.
+
+  Args:
+    rule: of one of them.
+    words: the children of one parent, in order.
+    naming: of the architecture.
+
+  Raises:
+    ValueError: if the network has no such layer.
+  """
   layer, _, leaf = rule.ours.rpartition('.')
   parent, _, part = layer.rpartition('.')
-  inside = part in INSIDE
-  place = order(parent if inside else layer, ORDER, NAMING)
-  return place, list(INSIDE).index(part) if inside else 0, leaf == 'bias'
+  within = part in INSIDE
+  place = order(parent if within else layer, words, naming)
+  return place, list(INSIDE).index(part) if within else 0, leaf == 'bias'

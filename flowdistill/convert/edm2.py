@@ -16,25 +16,12 @@ Source of the names: https://github.com/NVlabs/edm2.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-
-import numpy as np
 
 from flowdistill.convert.prefixes import Naming
-from flowdistill.convert.rules import (
-  Arrays,
-  Rule,
-  Shapes,
-  check_once,
-  needed,
-  read,
-  read_ema,
-  shapes_of,
-  write,
-)
+from flowdistill.convert.rules import Rule, Shapes, check_once
 
 NAMING = Naming('EDM2', r'(?:unet\.(?:emb_|enc\.|dec\.|out_)|logvar_)')
-SIDE = re.compile(r'unet\.enc\.(\d+)x\d+_conv\.weight$')
+SIDE = 'unet.enc.<side>x<side>_conv.weight'
 ONLY_OURS = re.compile(r'of_s\.|scalars\.')
 BLOCK = re.compile(r'(enc|dec)\.level(\d+)_(\w+)\.(.+)')
 INSIDE = {
@@ -76,75 +63,6 @@ def make_rules(shapes: Shapes, side: int) -> list[Rule]:
   rules = [_rule(path, len(shapes[path]), side) for path in paths]
   check_once([rule.theirs for rule in rules])
   return rules
-
-
-def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """PyTorch's arrays as float32 by the paths of our network.
-
-  Args:
-    arrays: by their names in a file, with any known prefixes; other names are
-      ignored.
-    shapes: path in our network -> shape.
-
-  Returns:
-    our arrays, except those that only ours has.
-
-  Raises:
-    ValueError: if the names do not contain the side of the images, or as
-      `rules.read`.
-  """
-  arrays = _scalar_gains(arrays)
-  return read(arrays, shapes, make_rules(shapes, side_of(arrays)), NAMING)
-
-
-def ema_from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """The EMA weights of a checkpoint, as `rules.read_ema`."""
-  arrays = _scalar_gains(arrays)
-  return read_ema(arrays, shapes, make_rules(shapes, side_of(arrays)), NAMING)
-
-
-def to_torch(
-  arrays: Mapping[str, np.ndarray], side: int, prefix: str = ''
-) -> Arrays:
-  """Our arrays by PyTorch's names.
-
-  Args:
-    arrays: by the paths of our network.
-    side: of its images, in pixels.
-    prefix: of the names, such as 'module.'.
-  """
-  return write(arrays, make_rules(shapes_of(arrays), side), prefix)
-
-
-def wanted(names: Iterable[str], *, ema: bool) -> list[str]:
-  """The names in a checkpoint that hold weights, or EMA weights too."""
-  return needed(names, NAMING, ema=ema)
-
-
-def side_of(names: Iterable[str]) -> int:
-  """The side of the images, in pixels.
-
-  Raises:
-    ValueError: if no name contains it.
-  """
-  matches = [m for n in names if NAMING.bare(n) and (m := SIDE.search(n))]
-  if not matches:
-    raise ValueError(
-      'these weights of EDM2 have no unet.enc.<side>x<side>_conv.weight'
-    )
-  return int(matches[0][1])
-
-
-def _scalar_gains(arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Gains [1], as of FastGen, as scalars."""
-  return {
-    name: array.reshape(()) if _is_gain(name) and array.size == 1 else array
-    for name, array in arrays.items()
-  }
-
-
-def _is_gain(name: str) -> bool:
-  return name.endswith(('.emb_gain', '.out_gain'))
 
 
 def _rule(path: str, size: int, side: int) -> Rule:

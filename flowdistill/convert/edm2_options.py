@@ -59,35 +59,47 @@ def changes(made: Made, network: Mapping[str, Any]) -> dict[str, Any]:
   time = {} if network.get('time', 'edm') == 'edm' else {'time': 'edm'}
   if made.options is None:
     return time
-  for name, value in FIXED.items():
-    if (given := made.options.get(name, value)) != value:
+  check_fixed(made.options, FIXED)
+  theirs = checked(made.options, DEFAULTS)
+  wanted = {ours: theirs[name] for name, ours in NAMES.items()}
+  wanted['fir'] = FILTERS[theirs['resample_filter']]
+  wanted['attention'] = heights_of(theirs)
+  return time | differing(wanted, network)
+
+
+def check_fixed(options: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+  """Raises ValueError if theirs has another value than ours always has."""
+  for name, value in fixed.items():
+    if (given := options.get(name, value)) != value:
       raise ValueError(
         f'its network has {name} = {given!r}, which must be {value}: it is no '
         'option of ours'
       )
-  theirs = _checked(made.options)
-  wanted = {ours: theirs[name] for name, ours in NAMES.items()}
-  wanted['fir'] = FILTERS[theirs['resample_filter']]
-  wanted['attention'] = _heights(theirs)
-  ours = {
-    name: _plain(network.get(name, value)) for name, value in wanted.items()
-  }
+
+
+def differing(
+  wanted: Mapping[str, Any], network: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Those of the wanted options that a network of ours does not have."""
+  ours = {n: plain(network.get(n, value)) for n, value in wanted.items()}
   ours['attention'] = tuple(sorted(ours['attention'], reverse=True))
-  return time | {n: value for n, value in wanted.items() if ours[n] != value}
+  return {n: value for n, value in wanted.items() if ours[n] != value}
 
 
-def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+def checked(
+  options: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
   """Their options, lists as tuples, with their defaults.
 
   Raises:
     ValueError: if one cannot be what it is.
   """
-  theirs = DEFAULTS | {name: _plain(value) for name, value in options.items()}
+  theirs = {**defaults, **{name: plain(v) for name, v in options.items()}}
   for name, value in theirs.items():
-    known, default = name in DEFAULTS, DEFAULTS.get(name)
+    known, default = name in defaults, defaults.get(name)
     if known and not (_is_like(value, default)):
       raise ValueError(f'its network has {name} = {value!r}')
-  if theirs['resample_filter'] not in FILTERS:
+  if theirs.get('resample_filter', (1, 1)) not in FILTERS:
     raise ValueError(
       f'its network has resample_filter = {list(theirs["resample_filter"])}, '
       'which must be [1, 1] or [1, 3, 3, 1]'
@@ -102,12 +114,13 @@ def _is_like(value: Any, default: Any) -> bool:
   return type(value) is int or type(value) is type(default)
 
 
-def _heights(theirs: Mapping[str, Any]) -> tuple[int, ...]:
+def heights_of(theirs: Mapping[str, Any]) -> tuple[int, ...]:
   """Those of the levels with attention; theirs ignores any other."""
   levels = range(len(theirs['channel_mult']))
   heights = [theirs['img_resolution'] >> i for i in levels]
   return tuple(h for h in heights if h in theirs['attn_resolutions'])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+  """A list as a tuple."""
   return tuple(value) if isinstance(value, list | tuple) else value

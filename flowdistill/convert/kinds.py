@@ -14,7 +14,8 @@ SAFETENSORS, NPZ = 'safetensors', 'npz'
 ZIPPED, LEGACY = 'PyTorch', 'PyTorch before 1.6'
 SNAPSHOT = 'a bare pickle'
 READ = (
-  '.safetensors, .npz, PyTorch files such as .pth and .pt, and .pkl of EDM2'
+  '.safetensors, .npz, PyTorch files such as .pth and .pt, and .pkl of EDM '
+  'and EDM2'
 )
 LFS = 'a git-LFS pointer in place of the file: run `git lfs pull`'
 PAGE = 'a web page, not weights: download the file itself'

@@ -16,24 +16,9 @@ https://github.com/yuanzhi-zhu/SlimFlow.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-
-import numpy as np
 
 from flowdistill.convert.prefixes import Naming
-from flowdistill.convert.rules import (
-  Arrays,
-  Rule,
-  Shapes,
-  check_once,
-  needed,
-  order,
-  read,
-  read_ema,
-  shapes_of,
-  write,
-  write_ema,
-)
+from flowdistill.convert.rules import Rule, Shapes, check_once, order
 
 NAMING = Naming('NCSN++', r'all_modules\.')
 ONLY_OURS = re.compile(r'times\.of_s\.|label\.|scalars\.')
@@ -62,15 +47,17 @@ INSIDE = {
 """The parts of a layer, in order."""
 
 
-def make_rules(shapes: Shapes) -> list[Rule]:
+def make_rules(shapes: Shapes, side: int = 0) -> list[Rule]:
   """The rules of a network, in the order of their parameters.
 
   Args:
     shapes: path in our network -> shape.
+    side: of the images; their names do not contain it.
 
   Raises:
     ValueError: if no NCSN++ has such a path, or two have the same name.
   """
+  del side
   places = {p: _place(p) for p in shapes if not ONLY_OURS.match(p)}
   layers = sorted(
     {layer for layer, _, _ in places.values()},
@@ -90,43 +77,6 @@ def make_rules(shapes: Shapes) -> list[Rule]:
   rules = sorted(rules, key=position)
   check_once([rule.theirs for rule in rules])
   return rules
-
-
-def from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """PyTorch's arrays as float32 by the paths of our network.
-
-  Args:
-    arrays: by their names in a file, with any known prefixes; names without
-      `all_modules` are ignored.
-    shapes: path in our network -> shape.
-
-  Returns:
-    our arrays, except those that only ours has.
-
-  Raises:
-    ValueError: as `rules.read`.
-  """
-  return read(arrays, shapes, make_rules(shapes), NAMING)
-
-
-def ema_from_torch(arrays: Mapping[str, np.ndarray], shapes: Shapes) -> Arrays:
-  """The EMA weights of a checkpoint, as `rules.read_ema`."""
-  return read_ema(arrays, shapes, make_rules(shapes), NAMING)
-
-
-def to_torch(arrays: Mapping[str, np.ndarray], prefix: str = '') -> Arrays:
-  """Our arrays by PyTorch's names, after `prefix`, such as 'module.'."""
-  return write(arrays, make_rules(shapes_of(arrays)), prefix)
-
-
-def ema_to_torch(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-  """Our arrays as the list `shadow_params`."""
-  return write_ema(arrays, make_rules(shapes_of(arrays)))
-
-
-def wanted(names: Iterable[str], *, ema: bool) -> list[str]:
-  """The names in a checkpoint that hold weights, or EMA weights too."""
-  return needed(names, NAMING, ema=ema)
 
 
 def _place(path: str) -> tuple[str, str, str]:

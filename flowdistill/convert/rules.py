@@ -9,49 +9,14 @@ Source of the names: https://github.com/yuanzhi-zhu/SlimFlow.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from flowdistill.convert.modules import Made
 from flowdistill.convert.prefixes import Naming, shadow_number
 
 Arrays = dict[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Converter:
-  """Reads and writes the weights of one network.
-
-  Attributes:
-    naming: of its arrays.
-    wanted: wanted(names, ema=...): the names that are read.
-    from_torch, ema_from_torch: (arrays, our shapes) -> our arrays.
-    to_torch: (our arrays, side of the images) -> arrays by their names.
-    grid: on which the original draws samples.
-    changes: (how a network in a snapshot was made, our options) -> the options
-      that must have another value; None if they have no such snapshots.
-  """
-
-  naming: Naming
-  wanted: Callable[..., list[str]]
-  from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
-  ema_from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
-  to_torch: Callable[[Mapping[str, np.ndarray], int], Arrays]
-  grid: Mapping[str, Any]
-  changes: Callable[[Made, Mapping[str, Any]], Mapping[str, Any]] | None = None
-
-  def read(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> dict[str, Arrays]:
-    """Our arrays: `params`, and `ema` where there are EMA weights too."""
-    ours = {'params': self.from_torch(arrays, shapes)}
-    found = self.naming.find(arrays)
-    if found.ema or found.shadow:
-      ours['ema'] = self.ema_from_torch(arrays, shapes)
-    return ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +131,8 @@ def _read(
       raise ValueError(f'these weights of {naming.name} have no {rule.theirs}')
     array = arrays[theirs[rule.theirs]]
     wanted = rule.write(np.empty(shapes[rule.ours])).shape
+    if wanted == () and array.shape == (1,):  # such as gains of FastGen
+      array = array.reshape(())
     if array.shape != wanted:
       raise ValueError(
         f'these weights of {naming.name} have {rule.theirs} of shape '
@@ -175,18 +142,9 @@ def _read(
   return ours
 
 
-def write(
-  arrays: Mapping[str, np.ndarray], rules: Iterable[Rule], prefix: str = ''
-) -> Arrays:
-  """Our arrays by their names, with a prefix such as 'module.'."""
-  return {prefix + rule.theirs: rule.write(arrays[rule.ours]) for rule in rules}
-
-
-def write_ema(
-  arrays: Mapping[str, np.ndarray], rules: Iterable[Rule]
-) -> list[np.ndarray]:
-  """Our arrays as the list `shadow_params`."""
-  return [rule.write(arrays[rule.ours]) for rule in rules if rule.learnt]
+def write(arrays: Mapping[str, np.ndarray], rules: Iterable[Rule]) -> Arrays:
+  """Our arrays by their names."""
+  return {rule.theirs: rule.write(arrays[rule.ours]) for rule in rules}
 
 
 def needed(names: Iterable[str], naming: Naming, *, ema: bool) -> list[str]:

@@ -7,11 +7,16 @@
   python -m flowdistill.main --workdir runs/edm2_s \
     --job=convert --to=mine.pkl --like=edm2-img512-s-2147483-0.070.pkl
 
+  python -m flowdistill.main --config configs/ayf/imagenet64.py --stage=flow \
+    --job=convert --from=raw-snapshots/edm2-img64-s --ema=0.07 --to=runs/edm2_s
+
 The first writes a run of the config's network, which can be sampled and used in
 `init_from` and `frozen`; the pickle in a .pth is never executed. It needs only
 the shape of the data, which most configs say (see `build/declared.py`). The
 second writes the array names and the time convention of the original network.
-The third writes a copy of a snapshot in which the weights alone are others.
+The third writes a copy of a snapshot in which the weights alone are others. The
+fourth reconstructs an EMA of another length from the snapshots of EDM2's
+training, one of which is in memory at a time.
 """
 
 import dataclasses
@@ -35,7 +40,7 @@ from flowdistill.config.sections import Reference
 from flowdistill.files.atomic import naming
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.conversion import Conversion, convert
+from flowdistill.stages.conversion import Conversion, convert, open_source
 from flowdistill.stages.job_options import path_of
 from flowdistill.training.checkpoint import by_name
 from flowdistill.workdir import weights
@@ -64,8 +69,9 @@ class Options:
 
   Attributes:
     stage: the stage of the network; by default the last one.
-    from_: a file of weights, .pth, .pt, .safetensors or .npz; without it, the
-      stage's own weights are written.
+    from_: a file of weights, .pth, .pt, .pkl, .safetensors or .npz, or with
+      `ema` a folder of snapshots of EDM2; without it, the stage's own weights
+      are written.
     shape: with `from`, of the images, such as 32,32,3; by default that of the
       run or of the data set.
     classes: with `shape`, their number; 0 without labels.
@@ -75,7 +81,10 @@ class Options:
       file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, the name of an EMA, or
       power:0.1 for the power EMA of that relative width.
-    ema: a relative width: 0.1 is short for --weights=power:0.1.
+    ema: a relative width: 0.1 is short for --weights=power:0.1; with `from`,
+      that of the EMA to reconstruct from the snapshots.
+    kimg: with `from` and `ema`, the time of that EMA in thousands of images, as
+      in the name of a snapshot; by default that of the last.
   """
 
   stage: str = ''
@@ -85,11 +94,14 @@ class Options:
   to: str = ''
   weights: str = 'ema'
   ema: float | None = None
+  kimg: int | None = None
   like: str = ''
 
   def __post_init__(self) -> None:
     if self.ema is not None:
-      object.__setattr__(self, 'weights', *weights_of_ema([self.ema]))
+      weights_in = weights_of_ema([self.ema])
+      if not self.from_:
+        object.__setattr__(self, 'weights', *weights_in)
     if not self.to:
       raise ConfigError('--to is missing: the folder, or the file, to write')
     self._check_effects()
@@ -123,6 +135,10 @@ class Options:
         f'--weights={self.weights} has no effect with --from: the run gets the '
         'parameters and the EMA weights of the file'
       )
+    if self.kimg is not None and (not self.from_ or self.ema is None):
+      raise ConfigError(
+        f'--kimg={self.kimg} needs --from, a folder of snapshots, and --ema'
+      )
     if (self.shape and not self.from_) or (self.classes and not self.shape):
       raise ConfigError('--shape needs --from, and --classes needs --shape')
     if min((*self.shape, self.classes + 1)) < 1:
@@ -151,8 +167,9 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
   try:
     if options.from_:
       file = path_of('from', options.from_)
+      source = open_source(file, options.ema, options.kimg)
       data = data_of(blueprints, name, options)
-      conversion = convert(blueprints.specs[name], data, file, to)
+      conversion = convert(blueprints.specs[name], data, source, to)
       say(f'{conversion} {to}')
       return conversion
     write(blueprints[name], to, options)
@@ -186,7 +203,7 @@ def write(blueprint: Blueprint, to: pathlib.Path, options: Options) -> None:
   abstract = weights_in_stage(Reference(str(folder), which), blueprint)
   trained = weights.load(name, abstract)
   arrays = jax.device_get(by_name(trained.params))
-  theirs = rules.to_torch(arrays, blueprint.sees.shape[0])
+  theirs = rules.to_torch(arrays, blueprint.sees.shape[0], network=network)
   for name, array in theirs.items():
     if not np.isfinite(array).all():
       raise ValueError(f'{name} of {folder} has numbers that are not finite')

@@ -9,6 +9,8 @@ They own no random state: `key=None` is deterministic, and a key draws dropout.
 from flowdistill.networks.adm import ADM
 from flowdistill.networks.dit import DiT
 from flowdistill.networks.edm2 import EDM2
+from flowdistill.networks.edm_adm import EDMADM
+from flowdistill.networks.edm_ncsnpp import EDMNCSNpp
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
@@ -21,6 +23,8 @@ NETWORKS = {
   'adm': ADM,
   'dit': DiT,
   'edm2': EDM2,
+  'edm_adm': EDMADM,
+  'edm_ncsnpp': EDMNCSNpp,
   'mlp': MLP,
   'ncsnpp': NCSNpp,
   'stylegan2_discriminator': StyleGAN2Discriminator,

@@ -88,6 +88,7 @@ class Heads(nnx.Module):
         f'head_channels = {config.head} makes {self.heads} heads of a layer of '
         f'{channels} channels, which they must divide'
       )
+    self.rescale = config.rescale
     self.norm = GroupNorm(channels, config)
     self.qkv = nnx.Linear(
       channels, 3 * channels, kernel_init=UNIFORM, dtype=config.dtype, rngs=rngs
@@ -104,4 +105,5 @@ class Heads(nnx.Module):
     qkv = qkv.reshape(b, -1, self.heads, c // self.heads, 3)
     q, k, v = jnp.moveaxis(qkv, (4, 2), (0, 2))
     new = jnp.moveaxis(attend(q, k, v), 1, 2)
-    return h + upcast(self.out(new.reshape(-1, c))).reshape(h.shape)
+    new = upcast(self.out(new.reshape(-1, c))).reshape(h.shape)
+    return add(h, new, rescale=self.rescale)

@@ -163,6 +163,20 @@ class OneHot(nnx.Module):
     return jax.nn.one_hot(label, len(kernel), dtype=kernel.dtype) @ kernel
 
 
+class ScaledOneHot(nnx.Module):
+  """A product with √classes times the one-hot label; a bias for any other."""
+
+  def __init__(self, num_classes: int, width: int, *, rngs: nnx.Rngs):
+    self.num_classes = num_classes
+    self.linear = nnx.Linear(num_classes, width, rngs=rngs)
+
+  def __call__(self, label: Array) -> Array:
+    """[b] -> [b, width]."""
+    kernel = self.linear.kernel[...]
+    one_hot = jax.nn.one_hot(label, self.num_classes, dtype=kernel.dtype)
+    return self.linear(one_hot * self.num_classes**0.5)
+
+
 def make_scalars(
   options: NetworkOptions, width: int, *, rngs: nnx.Rngs
 ) -> Scalars | None:

@@ -70,6 +70,8 @@ class Resample(nnx.Module):
     n_out: channels of the output.
     up: whether it upsamples; otherwise it downsamples.
     fir: whether the taps are applied first.
+    averages: whether it downsamples by a mean of 2 x 2 after the convolution,
+      instead of its stride, where it does not filter.
     dtype: of the convolution.
     rngs: for the initial parameters alone.
   """
@@ -81,17 +83,19 @@ class Resample(nnx.Module):
     *,
     up: bool,
     fir: bool,
+    averages: bool = False,
     dtype: DTypeLike | None = None,
     rngs: nnx.Rngs,
   ):
-    self.up, self.fir = up, fir
+    self.up, self.fir, self.averages = up, fir, averages and not (up or fir)
+    strided = not (up or self.averages)
     conv = nnx.Conv(
       n_in,
       n_out,
       (3, 3),
-      strides=1 if up else 2,
+      strides=2 if strided else 1,
       # One pixel on each side, but with stride 2 only after the last.
-      padding='VALID' if fir else (1, 1) if up else ((0, 1), (0, 1)),
+      padding='VALID' if fir else ((0, 1), (0, 1)) if strided else (1, 1),
       kernel_init=UNIFORM,
       dtype=dtype,
       rngs=rngs,
@@ -110,7 +114,8 @@ class Resample(nnx.Module):
       # With so many zeros taps and convolution commute.
       up = {'padding': 3, 'up': 2} if self.up else {'padding': 2}
       return upcast(self.fir_conv(filtered(h, **up)))
-    return upcast(self.conv(double(h, fir=False) if self.up else h))
+    h = upcast(self.conv(double(h, fir=False) if self.up else h))
+    return halve(h, fir=False) if self.averages else h
 
 
 UNIFORM = nnx.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')

@@ -24,6 +24,8 @@ from flowdistill.networks.unet_layers import (
 )
 
 Array = jax.Array
+JOINT = ('adm', 'edm')  # q, k and v in one layer
+RESIZED = ('biggan', 'edm')  # with a convolution beside a block that resizes
 
 
 class ResBlock(nnx.Module):
@@ -90,7 +92,7 @@ def make_skip(
   n_in: int, n_out: int, config: BlockConfig, *, resized: bool, rngs: nnx.Rngs
 ) -> nnx.Module | None:
   """The skip connection of a block, None if it is the identity."""
-  if n_in == n_out and not (resized and config.kind == 'biggan'):
+  if n_in == n_out and not (resized and config.kind in RESIZED):
     return None
   if config.kind == 'ddpm':
     return nnx.Linear(
@@ -114,7 +116,7 @@ class Step(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.block = ResBlock(n_in, n_out, config, rngs=rngs)
-    kind = Heads if config.kind == 'adm' else Attention
+    kind = Heads if config.kind in JOINT else Attention
     self.attention = kind(n_out, config, rngs=rngs) if attend else None
 
   def __call__(self, h: Array, e: Array, *, key: Array | None = None) -> Array:

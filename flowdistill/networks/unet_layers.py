@@ -23,15 +23,17 @@ class BlockConfig:
   Attributes:
     embedding: width of the embedding of times and conditions.
     kind: 'ddpm', with convolutions between the levels; 'biggan', whose blocks
-      down- and upsample themselves; or 'adm', whose blocks are also scaled by
-      the embedding and have multi-head attention, on the way up after each.
+      down- and upsample themselves; 'edm', the same with q, k and v in one
+      layer and branches that average where nothing filters; or 'adm', whose
+      blocks are also scaled by the embedding and have multi-head attention, on
+      the way up after each.
     dropout: dropout rate before the second convolution.
     dtype: of the large products.
     rescale: whether a sum of two branches is divided by √2.
     fir: whether down- and upsampling filter.
     groups: of a group norm, at most.
     eps: added to its variance.
-    head: channels of an attention head ('adm').
+    head: channels of an attention head ('adm', 'edm').
   """
 
   embedding: int

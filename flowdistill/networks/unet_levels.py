@@ -75,7 +75,7 @@ class Up(nnx.Module):
   Args:
     n: channels of the input.
     width: channels of the output.
-    image: channels of the image.
+    image: channels of the output branch.
     config: of all blocks of the network.
     skips: channels of the skip connections, in the order of the blocks.
     attend: whether attention follows the last block ('adm': each).

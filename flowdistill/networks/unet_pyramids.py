@@ -44,7 +44,13 @@ class Residual(nnx.Module):
   ):
     self.rescale = config.rescale
     self.resample = Resample(
-      before, n, up=up, fir=config.fir, dtype=config.dtype, rngs=rngs
+      before,
+      n,
+      up=up,
+      fir=config.fir,
+      averages=config.kind == 'edm',
+      dtype=config.dtype,
+      rngs=rngs,
     )
 
   def __call__(self, image: Array, h: Array) -> Pair:

@@ -83,9 +83,7 @@ class UNetTimes(nnx.Module):
     """t [b] -> [b, nf] or [b, 2 nf]."""
     tau = self.time_scale * (1 - t)[:, None]
     if self.frequencies is None:
-      ends = self.kind != 'adm'
-      exponents = jnp.linspace(0, -1, self.nf // 2, ends, dtype=t.dtype)
-      angles = tau * SPAN**exponents
+      angles = slow_angles(tau, self.nf, ends=self.kind != 'adm')
     else:
       w = jax.lax.stop_gradient(self.frequencies[...])  # not trained
       tau = jnp.maximum(tau, self.time_scale * FIRST)
@@ -94,3 +92,9 @@ class UNetTimes(nnx.Module):
     return jnp.concatenate(
       parts[::-1] if self.kind == 'adm' else parts, axis=-1
     )
+
+
+def slow_angles(tau: Array, size: int, *, ends: bool) -> Array:
+  """ω τ, ω = 1 .. 10⁻⁴, with the last or not: [b, 1] -> [b, size / 2]."""
+  exponents = jnp.linspace(0, -1, size // 2, ends, dtype=tau.dtype)
+  return tau * SPAN**exponents

@@ -29,6 +29,7 @@ def make_trunk(
   image: int,
   blocks: int,
   attend: Sequence[bool],
+  output: int | None = None,
   progressive_input: str = 'none',
   progressive: str = 'none',
   rngs: nnx.Rngs,
@@ -42,6 +43,7 @@ def make_trunk(
     image: channels of the image.
     blocks: of each level on the way down; on the way up one more.
     attend: whether each level has attention; the middle always has it.
+    output: channels of the output, by default those of the image.
     progressive_input: where the image enters, one of INPUTS.
     progressive: where the output is computed, one of OUTPUTS.
     rngs: for the initial parameters alone.
@@ -74,7 +76,7 @@ def make_trunk(
     level = Up(
       n,
       width,
-      image,
+      image if output is None else output,
       config,
       skips=[skips.pop() for _ in range(blocks + 1)],
       attend=attend[i],

@@ -1,9 +1,10 @@
-"""Converts a file of foreign weights to a run, and checks the result."""
+"""Converts foreign weights to a run, and checks the result."""
 
 import dataclasses
+import functools
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from flowdistill.build.foreign import (
   read_foreign,
   weights_digest,
 )
+from flowdistill.build.snapshot_series import open_series
 from flowdistill.build.tables import resolve_stage
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import Spec
@@ -41,8 +43,8 @@ class Conversion:
   """The record of a conversion, in conversion.json.
 
   Attributes:
-    source: the file.
-    sha256: of the file.
+    source: the file, or the snapshots.
+    sha256: of the file, or of the names and the digests of the snapshots.
     arrays: number of arrays in it.
     averages: whether it has EMA weights too.
     prefixes: 'params' and 'ema' -> what stood before their names in the file.
@@ -50,6 +52,8 @@ class Conversion:
     largest_error: of the velocity at random points: weights restored from the
       checkpoint in float32, against those of the file in float64.
     largest_velocity: at those points.
+    residual: of a reconstructed EMA, the distance of its profile to the wanted
+      one, as a share of its norm; None for a file.
   """
 
   source: str
@@ -60,6 +64,7 @@ class Conversion:
   ours_alone: list[str]
   largest_error: float
   largest_velocity: float
+  residual: float | None = None
 
   def __str__(self) -> str:
     emas = f' and their EMA weights{self._below("ema")}'
@@ -77,15 +82,62 @@ class Conversion:
     return f' below {below}' if below else ''
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Where weights come from.
+
+  Attributes:
+    name: of the file, or of the snapshots.
+    digest: () -> their SHA-256.
+    read: (network, shapes of ours) -> the weights.
+    residual: see `Conversion`.
+  """
+
+  name: str
+  digest: Callable[[], str]
+  read: Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], Foreign]
+  residual: float | None = None
+
+
+def open_source(
+  path: pathlib.Path, ema: float | None = None, kimg: int | None = None
+) -> Source:
+  """A file of weights, or an EMA to reconstruct from a folder of snapshots.
+
+  Args:
+    path: of the file or the folder.
+    ema: its relative width, for a folder.
+    kimg: its time in thousands of images, for a folder; None for the last.
+
+  Raises:
+    ValueError: if they do not fit, or as `open_series`.
+  """
+  if ema is None:
+    if path.is_dir():
+      raise ValueError(
+        f'{path} is a folder; name the file in it, or, of a folder of '
+        'snapshots of EDM2, the length of the EMA too, such as --ema=0.07'
+      )
+    digest = functools.partial(weights_digest, path)
+    return Source(str(path), digest, functools.partial(read_foreign, path))
+  if not path.is_dir():
+    what = 'a file, whose weights are one EMA' if path.exists() else 'missing'
+    raise ValueError(
+      f'--ema={ema} needs a folder of snapshots of EDM2; {path} is {what}'
+    )
+  series = open_series(path, ema, kimg)
+  return Source(str(series), series.digest, series.read, series.fit.residual)
+
+
 def convert(
-  spec: Spec, data: DataRecord, file: pathlib.Path, to: pathlib.Path
+  spec: Spec, data: DataRecord, source: Source, to: pathlib.Path
 ) -> Conversion:
-  """Writes a run of one stage, at step 0, with the weights of a file.
+  """Writes a run of one stage, at step 0, with foreign weights.
 
   Args:
     spec: resolved config of a stage, whose network it has.
     data: of the examples; they are not opened.
-    file: of the weights.
+    source: of the weights.
     to: the folder of the run, which is created when complete.
 
   Raises:
@@ -95,7 +147,7 @@ def convert(
   if part.exists():  # from an interrupted conversion
     shutil.rmtree(part)
   try:
-    conversion = _convert(spec, data, file, part)
+    conversion = _convert(spec, data, source, part)
     part.rename(to)
   except ValueError:
     shutil.rmtree(part, ignore_errors=True)
@@ -104,17 +156,18 @@ def convert(
 
 
 def _convert(
-  spec: Spec, data: DataRecord, file: pathlib.Path, part: pathlib.Path
+  spec: Spec, data: DataRecord, source: Source, part: pathlib.Path
 ) -> Conversion:
   """`convert`, to a folder that does not exist."""
-  spec, digest = resolve_stage(neutral(spec)), weights_digest(file)
-  write_record(part, spec, {'weights': f'{file} of sha256 {digest}'}, data)
+  spec, digest = resolve_stage(neutral(spec)), source.digest()
+  origin = f'{source.name} of sha256 {digest}'
+  write_record(part, spec, {'weights': origin}, data)
   run = Blueprints({ONE_STAGE: spec}, part)[ONE_STAGE]
   (name,) = run.learns
   shapes = {
     key: x.shape for key, x in by_name(run.learners[name].model.params).items()
   }
-  foreign = read_foreign(file, spec['network'], shapes)
+  foreign = source.read(spec['network'], shapes)
   fresh = run.init(name)
   with Checkpoints(part / CHECKPOINTS, keep=1) as saved:
     saved.save(0, converted_state(run, fresh, foreign))
@@ -122,7 +175,7 @@ def _convert(
   back = weights.load(name, weights_in_stage(reference, run)).params
   error, size = compare(run, complete(fresh, foreign.params), back)
   conversion = Conversion(
-    str(file),
+    source.name,
     digest,
     len(foreign.params),
     foreign.ema is not None,
@@ -130,6 +183,7 @@ def _convert(
     sorted(shapes.keys() - foreign.params.keys()),
     error,
     size,
+    source.residual,
   )
   write_json(part / 'conversion.json', dataclasses.asdict(conversion))
   return conversion

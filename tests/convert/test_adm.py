@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flowdistill.convert import adm
+from flowdistill.convert import CONVERTERS, adm
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.adm import ADM
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['adm']
 SIDE = 8
 SMALL = {'nf': 4, 'res_blocks': 1, 'ch_mult': (1, 2), 'attention': (4,)}
 BRANCHES = {
@@ -64,10 +65,10 @@ def test_every_parameter_has_one_rule_but_those_that_are_ours_alone(branch):
 @BRANCH
 def test_there_and_back_to_the_byte(branch):
   theirs, shapes = drawn(branch)
-  ours = adm.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   assert {path: x.shape for path, x in ours.items()}.items() <= shapes.items()
   for prefix in ('', 'module.'):
-    back = adm.to_torch(ours, SIDE, prefix)
+    back = WEIGHTS.to_torch(ours, SIDE, prefix)
     filters = [n for n in back if n.endswith('.resample_filter')]
     names = [n for n in back if n not in filters]
     assert [n.removeprefix(prefix) for n in names] == list(theirs)
@@ -79,7 +80,7 @@ def test_there_and_back_to_the_byte(branch):
     assert len(filters) == 2 * changes > 0
     for before in ('', 'model.'):
       renamed = {before + name: array for name, array in back.items()}
-      again = adm.from_torch(renamed, shapes)
+      again = WEIGHTS.from_torch(renamed, shapes)
       for path, array in ours.items():
         assert again[path].tobytes() == array.tobytes()
 
@@ -110,7 +111,7 @@ def test_names_are_those_of_the_original_in_its_order():
 
 def test_layouts():
   theirs, shapes = drawn('default')
-  ours = adm.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   label = theirs['map_label.weight']
   np.testing.assert_array_equal(ours['label.kernel'], label.T)
   conv = theirs['enc.8x8_conv.weight']
@@ -136,14 +137,14 @@ def test_ema_weights_are_a_list_in_the_order_of_the_parameters(branch):
   checkpoint = {f'model.{n}': array for n, array in theirs.items()} | {
     f'ema.shadow_params.{i}': array for i, array in enumerate(shadow)
   }
-  found = adm.ema_from_torch(checkpoint, shapes)
-  for path, array in adm.from_torch(theirs, shapes).items():
+  found = WEIGHTS.ema_from_torch(checkpoint, shapes)
+  for path, array in WEIGHTS.from_torch(theirs, shapes).items():
     np.testing.assert_array_equal(found[path], 2 * array)
-  for a, b in zip(adm.ema_to_torch(found, SIDE), shadow, strict=True):
+  for a, b in zip(WEIGHTS.ema_to_torch(found, SIDE), shadow, strict=True):
     assert a.tobytes() == b.tobytes()
   del checkpoint['ema.shadow_params.3']
   with pytest.raises(ValueError, match=rf'{len(shadow) - 1} arrays in ema'):
-    adm.ema_from_torch(checkpoint, shapes)
+    WEIGHTS.ema_from_torch(checkpoint, shapes)
 
 
 def test_what_is_read_of_a_checkpoint():
@@ -151,8 +152,8 @@ def test_what_is_read_of_a_checkpoint():
     *('step', 'model.enc.4x4_down.skip.resample_filter', 'ema.decay'),
     *('model.enc.8x8_conv.weight', 'ema.shadow_params.0'),
   ]
-  assert adm.wanted(names, ema=False) == names[3:4]
-  assert adm.wanted(names, ema=True) == names[3:]
+  assert WEIGHTS.wanted(names, ema=False) == names[3:4]
+  assert WEIGHTS.wanted(names, ema=True) == names[3:]
 
 
 def test_what_is_missing_or_too_much_is_named():
@@ -160,18 +161,18 @@ def test_what_is_missing_or_too_much_is_named():
   name = 'enc.4x4_block0.skip.bias'
   less = {n: x for n, x in theirs.items() if n != name}
   with pytest.raises(ValueError, match=rf'ADM have no {name}$'):
-    adm.from_torch(less, shapes)
+    WEIGHTS.from_torch(less, shapes)
   with pytest.raises(ValueError, match=r'have enc\.9x9_down\.weight, and th'):
-    adm.from_torch(theirs | {'enc.9x9_down.weight': 0}, shapes)
+    WEIGHTS.from_torch(theirs | {'enc.9x9_down.weight': 0}, shapes)
   with pytest.raises(ValueError, match=r'have map_augment\.weight, and the n'):
-    adm.from_torch(theirs | {'map_augment.weight': 0}, shapes)
+    WEIGHTS.from_torch(theirs | {'map_augment.weight': 0}, shapes)
   with pytest.raises(ValueError, match=rf'{name} appears twice'):
-    adm.from_torch(theirs | {f'module.{name}': theirs[name]}, shapes)
+    WEIGHTS.from_torch(theirs | {f'module.{name}': theirs[name]}, shapes)
   wrong = theirs | {name: np.ones(5)}
   with pytest.raises(ValueError, match=rf'{name} of shape \[5\];.* be \[8\]$'):
-    adm.from_torch(wrong, shapes)
+    WEIGHTS.from_torch(wrong, shapes)
   with pytest.raises(ValueError, match='ADM have no enc.<side>x<side>_conv.w'):
-    adm.from_torch({'map_layer0.bias': np.ones(16)}, shapes)
+    WEIGHTS.from_torch({'map_layer0.bias': np.ones(16)}, shapes)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from convert import adm_by_hand
 from convert.test_adm import SIDE, built, drawn
 from flax import nnx
 
-from flowdistill.convert import adm
+from flowdistill.convert import CONVERTERS
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['adm']
 HEAD = 4  # channels, so that there is more than one
 
 
@@ -21,7 +22,7 @@ HEAD = 4  # channels, so that there is more than one
 def test_it_answers_as_the_original_at_the_time_that_is_mirrored(branch):
   """With two labels, and with the null label, which is zero in theirs."""
   theirs, shapes = drawn(branch)
-  ours, (graph, params) = adm.from_torch(theirs, shapes), built(branch)
+  ours, (graph, params) = WEIGHTS.from_torch(theirs, shapes), built(branch)
   leaves = [
     jnp.asarray(ours[path] if path in ours else np.ones(leaf.shape))
     for path, leaf in by_name(params).items()

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flowdistill.convert import edm2
+from flowdistill.convert import CONVERTERS, edm2
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.edm2 import EDM2
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['edm2']
 SIDE = 8
 SMALL = {'width': 8, 'res_blocks': 2, 'ch_mult': (1, 2), 'attention': (4,)}
 
@@ -37,22 +38,22 @@ def drawn(classes=5):
 @pytest.mark.parametrize('classes', [0, 5])
 def test_there_and_back_to_the_byte(classes):
   theirs, shapes = drawn(classes)
-  ours = edm2.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   assert set(ours) == {path for path in shapes if 'of_s' not in path}
-  back = edm2.to_torch(ours, SIDE)
+  back = WEIGHTS.to_torch(ours, SIDE)
   assert set(back) == set(theirs)
   for name, array in theirs.items():
     assert back[name].shape == array.shape
     assert back[name].tobytes() == array.tobytes(), name
   below = {f'ema.{name}': array for name, array in theirs.items()}
-  again = edm2.from_torch(below, shapes)
+  again = WEIGHTS.from_torch(below, shapes)
   assert all(again[path].tobytes() == ours[path].tobytes() for path in ours)
 
 
 def test_half_precision_comes_back_exactly():
   theirs, shapes = drawn()
   halves = {name: array.astype(np.float16) for name, array in theirs.items()}
-  back = edm2.to_torch(edm2.from_torch(halves, shapes), SIDE)
+  back = WEIGHTS.to_torch(WEIGHTS.from_torch(halves, shapes), SIDE)
   for name, array in halves.items():
     assert back[name].astype(np.float16).tobytes() == array.tobytes()
 
@@ -61,13 +62,13 @@ def test_gains_of_one_number_are_scalars():
   theirs, shapes = drawn()
   vectors = {n: a.reshape(1) if a.ndim == 0 else a for n, a in theirs.items()}
   assert vectors['unet.out_gain'].shape == (1,)
-  ours = edm2.from_torch(vectors, shapes)
+  ours = WEIGHTS.from_torch(vectors, shapes)
   assert ours['gain'] == theirs['unet.out_gain']
 
 
 def test_layouts_and_names():
   theirs, shapes = drawn()
-  ours = edm2.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   conv = theirs['unet.enc.8x8_conv.weight']
   assert ours['first.kernel'][0, 1, 2, 3] == conv[3, 2, 0, 1]  # out, in, h, w
   qkv = theirs['unet.dec.4x4_in0.attn_qkv.weight']
@@ -83,11 +84,11 @@ def test_what_is_missing_or_too_much_is_named():
   name = 'unet.enc.4x4_block0.conv_skip.weight'
   less = {n: x for n, x in theirs.items() if n != name}
   with pytest.raises(ValueError, match=rf'EDM2 have no {name}$'):
-    edm2.from_torch(less, shapes)
+    WEIGHTS.from_torch(less, shapes)
   more = theirs | {'unet.enc.2x2_down.emb_gain': np.zeros(())}
   with pytest.raises(ValueError, match=r'have unet\.enc\.2x2_down\.emb_gain'):
-    edm2.from_torch(more, shapes)
+    WEIGHTS.from_torch(more, shapes)
   with pytest.raises(ValueError, match='have no unet.enc.<side>x<side>_conv'):
-    edm2.from_torch({'logvar_linear.weight': np.ones((1, 128))}, shapes)
+    WEIGHTS.from_torch({'logvar_linear.weight': np.ones((1, 128))}, shapes)
   with pytest.raises(ValueError, match='^blocks.3.kernel is no array of an ED'):
     edm2.make_rules({'blocks.3.kernel': (2, 2)}, SIDE)

@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from convert import edm2_by_hand
+from convert.derivatives_by_hand import check_derivatives
 from flax import nnx
 
-from flowdistill.convert import edm2
+from flowdistill.convert import CONVERTERS, edm2
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.edm2 import EDM2
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['edm2']
 SIDE, CLASSES, HEAD = 8, 5, 4  # layers have 2 and 4 heads
 OPTIONS = {
   'width': 8,
@@ -51,7 +53,7 @@ def test_it_answers_as_the_original(branch, monkeypatch):
   graph, params = nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
   shapes = {path: x.shape for path, x in by_name(params).items()}
   theirs = drawn(shapes, gains)
-  ours = edm2.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   leaves = [
     jnp.asarray(ours.get(path, np.ones(shape)), np.float64)
     for path, shape in shapes.items()
@@ -82,3 +84,32 @@ def test_it_answers_as_the_original(branch, monkeypatch):
     monkeypatch.setattr(edm2_by_hand, 'LARGEST', np.inf)
     other = edm2_by_hand.velocity(theirs, x, t, one_hot, std=std, **given)
     assert np.abs(v - other).max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('x64')
+def test_its_derivatives_are_those_of_the_original():
+  spec = DataSpec.labelled((SIDE, SIDE, 3), CLASSES)
+  build = functools.partial(EDM2, spec, **OPTIONS)
+  graph, params = nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
+  shapes = {path: x.shape for path, x in by_name(params).items()}
+  theirs = drawn(shapes, {})
+  ours = WEIGHTS.from_torch(theirs, shapes)
+  leaves = [
+    jnp.asarray(ours.get(path, np.zeros(shape)), np.float64)
+    for path, shape in shapes.items()
+  ]
+  params = jax.tree.unflatten(jax.tree.structure(params), leaves)
+  x = np.random.default_rng(1).normal(size=(3, SIDE, SIDE, 3))
+  t, label = np.array([0.95, 0.5, 0.02]), np.array([0, 4, 5])
+  one_hot = np.eye(CLASSES + 1)[label][:, :CLASSES]
+  check_derivatives(
+    second=lambda weights, x, t: edm2_by_hand.velocity(
+      weights, x, t, one_hot, head=HEAD
+    ),
+    apply=lambda p, x, t: nnx.merge(graph, p)(x, t, 0 * t, {'label': label}),
+    params=params,
+    theirs=theirs,
+    point=(x, t),
+    write=lambda arrays: WEIGHTS.to_torch(arrays, SIDE),
+  )

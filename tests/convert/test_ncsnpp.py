@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from flowdistill.convert import ncsnpp
+from flowdistill.convert import CONVERTERS, ncsnpp
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['ncsnpp']
 SHAPE, SMALL = (4, 4, 3), {'nf': 4, 'res_blocks': 1, 'ch_mult': (1, 2)}
 ALONE = {'options': NetworkOptions(scalars=('guidance',))}
 BRANCHES = {
@@ -62,15 +63,15 @@ def test_every_parameter_has_one_rule_but_those_that_are_ours_alone(branch):
 @BRANCH
 def test_there_and_back_to_the_byte(branch):
   theirs, shapes = drawn(branch)
-  ours = ncsnpp.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   assert {path: x.shape for path, x in ours.items()}.items() <= shapes.items()
-  back = ncsnpp.to_torch(ours, 'module.')
+  back = WEIGHTS.to_torch(ours, 4, 'module.')
   assert [n.removeprefix('module.') for n in back] == list(theirs)
   for name, array in theirs.items():
     assert back[f'module.{name}'].tobytes() == array.tobytes(), name
   for prefix in ('module.', 'model.', 'model.module.'):
     renamed = {prefix + name: array for name, array in theirs.items()}
-    again = ncsnpp.from_torch(renamed | {f'{prefix}sigmas': 0}, shapes)
+    again = WEIGHTS.from_torch(renamed | {f'{prefix}sigmas': 0}, shapes)
     for path, array in ours.items():
       assert again[path].tobytes() == array.tobytes()
 
@@ -127,7 +128,7 @@ def test_frequencies_come_first():
 
 def test_layouts():
   theirs, shapes = drawn('ddpm')
-  ours = ncsnpp.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   dense, conv = theirs['all_modules.0.weight'], theirs['all_modules.2.weight']
   assert ours['times.first.kernel'][1, 2] == dense[2, 1]  # out, in
   assert ours['first.kernel'][0, 1, 2, 3] == conv[3, 2, 0, 1]  # out, in, h, w
@@ -160,16 +161,16 @@ def test_ema_weights_are_a_list_in_the_order_of_what_is_learnt(branch):
   checkpoint = {f'model.module.{n}': x for n, x in theirs.items()} | {
     f'ema.shadow_params.{i}': x for i, x in enumerate(shadow)
   }
-  found = ncsnpp.ema_from_torch(checkpoint, shapes)
-  plain = ncsnpp.from_torch(theirs, shapes)
+  found = WEIGHTS.ema_from_torch(checkpoint, shapes)
+  plain = WEIGHTS.from_torch(theirs, shapes)
   for path, array in plain.items():
     factor = 1 if path == 'times.frequencies' else 2
     np.testing.assert_array_equal(found[path], factor * array)
-  for a, b in zip(ncsnpp.ema_to_torch(found), shadow, strict=True):
+  for a, b in zip(WEIGHTS.ema_to_torch(found, 4), shadow, strict=True):
     assert a.tobytes() == b.tobytes()
   del checkpoint['ema.shadow_params.3']
   with pytest.raises(ValueError, match=rf'{len(shadow) - 1} arrays in ema'):
-    ncsnpp.ema_from_torch(checkpoint, shapes)
+    WEIGHTS.ema_from_torch(checkpoint, shapes)
 
 
 def test_what_is_read_of_a_checkpoint():
@@ -177,8 +178,8 @@ def test_what_is_read_of_a_checkpoint():
     *('optimizer.state.0.exp_avg', 'model.module.sigmas', 'step'),
     *('model.module.all_modules.0.weight', 'ema.shadow_params.0'),
   ]
-  assert ncsnpp.wanted(names, ema=False) == names[3:4]
-  assert ncsnpp.wanted(names, ema=True) == names[3:]
+  assert WEIGHTS.wanted(names, ema=False) == names[3:4]
+  assert WEIGHTS.wanted(names, ema=True) == names[3:]
 
 
 def test_what_is_missing_or_too_much_is_named():
@@ -186,14 +187,14 @@ def test_what_is_missing_or_too_much_is_named():
   name = 'all_modules.4.Conv_2.bias'
   less = {n: x for n, x in theirs.items() if n != name}
   with pytest.raises(ValueError, match=rf'have no {name}$'):
-    ncsnpp.from_torch(less, shapes)
+    WEIGHTS.from_torch(less, shapes)
   with pytest.raises(ValueError, match=r'have all_modules\.99\.weight, and th'):
-    ncsnpp.from_torch(theirs | {'all_modules.99.weight': 0}, shapes)
+    WEIGHTS.from_torch(theirs | {'all_modules.99.weight': 0}, shapes)
   with pytest.raises(ValueError, match=rf'{name} appears twice'):
-    ncsnpp.from_torch(theirs | {f'module.{name}': theirs[name]}, shapes)
+    WEIGHTS.from_torch(theirs | {f'module.{name}': theirs[name]}, shapes)
   wrong = theirs | {name: np.ones(5)}
   with pytest.raises(ValueError, match=rf'{name} of shape \[5\];.* be \[4\]$'):
-    ncsnpp.from_torch(wrong, shapes)
+    WEIGHTS.from_torch(wrong, shapes)
 
 
 def test_a_path_of_another_network_is_named():

@@ -9,11 +9,12 @@ import pytest
 from convert import ncsnpp_by_hand
 from flax import nnx
 
-from flowdistill.convert import ncsnpp
+from flowdistill.convert import CONVERTERS, ncsnpp
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
 from flowdistill.training.checkpoint import by_name
 
+WEIGHTS = CONVERTERS['ncsnpp']
 SHAPE = (4, 4, 3)
 DEFAULT = {
   'nf': 4,
@@ -54,7 +55,7 @@ def test_it_answers_as_the_original_at_the_time_that_is_mirrored(branch):
   theirs = {
     r.theirs: drawn(r.write(np.empty(shapes[r.ours])).shape) for r in rules
   }
-  ours = ncsnpp.from_torch(theirs, shapes)
+  ours = WEIGHTS.from_torch(theirs, shapes)
   leaves = [
     jnp.asarray(ours[path] if path in ours else drawn(shape))
     for path, shape in shapes.items()

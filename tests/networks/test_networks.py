@@ -28,9 +28,9 @@ OF_S = 'of_s'  # e₂, the embedding of the second time
 
 
 def at_start(name, x, t):
-  """u at initialisation: 0, and EDM2's is the velocity of Gaussian data."""
+  """u at initialisation: 0, and EDM's is the velocity of Gaussian data."""
   rate = Gaussian(0.5).rate(t)[:, None, None, None]
-  return rate * x if name == 'edm2' else 0 * x
+  return rate * x if name.startswith('edm') else 0 * x
 
 
 @pytest.mark.usefixtures('x64')

@@ -13,6 +13,8 @@ PRODUCTS = {
   'adm': 4 * 4,
   'dit': 6 * 2,
   'edm2': 4 * 4 + 5,  # and convolutions of 1 x 1
+  'edm_adm': 4 * 4,
+  'edm_ncsnpp': 3 * 4,
   'mlp': 2,
   'ncsnpp': 3 * 6,
   'unet': 4 * 4,

@@ -20,6 +20,8 @@ SHAPES = {
   'adm': IMAGE,
   'dit': IMAGE,
   'edm2': IMAGE,
+  'edm_adm': IMAGE,
+  'edm_ncsnpp': IMAGE,
   'mlp': (2,),
   'ncsnpp': IMAGE,
   'unet': IMAGE,
@@ -44,9 +46,14 @@ EDM2 = {
   'attention': (2,),
   'time': 'linear',  # 'edm' has no twin branch
 }
+EDM = {
+  **{k: v for k, v in UNET.items() if k != 'time_scale'},
+  'time': 'linear',  # 'edm' has no twin branch
+}
 FLOWS = [name for name, net in NETWORKS.items() if net.signature == 'average']
 EVERY = pytest.mark.parametrize('name', FLOWS)
-U_NETS = ('adm', 'edm2', 'ncsnpp', 'unet')  # they compile for many seconds
+U_NETS = ('adm', 'edm2', 'edm_adm', 'edm_ncsnpp', 'ncsnpp', 'unet')
+# They compile for many seconds.
 NAMES = pytest.mark.parametrize(
   'name',
   [
@@ -60,6 +67,8 @@ SMALL = {
   'adm': {**UNET, 'head_channels': 8},
   'dit': {'width': 16, 'depth': 2, 'heads': 2},
   'edm2': EDM2,
+  'edm_adm': {**EDM, 'head_channels': 8},
+  'edm_ncsnpp': EDM,
   'mlp': {'width': 16, 'depth': 2},
   'ncsnpp': UNET,
   'unet': LIGHT,
