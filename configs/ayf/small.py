@@ -31,6 +31,7 @@ class Small:
     steps: of each stage.
     rates: learning rate of each stage.
     half_lives: of the EMA of each stage, in steps.
+    warmup: steps until EMD's r is at its final value.
     scales: λ is drawn between these two.
     scale: λ at which students and the guided teacher are measured.
     discriminator: options of its network.
@@ -46,6 +47,7 @@ class Small:
   steps: dict[str, int]
   rates: dict[str, float]
   half_lives: dict[str, int]
+  warmup: int
   scales: tuple[float, float]
   scale: float
   discriminator: Spec
@@ -60,7 +62,7 @@ class Small:
     }
     return {
       **teachers,
-      'distil': self.student('distil', self.emd(), 'stage:flow'),
+      'distil': self.student('distil', self.emd(self.warmup), 'stage:flow'),
       'adversarial': self.adversarial(),
     }
 
@@ -86,7 +88,7 @@ class Small:
       **self.measured({'student': sweep, 'teacher': [guided]}),
     }
 
-  def emd(self, warmup: int = 1000) -> Spec:
+  def emd(self, warmup: int) -> Spec:
     return {
       'name': 'ayf_emd',
       'times': self.times,

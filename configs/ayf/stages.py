@@ -1,4 +1,4 @@
-"""What the ImageNet configs of this folder share: Align Your Flow, with EDM2.
+"""What the configs of this folder with U-Nets share: Align Your Flow.
 
 Their argument is a comma-separated list: `teacher=RUN` and `weak=RUN`, folders
 of runs that `--job=convert` made of published weights, in place of training
@@ -28,8 +28,6 @@ from flowdistill.config import ConfigError, suggest
 
 Spec = dict[str, Any]
 
-TEACHER, WEAK = {'width': 192}, {'width': 128}  # EDM2-S and -XS
-BATCH = 2048
 STUDENT = {'time': 'linear', 'scalars': ('guidance',)}
 SCALES = {'name': 'uniform', 'low': 1.0, 'high': 3.0}
 NFES = (1, 2, 4)
@@ -58,6 +56,11 @@ class Ayf:
 
   Attributes:
     given: the words of the config's argument.
+    network: of the teacher and the student; by default EDM2-S.
+    weak_network: what the weak network has in place of that.
+    noise_embedding: pattern of the parameters that embed the noise level.
+    batch: examples of a step.
+    rate: learning rate of both teachers.
     steps: of the teacher.
     weak_steps: of the weak network.
     ema: σ_rel of the teacher's EMA.
@@ -68,6 +71,11 @@ class Ayf:
   """
 
   given: dict[str, str]
+  network: Spec = dataclasses.field(default_factory=lambda: {'width': 192})
+  weak_network: Spec = dataclasses.field(default_factory=lambda: {'width': 128})
+  noise_embedding: str = 'noise.*'
+  batch: int = 2048
+  rate: float = 1e-2
   steps: int
   weak_steps: int
   ema: float
@@ -79,8 +87,8 @@ class Ayf:
   def stages(self) -> dict[str, Spec]:
     """All of them; without `flow` and `weak` where runs are given."""
     teachers = {
-      'flow': self.teacher(TEACHER, self.steps, self.ema),
-      'weak': self.teacher(WEAK, self.weak_steps, self.weak_ema),
+      'flow': self.teacher({}, self.steps, self.ema),
+      'weak': self.teacher(self.weak_network, self.weak_steps, self.weak_ema),
     }
     for stage, name in {'flow': 'teacher', 'weak': 'weak'}.items():
       if name in self.given:
@@ -95,20 +103,20 @@ class Ayf:
   def teacher(self, network: Spec, steps: int, ema: float) -> Spec:
     mean, std = self.noise
     return {
-      'network': network,
+      'network': {**self.network, **network},
       'objective': {
         'name': 'rectified_flow',
         'times': {'name': 'logit_normal', 'mean': mean, 'std': std},
       },
-      'train': {'steps': steps, 'batch_size': BATCH},
-      'optim': adam(1e-2, 'cosine', warmup=5000),
+      'train': {'steps': steps, 'batch_size': self.batch},
+      'optim': adam(self.rate, 'cosine', warmup=5000),
       'ema': {'main': {'sigma_rel': ema}},
     }
 
   def align(self) -> Spec:
     """The student's time embedding, before anything else learns."""
     return {
-      'network': {**TEACHER, 'time': 'linear'},
+      'network': {**self.network, 'time': 'linear'},
       'init_from': self.source('teacher', 'flow'),
       'frozen': {'teacher': self.source('teacher', 'flow')},
       'objective': {  # u(x_t, t, t) is the velocity of the teacher
@@ -116,18 +124,18 @@ class Ayf:
         'distil': True,
         'times': {'name': 'sorted_uniform', 'instant': 1.0},
       },
-      'train': {'steps': 5000, 'batch_size': BATCH},
-      'optim': {**adam(1e-3, 'cosine'), 'only': 'noise.*'},
+      'train': {'steps': 5000, 'batch_size': self.batch},
+      'optim': {**adam(1e-3, 'cosine'), 'only': self.noise_embedding},
       'ema': {'main': {'decay': 0.999}},
     }
 
   def distil(self) -> Spec:
     return {
-      'network': {**TEACHER, **STUDENT},
+      'network': {**self.network, **STUDENT},
       'init_from': {'source': 'stage:align', 'matching': True},
       'frozen': self.teachers(),
       'objective': self.emd(),
-      'train': {'steps': 50_000, 'batch_size': BATCH},
+      'train': {'steps': 50_000, 'batch_size': self.batch},
       'optim': adam(1e-4),
       'ema': {'main': {'sigma_rel': 0.05}},
       **self.measured(),
@@ -136,7 +144,7 @@ class Ayf:
   def adversarial(self) -> Spec:
     """Algorithm 2, from the EMA weights of `distil`."""
     return {
-      'network': {**TEACHER, **STUDENT},
+      'network': {**self.network, **STUDENT},
       'init_from': 'stage:distil',
       'frozen': self.teachers(),
       'objective': {
@@ -151,7 +159,7 @@ class Ayf:
           'optim': adam(2e-5),
         }
       },
-      'train': {'steps': 3000, 'batch_size': BATCH},
+      'train': {'steps': 3000, 'batch_size': self.batch},
       'optim': adam(2e-5),
       'ema': {'main': {'sigma_rel': 0.05}},
       **self.measured(),
