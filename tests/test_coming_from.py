@@ -57,7 +57,7 @@ COMMANDS = {
   'return_logvar EDM2Loss PowerFunctionEMA --indir --inprefix --instd '
   '--outprefix --outstd --outkimg --skip',
   'EDM': 'train.py generate.py fid.py edm-cifar10-32x32-cond-vp.pkl --outdir '
-  '--data --cond --arch=ncsnpp --arch=ddpmpp --arch=adm --precond --duration '
+  '--data --cond --arch ncsnpp ddpmpp adm --precond --duration '
   '--batch --batch-gpu --cbase --cres --lr --ema --dropout --augment --xflip '
   '--fp16 --ls --bench --cache --workers --tick --snap --dump --seed '
   '--transfer --resume --dry-run --network --seeds --class --steps --sigma_min '

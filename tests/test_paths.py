@@ -27,6 +27,7 @@ SOURCES = (  # files of other projects, by which ours are explained
   'compute_valfd.py',
   'prdc.py',
   'persistence.py',
+  'reconstruct_phema.py',
 )
 LINK = re.compile(r'\]\((?!https?:)([^)#]+)')
 # The example that CONTRIBUTING.md adds, and the configs of the originals.

@@ -37,12 +37,14 @@ COUNTS = [
   ('edm_adm', (64, 64, 3), 1000, {}, 295_899_267),
 ]
 """The published networks; the original's own counts."""
+SLOW = COUNTS[1:]
 PRECONDS = pytest.mark.parametrize('kind', list(SIGMAS))
 BOTH = pytest.mark.parametrize('name', ['edm_ncsnpp', 'edm_adm'])
 
 
 @pytest.mark.parametrize(
-  ('name', 'shape', 'classes', 'options', 'count'), COUNTS
+  ('name', 'shape', 'classes', 'options', 'count'),
+  [COUNTS[0], *(pytest.param(*row, marks=pytest.mark.slow) for row in SLOW)],
 )
 def test_it_has_the_parameters_that_were_published(
   name, shape, classes, options, count
