@@ -67,6 +67,18 @@ COMMANDS = {
   'label_dropout embedding_type channel_mult_noise encoder_type decoder_type '
   'resample_filter use_fp16 sigma_data beta_d beta_min M C_1 C_2 epsilon_t '
   'EDMPrecond VPPrecond VEPrecond iDDPMPrecond',
+  'FastGen': 'train.py MeanFlowModel SCMModel CMModel TCMModel SFTModel KDModel '
+  'DMD2Model FdistillModel LADDModel CausVidModel SelfForcingModel '
+  'CausalSFTModel CausalKDModel use_cd use_squared_l2 use_jvp_finite_diff '
+  'jvp_finite_diff_eps norm_method norm_const tangent_warmup_steps '
+  'tangent_spatial_invariance loss_type tangent_warmup_const '
+  'prior_weighting_enabled g_norm_spatial_invariance guidance_scale '
+  'guidance_mixture_ratio guidance_t_start guidance_t_end sample_t_cfg '
+  'sample_r_cfg time_dist_type train_p_mean train_p_std r_sample_ratio '
+  'cond_dropout_prob cond_keys_no_dropout net net_optimizer net_scheduler '
+  'use_ema precision precision_amp precision_amp_jvp input_shape '
+  'student_sample_steps student_sample_type image_model_inference.py '
+  '--ckpt_path --num_steps --classes compute_fid_from_ckpts.py',
   'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
   'autoguide_model_id name urls num_samples resolution num_workers output_dir '
   'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '

@@ -179,10 +179,13 @@ def interpret(
   Raises:
     ValueError: if it is damaged, too long, or has a name that is not in KNOWN.
   """
-  machine = Machine(outside, inside)
+  machine, text = Machine(outside, inside), 0
   for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
     if number >= MOST:
       raise ValueError(f'its pickle has more than {MOST} opcodes')
+    text += len(argument) if isinstance(argument, str) else 0
+    if text > LONGEST:  # of a snapshot, whose storages are in the pickle too
+      raise ValueError(f'its pickle has more than {LONGEST} letters')
     if opcode.name == 'STOP':
       break
     if opcode.name not in OPCODES:

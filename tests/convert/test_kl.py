@@ -5,7 +5,7 @@ import pytest
 from autoencoders.test_kl import TINY, make, weights_of
 from networks.features.loading import abstract, shapes_of
 
-from flowdistill.convert.kl import from_torch, to_torch, wanted
+from flowdistill.convert.kl import NAMES, from_torch, to_torch, wanted
 
 PARAMS = abstract(lambda: make(**TINY))[1]
 SHAPES, OURS = shapes_of(PARAMS), weights_of(PARAMS)
@@ -18,12 +18,90 @@ def assert_equal(found, expected):
     np.testing.assert_array_equal(found[name], array)
 
 
-@pytest.mark.parametrize('older', [False, True])
-def test_there_and_back_to_the_bit(older):
-  theirs = to_torch(OURS, older=older)
+@pytest.mark.parametrize('names', NAMES)
+def test_there_and_back_to_the_bit(names):
+  theirs = to_torch(OURS, names=names)
   back = from_torch(theirs, SHAPES)
   assert_equal(back, OURS)
-  assert_equal(to_torch(back, older=older), theirs)
+  assert_equal(to_torch(back, names=names), theirs)
+
+
+BY_HAND = {
+  'encoder.conv_in.weight': 'encoder.conv_in.weight',
+  'encoder.down.0.block.0.norm1.weight': 'encoder.down_blocks.0.resnets.0.norm1'
+  '.weight',
+  'encoder.down.0.downsample.conv.bias': 'encoder.down_blocks.0.downsamplers.0'
+  '.conv.bias',
+  'encoder.down.1.block.0.nin_shortcut.weight': 'encoder.down_blocks.1'
+  '.resnets.0.conv_shortcut.weight',
+  'encoder.mid.block_1.conv1.weight': 'encoder.mid_block.resnets.0.conv1'
+  '.weight',
+  'encoder.mid.block_2.conv2.bias': 'encoder.mid_block.resnets.1.conv2.bias',
+  'encoder.norm_out.weight': 'encoder.conv_norm_out.weight',
+  'decoder.mid.attn_1.norm.bias': 'decoder.mid_block.attentions.0.group_norm'
+  '.bias',
+  'decoder.up.1.block.1.conv1.weight': 'decoder.up_blocks.0.resnets.1.conv1'
+  '.weight',
+  'decoder.up.1.upsample.conv.weight': 'decoder.up_blocks.0.upsamplers.0.conv'
+  '.weight',
+  'decoder.up.0.block.0.nin_shortcut.bias': 'decoder.up_blocks.1.resnets.0'
+  '.conv_shortcut.bias',
+  'decoder.conv_out.bias': 'decoder.conv_out.bias',
+  'post_quant_conv.weight': 'post_quant_conv.weight',
+}
+
+
+def test_names_of_compvis_are_those_of_its_code():
+  """The levels of the decoder are counted from the largest image down."""
+  compvis, newer = to_torch(OURS, names='compvis'), to_torch(OURS)
+  assert len(compvis) == len(newer)
+  for there, here in BY_HAND.items():
+    np.testing.assert_array_equal(compvis[there], newer[here])
+  for part, other in zip('qkv', ('to_q', 'to_k', 'to_v'), strict=True):
+    found = compvis[f'encoder.mid.attn_1.{part}.weight']
+    wanted = newer[f'{MIDDLE}.{other}.weight']
+    assert found.shape == (*wanted.shape, 1, 1)
+    np.testing.assert_array_equal(found[..., 0, 0], wanted)
+  assert not any('_block' in n and 'mid.block' not in n for n in compvis)
+
+
+def test_the_autoencoder_of_a_whole_checkpoint_is_read():
+  inside = {
+    f'state_dict.first_stage_model.{n}': a
+    for n, a in to_torch(OURS, names='compvis').items()
+  }
+  others = {
+    'state_dict.model.diffusion_model.out.2.bias': np.zeros(4, np.float32),
+    'state_dict.cond_stage_model.encoder.down.0.x': np.zeros(4, np.float32),
+  }
+  assert set(wanted({**inside, **others})) == set(inside)
+  assert_equal(from_torch(inside, SHAPES), OURS)
+
+
+def test_one_array_under_two_names_is_refused():
+  compvis, newer = to_torch(OURS, names='compvis'), to_torch(OURS)
+  both = {**newer, 'encoder.norm_out.bias': compvis['encoder.norm_out.bias']}
+  with pytest.raises(ValueError, match='are one array: save one of them'):
+    from_torch(both, SHAPES)
+
+
+def test_names_of_compiled_modules_are_read():
+  theirs = to_torch(OURS, names='compvis')
+  compiled = {
+    n.replace('coder.', 'coder._orig_mod.'): a for n, a in theirs.items()
+  }
+  assert_equal(from_torch(compiled, SHAPES), OURS)
+
+
+@pytest.mark.parametrize('levels', [1, 3])
+def test_any_number_of_levels_comes_back(levels):
+  params = abstract(
+    lambda: make(**{**TINY, 'block_out_channels': (8,) * levels})
+  )[1]
+  ours = weights_of(params)
+  theirs = to_torch(ours, names='compvis')
+  assert f'decoder.up.{levels - 1}.block.0.conv1.weight' in theirs
+  assert_equal(from_torch(theirs, shapes_of(params)), ours)
 
 
 def test_names_and_layout():
@@ -55,7 +133,7 @@ def test_names_and_layout():
 
 
 def test_older_names_of_the_attention_and_of_nothing_else():
-  newer, older = to_torch(OURS), to_torch(OURS, older=True)
+  newer, older = to_torch(OURS), to_torch(OURS, names='older')
   parts = {
     name.removeprefix(MIDDLE)
     for name in older.keys() - newer.keys()
@@ -76,7 +154,7 @@ def test_older_names_of_the_attention_and_of_nothing_else():
 def test_halves_prefixes_and_projections_as_convolutions():
   theirs = {
     f'model.{name}': array.astype(np.float16)
-    for name, array in to_torch(OURS, older=True).items()
+    for name, array in to_torch(OURS, names='older').items()
   }
   name = f'model.{MIDDLE}.query.weight'
   theirs[name] = theirs[name][:, :, None, None]

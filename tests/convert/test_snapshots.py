@@ -19,7 +19,7 @@ from convert.snapshots_by_hand import (
 from convert.test_pickles import Named, everything, save
 from convert.test_pickles import tensor as saved_tensor
 
-from flowdistill.convert import snapshots
+from flowdistill.convert import opcodes, snapshots
 from flowdistill.convert.arrays import read_chosen
 from flowdistill.convert.modules import Made
 
@@ -144,6 +144,17 @@ def test_its_storages_are_counted(tmp_path, monkeypatch):
   path = write(tmp_path / 'x.pkl', snapshot(ARRAYS))
   with pytest.raises(ValueError, match='it has more than 3 storages'):
     everything(path)
+
+
+def test_its_text_is_limited_and_its_storages_are_not(tmp_path, monkeypatch):
+  monkeypatch.setattr(opcodes, 'LONGEST', 20_000)
+  large = {**ARRAYS, 'unet.large': np.zeros(30_000, np.float32)}
+  path = write(tmp_path / 'x.pkl', snapshot(large))
+  assert len(everything(path)) == len(large)
+  for texts in (['x' * 20_001], [f'{i:05d}' for i in range(4000)]):
+    path = write(tmp_path / 'x.pkl', snapshot(ARRAYS, notes=texts))
+    with pytest.raises(ValueError, match='has more than 20000 letters'):
+      everything(path)
 
 
 def test_what_a_module_contains_is_counted(tmp_path):

@@ -165,6 +165,7 @@ def undisturbed(run, tmp_path_factory):
   return contents(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('number', 'code'), [(signal.SIGKILL, -9), (signal.SIGTERM, AGAIN)]
 )
@@ -403,6 +404,7 @@ def get_config(arg=''):
   np.testing.assert_array_equal(batch['x1'], batch['x0'] + 1)
 
 
+@pytest.mark.slow
 def test_a_config_that_only_makes_pairs_has_nothing_else_to_do(run, tmp_path):
   config = tmp_path / 'alone.py'
   flow = run[1] / 'flow'
