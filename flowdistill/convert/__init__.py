@@ -1,6 +1,6 @@
 """Weights of other systems: two-way rules for their names and layouts."""
 
-from flowdistill.convert import adm, edm2, edm2_options, ncsnpp
+from flowdistill.convert import adm, edm2, edm2_options, ncsnpp, sit
 from flowdistill.convert.rules import Converter
 
 FROM_EPS = {'name': 'uniform', 'start': 0.999}
@@ -32,5 +32,14 @@ CONVERTERS = {
     grid={'name': 'karras'},  # ρ, σ_min and σ_max are EDM's there
     changes=edm2_options.changes,
   ),
+  'sit': Converter(
+    naming=sit.NAMING,
+    wanted=sit.wanted,
+    from_torch=sit.from_torch,
+    ema_from_torch=sit.ema_from_torch,
+    to_torch=lambda arrays, side: sit.to_torch(arrays),
+    grid={'name': 'uniform'},
+    to_flax=sit.to_flax,
+  ),
 }
-"""Name of a network -> the converter of its PyTorch weights."""
+"""Name of a network -> the converter of its weights elsewhere."""

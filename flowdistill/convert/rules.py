@@ -31,6 +31,8 @@ class Converter:
     from_torch, ema_from_torch: (arrays, our shapes) -> our arrays.
     to_torch: (our arrays, side of the images) -> arrays by their names.
     grid: on which the original draws samples.
+    to_flax: PyTorch's arrays -> the original's by their names in Flax; None if
+      it is not in Flax.
     changes: (how a network in a snapshot was made, our options) -> the options
       that must have another value; None if they have no such snapshots.
   """
@@ -41,6 +43,7 @@ class Converter:
   ema_from_torch: Callable[[Mapping[str, np.ndarray], Shapes], Arrays]
   to_torch: Callable[[Mapping[str, np.ndarray], int], Arrays]
   grid: Mapping[str, Any]
+  to_flax: Callable[[Arrays], Arrays] | None = None
   changes: Callable[[Made, Mapping[str, Any]], Mapping[str, Any]] | None = None
 
   def read(
@@ -52,6 +55,19 @@ class Converter:
     if found.ema or found.shadow:
       ours['ema'] = self.ema_from_torch(arrays, shapes)
     return ours
+
+  def in_flax(self, theirs: Arrays) -> Arrays:
+    """PyTorch's arrays as the original has them in Flax.
+
+    Raises:
+      ValueError: if it has none.
+    """
+    if self.to_flax is None:
+      raise ValueError(
+        f'weights of {self.naming.name} have no names in Flax: write '
+        '.safetensors or .npz'
+      )
+    return self.to_flax(theirs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from flowdistill.networks.edm2 import EDM2
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.sit import SiT
 from flowdistill.networks.stylegan2_discriminator import (
   StyleGAN2Discriminator,
 )
@@ -23,6 +24,7 @@ NETWORKS = {
   'edm2': EDM2,
   'mlp': MLP,
   'ncsnpp': NCSNpp,
+  'sit': SiT,
   'stylegan2_discriminator': StyleGAN2Discriminator,
   'unet': UNet,
 }
