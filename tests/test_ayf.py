@@ -90,3 +90,25 @@ def test_fid_is_measured_if_its_network_is_given():
 def test_an_unknown_word_is_refused(word):
   with pytest.raises(ConfigError, match=f'config argument {word!r}: '):
     stages('imagenet64', word)
+
+
+def test_a_student_of_sit():
+  """From itself or a run, guided by the null label or a weak network."""
+  found = stages('imagenet256')
+  assert list(found) == ['flow', 'distil']
+  for stage in found.values():
+    network = stage['network']
+    assert (network['size'], network['patch']) == ('XL', 2)
+    assert network['variance']
+    assert network['time'] == 'sit'
+  frozen = found['distil']['frozen']
+  assert {n: f['source'] for n, f in frozen.items()} == {
+    'teacher': 'stage:flow'
+  }
+  given = stages('imagenet256', 'teacher=runs/xl,weak=runs/b,inception=i.npz')
+  assert list(given) == ['distil']
+  distil = given['distil']
+  sources = {name: each['source'] for name, each in distil['frozen'].items()}
+  assert sources == {'teacher': 'runs/xl', 'weak': 'runs/b'}
+  assert distil['init_from']['source'] == 'runs/xl'
+  assert set(distil['evaluators']) == {'quality'}

@@ -56,6 +56,9 @@ COMMANDS = {
   'channels_per_head res_balance attn_balance clip_act force_fp32 '
   'return_logvar EDM2Loss PowerFunctionEMA --indir --inprefix --instd '
   '--outprefix --outstd --outkimg --skip',
+  'SiT and MeanFlow': 'SiT-XL-2-256x256.pt input_size in_channels num_classes '
+  'learn_sigma class_dropout_prob path_type prediction forward_with_cfg '
+  'DiT-XL-2-256x256.pt DiT_B_4 ema_params imfDiT',
   'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
   'autoguide_model_id name urls num_samples resolution num_workers output_dir '
   'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '

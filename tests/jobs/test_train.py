@@ -43,7 +43,7 @@ ORDINARY = ('slimflow/distil', 'images/folder')
 FOLDERS = [
   pytest.param(f'{folder}/{name}', marks=marks)
   for folder, names in {
-    'ayf': ('imagenet64', 'imagenet512'),
+    'ayf': ('imagenet64', 'imagenet256', 'imagenet512'),
     'slimflow': ('flow', 'reflow', 'annealed', 'distil', 'digits32'),
     'images': ('mnist', 'celeba', 'folder'),
   }.items()

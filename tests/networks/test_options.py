@@ -53,7 +53,9 @@ def test_a_condition_that_a_network_does_not_take_is_named(name, cond, message):
     make(name, spec=spec, scalars=('guidance',))
 
 
-@pytest.mark.parametrize('name', ['adm', 'edm2', 'mlp', 'ncsnpp', 'unet'])
+@pytest.mark.parametrize(
+  'name', ['adm', 'edm2', 'mlp', 'ncsnpp', 'sit', 'unet']
+)
 @pytest.mark.parametrize('cond', ['text', 'pooled'])
 def test_only_a_dit_takes_text(name, cond):
   spec = DataSpec(SHAPES[name], {cond: Condition((3, 4))})

@@ -15,6 +15,7 @@ PRODUCTS = {
   'edm2': 4 * 4 + 5,  # and convolutions of 1 x 1
   'mlp': 2,
   'ncsnpp': 3 * 6,
+  'sit': 6 * 2,
   'unet': 4 * 4,
 }
 # Of times, norms, softmax and silu: what would lose most in bfloat16.

@@ -22,6 +22,7 @@ SHAPES = {
   'edm2': IMAGE,
   'mlp': (2,),
   'ncsnpp': IMAGE,
+  'sit': IMAGE,
   'unet': IMAGE,
 }
 UNET = {
@@ -62,6 +63,7 @@ SMALL = {
   'edm2': EDM2,
   'mlp': {'width': 16, 'depth': 2},
   'ncsnpp': UNET,
+  'sit': {'width': 16, 'depth': 2, 'heads': 2},
   'unet': LIGHT,
 }
 
