@@ -1,4 +1,4 @@
-"""The ImageNet configs of Align Your Flow."""
+"""The configs of Align Your Flow."""
 
 import pathlib
 
@@ -9,13 +9,16 @@ from flowdistill.stages.kinds import load_stages
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'ayf'
 BOTH = pytest.mark.parametrize('name', ['imagenet64', 'imagenet512'])
+UNETS = pytest.mark.parametrize(
+  'name', ['imagenet64', 'imagenet512', 'cifar10']
+)
 
 
 def stages(name, arg=''):
   return load_stages(f'{FOLDER / name}.py:{arg}')
 
 
-@BOTH
+@UNETS
 def test_from_two_teachers_to_an_adversarial_student(name):
   found = stages(name)
   assert list(found) == ['flow', 'weak', 'align', 'distil', 'adversarial']
@@ -33,7 +36,7 @@ def test_from_two_teachers_to_an_adversarial_student(name):
   }
 
 
-@BOTH
+@UNETS
 def test_published_teachers_take_the_place_of_training(name):
   found = stages(name, 'teacher=runs/s,weak=runs/xs')
   assert list(found) == ['align', 'distil', 'adversarial']
@@ -90,3 +93,54 @@ def test_fid_is_measured_if_its_network_is_given():
 def test_an_unknown_word_is_refused(word):
   with pytest.raises(ConfigError, match=f'config argument {word!r}: '):
     stages('imagenet64', word)
+
+
+def test_a_student_of_sit():
+  """From itself or a run, guided by the null label or a weak network."""
+  found = stages('imagenet256')
+  assert list(found) == ['flow', 'distil']
+  for stage in found.values():
+    network = stage['network']
+    assert (network['size'], network['patch']) == ('XL', 2)
+    assert network['variance']
+    assert network['time'] == 'sit'
+  frozen = found['distil']['frozen']
+  assert {n: f['source'] for n, f in frozen.items()} == {
+    'teacher': 'stage:flow'
+  }
+  given = stages('imagenet256', 'teacher=runs/xl,weak=runs/b,inception=i.npz')
+  assert list(given) == ['distil']
+  distil = given['distil']
+  sources = {name: each['source'] for name, each in distil['frozen'].items()}
+  assert sources == {'teacher': 'runs/xl', 'weak': 'runs/b'}
+  assert distil['init_from']['source'] == 'runs/xl'
+  assert set(distil['evaluators']) == {'quality'}
+  against = [each['distil']['objective']['against'] for each in (found, given)]
+  assert against == ['null', 'weak']
+
+
+def test_on_cifar10_the_published_teacher_knows_its_augmentation():
+  found = stages('cifar10', 'teacher=runs/edm')
+  networks = {name: stage['network'] for name, stage in found.items()}
+  assert {each['name'] for each in networks.values()} == {'edm_ncsnpp'}
+  assert {each['augment_dim'] for each in networks.values()} == {9}
+  assert networks['weak']['nf'] < networks['distil']['nf']
+  assert found['align']['optim']['only'] == 'times.*'
+
+
+@pytest.mark.parametrize('name', ['digits32', 'emoji'])
+def test_small_ones_need_no_alignment(name):
+  found = stages(name)
+  assert list(found) == ['flow', 'weak', 'distil', 'adversarial']
+  assert found['weak']['network']['width'] < found['flow']['network']['width']
+  assert found['weak']['train']['steps'] < found['flow']['train']['steps']
+  assert found['weak']['ema'] != found['flow']['ema']
+  for stage in ('distil', 'adversarial'):
+    frozen = found[stage]['frozen']
+    assert frozen['weak']['source'] == 'stage:weak'
+    assert found[stage]['network']['scalars'] == ('guidance',)
+  law = found['distil']['objective']['guidance']
+  last = found['adversarial']['objective']
+  critic = found['adversarial']['roles']['discriminator']['objective']
+  assert last['base']['guidance'] == last['fakes']['guidance'] == law
+  assert critic['fakes'] == last['fakes']

@@ -67,8 +67,8 @@ COMMANDS = {
   'label_dropout embedding_type channel_mult_noise encoder_type decoder_type '
   'resample_filter use_fp16 sigma_data beta_d beta_min M C_1 C_2 epsilon_t '
   'EDMPrecond VPPrecond VEPrecond iDDPMPrecond',
-  'FastGen': 'train.py MeanFlowModel SCMModel CMModel TCMModel SFTModel KDModel '
-  'DMD2Model FdistillModel LADDModel CausVidModel SelfForcingModel '
+  'FastGen': 'train.py MeanFlowModel SCMModel CMModel TCMModel SFTModel '
+  'KDModel DMD2Model FdistillModel LADDModel CausVidModel SelfForcingModel '
   'CausalSFTModel CausalKDModel use_cd use_squared_l2 use_jvp_finite_diff '
   'jvp_finite_diff_eps norm_method norm_const tangent_warmup_steps '
   'tangent_spatial_invariance loss_type tangent_warmup_const '
@@ -79,6 +79,9 @@ COMMANDS = {
   'use_ema precision precision_amp precision_amp_jvp input_shape '
   'student_sample_steps student_sample_type image_model_inference.py '
   '--ckpt_path --num_steps --classes compute_fid_from_ckpts.py',
+  'SiT and MeanFlow': 'SiT-XL-2-256x256.pt input_size in_channels num_classes '
+  'learn_sigma class_dropout_prob path_type prediction forward_with_cfg '
+  'DiT-XL-2-256x256.pt DiT_B_4 ema_params imfDiT',
   'Align Your Flow': 'train_ayf.py generate.py main.py teacher_model_id '
   'autoguide_model_id name urls num_samples resolution num_workers output_dir '
   'num_epochs batch_size_per_gpu gradient_accumulation_steps lr_student '

@@ -9,9 +9,9 @@ published weights for it are edm-cifar10-32x32-cond-vp:
   python -m flowdistill.main --config configs/ayf/cifar10.py --job=convert \
     --stage=flow --from=edm-cifar10-32x32-cond-vp.pkl --to=runs/edm
 
-Without `teacher` it is trained first; no weak one is published, so it always is
-trained. The paper has no CIFAR-10: λ, the lengths and the weak network are ours,
-the noise levels of the teachers are EDM's.
+Without `teacher` it is trained first. No weak network is published, so that
+always is. The paper has no CIFAR-10: λ, the lengths and the weak network are
+ours, the noise levels of the teachers are EDM's.
 
 Time on GPUs or TPUs, and FID: not yet measured.
 """

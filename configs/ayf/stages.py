@@ -138,7 +138,7 @@ class Ayf:
       'train': {'steps': 50_000, 'batch_size': self.batch},
       'optim': adam(1e-4),
       'ema': {'main': {'sigma_rel': 0.05}},
-      **self.measured(),
+      **measured(self.given, self.scale),
     }
 
   def adversarial(self) -> Spec:
@@ -162,7 +162,7 @@ class Ayf:
       'train': {'steps': 3000, 'batch_size': self.batch},
       'optim': adam(2e-5),
       'ema': {'main': {'sigma_rel': 0.05}},
-      **self.measured(),
+      **measured(self.given, self.scale),
     }
 
   def emd(self) -> Spec:
@@ -178,24 +178,24 @@ class Ayf:
     sources = {'teacher': 'flow', 'weak': 'weak'}
     return {name: self.source(name, stage) for name, stage in sources.items()}
 
-  def measured(self) -> Spec:
-    """FID, if the weights of its network are given."""
-    if 'inception' not in self.given:
-      return {}
-    ways = [['flow_map', n, {'guidance': self.scale}] for n in NFES]
-    features = {'name': 'inception', 'path': self.given['inception']}
-    reference = self.given.get('reference')
-    return {
-      'evaluation': {'features': features, 'reference': reference},
-      'evaluators': {
-        'quality': {
-          'name': 'quality',
-          'sweep': {'student': ways},
-          'samples': 50_000,
-          'sets': 1,
-        }
-      },
-    }
+
+def measured(given: dict[str, str], scale: float) -> Spec:
+  """FID at guidance λ = scale, if the weights of its network are given."""
+  if 'inception' not in given:
+    return {}
+  ways = [['flow_map', n, {'guidance': scale}] for n in NFES]
+  features = {'name': 'inception', 'path': given['inception']}
+  return {
+    'evaluation': {'features': features, 'reference': given.get('reference')},
+    'evaluators': {
+      'quality': {
+        'name': 'quality',
+        'sweep': {'student': ways},
+        'samples': 50_000,
+        'sets': 1,
+      }
+    },
+  }
 
 
 def adam(rate: float, schedule: str = 'constant', warmup: int = 0) -> Spec:

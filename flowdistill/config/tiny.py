@@ -11,6 +11,7 @@ TINY_NETWORKS = {
   'edm_ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'mlp': {'width': 16, 'depth': 1},
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
+  'sit': {'width': 16, 'depth': 1, 'heads': 2},
   'stylegan2_discriminator': {'channel_base': 32, 'channel_max': 8},
   'unet': {'width': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': 0},
 }

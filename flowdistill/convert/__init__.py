@@ -7,6 +7,7 @@ from flowdistill.convert import (
   edm2_options,
   edm_options,
   ncsnpp,
+  sit,
 )
 from flowdistill.convert.converter import Converter
 
@@ -48,5 +49,10 @@ CONVERTERS = {
     side=edm2.SIDE,
     changes=edm2_options.changes,
   ),
+  'sit': sit.SiTConverter(
+    naming=sit.NAMING,
+    make_rules=lambda shapes, side: sit.make_rules(shapes),
+    grid={'name': 'uniform'},
+  ),
 }
-"""Name of a network -> the converter of its PyTorch weights."""
+"""Name of a network -> the converter of its weights elsewhere."""

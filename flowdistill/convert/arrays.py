@@ -16,6 +16,7 @@ from flowdistill.convert import kinds, pickles
 from flowdistill.convert.pickles import Choose, Inform
 from flowdistill.convert.snapshots import read_snapshot
 from flowdistill.convert.tensors import DTYPES
+from flowdistill.files.flax_tree import read_flax
 
 Arrays = dict[str, np.ndarray]
 SAFE_DTYPES = {
@@ -56,8 +57,9 @@ def read_chosen(
   complex numbers, and quantised and sparse tensors.
 
   Args:
-    path: of a .safetensors or .npz file, one of PyTorch's, or a snapshot; no
-      pickle is executed (see `pickles.py`); by its content, whatever its name.
+    path: of a .safetensors or .npz file, one of PyTorch's, a snapshot, or a
+      msgpack of Flax; no pickle is executed (see `pickles.py`); by its content,
+      whatever its name.
     choose: names -> those whose arrays are read.
     inform: see `pickles.read_zipped`.
 
@@ -171,7 +173,11 @@ def _read_snapshot(
     return read_snapshot(file, choose, inform)
 
 
-READERS = {kinds.SAFETENSORS: _read_safetensors, kinds.NPZ: _read_npz}
+READERS = {
+  kinds.SAFETENSORS: _read_safetensors,
+  kinds.NPZ: _read_npz,
+  kinds.FLAX: read_flax,
+}
 PICKLED = {
   kinds.ZIPPED: _read_zipped,
   kinds.LEGACY: _read_legacy,

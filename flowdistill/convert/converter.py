@@ -102,6 +102,18 @@ class Converter:
     more = {} if self.buffers is None else self.buffers(theirs, network)
     return {f'{prefix}{name}': x for name, x in (theirs | more).items()}
 
+  def in_flax(self, theirs: Arrays) -> Arrays:
+    """PyTorch's arrays as the original has them in Flax.
+
+    Raises:
+      ValueError: if it has none.
+    """
+    del theirs
+    raise ValueError(
+      f'weights of {self.naming.name} have no names in Flax: write '
+      '.safetensors or .npz'
+    )
+
   def ema_to_torch(
     self, arrays: Mapping[str, np.ndarray], side: int
   ) -> list[np.ndarray]:

@@ -13,9 +13,12 @@ from flowdistill.convert.pickles import is_legacy
 SAFETENSORS, NPZ = 'safetensors', 'npz'
 ZIPPED, LEGACY = 'PyTorch', 'PyTorch before 1.6'
 SNAPSHOT = 'a bare pickle'
+FLAX = 'msgpack of Flax'
+TREE = rb'(?:[\x81-\x8f]|\xde..|\xdf....)[\xa0-\xbf\xd9]'
+"""A msgpack of Flax begins with a dict whose first key is text."""
 READ = (
-  '.safetensors, .npz, PyTorch files such as .pth and .pt, and .pkl of EDM '
-  'and EDM2'
+  '.safetensors, .npz, PyTorch files such as .pth and .pt, .pkl of EDM and '
+  'EDM2, and msgpack of Flax'
 )
 LFS = 'a git-LFS pointer in place of the file: run `git lfs pull`'
 PAGE = 'a web page, not weights: download the file itself'
@@ -62,7 +65,7 @@ OTHERS = {
 
 
 def kind_of(path: pathlib.Path) -> str:
-  """One of SAFETENSORS, NPZ, ZIPPED, LEGACY and SNAPSHOT.
+  """One of SAFETENSORS, NPZ, ZIPPED, LEGACY, SNAPSHOT and FLAX.
 
   Raises:
     ValueError: if there is no such file, or it is something else; it says what.
@@ -90,6 +93,8 @@ def _kind(path: pathlib.Path, head: bytes) -> str:
     return SAFETENSORS
   if head.startswith(b'\x80'):
     return LEGACY if is_legacy(head) else SNAPSHOT
+  if re.match(TREE, head, re.DOTALL):
+    return FLAX
   for begins, what in OTHERS.items():
     if re.match(begins, head):
       raise ValueError(f'{path} is {what}')

@@ -38,6 +38,7 @@ from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import weights_of_ema
 from flowdistill.config.sections import Reference
 from flowdistill.files.atomic import naming
+from flowdistill.files.flax_tree import write_flax
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert, open_source
@@ -60,7 +61,12 @@ def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
 
 
 FILES = ('.pth', '.pt', '.ckpt', '.bin', '.npy', '.pkl', '.zip', '.tar', '.gz')
-WRITERS = {'.safetensors': _save_safetensors, '.npz': _save_npz}
+FLAX = '.msgpack'
+WRITERS = {
+  '.safetensors': _save_safetensors,
+  '.npz': _save_npz,
+  FLAX: write_flax,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +75,14 @@ class Options:
 
   Attributes:
     stage: the stage of the network; by default the last one.
-    from_: a file of weights, .pth, .pt, .pkl, .safetensors or .npz, or with
-      `ema` a folder of snapshots of EDM2; without it, the stage's own weights
-      are written.
+    from_: a file of weights, .pth, .pt, .pkl, .safetensors, .npz or .msgpack,
+      or with `ema` a folder of snapshots of EDM2; without it, the stage's own
+      weights are written.
     shape: with `from`, of the images, such as 32,32,3; by default that of the
       run or of the data set.
     classes: with `shape`, their number; 0 without labels.
-    to: a new folder; or without `from` a new file, .safetensors or .npz, or
-      with `like` .pkl.
+    to: a new folder; or without `from` a new file, .safetensors, .npz or
+      .msgpack, or with `like` .pkl.
     like: without `from`, a snapshot (.pkl) of the original network; the new
       file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, the name of an EMA, or
@@ -204,6 +210,8 @@ def write(blueprint: Blueprint, to: pathlib.Path, options: Options) -> None:
   trained = weights.load(name, abstract)
   arrays = jax.device_get(by_name(trained.params))
   theirs = rules.to_torch(arrays, blueprint.sees.shape[0], network=network)
+  if to.suffix == FLAX:
+    theirs = rules.in_flax(theirs)
   for name, array in theirs.items():
     if not np.isfinite(array).all():
       raise ValueError(f'{name} of {folder} has numbers that are not finite')

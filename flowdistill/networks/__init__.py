@@ -14,6 +14,7 @@ from flowdistill.networks.edm_ncsnpp import EDMNCSNpp
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.sit import SiT
 from flowdistill.networks.stylegan2_discriminator import (
   StyleGAN2Discriminator,
 )
@@ -27,6 +28,7 @@ NETWORKS = {
   'edm_ncsnpp': EDMNCSNpp,
   'mlp': MLP,
   'ncsnpp': NCSNpp,
+  'sit': SiT,
   'stylegan2_discriminator': StyleGAN2Discriminator,
   'unet': UNet,
 }

@@ -26,6 +26,7 @@ from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.stack import Stack
 
 Array = jax.Array
+LECUN = nnx.initializers.lecun_normal()
 
 
 class DiT(nnx.Module):
@@ -140,14 +141,17 @@ class Block(nnx.Module):
     dropout: float,
     *,
     dtype: DTypeLike | None = None,
+    init: nnx.Initializer = LECUN,
     rngs: nnx.Rngs,
   ):
+    def linear(n_in: int, n_out: int) -> nnx.Linear:
+      return nnx.Linear(n_in, n_out, dtype=dtype, kernel_init=init, rngs=rngs)
+
     self.heads = heads
     self.modulation = zero_linear(width, 6 * width, rngs=rngs)
-    self.qkv = nnx.Linear(width, 3 * width, dtype=dtype, rngs=rngs)
-    self.out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-    self.up = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs)
-    self.down = nnx.Linear(hidden, width, dtype=dtype, rngs=rngs)
+    self.qkv = linear(width, 3 * width)
+    self.out = linear(width, width)
+    self.up, self.down = linear(width, hidden), linear(hidden, width)
     self.dropout = nnx.Dropout(dropout)
 
   def __call__(
@@ -173,15 +177,19 @@ class Block(nnx.Module):
   def attend(self, h: Array, mask: Array | None) -> Array:
     """Attention among the tokens of an example, [b, n, width] -> the same."""
     b, n, width = h.shape
-    size = width // self.heads
-    # Heads first, and never joined with the batch: so what is sharded along
-    # `tensor` stays sharded, and nothing is all-gathered.
-    qkv = on_rows(self.qkv, h).reshape(b, n, self.heads, 3, size)
-    q, k, v = jnp.moveaxis(qkv, (3, 2), (0, 2))
+    q, k, v = self.split(on_rows(self.qkv, h))
     if mask is not None:
       mask = mask[:, None, None]  # for all heads and queries
     a = jnp.moveaxis(attend(q, k, v, mask), 1, 2)
     return on_rows(self.out, a.reshape(b, n, width))
+
+  def split(self, qkv: Array) -> Array:
+    """[b, n, 3 width] -> q, k, v [3, b, heads, n, width / heads]."""
+    b, n, width = qkv.shape
+    # Heads first, and never joined with the batch: so what is sharded along
+    # `tensor` stays sharded, and nothing is all-gathered.
+    qkv = qkv.reshape(b, n, self.heads, 3, width // self.heads // 3)
+    return jnp.moveaxis(qkv, (3, 2), (0, 2))
 
   def drop(self, h: Array, key: Array | None) -> Array:
     return self.dropout(h, deterministic=key is None, rngs=key)

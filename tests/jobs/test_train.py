@@ -43,7 +43,14 @@ ORDINARY = ('slimflow/distil', 'images/folder')
 FOLDERS = [
   pytest.param(f'{folder}/{name}', marks=marks)
   for folder, names in {
-    'ayf': ('imagenet64', 'imagenet512'),
+    'ayf': (
+      'imagenet64',
+      'imagenet256',
+      'imagenet512',
+      'cifar10',
+      'digits32',
+      'emoji',
+    ),
     'slimflow': ('flow', 'reflow', 'annealed', 'distil', 'digits32'),
     'images': ('mnist', 'celeba', 'folder'),
   }.items()

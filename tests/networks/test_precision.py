@@ -17,6 +17,7 @@ PRODUCTS = {
   'edm_ncsnpp': 3 * 4,
   'mlp': 2,
   'ncsnpp': 3 * 6,
+  'sit': 6 * 2,
   'unet': 4 * 4,
 }
 # Of times, norms, softmax and silu: what would lose most in bfloat16.

@@ -24,6 +24,7 @@ SHAPES = {
   'edm_ncsnpp': IMAGE,
   'mlp': (2,),
   'ncsnpp': IMAGE,
+  'sit': IMAGE,
   'unet': IMAGE,
 }
 UNET = {
@@ -71,6 +72,7 @@ SMALL = {
   'edm_ncsnpp': EDM,
   'mlp': {'width': 16, 'depth': 2},
   'ncsnpp': UNET,
+  'sit': {'width': 16, 'depth': 2, 'heads': 2},
   'unet': LIGHT,
 }
 
