@@ -26,7 +26,9 @@ MESH = re.compile(
   r'|jax\.(make_mesh|set_mesh|shard_map|NamedSharding|P|Mesh)\b'
   r'|jax\.experimental\.(mesh_utils|shard_map)\b'
 )
-AGAINST_TORCH = 'flowdistill/against_torch/'  # imported by --against=torch alone
+AGAINST_TORCH = (
+  'flowdistill/against_torch/'  # imported by --against=torch alone
+)
 FLAGS = re.compile(r'(absl\.(flags|app)|ml_collections\.config_flags)\b')
 
 
