@@ -63,7 +63,9 @@ def check_objective(blueprint: Blueprint, spec: Spec) -> None:
 
 def check_teacher(blueprint: Blueprint) -> None:
   """The frozen network, which must be of a stage of this package."""
-  stage = blueprint.weights('teacher').stage
+  weights = blueprint.weights('teacher')
+  stage, dtype = weights.stage, weights.reference.dtype
+  only(blueprint, 'frozen.teacher.dtype', dtype, 'float32')
   name = 'a file' if stage is None else stage.spec['network']['name']
   one_of(blueprint, 'frozen.teacher', name, NETWORKS)
   if stage is not None:

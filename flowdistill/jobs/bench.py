@@ -14,7 +14,7 @@ written to W/bench.json if W exists.
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ from flowdistill.jobs.plan import human
 from flowdistill.planning.cost import peak_flops, useful_flops
 from flowdistill.stages.assembly import lay_out
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.failure import Halted
 from flowdistill.stages.timing import (
   StepClock,
   draw_inputs,
@@ -39,7 +40,6 @@ from flowdistill.training.json_files import write_json
 
 OURS, AGAINST = 'flowdistill', ('torch',)
 TOLERANCE = 1e-3  # of the first losses of two implementations
-COLUMNS = ('ms per step', 'images/s', 'FLOP/s', 'MFU', 'compile', 'memory')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   Raises:
     ConfigError: if the mesh or the batch does not fit the devices, or a part of
       the stage has no counterpart in PyTorch.
+    Halted: if the losses of two implementations differ.
   """
   name = options.stage or list(blueprints.trained)[-1]
   blueprint = blueprints[name]
@@ -123,7 +124,7 @@ def measure(blueprint: Blueprint, options: Options) -> list[Row]:
     if 'unavailable' not in rows[name]:
       check_same(rows[OURS]['loss'], name, rows[name]['loss'])
       steps[name] = other
-  period = math.lcm(*(role.every for role in blueprint.learners.values()))
+  period = period_of(blueprint)
   interleaved(steps, options.warmup, period)
   seconds = interleaved(steps, options.steps, period)
   for name, values in seconds.items():
@@ -137,6 +138,17 @@ def measure(blueprint: Blueprint, options: Options) -> list[Row]:
     'steps': options.steps,
   }
   return [{**shared, 'implementation': n, **row} for n, row in rows.items()]
+
+
+def period_of(blueprint: Blueprint) -> int:
+  """The steps after which every role and optimiser has updated as often."""
+  learners = blueprint.stage.learners
+  return math.lcm(
+    *(
+      role.every * learners[name].optim.accumulate
+      for name, role in blueprint.learners.items()
+    )
+  )
 
 
 def speed(blueprint: Blueprint, seconds: Sequence[float]) -> Row:
@@ -161,9 +173,9 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Row:
 
 
 def check_same(ours: float, name: str, theirs: float) -> None:
-  """Raises ValueError unless both losses are those of the same step."""
+  """Raises Halted unless both losses are those of the same step."""
   if not math.isclose(ours, theirs, rel_tol=TOLERANCE):
-    raise ValueError(
+    raise Halted(
       f'the first loss is {ours:.6g}, and {theirs:.6g} in {name}: these are '
       'not the same step'
     )
@@ -183,13 +195,14 @@ def show(rows: Sequence[Row]) -> None:
     f'{first["stage"]}: a step of {first["batch_size"]:,} on '
     f'{first["devices"]} x {first["device"]}, the median of {first["steps"]}'
   )
+  timed = [row for row in rows if 'unavailable' not in row]
   table = Table(header_style='bold', border_style='dim')
   table.add_column('')
-  for title in (*COLUMNS, *(['our time / this'] if len(rows) > 1 else [])):
-    table.add_column(title, justify='right', no_wrap=True)
-  for row in rows:
-    if 'unavailable' not in row:
-      table.add_row(*cells(row, versus=len(rows) > 1))
+  for row in timed:
+    table.add_column(row['implementation'], justify='right')
+  lines = [figures(row) for row in timed]
+  for title in list(lines[0])[: None if len(rows) > 1 else -2]:
+    table.add_row(title, *(line[title] for line in lines))
   rich.print(table)
   for row in rows:
     if 'unavailable' in row:
@@ -198,22 +211,20 @@ def show(rows: Sequence[Row]) -> None:
     print(f'the peak of {first["device"]} is not known, so there is no MFU')
 
 
-def cells(row: Mapping[str, Any], *, versus: bool) -> list[str]:
-  """A line of the table; what is unknown is empty."""
+def figures(row: Row) -> dict[str, str]:
+  """What the table says of an implementation; what is unknown is empty."""
   low, high = row['ms_quartiles']
+  least, most = row['ratio_quartiles']
   memory = row.get('device_peak_bytes', row.get('peak_bytes'))
-  line = [
-    row['implementation'],
-    f'{row["ms_per_step"]:.4g} ({low:.4g} to {high:.4g})',
-    f'{row["images_per_s"]:.3g}',
-    human(row['flops_per_s'], 'FLOP/s') if row['flops_per_s'] else '',
-    f'{row["mfu"]:.1%}' if row['mfu'] else '',
-    f'{row["compile_s"]:.3g} s' if row.get('compile_s') else '',
-    human(memory, 'B') if memory else '',
-  ]
-  if versus:
-    low, high = row['ratio_quartiles']
-    own = row['implementation'] == OURS
-    ratio = f'{row["our_time_over_this"]:.2f} ({low:.2f} to {high:.2f})'
-    line.append('' if own else ratio)
-  return line
+  own = row['implementation'] == OURS
+  return {
+    'ms per step': f'{row["ms_per_step"]:.4g}',
+    '  quartiles': f'{low:.4g} to {high:.4g}',
+    'images/s': f'{row["images_per_s"]:.3g}',
+    'rate': human(row['flops_per_s'], 'FLOP/s') if row['flops_per_s'] else '',
+    'MFU': f'{row["mfu"]:.1%}' if row['mfu'] else '',
+    'compilation': f'{row["compile_s"]:.3g} s' if 'compile_s' in row else '',
+    'peak memory': human(memory, 'B') if memory else '',
+    'our time / this': f'{row["our_time_over_this"]:.2f}',
+    '      quartiles': '' if own else f'{least:.2f} to {most:.2f}',
+  }

@@ -9,6 +9,7 @@ from jobs import tiny
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import bench
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.failure import Halted
 
 DIT = f'{tiny.CONFIGS / "bench" / "dit_b2.py"}:runlocal'
 EDM2 = f'{tiny.CONFIGS / "bench" / "edm2_xs.py"}:runlocal'
@@ -49,6 +50,14 @@ class Cost:
       batch_size = 4
 
 
+def test_a_measurement_has_all_updates(tmp_path):
+  """With accumulation, only every third step updates the parameters."""
+  specs = tiny.stages(tiny.TOY, 'stages.distil.optim.accumulate=3')
+  blueprints = Blueprints(specs, tmp_path, recorded=True)
+  assert bench.period_of(blueprints['distil']) == 3
+  assert bench.period_of(blueprints['flow']) == 1
+
+
 def test_speed_follows_from_the_median(monkeypatch):
   monkeypatch.setattr(bench, 'useful_flops', lambda blueprint: 6e12)
   monkeypatch.setattr(bench, 'peak_flops', lambda: 12e12)
@@ -74,9 +83,9 @@ def test_a_ratio_is_the_median_over_the_rounds():
 
 def test_another_loss_is_another_step():
   bench.check_same(2.0, 'PyTorch', 2.001)
-  with pytest.raises(ValueError, match=r'first loss is 2, and 2\.1 in PyTorch'):
+  with pytest.raises(Halted, match=r'first loss is 2, and 2\.1 in PyTorch'):
     bench.check_same(2.0, 'PyTorch', 2.1)
-  with pytest.raises(ValueError, match='nan in PyTorch'):
+  with pytest.raises(Halted, match='nan in PyTorch'):
     bench.check_same(2.0, 'PyTorch', float('nan'))
 
 
@@ -94,16 +103,22 @@ def test_the_table_has_a_line_for_each_and_says_what_is_missing(capsys):
       'images_per_s': 8e3 / ms,
       'flops_per_s': 1.5e14,
       'mfu': 0.152,
-      **bench.ratio([50.0], [ms]),
       'peak_bytes': 3e9,
+      **bench.ratio([50.0], [ms]),
     }
-    for name, ms in {bench.OURS: 50.0, 'PyTorch, eager': 100.0}.items()
+    for name, ms in {
+      bench.OURS: 50.0,
+      'PyTorch, eager': 100.0,
+      'PyTorch, in float64': 1234567.0,
+    }.items()
   ]
   missing = {'implementation': 'PyTorch, compiled', 'unavailable': 'because x'}
   bench.show([*rows, missing])
   printed = capsys.readouterr().out
   assert '15.2%' in printed
-  assert '0.50 (0.50 to 0.50)' in printed
+  assert '0.50 to 0.50' in printed
+  assert '150 TFLOP/s' in printed
+  assert max(map(len, printed.splitlines())) <= 80
   assert 'PyTorch, compiled: not available, because x' in printed
   assert 'not known' not in printed
 
@@ -144,6 +159,7 @@ def test_without_pytorch_the_command_that_installs_it_is_given(monkeypatch):
     (DIT, 'network.dropout=0.1', 'dropout = 0.1 must be 0.0 with'),
     (DIT, 'network.remat=full', "remat = 'full' must be None with"),
     (EDM2, 'network.fir=true', 'fir = True must be False with'),
+    (DIT, 'frozen.teacher.dtype=bfloat16', "dtype = 'bfloat16' must be 'float"),
     (DIT, 'objective.c=none', ''),
     (DIT, 'objective.guidance.name=fixed', 'objective.guidance = {'),
     (DIT, 'optim.accumulate=2', 'accumulate = 2 must be 1 with'),

@@ -37,8 +37,9 @@ def test_quartiles(values, expected):
   assert timing.quartiles(values) == expected
 
 
-def test_a_program_on_disk_is_not_used(tmp_path, monkeypatch):
+def test_a_program_on_disk_is_not_used(tmp_path):
   """Else the time of compilation would be that of a file."""
+  x = jnp.ones((8, 4))
   settings = {
     'jax_compilation_cache_dir': str(tmp_path),
     'jax_persistent_cache_min_compile_time_secs': 0.0,
@@ -48,7 +49,6 @@ def test_a_program_on_disk_is_not_used(tmp_path, monkeypatch):
   try:
     for name, value in settings.items():
       jax.config.update(name, value)
-    x = jnp.ones((8, 4))
     program, seconds = timing.compiled(jax.jit(lambda x: x @ x.T), x)
   finally:
     for name, value in before.items():
