@@ -56,8 +56,8 @@ COMMANDS = {
   'channels_per_head res_balance attn_balance clip_act force_fp32 '
   'return_logvar EDM2Loss PowerFunctionEMA --indir --inprefix --instd '
   '--outprefix --outstd --outkimg --skip',
-  'FastGen': 'train.py MeanFlowModel SCMModel CMModel TCMModel SFTModel KDModel '
-  'DMD2Model FdistillModel LADDModel CausVidModel SelfForcingModel '
+  'FastGen': 'train.py MeanFlowModel SCMModel CMModel TCMModel SFTModel '
+  'KDModel DMD2Model FdistillModel LADDModel CausVidModel SelfForcingModel '
   'CausalSFTModel CausalKDModel use_cd use_squared_l2 use_jvp_finite_diff '
   'jvp_finite_diff_eps norm_method norm_const tangent_warmup_steps '
   'tangent_spatial_invariance loss_type tangent_warmup_const '
