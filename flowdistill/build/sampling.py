@@ -27,10 +27,15 @@ Start = Callable[[np.ndarray], tuple[Any, Any]]
 
 
 class Space(Protocol):
-  """The encoding of images as the arrays that a network sees."""
+  """The encoding of images as the arrays that a network sees.
+
+  `moments` is None if no network encodes.
+  """
 
   def encode(self, x: np.ndarray, /) -> np.ndarray: ...
   def decode(self, x: np.ndarray, /) -> np.ndarray: ...
+  @property
+  def moments(self) -> Any: ...
 
 
 class Samples(NamedTuple):
@@ -229,11 +234,17 @@ class Generator:
 
   def to_space(self, x0: np.ndarray) -> np.ndarray:
     """Images [n, ...] as the network sees them."""
-    return x0 if self.space is None else np.asarray(self.space.encode(x0))
+    return x0 if self.space is None else self._by(self.space.encode, x0)
 
   def to_pictures(self, x: np.ndarray) -> np.ndarray:
     """Outputs of the network [n, ...] as images."""
-    return x if self.space is None else np.asarray(self.space.decode(x))
+    return x if self.space is None else self._by(self.space.decode, x)
+
+  def _by(self, code: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
+    """code(x); where it is a network, each host has its share of the rows."""
+    if self.layout is None or self.space is None or not self.space.moments:
+      return np.asarray(code(x))
+    return self.layout.divided(code, x)
 
   def ask(
     self,

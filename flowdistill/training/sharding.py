@@ -212,6 +212,27 @@ class Layout:
 
     return jax.make_array_from_callback(shape, self.rows, put)
 
+  def divided(
+    self, f: Callable[[np.ndarray], Any], x: np.ndarray
+  ) -> np.ndarray:
+    """f(x [n, ...]), row by row, of which each host computes its own rows.
+
+    Args:
+      f: [m, ...] -> [m, ...], on the devices of a host alone.
+      x: whole on every process.
+    """
+    if self.rows.is_fully_addressable:
+      return np.asarray(f(x))
+    n = self.round_up(len(x))
+    index = np.minimum(np.arange(n), len(x) - 1)
+    places: Any = self.rows.addressable_devices_indices_map((n,))
+    spans = sorted({i.indices(n)[:2] for i, *_ in places.values()})
+    own = np.asarray(f(x[np.concatenate([index[a:b] for a, b in spans])]))
+    ends = np.cumsum([b - a for a, b in spans])[:-1]
+    made = dict(zip(spans, np.split(own, ends), strict=True))
+    rows = self.rows_from(n, lambda part: made[part.indices(n)[:2]])
+    return self.collect(rows)[: len(x)]
+
   def collect(self, array: jax.Array) -> np.ndarray:
     """The whole array on every process; collective if the mesh spans them."""
     if array.is_fully_addressable:

@@ -304,3 +304,40 @@ def test_the_sizes_that_are_named_are_the_nearest(size, data, fsdp):
 def test_the_message():
   with pytest.raises(ValueError, match=r'8 \(data.*\), such as 96 or 104$'):
     Layout.check_batch_size(parts(4, 2), 100)
+
+
+class Half(Layout):
+  """The first of two hosts: the other rows are found by nobody."""
+
+  @property
+  def rows(self):
+    def places(shape):
+      n = shape[0] // 4
+      return {'a': (slice(n, 2 * n),), 'b': (slice(0, n),)}
+
+    return types.SimpleNamespace(
+      is_fully_addressable=False, addressable_devices_indices_map=places
+    )
+
+  def round_up(self, batch_size):
+    return -(-batch_size // 4) * 4
+
+  def rows_from(self, n, make):
+    return np.concatenate([make(slice(0, n // 4)), make(slice(n // 4, n // 2))])
+
+  def collect(self, array):
+    return array
+
+
+def test_a_host_computes_its_own_rows_at_once():
+  layout, seen = Half(make_mesh()), []
+
+  def double(x):
+    seen.append(x.tolist())
+    return 2 * x
+
+  found = layout.divided(double, np.arange(10.0))  # of 12, of which 6 are ours
+  assert seen == [[0, 1, 2, 3, 4, 5]]
+  np.testing.assert_array_equal(found, 2 * np.arange(6.0))
+  alone = Layout(make_mesh()).divided(double, np.arange(3.0))
+  np.testing.assert_array_equal(alone, 2 * np.arange(3.0))
