@@ -111,6 +111,7 @@ def test_a_student_of_sit():
   given = stages('imagenet256', 'teacher=runs/xl,weak=runs/b,inception=i.npz')
   assert list(given) == ['distil']
   distil = given['distil']
+  assert distil['objective']['against'] == 'weak'
   sources = {name: each['source'] for name, each in distil['frozen'].items()}
   assert sources == {'teacher': 'runs/xl', 'weak': 'runs/b'}
   assert distil['init_from']['source'] == 'runs/xl'

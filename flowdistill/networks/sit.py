@@ -36,7 +36,11 @@ from flowdistill.networks.embeddings import (
   make_scalars,
 )
 from flowdistill.networks.options import DEFAULTS, NetworkOptions
-from flowdistill.networks.ranges import check_choices, check_sizes
+from flowdistill.networks.ranges import (
+  check_choices,
+  check_dropout,
+  check_sizes,
+)
 from flowdistill.networks.sit_times import KINDS, SPAN, SiTTimes
 from flowdistill.networks.stack import Stack
 
@@ -65,6 +69,8 @@ class SiT(nnx.Module):
     time: convention of the published weights: 'sit', 'repa' or 'mean_flow'.
     variance: whether there are outputs for a variance, which are not used, as
       in SiT-XL/2 for ImageNet at 256 x 256.
+    dropout: dropout rate after attention and hidden layer, in [0, 1); it is 0
+      in the papers.
     options: those that all networks share.
     rngs: for the initial parameters alone.
 
@@ -86,6 +92,7 @@ class SiT(nnx.Module):
     heads: int | None = None,
     time: str = 'sit',
     variance: bool = False,
+    dropout: float = 0.0,
     options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
@@ -95,6 +102,7 @@ class SiT(nnx.Module):
       preset if own is None else own
       for own, preset in zip((width, depth, heads), SIZES[size], strict=True)
     )
+    check_dropout(dropout)
     check_sizes(patch=patch, width=width, depth=depth, heads=heads)
     check_divisible(spec.shape, patch, width, heads)
     height, across, channels = spec.shape
@@ -109,7 +117,7 @@ class SiT(nnx.Module):
     self.first = Patches(patch, channels, width, rngs=rngs)
     self.blocks = Stack(
       lambda rngs: Block(
-        width, heads, 4 * width, 0.0, dtype=options.products, init=XAVIER,
+        width, heads, 4 * width, dropout, dtype=options.products, init=XAVIER,
         rngs=rngs,
       ),
       depth,

@@ -94,7 +94,9 @@ def in_flax(theirs, root='params'):
 def test_flax_has_the_same_without_positions():
   theirs, shapes = drawn(**GAP)
   files = in_flax(theirs) | in_flax(theirs, 'ema_params')
-  files['opt_state.0.mu.net.h_embedder.mlp.layers_0._flax_linear.bias'] = 0
+  files['opt_state.0.mu.net.h_embedder.mlp.layers_0._flax_linear.bias'] = (
+    np.zeros(8)
+  )
   name = 'params.net.blocks.layers_1.adaLN_modulation.layers_1._flax_linear.'
   assert files[f'{name}kernel'].shape == (8, 48)
   assert files['params.net.x_embedder.proj.kernel'].shape == (2, 2, 2, 8)
