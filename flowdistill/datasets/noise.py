@@ -34,7 +34,8 @@ def noise(
   if classes < 0:
     raise ValueError(f'classes = {classes} must be at least 0')
   rng = np.random.default_rng(SEED)
-  arrays = {'x0': rng.standard_normal((size, *shape), np.float32)}
+  arrays: dict[str, np.ndarray] = {}
+  arrays['x0'] = rng.standard_normal((size, *shape), np.float32)
   if classes:
     arrays['label'] = rng.integers(classes, size=size, dtype=np.int32)
   source = Source(DataSpec.labelled(shape, classes), arrays)

@@ -70,8 +70,6 @@ class Options:
         f'--against={self.against} does not exist; '
         f'{suggest(self.against, AGAINST)}'
       )
-    if self.against:
-      supported.check_installed()
 
 
 def run(blueprints: Blueprints, options: Options) -> list[Row]:
@@ -87,6 +85,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   name = options.stage or list(blueprints.trained)[-1]
   blueprint = blueprints[name]
   if options.against:
+    supported.check_installed()
     supported.check(blueprint)
   with located(blueprint.key('mesh')):
     layout = lay_out(blueprint)

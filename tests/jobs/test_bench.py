@@ -140,10 +140,12 @@ def test_options_out_of_range_raise(given, message):
     bench.Options(**given)
 
 
-def test_without_pytorch_the_command_that_installs_it_is_given(monkeypatch):
+def test_without_pytorch_the_command_that_installs_it_is_given(
+  monkeypatch, tmp_path
+):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ConfigError, match=r'^--against=torch needs .*l\[torch\]'):
-    bench.Options(against='torch')
+    bench_here(tmp_path, DIT, against='torch')
 
 
 @pytest.mark.parametrize(
