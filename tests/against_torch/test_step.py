@@ -10,6 +10,7 @@ from jobs import tiny
 
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.timing import draw_inputs
+from flowdistill.training.state import gradients, prepare
 
 torch = pytest.importorskip('torch')
 contenders = pytest.importorskip('flowdistill.against_torch.contenders')
@@ -70,9 +71,14 @@ def test_values_and_tangents_are_those_of_ours(name, tmp_path):
   if blueprint.sees.num_classes:  # the last one is the null label
     cond['label'] = np.array([1, 7, blueprint.sees.num_classes], np.int32)
   params = inputs.params['student']
-  F, dF_dt = jax.jvp(
-    lambda x, t: model.apply(params, x, t, s, cond), (x, t), (v, 0 * t + 1)
-  )
+
+  def tangent(x, t):
+    def call(x, t):
+      return model.apply(params, x, t, s, cond)
+
+    return jax.jvp(call, (x, t), (v, 0 * t + 1))
+
+  F, dF_dt = jax.jit(tangent)(x, t)
   theirs = {k: torch.tensor(c) for k, c in cond.items()}
   call = lambda x, t: step.student(x, t, nchw(s), theirs, plain=True)  # noqa: E731
   found = torch.func.jvp(
@@ -89,13 +95,14 @@ def test_loss_and_gradient_are_those_of_ours(name, stage, tmp_path):
   blueprint = blueprint_of(CASES[name], stage, tmp_path)
   inputs = draw_inputs(blueprint, 0)
   args = inputs.state, inputs.batch, inputs.key
-  drawn = draws.draws(blueprint, *args)
+  drawn = jax.jit(lambda *args: draws.draws(blueprint, *args))(*args)
   assert (stage == 'flow') == (float(drawn['r']) == 0)
   params = inputs.params['student']
   step = contenders.TorchStep(blueprint, params, inputs.frozen, 'cpu')
   theirs = step.gradient(step.draws(drawn))
-  keys = prepared(blueprint, *args)
-  loss, gradient, _ = gradients_of(blueprint, inputs, *keys)
+  loss, gradient, _ = jax.jit(
+    lambda *args: gradients_of(blueprint, inputs.frozen, *args)
+  )(*args)
   assert theirs == pytest.approx(float(loss), rel=1e-4)
   found = dict(step.student.named_parameters())
   compared = 0
@@ -108,16 +115,11 @@ def test_loss_and_gradient_are_those_of_ours(name, stage, tmp_path):
   assert compared > 20
 
 
-def prepared(blueprint, state, batch, key):
+def gradients_of(blueprint, frozen, state, batch, key):
   train = blueprint.stage.train
-  return draws.prepare(state, batch, key, train.drop_cond, train.flip)
-
-
-def gradients_of(blueprint, inputs, batch, keys):
-  from flowdistill.training.state import gradients
-
-  roles, state = blueprint.roles, inputs.state
-  return gradients('student', roles, state, inputs.frozen, batch, *keys)
+  batch, keys = prepare(state, batch, key, train.drop_cond, train.flip)
+  roles = blueprint.roles
+  return gradients('student', roles, state, frozen, batch, *keys)
 
 
 def flat_axes(x):
@@ -131,11 +133,11 @@ def test_a_step_updates_as_ours(tmp_path):
   blueprint = blueprint_of(changes, 'flow', tmp_path)
   inputs = draw_inputs(blueprint, 0)
   args = inputs.state, inputs.batch, inputs.key
-  drawn = draws.draws(blueprint, *args)
+  drawn = jax.jit(lambda *args: draws.draws(blueprint, *args))(*args)
   params = inputs.params['student']
   step = contenders.TorchStep(blueprint, params, {}, 'cpu')
   step(step.draws(drawn))
-  state, _ = blueprint.step()(inputs.state, {}, *args[1:])
+  state, _ = jax.jit(blueprint.step())(inputs.state, {}, *args[1:])
   ours = weights.state_dict(state.roles['student'].params)
   moved = 0.0
   for name, theirs in step.student.named_parameters():

@@ -144,9 +144,8 @@ def test_without_pytorch_the_command_that_installs_it_is_given(
   monkeypatch, tmp_path
 ):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  options = bench.Options(against='torch')
   with pytest.raises(ConfigError, match=r'^--against=torch needs .*l\[torch\]'):
-    tiny.run(bench, tiny.stages(DIT), tmp_path, options)
+    bench_here(tmp_path, DIT, against='torch')
 
 
 @pytest.mark.parametrize(
