@@ -191,11 +191,6 @@ def options(job, *given):
       ['ema=0.1', 'weights=ema'],
       '--ema must not be given with --weights',
     ),
-    (
-      'convert',
-      ['to=a', 'from=b', 'ema=0.1'],
-      'weights=power:0.1 has no effect with --from',
-    ),
     ('audit', ['ema=0.1'], 'an option of --job=evaluate and --job=generate'),
   ],
 )

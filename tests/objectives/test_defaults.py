@@ -16,6 +16,8 @@ AYF = {
   'weight': weights.uniform,
   'guidance': None,
   'against': 'weak',
+  'guidance_low': 0.0,
+  'guidance_high': 1.0,
   'max_r': 0.99,
   'warmup_steps': 10_000,
   'c': 0.1,

@@ -173,6 +173,7 @@ def test_guidance_without_conditions_is_to_be_removed():
     roles={'student': types.SimpleNamespace(model=plain)},
     sees=DataSpec((2,)),
     spec={'dataset': {'name': 'moons'}},
+    guides_of=lambda role: [],
   )
   with pytest.raises(
     ValueError,
