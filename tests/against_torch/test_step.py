@@ -47,11 +47,12 @@ def nchw(x):
   return torch.tensor(x).contiguous()
 
 
-def assert_close(ours, theirs):
+def assert_close(ours, theirs, least=0.0):
+  """Within 1e-4 of the largest number, or of `least`."""
   theirs = theirs.detach().numpy()
   ours = np.moveaxis(ours, -1, 1) if np.ndim(ours) == 4 else np.asarray(ours)
   assert ours.shape == theirs.shape
-  scale = np.abs(ours).max()
+  scale = max(np.abs(ours).max(), least)
   assert scale > 0
   np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * scale)
 
@@ -106,12 +107,13 @@ def test_loss_and_gradient_are_those_of_ours(name, stage, tmp_path):
   assert theirs == pytest.approx(float(loss), rel=1e-4)
   found = dict(step.student.named_parameters())
   compared = 0
-  for path, ours in weights.state_dict(gradient).items():
-    if path in found and found[path].grad is not None:
-      size = np.abs(ours.numpy()).max()
-      if size > 0:
-        assert_close(ours.numpy(), flat_axes(found[path].grad))
-        compared += 1
+  ours_all = {p: x.numpy() for p, x in weights.state_dict(gradient).items()}
+  largest = max(np.abs(x).max() for x in ours_all.values())
+  for path, ours in ours_all.items():
+    if path in found and found[path].grad is not None and ours.any():
+      # A gain's is a sum of many terms that cancel.
+      assert_close(ours, flat_axes(found[path].grad), 0.1 * largest)
+      compared += 1
   assert compared > 20
 
 
