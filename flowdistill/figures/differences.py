@@ -8,6 +8,7 @@ from typing import Any
 
 from flowdistill.config.bind import ConfigError, Spec
 from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.kinds import TRAIN
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.columns import (
   Column,
@@ -33,11 +34,13 @@ class Pair:
     title: 'Stage flow'; 'Configs' if runs have no stages.
     runs: their names.
     keys: key -> its value in each run.
+    trains: whether the stage trains networks.
   """
 
   title: str
   runs: Sequence[str]
   keys: Mapping[str, Sequence[str]]
+  trains: bool = True
 
 
 def of_measurements(
@@ -95,7 +98,8 @@ def _pair(
 ) -> Pair:
   configs = {run: _config(folder, notes) for run, folder in folders.items()}
   known = {run: spec for run, spec in configs.items() if spec is not None}
-  return Pair(title, list(known), dict(_differing([*known.values()])))
+  trains = any(spec.get('job', TRAIN) == TRAIN for spec in known.values())
+  return Pair(title, list(known), dict(_differing([*known.values()])), trains)
 
 
 def _differing(
