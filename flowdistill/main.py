@@ -32,7 +32,12 @@ from flowdistill.jobs import (
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.effects import without_idle_defaults
 from flowdistill.stages.failure import Halted
-from flowdistill.stages.job_options import check_options, parse_options, path_of
+from flowdistill.stages.job_options import (
+  check_options,
+  parse_options,
+  path_of,
+  types_of,
+)
 from flowdistill.stages.kinds import check_stages, load_stages
 from flowdistill.training.checkpoint import CheckpointError
 from flowdistill.training.loop import Interrupted, handled
@@ -209,7 +214,9 @@ def split_arguments(
       ours.append(word)
       continue
     if not equals:
-      value = None if not waiting or _is_flag(waiting[0]) else waiting.pop(0)
+      value = None
+      if waiting and _is_value(waiting[0], name):
+        value = waiting.pop(0)
     if name not in flags.FLAGS:
       rest.append((name, value))
     elif value is None:
@@ -234,6 +241,14 @@ def _is_switch(name: str) -> bool:
   """Whether it is a boolean flag of absl, such as --help."""
   known = [n for n in (name, name.removeprefix('no')) if n in flags.FLAGS]
   return any(flags.FLAGS[n].boolean for n in known)
+
+
+def _is_value(word: str, name: str) -> bool:
+  """Whether a word after --NAME is its value."""
+  kinds = [types_of(job).get(name) for job in JOBS.values()]
+  if bool in kinds:
+    return word.lower() in ('true', 'false')
+  return not _is_flag(word)
 
 
 def _is_flag(word: str) -> bool:

@@ -191,6 +191,8 @@ class Data:
     """
     size = self.record.size
     if size is None and length.epochs is not None:
+      if not self.record.stream:  # declared by the config, and not opened yet
+        return length.to_steps(batch_size, len(self))
       raise ValueError(
         f'{length} needs the number of examples, which is unknown for this '
         'stream: set num_samples of the data set, or give the length in steps '

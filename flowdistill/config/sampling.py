@@ -47,7 +47,8 @@ class Sampling:
     options: of the sampler.
     grid: a name in GRIDS, or a dict of that name and the grid's options; None
       is `evaluation.grid` of the run, uniform unless it was set or converted.
-    guidance: its scale, or a dict of scale, low and high; None disables it.
+    guidance: its scale, or a dict of scale, low, high and against, the role of
+      another network; None disables it.
   """
 
   sampler: str = 'flow_map'

@@ -196,6 +196,9 @@ class Hooks:
       return
     figure = self.assembly.layout.broadcast(figures.get(name, math.nan))
     known = {k for each in self._measured.values() for k in each}
+    gone = f'{name.rpartition("/")[0]}/diverged' in figures
+    if self.assembly.layout.broadcast(float(gone)):
+      return  # its samples are not finite at this step
     if not math.isnan(figure):
       self.figures[step] = figure
       self.save(step, state)

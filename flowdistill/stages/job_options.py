@@ -232,14 +232,16 @@ def _check_unused(options: Sampling) -> None:
 
 
 def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
+  # Pairs are made by one network alone.
+  backwards = getattr(options, 'direction', None)
   return plan_sampling(
     options.sampler,
     options.nfe,
     options.how(),
     spec=blueprint.sees,
     scalars=blueprint.roles[role].model.scalars,
-    guides=blueprint.guides_of(role),
-    backwards=getattr(options, 'direction', '') == 'from_data',
+    guides=() if backwards is not None else blueprint.guides_of(role),
+    backwards=backwards == 'from_data',
   )
 
 

@@ -3,6 +3,7 @@
 import pytest
 from figures.test_side_by_side import make_run, row
 
+from flowdistill import main
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import compare
 
@@ -99,6 +100,14 @@ def test_a_run_without_a_stage_is_refused(tmp_path):
   (tmp_path / '1' / 'flow' / 'config.json').write_text('{')
   with pytest.raises(ConfigError, match='Stage flow must be in every run'):
     compare.of_runs([a, b], SEEDS)
+
+
+def test_it_may_stand_before_the_runs():
+  words = ['--job=compare', '--seeds', 'a', '--metric', 'fid', 'b']
+  _, rest, runs = main.split_arguments(words)
+  assert (rest, runs) == ([('seeds', None), ('metric', 'fid')], ['a', 'b'])
+  _, rest, runs = main.split_arguments(['--seeds', 'False', 'a'])
+  assert (rest, runs) == ([('seeds', 'False')], ['a'])
 
 
 def test_equal_seeds_are_refused(tmp_path):

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from jobs import tiny
+from PIL import Image
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import plan
@@ -157,6 +158,18 @@ def test_a_plan_needs_no_data(tmp_path):
   assert (flow.sees.shape, flow.sees.num_classes) == ((32, 32, 3), 10)
   with pytest.raises(ValueError, match='is not prepared'):
     len(flow.data)
+
+
+def test_a_plan_in_epochs_opens_the_data(tmp_path):
+  """What a config declares has no length."""
+  for k in range(12):
+    image = np.full((8, 8, 3), 20 * k, np.uint8)
+    Image.fromarray(image).save(tmp_path / f'{k}.png')
+  folder = {'name': 'folder', 'path': str(tmp_path), 'size': 8}
+  more = (f'dataset={folder}', 'train.epochs=2', 'train.batch_size=4')
+  specs = tiny.stages(QUICKSTART, *SMALL, *tiny.UNMEASURED, *more)
+  flow = Blueprints({'flow': specs['flow']}, tmp_path / 'run')['flow']
+  assert flow.total == 6
 
 
 def test_work_and_memory_grow_with_the_batch():
