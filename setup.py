@@ -24,6 +24,7 @@ INSTALL = [
   'jinja2>=3.1,<4',
   'markupsafe>=2.1,<4',  # jinja2 needs it, too
   'fonttools>=4.53,<5',  # matplotlib needs it, too
+  'msgpack>=1.1,<2',  # flax needs it, too
   'tensorflow-datasets>=4.9.9,<5',
   'array_record>=0.8,<0.9',  # how those are read by index
   'tensorboardX>=2.6.4,<3',

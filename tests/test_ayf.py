@@ -120,8 +120,11 @@ def test_a_student_of_sit():
   assert against == ['null', 'weak']
 
 
-def test_on_cifar10_the_published_teacher_knows_its_augmentation():
-  found = stages('cifar10', 'teacher=runs/edm')
+@pytest.mark.parametrize('arg', ['', 'teacher=runs/edm'])
+def test_on_cifar10_networks_know_augmentation_as_the_published_one(arg):
+  """Also `flow`, whose config the published weights are converted with."""
+  found = stages('cifar10', arg)
+  assert ('flow' in found) == (not arg)
   networks = {name: stage['network'] for name, stage in found.items()}
   assert {each['name'] for each in networks.values()} == {'edm_ncsnpp'}
   assert {each['augment_dim'] for each in networks.values()} == {9}

@@ -11,7 +11,8 @@ published weights for it are edm-cifar10-32x32-cond-vp:
 
 Without `teacher` it is trained first. No weak network is published, so that
 always is. The paper has no CIFAR-10: λ, the lengths and the weak network are
-ours, the noise levels of the teachers are EDM's.
+ours, the noise levels of the teachers are EDM's. All networks embed an
+augmentation, as the published one does; images here have none.
 
 Time on GPUs or TPUs, and FID: not yet measured.
 """
@@ -27,7 +28,7 @@ def get_config(arg: str = '') -> ConfigDict:
   given = stages.given(arg, 'data_dir')
   ayf = stages.Ayf(
     given=given,
-    network={'augment_dim': 9} if 'teacher' in given else {},
+    network={'augment_dim': 9},
     weak_network={'nf': 64, 'res_blocks': 2},
     noise_embedding='times.*',
     batch=512,

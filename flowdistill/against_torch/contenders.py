@@ -8,13 +8,13 @@ import torch
 from flowdistill.against_torch.draws import draws
 from flowdistill.against_torch.losses import Draws
 from flowdistill.against_torch.step import TorchStep
+from flowdistill.against_torch.supported import PLATFORMS
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.sections import STUDENT
 from flowdistill.evaluators.signature import Row
 from flowdistill.stages.timing import Inputs
 
 EAGER, COMPILED = 'PyTorch, eager', 'PyTorch, compiled'
-PLATFORMS = {'gpu': 'cuda', 'cpu': 'cpu'}
 
 
 class Contender:
@@ -49,8 +49,7 @@ class Contender:
 def contenders(blueprint: Blueprint, inputs: Inputs) -> dict[str, Contender]:
   """Name -> step, with the weights and the draws of `inputs`.
 
-  Raises:
-    RuntimeError: if PyTorch does not know the device that JAX uses.
+  PyTorch has a device of the kind that JAX uses: see `check_backend`.
   """
   device = PLATFORMS[jax.default_backend()]
   drawn = jax.jit(lambda *args: draws(blueprint, *args))(

@@ -1,6 +1,9 @@
-"""Which stages have a counterpart in PyTorch; it needs no PyTorch itself."""
+"""Which stages and devices have a counterpart in PyTorch."""
 
+import importlib
 import importlib.util
+
+import jax
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, Spec
@@ -10,6 +13,8 @@ from flowdistill.flow.spec import LABEL
 NETWORKS = ('dit', 'edm2')
 OBJECTIVES = ('rectified_flow', 'ayf_emd')
 OPTIMISERS = ('adam', 'adamw', 'radam')
+PLATFORMS = {'gpu': 'cuda', 'cpu': 'cpu'}
+"""A backend of JAX -> its name in PyTorch."""
 PLAIN = {  # option of a network -> its only value
   'dtype': 'float32',
   'remat': None,
@@ -24,6 +29,19 @@ def check_installed() -> None:
     raise ConfigError(
       '--against=torch needs PyTorch, which is not installed: '
       "pip install 'flowdistill[torch]'"
+    )
+
+
+def check_backend() -> None:
+  """Raises ConfigError if PyTorch has no devices of the kind that JAX uses."""
+  backend = jax.default_backend()
+  if backend == 'cpu':
+    return
+  torch = importlib.import_module('torch')
+  if backend not in PLATFORMS or not torch.cuda.is_available():
+    raise ConfigError(
+      f'--against=torch: this PyTorch has no {backend.upper()}, which JAX '
+      'uses; set JAX_PLATFORMS=cpu'
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -167,12 +167,14 @@ class Remedy:
     one: what helps where all have one width.
     several: where they have several.
     rounded: where they have too few digits.
+    spell: how the user asks for a width.
   """
 
   what: str
   one: str
   several: str
   rounded: str
+  spell: Callable[[float], str] = power_name
 
 
 def reachable(
@@ -195,7 +197,7 @@ def reachable(
     why, fix = f'rounded, it would be off by {noise:.1%}', remedy.rounded
   raise ConfigError(
     f'{spelled} must be a width that can be reconstructed: from {remedy.what} '
-    f'{why}; the nearest is {power_name(near)}. To reach further, {fix}'
+    f'{why}; the nearest is {remedy.spell(near)}. To reach further, {fix}'
   )
 
 

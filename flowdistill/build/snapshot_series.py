@@ -164,6 +164,7 @@ def open_series(
     'add the snapshots of a second width',
     'add more snapshots',
     'add more snapshots',
+    '--ema={}'.format,
   )
   found = reachable(kept, sigma_rel, f'--ema={sigma_rel}', remedy)
   return Series(folder, sigma_rel, members, found)

@@ -178,15 +178,18 @@ def _check(theirs: Mapping[str, np.ndarray], shapes: Shapes) -> None:
       'weights have no h_embedder, which embeds t - s'
     )
   patch, _, channels, _ = shapes['first.kernel']
-  outputs, ours = len(theirs.get(LAST, ())), shapes['last.kernel'][1]
+  last, (width, ours) = theirs.get(LAST, np.empty(0)), shapes['last.kernel']
+  if last.ndim != 2 or last.shape[1] != width:
+    return  # as the rules say of any array
+  outputs = len(last)
   one = patch * patch * channels
   if outputs != ours and {outputs, ours} == {one, 2 * one}:
     raise ValueError(
       f'network.variance = {outputs == one} must be {outputs == 2 * one}: '
-      f'{LAST} has the shape {list(theirs[LAST].shape)}'
+      f'{LAST} has the shape {list(last.shape)}'
     )
   if ours == 2 * one == outputs:
-    _check_unused(theirs[LAST].reshape(-1, 2, channels, theirs[LAST].shape[1]))
+    _check_unused(last.reshape(-1, 2, channels, width))
 
 
 def _check_unused(rows: np.ndarray) -> None:
@@ -245,11 +248,20 @@ def _stacked(single: Arrays) -> Arrays:
 
 
 def _in_torch(arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Arrays of PyTorch or Flax by PyTorch's names, with their prefixes."""
-  return {
-    _renamed(name, FROM_FLAX).replace('r_embedder.', GAP): _as_weight(name, x)
-    for name, x in arrays.items()
-  }
+  """Arrays of PyTorch or Flax by PyTorch's names, with their prefixes.
+
+  Raises:
+    ValueError: if one is there by two names.
+  """
+  theirs = Arrays()
+  for name, array in arrays.items():
+    new = _renamed(name, FROM_FLAX).replace('r_embedder.', GAP)
+    if new in theirs:
+      raise ValueError(
+        f'{new} appears twice, as {name} too: save one of them alone'
+      )
+    theirs[new] = _as_weight(name, array)
+  return theirs
 
 
 def _renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:

@@ -68,6 +68,8 @@ def wanted(names: Iterable[str]) -> list[str]:
 
 def _grid(array: np.ndarray) -> np.ndarray:
   """[out, channels · rows · columns] -> [out, channels, rows, columns]."""
+  if array.ndim != 2:
+    return array  # of which the rules say that its shape is wrong
   rows = round((array.size / max(1, len(array)) / CHANNELS) ** 0.5)
   shape = (len(array), CHANNELS, rows, rows)
   return array.reshape(shape) if np.prod(shape) == array.size else array

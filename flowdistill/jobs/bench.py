@@ -7,13 +7,14 @@ prints milliseconds per step, images per second, the share of the peak that
 matrix products reach (MFU, where the peak of the device is known), the time of
 compilation and the memory. Weights and data are random: nothing has to be
 trained. With `--against=torch` the same step, of the same networks and weights,
-is timed in PyTorch too, eager and compiled, in turn with ours. The rows are
-written to W/bench.json if W exists.
+is timed in PyTorch too, eager and compiled, in turn with ours. With
+`--workdir W`, an existing folder, the rows are written to W/bench.json.
 """
 
 import dataclasses
 import importlib
 import math
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,7 +80,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
   Raises:
     ConfigError: if the mesh or the batch does not fit the devices, or a part of
-      the stage has no counterpart in PyTorch.
+      the stage, or the device, has no counterpart in PyTorch.
     Halted: if the losses of two implementations differ.
   """
   name = options.stage or list(blueprints.trained)[-1]
@@ -87,6 +88,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   if options.against:
     supported.check_installed()
     supported.check(blueprint)
+    supported.check_backend()
   with located(blueprint.key('mesh')):
     layout = lay_out(blueprint)
   with located(blueprint.key('train.batch_size')):
@@ -99,9 +101,14 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   rows = measure(blueprint, options)
   if jax.process_index() == 0:
     show(rows)
-    if blueprints.workdir.is_dir():
+    if is_given(blueprints.workdir):
       write_json(blueprints.workdir / 'bench.json', rows)
   return rows
+
+
+def is_given(workdir: pathlib.Path) -> bool:
+  """Whether it is a folder of the user; without --workdir it is '.'."""
+  return workdir != pathlib.Path() and workdir.is_dir()
 
 
 def measure(blueprint: Blueprint, options: Options) -> list[Row]:

@@ -200,7 +200,7 @@ def test_what_the_snapshots_do_not_reach_is_refused(tmp_path):
   message = (
     r'^--ema=0\.2 must be a width that can be reconstructed: from the 3 '
     r'snapshots in .* \(up to 307 thousand images, of the widths 0\.05\) its '
-    r'profile would be off by .*; the nearest is power:0\.0\d+\. To reach '
+    r'profile would be off by .*; the nearest is --ema=0\.0\d+\. To reach '
     'further, add the snapshots of a second width$'
   )
   with pytest.raises(ConfigError, match=message):

@@ -121,6 +121,10 @@ def test_ports_call_the_embedding_of_the_gap_after_r():
   assert port.keys() != theirs.keys()
   ours, same = RULES.from_torch(port, shapes), RULES.from_torch(theirs, shapes)
   assert all(ours[path].tobytes() == same[path].tobytes() for path in same)
+  with pytest.raises(
+    ValueError, match=r'h_embedder\..* appears twice, as r_emb.* too'
+  ):
+    RULES.from_torch(theirs | port, shapes)
 
 
 BAD = [
@@ -173,6 +177,19 @@ def test_what_is_missing_or_has_another_shape_is_named():
     RULES.from_torch(more, shapes)
   with pytest.raises(ValueError, match='^conv.kernel is no array of a SiT'):
     sit.make_rules({'conv.kernel': (2, 2)})
+
+
+@pytest.mark.parametrize('variance', [True, False])
+@pytest.mark.parametrize('axes', [0, 1, 3])
+def test_another_number_of_axes_is_another_shape(variance, axes):
+  """Of any array, also of that from which `variance` is known."""
+  theirs, shapes = drawn(variance=variance)
+  for name in theirs:
+    bad = np.resize(theirs[name], (4,) * axes)
+    if axes == theirs[name].ndim:
+      continue
+    with pytest.raises(ValueError, match=rf'SiT have {name} of shape \['):
+      RULES.from_torch(theirs | {name: bad}, shapes)
 
 
 def test_trained_outputs_for_a_variance_are_those_of_dit():

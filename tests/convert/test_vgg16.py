@@ -51,3 +51,7 @@ def test_a_file_that_does_not_fit_is_refused():
   wrong = theirs | {'classifier.0.weight': np.ones((3, 99))}
   with pytest.raises(ValueError, match=r'classifier\.0\.weight of shape'):
     from_torch(wrong, SHAPES)
+  for axes in (0, 1):
+    wrong = theirs | {'classifier.0.weight': np.ones((2048,) * axes)}
+    with pytest.raises(ValueError, match=r'classifier\.0\.weight of shape'):
+      from_torch(wrong, SHAPES)

@@ -1,6 +1,7 @@
 """Trees of arrays in the msgpack of Flax."""
 
 import contextlib
+import tracemalloc
 
 import msgpack
 import numpy as np
@@ -86,3 +87,47 @@ def test_damaged_bytes_are_arrays_or_an_error(tmp_path):
     with contextlib.suppress(ValueError):
       read.append(read_chosen(path, everything))
   assert 0 < len(read) < 300
+
+
+def refused(path, data, match):
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=match):
+    read_chosen(path, everything)
+
+
+@pytest.mark.parametrize(
+  'many',
+  [
+    b'\x80' * 2_000_000,  # empty dicts
+    b'\xdd\xff\xff\xff\xff' * 9,  # lists that claim to be long
+  ],
+)
+def test_many_objects_are_refused_before_they_are_made(tmp_path, many):
+  """Flax would take hundreds of times the size of the file."""
+  start = b'\x81\xa1a\xdd' + (2_000_000).to_bytes(4, 'big')
+  tracemalloc.start()
+  refused(tmp_path / 'x', start + many, 'it has more than 1,000,000 objects')
+  most = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert most < 2e7
+
+
+def test_objects_in_arrays_count_too(tmp_path):
+  inner = b'\xdd\x00\x20\x00\x00' + b'\x80' * 2**21
+  data = msgpack.packb({'a': msgpack.ExtType(1, inner)})
+  refused(tmp_path / 'x', data, 'it has more than 1,000,000 objects')
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+  one = np.ones(2, np.float32)
+  tree = {'a.b': one, 'a': {'b': 2 * one}}
+  path = tmp_path / 'x'
+  refused(path, serialization.msgpack_serialize(tree), r'a\.b appears twice')
+  (pair,) = serialization.msgpack_serialize({'a': one}).split(b'\x81', 1)[1:]
+  refused(path, b'\x82' + pair + pair, 'a appears twice')
+
+
+def test_long_names_are_refused(tmp_path):
+  tree = {'w': {'a' * 2000: np.ones(2)}}
+  data = serialization.msgpack_serialize(tree)
+  refused(tmp_path / 'x', data, r'a\.\.\. has more than 1000 characters')

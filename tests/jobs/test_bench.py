@@ -2,7 +2,11 @@
 
 import importlib.util
 import json
+import pathlib
+import sys
+import types
 
+import jax
 import pytest
 from jobs import tiny
 
@@ -40,6 +44,19 @@ def test_the_step_of_a_stage_is_timed(tmp_path, capsys):
   assert 'distil: a step of 16 on 1 x cpu, the median of 3' in printed
   assert 'the peak of cpu is not known, so there is no MFU' in printed
   assert 'our time' not in printed
+
+
+@pytest.mark.parametrize('given', [True, False])
+def test_rows_are_written_to_the_workdir_that_is_given(
+  given, monkeypatch, tmp_path
+):
+  """Without one nothing is written here."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(bench, 'measure', lambda blueprint, options: [{'x': 1}])
+  monkeypatch.setattr(bench, 'show', lambda rows: None)
+  workdir = tmp_path if given else pathlib.Path()
+  assert bench_here(workdir, tiny.TOY) == [{'x': 1}]
+  assert (tmp_path / 'bench.json').exists() == given
 
 
 class Cost:
@@ -146,6 +163,27 @@ def test_without_pytorch_the_command_that_installs_it_is_given(
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(ConfigError, match=r'^--against=torch needs .*l\[torch\]'):
     bench_here(tmp_path, DIT, against='torch')
+
+
+@pytest.mark.parametrize('backend', ['gpu', 'tpu'])
+def test_a_device_that_pytorch_has_not_is_refused(
+  backend, monkeypatch, tmp_path
+):
+  """Before the number of devices is, and before weights are drawn."""
+  cuda = types.SimpleNamespace(is_available=lambda: backend != 'gpu')
+  monkeypatch.setitem(sys.modules, 'torch', types.SimpleNamespace(cuda=cuda))
+  monkeypatch.setattr(bench.supported, 'check_installed', lambda: None)
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  monkeypatch.setattr(bench, 'draw_inputs', None)
+  message = (
+    f'^--against=torch: this PyTorch has no {backend.upper()}, which JAX uses; '
+    'set JAX_PLATFORMS=cpu$'
+  )
+  with pytest.raises(ConfigError, match=message):
+    bench_here(tmp_path, DIT, against='torch')
+  if backend == 'gpu':
+    cuda.is_available = lambda: True
+    bench.supported.check_backend()
 
 
 @pytest.mark.parametrize(
