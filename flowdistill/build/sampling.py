@@ -266,7 +266,7 @@ class Generator:
   def _plan(self, *args: Any, **kwargs: Any) -> Plan:
     spec, scalars = self.spec, self.scalars
     return plan_sampling(
-      *args, spec=spec, scalars=scalars, guides=self.guides, **kwargs
+      *args, spec=spec, scalars=scalars, guides=lambda: self.guides, **kwargs
     )
 
   def _solve(

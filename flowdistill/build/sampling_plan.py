@@ -2,7 +2,7 @@
 
 import dataclasses
 import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from flowdistill.config.bind import ConfigError, Table, options, suggest
@@ -24,7 +24,7 @@ def plan_sampling(
   *,
   spec: DataSpec,
   scalars: Collection[str] = (),
-  guides: Collection[str] = (),
+  guides: Callable[[], Collection[str]] = tuple,
   backwards: bool = False,
   data: str = 'this data set',
 ) -> Plan:
@@ -38,7 +38,8 @@ def plan_sampling(
     spec: of the data that the network was trained on.
     scalars: the scalar conditions that the network takes. With guidance among
       them, the network is called once, conditioned on its scale.
-    guides: the roles of other networks that guidance may lead away from.
+    guides: gives the roles of other networks that guidance may lead away from;
+      it is asked only where guidance names one.
     backwards: whether to integrate from data to noise.
     data: the data set, in errors.
 
@@ -84,13 +85,15 @@ def plan_sampling(
   return dataclasses.replace(plan, scalars=conditioned, against=worse)
 
 
-def called(role: str, guidance: Any, guides: Collection[str]) -> list[str]:
+def called(
+  role: str, guidance: Any, guides: Callable[[], Collection[str]]
+) -> list[str]:
   """The roles whose networks are called, with this guidance.
 
   Args:
     role: that is sampled.
     guidance: as in the options of sampling.
-    guides: the roles that may guide it.
+    guides: gives the roles that may guide it.
 
   Raises:
     ValueError: if it is against a role that cannot guide.

@@ -1,6 +1,7 @@
 """`--job=generate`: writes samples of a trained stage to files."""
 
 import dataclasses
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Generator
@@ -174,7 +175,7 @@ def reader(
 ) -> Callable[[int], TrainedStage]:
   """Reads the network of a step; frozen weights are read only once."""
   stage: TrainedStage | None = None
-  guides = blueprint.guides_of(options.model)
+  guides = functools.partial(blueprint.guides_of, options.model)
   roles = called(options.model, options.guidance, guides)
 
   def read(step: int) -> TrainedStage:

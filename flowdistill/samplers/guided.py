@@ -5,7 +5,7 @@ is classifier-free guidance, or from a weaker network's, which is autoguidance.
 """
 
 import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -66,20 +66,23 @@ def interval(guidance: Guidance | None) -> Interval | None:
   return None if guided.scale == 1 else guided
 
 
-def against(guidance: Guidance | None, roles: Collection[str]) -> str:
+def against(
+  guidance: Guidance | None, roles: Callable[[], Collection[str]]
+) -> str:
   """Away from what guidance leads: 'null', or the role of another network.
 
   Args:
     guidance: what a user wrote.
-    roles: those that can guide.
+    roles: gives those that can guide; only asked for a name.
 
   Raises:
     ValueError: for a name that is none of these.
   """
   if not isinstance(guidance, Mapping):
     return NULL
-  name = guidance.get(AGAINST, NULL)
-  choices = [NULL, *roles]
+  if (name := guidance.get(AGAINST, NULL)) == NULL:
+    return NULL
+  choices = [NULL, *roles()]
   if name not in choices:
     raise ValueError(
       f'guidance = {guidance!r} must be against one of {choices}'

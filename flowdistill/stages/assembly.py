@@ -252,7 +252,7 @@ def generator(
     layout: of arrays over all devices.
   """
   model = blueprint.role(role).model
-  others = {n: blueprint.role(n).model for n in blueprint.guides_of(role)}
+  others = {n: blueprint.role(n) for n in params if n != role}
   return Generator(
     apply=model.apply,
     params=params[role],
@@ -263,8 +263,8 @@ def generator(
     space=blueprint.space,
     grid=blueprint.grid(role),
     guides={
-      name: Guide(other.apply, params[name], other.scalars)
+      name: Guide(other.model.apply, params[name], other.model.scalars)
       for name, other in others.items()
-      if name in params
+      if other.is_drawable
     },
   )

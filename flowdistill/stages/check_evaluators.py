@@ -105,7 +105,7 @@ def check_entry(
     options,
     spec=blueprint.sees,
     scalars=scalars,
-    guides=blueprint.guides_of(role),
+    guides=lambda: blueprint.guides_of(role),
     data=f'the data set {blueprint.spec["dataset"]["name"]!r}',
   )
 

@@ -13,7 +13,7 @@ from flowdistill.training.roles import AVERAGE
 ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
 CRITIC = 'discriminator'
 TWIN = 'twinflow'
-EVEN = {'edm2': {'time': 'edm'}}
+EVEN = {n: {'time': 'edm'} for n in ('edm2', 'edm_adm', 'edm_ncsnpp')}
 """Network -> its options with which it does not tell t from −t."""
 TRAINS = {ADVERSARIAL: STUDENT, RELATIVISTIC: CRITIC}
 """Name of an objective -> the only role that it can train."""

@@ -1,6 +1,7 @@
 """Parses options of jobs, `--NAME=VALUE`, and checks them before any work."""
 
 import dataclasses
+import functools
 import keyword
 import pathlib
 import typing
@@ -234,13 +235,14 @@ def _check_unused(options: Sampling) -> None:
 def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
   # Pairs are made by one network alone.
   backwards = getattr(options, 'direction', None)
+  guides = functools.partial(blueprint.guides_of, role)
   return plan_sampling(
     options.sampler,
     options.nfe,
     options.how(),
     spec=blueprint.sees,
     scalars=blueprint.roles[role].model.scalars,
-    guides=() if backwards is not None else blueprint.guides_of(role),
+    guides=tuple if backwards is not None else guides,
     backwards=backwards == 'from_data',
   )
 

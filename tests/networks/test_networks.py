@@ -160,8 +160,8 @@ def test_a_time_below_zero_is_another_time(name):
   """The twin branch of TwinFlow asks for u(x, -t, -t)."""
   net, (x, t, s, cond) = trained(name), inputs(name)
   u = run(*net, x, t, t, cond)
-  assert size(run(*net, x, -t, -t, cond) - u) > 1e-1
-  assert size(run(*net, x, t, -s, cond) - run(*net, x, t, s, cond)) > 1e-1
+  assert size(run(*net, x, -t, -t, cond) - u) > 3e-2
+  assert size(run(*net, x, t, -s, cond) - run(*net, x, t, s, cond)) > 3e-2
 
 
 @NAMES

@@ -55,6 +55,15 @@ def test_a_twin_needs_a_network_that_tells_negative_times(
     check_objectives(blueprint)
 
 
+@pytest.mark.parametrize('name', ['edm_adm', 'edm_ncsnpp'])
+def test_so_it_is_with_the_networks_of_edm(tmp_path, name):
+  small = {'name': name, **TINY_NETWORKS['edm_ncsnpp'], 'time': 'edm'}
+  overrides = [f'objective={TWIN}', f'network={small}', 'roles={}', 'frozen={}']
+  blueprint = Blueprints(tiny.stages(CONFIG, *overrides), tmp_path)['run']
+  with pytest.raises(ConfigError, match=r"'edm' must be 'linear' for 'twinfl"):
+    check_objectives(blueprint)
+
+
 @pytest.mark.parametrize(
   ('overrides', 'message'),
   [
