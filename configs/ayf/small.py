@@ -77,7 +77,8 @@ class Small:
   def student(self, stage: str, objective: Spec, start: str) -> Spec:
     solver, nfe = self.solver
     scale = self.scale
-    guided = [solver, 2 * nfe, {'guidance': scale}]
+    away = {'scale': scale, 'against': 'weak'}
+    guided = [solver, 2 * nfe, {'guidance': away}]
     sweep = [['flow_map', nfe, {'guidance': scale}] for nfe in NFES]
     return {
       'network': {**self.network, **SCALARS},
