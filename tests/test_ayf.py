@@ -143,6 +143,8 @@ def test_small_ones_need_no_alignment(name):
     frozen = found[stage]['frozen']
     assert frozen['weak']['source'] == 'stage:weak'
     assert found[stage]['network']['scalars'] == ('guidance',)
+  sweep = found['distil']['evaluators']['few_step']['sweep']
+  assert sweep['teacher'][0][2]['guidance']['against'] == 'weak'
   law = found['distil']['objective']['guidance']
   last = found['adversarial']['objective']
   critic = found['adversarial']['roles']['discriminator']['objective']
