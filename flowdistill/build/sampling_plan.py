@@ -61,10 +61,7 @@ def plan_sampling(
       f'is conditioned on {[*conditioned]}'
     )
   if (
-    guidance is not None
-    and not conditioned
-    and not spec.cond
-    and (worse == NULL)
+    guidance is not None and not conditioned and not spec.cond and worse == NULL
   ):
     raise ValueError(
       f'guidance = {guidance!r} must be removed: {data} has no conditions'

@@ -81,9 +81,12 @@ def test_values_and_tangents_are_those_of_ours(name, tmp_path):
 
   F, dF_dt = jax.jit(tangent)(x, t)
   theirs = {k: torch.tensor(c) for k, c in cond.items()}
-  call = lambda x, t: step.student(x, t, nchw(s), theirs, plain=True)  # noqa: E731
+
+  def call_torch(x, t):
+    return step.student(x, t, nchw(s), theirs, plain=True)
+
   found = torch.func.jvp(
-    call, (nchw(x), nchw(t)), (nchw(v), torch.ones(len(t)))
+    call_torch, (nchw(x), nchw(t)), (nchw(v), torch.ones(len(t)))
   )
   assert_close(F, found[0])
   assert_close(dF_dt, found[1])

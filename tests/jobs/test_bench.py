@@ -59,12 +59,9 @@ def test_rows_are_written_to_the_workdir_that_is_given(
   assert (tmp_path / 'bench.json').exists() == given
 
 
-class Cost:
-  """A stage that takes 6 TFLOP for 4 images."""
-
-  class stage:  # noqa: N801
-    class train:  # noqa: N801
-      batch_size = 4
+# A step takes 4 images.
+TRAIN = types.SimpleNamespace(batch_size=4)
+COST = types.SimpleNamespace(stage=types.SimpleNamespace(train=TRAIN))
 
 
 def test_a_measurement_has_all_updates(tmp_path):
@@ -78,7 +75,7 @@ def test_a_measurement_has_all_updates(tmp_path):
 def test_speed_follows_from_the_median(monkeypatch):
   monkeypatch.setattr(bench, 'useful_flops', lambda blueprint: 6e12)
   monkeypatch.setattr(bench, 'peak_flops', lambda: 12e12)
-  row = bench.speed(Cost, [1.0, 2.0, 3.0])
+  row = bench.speed(COST, [1.0, 2.0, 3.0])
   assert row == {
     'ms_per_step': 2000.0,
     'ms_quartiles': [1500.0, 2500.0],
@@ -87,9 +84,9 @@ def test_speed_follows_from_the_median(monkeypatch):
     'mfu': 0.25,
   }
   monkeypatch.setattr(bench, 'peak_flops', lambda: None)
-  assert bench.speed(Cost, [2.0])['mfu'] is None
+  assert bench.speed(COST, [2.0])['mfu'] is None
   monkeypatch.setattr(bench, 'useful_flops', lambda blueprint: None)
-  assert bench.speed(Cost, [2.0])['flops_per_s'] is None
+  assert bench.speed(COST, [2.0])['flops_per_s'] is None
 
 
 def test_a_ratio_is_the_median_over_the_rounds():

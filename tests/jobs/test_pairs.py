@@ -299,6 +299,10 @@ def test_what_cannot_be_made_raises(run, options, message):
       'direction=random nfe=3',
       '--nfe=3 has no effect with --direction=random: no flow',
     ),
+    (
+      'sampler=euler nfe=4 guidance=scale=2,against=weak',
+      r"must be against one of \['null'\]",
+    ),
     ('direction=random sampler=heun', '--sampler=heun has no effect with'),
     ('direction=random weights=params', '--weights=params has no effect'),
   ],

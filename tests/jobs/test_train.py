@@ -1,6 +1,7 @@
 """Stages end to end: found again, refused, extended, stopped at a NaN."""
 
 import dataclasses
+import functools
 import json
 import os
 
@@ -73,6 +74,29 @@ def test_align_your_flow_is_trained_in_five_stages(tmp_path):
   for stage in ('flow', 'weak', 'align', 'distil', 'adversarial'):
     text = (tmp_path / stage / 'metrics.jsonl').read_text().splitlines()
     assert [json.loads(line)['step'] for line in text] == [1, 2]
+
+
+def test_a_teacher_is_drawn_away_from_another_role(toy, tmp_path):
+  """Both networks are read; in Python it is the same."""
+  how = {'sampler': 'euler', 'nfe': 4}
+  away = {'scale': 2.0, 'against': 'student'}
+  options = generate.Options(
+    stage='distil',
+    model='teacher',
+    samples=3,
+    write='npz',
+    out=str(tmp_path / 'out'),
+    guidance=away,
+    **how,
+  )
+  (place,) = tiny.run(generate, tiny.stages(tiny.TOY), toy[0], options)
+  with np.load(place / 'samples.npz') as file:
+    drawn = file['x0']
+  draw = functools.partial(
+    flowdistill.load(toy[0]).sample, 3, model='teacher', **how
+  )
+  np.testing.assert_array_equal(drawn, draw(guidance=away))
+  assert np.abs(drawn - draw()).max() > 1e-3
 
 
 def test_a_run_leaves_what_readme_says(toy):

@@ -252,6 +252,32 @@ def test_what_an_older_version_has_logged_is_not_logged_twice(
   assert sum('a/seldom' in row for row in rows) == 1
 
 
+@pytest.mark.parametrize('diverged', [True, False])
+def test_an_entry_that_diverged_is_no_best_and_no_error(
+  tmp_path, monkeypatch, diverged
+):
+  row = {'model': 'a', 'sampler': 'flow_map', 'nfe': 4}
+  row |= {'diverged': 3} if diverged else {'accuracy': 0.5}
+  monkeypatch.setattr(hooks, 'measure_stage', lambda *_, **__: [row])
+  with MetricLog(tmp_path, resume_step=0) as log:
+    (tmp_path / 'config.json').touch()
+    made = hooks_of(tmp_path, log)
+    made.assembly.blueprint.stage.checkpoint.best = 'a/flow_map_4/fid'
+    made.assembly.blueprint.key = str
+    saved = []
+    monkeypatch.setattr(made, 'save', lambda step, state: saved.append(step))
+    for name in ('often', 'seldom'):
+      made.evaluator(name)(4, None)
+    if diverged:
+      made.evaluator('drawn')(4, None)
+      assert (saved, made.figures) == ([], {})
+      return
+    with pytest.raises(
+      ConfigError, match="'a/flow_map_4/fid' was not measured"
+    ):
+      made.evaluator('drawn')(4, None)
+
+
 def test_a_signal_gives_an_evaluation_up_without_a_row(tmp_path, monkeypatch):
   (tmp_path / 'config.json').touch()
 
