@@ -3,8 +3,8 @@ r"""Align Your Flow on digits of 32 x 32: autoguided, then adversarial.
   python -m flowdistill.main --config configs/ayf/digits32.py \
     --workdir runs/ayf_digits32
 
-Teacher and data are those of configs/slimflow/digits32.py. The stages: see
-small.py.
+Data and networks of the sizes of configs/slimflow/digits32.py; the teacher has
+no null label, as a weak network guides. The stages: see small.py.
 
 Fréchet distances, and the time on an idle machine: not yet measured.
 """

@@ -3,8 +3,8 @@ r"""Align Your Flow on emoji of 32 x 32: autoguided, then adversarial.
   python -m flowdistill.main --config configs/ayf/emoji.py \
     --workdir runs/ayf_emoji
 
-Teacher and data are those of configs/emoji.py, which guides against the null
-condition; here a weak network guides. The stages: see small.py.
+Data and network are those of configs/emoji.py, whose teacher is guided by its
+null label; here a weak network guides. The stages: see small.py.
 
 Fréchet distances, and the time on an idle machine: not yet measured.
 """
