@@ -32,7 +32,6 @@ def get_config(arg: str = '') -> ConfigDict:
     scales=(1.0, 3.0),
     scale=1.5,
     discriminator={'channel_base': 256, 'channel_max': 64},
-    penalty_every=4,
     solver=['heun', 31],
     measure={},
   )

@@ -30,7 +30,6 @@ def get_config(arg: str = '') -> ConfigDict:
     scales=(1.0, 3.0),
     scale=1.5,
     discriminator={'channel_base': 1024, 'channel_max': 128},
-    penalty_every=4,
     solver=['heun', 31],
     measure={'samples': 1500, 'flips': True, 'by_figure': True},
   )

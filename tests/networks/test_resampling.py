@@ -61,6 +61,40 @@ def test_what_is_filtered_is_a_sum_over_taps():
   np.testing.assert_allclose(filtered(x, padding=2), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize('padding', [1, 2, 3])
+@pytest.mark.parametrize(('up', 'down'), [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize('sides', [(5, 8), (4, 7)])
+def test_the_taps_are_a_convolution_of_every_channel(sides, up, down, padding):
+  def convolved(h):
+    taps = jnp.asarray(np.outer(TAPS, TAPS) * up**2)[:, :, None, None]
+    return jax.lax.conv_general_dilated(
+      h,
+      jnp.tile(taps, (1, 1, 1, 3)),
+      (down, down),
+      [(padding, padding)] * 2,
+      lhs_dilation=(up, up),
+      feature_group_count=3,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  with jax.enable_x64(True):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *sides, 3)))
+    ours, pull = jax.vjp(
+      lambda h: filtered(h, padding=padding, up=up, down=down), x
+    )
+    expected, pull_expected = jax.vjp(convolved, x)
+    np.testing.assert_allclose(ours, expected, atol=1e-14)
+    g = jnp.cos(jnp.arange(ours.size)).reshape(ours.shape)
+    np.testing.assert_allclose(pull(g)[0], pull_expected(g)[0], atol=1e-14)
+
+
+def test_the_taps_round_bfloat16_once():
+  x = features(1, 6, 6, 2).astype(jnp.bfloat16)
+  wide = filtered(x.astype(jnp.float32), padding=2, up=2)
+  narrow = filtered(x, padding=2, up=2)
+  np.testing.assert_array_equal(narrow, wide.astype(jnp.bfloat16))
+
+
 @FIR
 @UP
 def test_the_side_is_twice_or_half(up, fir):
