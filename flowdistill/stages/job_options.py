@@ -242,7 +242,8 @@ def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
     options.how(),
     spec=blueprint.sees,
     scalars=blueprint.roles[role].model.scalars,
-    guides=tuple if backwards is not None else guides,
+    answers=blueprint.answers(role),
+    guides=dict if backwards is not None else guides,
     backwards=backwards == 'from_data',
   )
 
