@@ -11,7 +11,13 @@ from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.grids import falls
-from flowdistill.samplers.guided import NULL, against, as_scalars, interval
+from flowdistill.samplers.guided import (
+  AGAINST,
+  NULL,
+  against,
+  as_scalars,
+  interval,
+)
 from flowdistill.samplers.sampling_plan import Plan, make_plan
 from flowdistill.training.roles import AVERAGE, VELOCITY
 
@@ -120,6 +126,11 @@ def called(
   """
   worse = against(guidance, guides)
   return [role] if worse == NULL else [role, worse]
+
+
+def led_away(guidance: Mapping[str, Any], role: str) -> dict[str, Any]:
+  """The same guidance, against the network of another role."""
+  return {**guidance, AGAINST: role}
 
 
 def combinations(samplings: Samplings) -> list[Sampling]:

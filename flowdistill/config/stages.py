@@ -143,6 +143,8 @@ class PairStage:
     dataset: the source of the examples and of their conditions.
     space: the encoding of images for the networks, by name.
     teacher: the network whose flow connects the pairs; None for 'random'.
+    guides: role -> another network, which the guidance of `options` leads away
+      from, as with {'scale': 1.5, 'against': 'weak'}.
     direction: 'from_noise' (noise and the sample drawn from it), 'from_data'
       (images and their encoding as noise) or 'random' (images and independent
       noise).
@@ -160,6 +162,7 @@ class PairStage:
   dataset: Dataset
   space: Space = PIXELS
   teacher: Reference | None = None
+  guides: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
   direction: str = 'from_noise'
   count: int = 50_000
   seed: int = 0
@@ -186,6 +189,11 @@ class PairStage:
         f'{"None" if self.teacher else "set"} for direction = '
         f'{self.direction!r}'
       )
+    if TEACHER in self.guides:
+      raise ValueError(
+        f'guides = {list(self.guides)} must not contain {TEACHER!r}, the name '
+        'of the network that they guide'
+      )
 
   @property
   def learners(self) -> dict[str, Learner]:
@@ -194,12 +202,13 @@ class PairStage:
 
   @property
   def frozen(self) -> dict[str, Reference]:
-    """The teacher, if there is one."""
-    return {} if self.teacher is None else {TEACHER: self.teacher}
+    """The teacher, if there is one, and what guides it."""
+    teacher = {} if self.teacher is None else {TEACHER: self.teacher}
+    return {**teacher, **self.guides}
 
   def key_of(self, role: str) -> str:
     """The key of a frozen role's reference."""
-    return role
+    return f'guides.{role}' if role in self.guides else role
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
