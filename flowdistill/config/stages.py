@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from flowdistill.config.bind import Spec
 from flowdistill.config.sections import (
   PIXELS,
   STUDENT,
@@ -29,6 +30,9 @@ from flowdistill.training.state import MAIN
 
 TEACHER = 'teacher'
 DIRECTIONS = ('from_noise', 'from_data', 'random')
+MEASURING = ('every', 'features', 'dataset', 'validation', 'reference')
+FEATURES = ('validation', 'reference')
+"""Keys of `evaluation` for evaluators alone, and for those with features."""
 LATENT_DTYPES = ('float32', 'float16')
 
 
@@ -117,6 +121,20 @@ class TrainStage:
           'the student or of a frozen network'
         )
 
+  @staticmethod
+  def idle(spec: Spec) -> list[str]:
+    """The keys without effect in a resolved stage; see `config/idle.py`."""
+    section = spec['evaluation']
+    scheduled = section['every'] is not None or section['schedules']
+    measured, reference = spec['evaluators'], section['features'] is not None
+    powers = [e for e in spec['ema'].values() if e['name'] == 'power']
+    return [
+      *(f'evaluation.{key}' for key in MEASURING if not measured),
+      *(f'evaluation.{key}' for key in FEATURES if not reference),
+      *(['checkpoint.best'] if not (measured and scheduled) else []),
+      *(['ema_snapshots'] if not powers and not spec['roles'] else []),
+    ]
+
   @property
   def learners(self) -> dict[str, Learner]:
     """The networks that are trained, the student first."""
@@ -195,6 +213,12 @@ class PairStage:
         'of the network that they guide'
       )
 
+  @staticmethod
+  def idle(spec: Spec) -> list[str]:
+    """The keys without effect in a resolved stage: none."""
+    del spec
+    return []
+
   @property
   def learners(self) -> dict[str, Learner]:
     """The networks that are trained: none."""
@@ -249,6 +273,11 @@ class EncodeStage:
       raise ValueError(f'dtype = {self.dtype!r} must be {choices}')
     if self.seed and not self.sample:
       raise ValueError(f'seed = {self.seed} has no effect without sample')
+
+  @staticmethod
+  def idle(spec: Spec) -> list[str]:
+    """The keys without effect in a resolved stage; see `config/idle.py`."""
+    return [] if spec['sample'] else ['seed']
 
 
 def check_ema(emas: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from flowdistill.build.sampling_plan import check_grid
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import EmaSnapshots, Reference
+from flowdistill.config.stages import FEATURES, MEASURING
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
@@ -79,10 +80,10 @@ def _check_effects(blueprint: Blueprint) -> None:
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
-  for key in ('every', 'features', 'dataset', 'validation', 'reference'):
+  for key in MEASURING:
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'
-  for key in ('validation', 'reference'):
+  for key in FEATURES:
     if section.features is None and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there is no evaluation.features'
   for name in section.schedules.keys() - stage.evaluators.keys():
