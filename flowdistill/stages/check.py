@@ -22,7 +22,7 @@ from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
 from flowdistill.stages.space import check_recorded_space, check_space
 from flowdistill.stages.tracing import Trace, trace
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
 
