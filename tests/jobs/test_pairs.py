@@ -34,7 +34,7 @@ def get_config(arg=''):
       'count': 50, 'shard_size': 20, 'batch_size': 8,
     },
     'guided': {
-      'job': 'pairs', 'teacher': 'stage:flow', 'sampler': 'heun', 'nfe': 18,
+      'job': 'pairs', 'teacher': 'stage:flow', 'sampler': 'euler', 'nfe': 16,
       'guides': {'weak': 'stage:distil'}, 'count': 20, 'batch_size': 8,
       'options': {'guidance': {'scale': 1.5, 'against': 'weak'}},
     },
@@ -102,9 +102,9 @@ def test_reflow_learns_from_the_noise_that_made_them(run):
 
 
 def test_they_are_led_away_from_another_network(run):
-  folder, distil = run[1] / 'guided' / 'pairs', run[1] / 'distil'
+  folder = run[1] / 'guided' / 'pairs'
   drawn = flowdistill.load(run[1], stage='distil')
-  how = {'model': 'teacher', 'sampler': 'heun', 'nfe': 18}
+  how = {'model': 'teacher', 'sampler': 'euler', 'nfe': 16}
   away = {'scale': 1.5, 'against': 'student'}
   wanted = drawn.sample(20, guidance=away, **how)
   found = array(folder, 'x0', 1)
@@ -112,7 +112,7 @@ def test_they_are_led_away_from_another_network(run):
   assert np.abs(found - drawn.sample(20, **how)).max() > 1e-3
   made = json.loads((folder / 'manifest.json').read_text())
   assert made['guides'] == {'weak': 'stage:distil at step 3, ema'}
-  assert distil.is_dir() and made['teacher'] == 'stage:flow at step 30, ema'
+  assert made['teacher'] == 'stage:flow at step 30, ema'
 
 
 def test_a_student_is_led_away_from_its_teacher(run):
