@@ -1,6 +1,6 @@
 """The command as a process: signals, streams and machines that lack something.
 
-Its flags: tests/config; refusals in one line: tests/test_bad_input.py.
+Its flags: tests/config; refusals in one line: tests/mistyped.py.
 """
 
 import os

@@ -16,7 +16,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.convert import lpips
 from flowdistill.networks.lpips import LPIPS
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.training.roles import Learning, Role, make_nets
 from flowdistill.training.state import init_state
 from flowdistill.workdir import weights

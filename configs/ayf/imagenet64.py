@@ -13,7 +13,8 @@ and `--to=runs/edm2_xs`, edm2-img64-xs-0134217-0.110:
 Without `teacher` and `weak` both networks are trained first. The paper's FID:
 2.98 at 1 NFE and 1.25 at 2; of the guided teacher 1.01 at 126.
 
-Time on GPUs or TPUs, and our FID: not yet measured.
+Time on GPUs or TPUs, and our FID: not yet measured; docs/scaling.md has what
+`--job=plan` calculates, and that it does not fit into 80 GB as it is.
 """
 
 from ml_collections import ConfigDict

@@ -16,7 +16,12 @@ import jax
 from flax import nnx
 
 from flowdistill.build.data import Data
-from flowdistill.build.learning import build_learning, salt_of, start_of
+from flowdistill.build.learning import (
+  answer_of,
+  build_learning,
+  salt_of,
+  start_of,
+)
 from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
@@ -155,9 +160,22 @@ class Blueprint:
     """The roles that samples can be drawn from."""
     return [name for name, role in self.roles.items() if role.is_drawable]
 
-  def guides_of(self, name: str) -> list[str]:
-    """The other roles, which guidance of a role may lead away from."""
-    return [other for other in self.drawable if other != name]
+  def answers(self, name: str) -> str:
+    """What a role was trained to answer: 'average', or 'velocity' alone."""
+    if name in self.learners:
+      return answer_of(self.learner_spec(name)['objective'])
+    weights = self.weights(name)
+    if weights.stage is None:
+      return weights.model.signature
+    return weights.stage.answers(weights.reference.role)
+
+  def guides_of(self, name: str) -> dict[str, str]:
+    """The other roles, which guidance of a role may lead away from.
+
+    With what each of them answers.
+    """
+    others = [other for other in self.drawable if other != name]
+    return {other: self.answers(other) for other in others}
 
   @functools.cached_property
   def _weights(self) -> dict[str, Weights]:

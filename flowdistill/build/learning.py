@@ -1,14 +1,16 @@
 """How a network learns: its objective, optimiser and EMAs."""
 
 import zlib
+from collections.abc import Mapping
 
 from flowdistill.build.data import Data
-from flowdistill.config.bind import join, located
+from flowdistill.config.bind import Spec, join, located
 from flowdistill.config.sections import STUDENT, Train
 from flowdistill.config.stages import Learner
+from flowdistill.objectives import INSTANT
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import make_optimiser
-from flowdistill.training.roles import Learning
+from flowdistill.training.roles import AVERAGE, VELOCITY, Learning
 
 
 def build_learning(
@@ -44,6 +46,17 @@ def build_learning(
   return Learning(
     learner.objective, tx, emas, f'{name}_ema', f'{name}/', salt_of(name)
   )
+
+
+def answer_of(objective: Spec) -> str:
+  """What a network answers that a resolved objective has trained.
+
+  'velocity' if the objective, or its times, call it at s = t alone.
+  """
+  own = objective.get('base', objective)
+  times = own.get('times')
+  instant = isinstance(times, Mapping) and times.get('instant') == 1
+  return VELOCITY if own['name'] in INSTANT or instant else AVERAGE
 
 
 def start_of(learner: Learner, train: Train, data: Data, where: str) -> int:

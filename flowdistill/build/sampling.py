@@ -15,6 +15,7 @@ from flowdistill.samplers import rows
 from flowdistill.samplers.guided import NULL, Guidance, as_scalars
 from flowdistill.samplers.sampling_plan import Grid, Plan
 from flowdistill.samplers.solve import Network, call, noise, solve
+from flowdistill.training.roles import AVERAGE
 from flowdistill.training.sharding import Layout
 
 PLAIN = ('uniform', {'name': 'uniform'}, {'name': 'uniform', 'start': 1.0})
@@ -72,11 +73,13 @@ class Guide(NamedTuple):
     apply: the network.
     params: its parameters.
     scalars: the scalar conditions that it takes; without guidance.
+    answers: see `Generator`.
   """
 
   apply: Network
   params: Any
   scalars: tuple[str, ...] = ()
+  answers: str = AVERAGE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,7 @@ class Generator:
     space: decodes the samples; None is the identity.
     grid: of the samples where none is given.
     guides: role -> another network, for guidance away from it.
+    answers: what the network was trained to answer, see `plan_sampling`.
   """
 
   apply: Network
@@ -113,6 +117,7 @@ class Generator:
   space: Space | None = None
   grid: Grid = 'uniform'
   guides: Mapping[str, Guide] = dataclasses.field(default_factory=dict)
+  answers: str = AVERAGE
 
   def __call__(
     self,
@@ -137,7 +142,8 @@ class Generator:
       cond: name -> array [n, ...].
       guidance: λ, or {'scale': λ, 'low': 0.0, 'high': 1.0}: at times in
         [low, high], λ u(cond) + (1 − λ) u(null) replaces u(cond). With
-        'against' and a role of `guides`, its network replaces u(null).
+        'against' and a role of `guides`, its network replaces u(null); both
+        must answer average velocities if the sampler asks for any.
       seed: all noise of example i is a function of (seed, i).
       first: number of the first example.
       grid: a name in GRIDS, or {'name': a name, and that grid's options};
@@ -264,9 +270,13 @@ class Generator:
     return np.concatenate([*map(self._collect, batches)])[: len(x_t)]
 
   def _plan(self, *args: Any, **kwargs: Any) -> Plan:
-    spec, scalars = self.spec, self.scalars
     return plan_sampling(
-      *args, spec=spec, scalars=scalars, guides=lambda: self.guides, **kwargs
+      *args,
+      spec=self.spec,
+      scalars=self.scalars,
+      answers=self.answers,
+      guides=lambda: {n: guide.answers for n, guide in self.guides.items()},
+      **kwargs,
     )
 
   def _solve(

@@ -11,8 +11,15 @@ from flowdistill.config.sampling import Sampling, Samplings
 from flowdistill.flow.spec import DataSpec
 from flowdistill.samplers import GRIDS, SAMPLERS
 from flowdistill.samplers.grids import falls
-from flowdistill.samplers.guided import NULL, against, as_scalars, interval
+from flowdistill.samplers.guided import (
+  AGAINST,
+  NULL,
+  against,
+  as_scalars,
+  interval,
+)
 from flowdistill.samplers.sampling_plan import Plan, make_plan
+from flowdistill.training.roles import AVERAGE, VELOCITY
 
 MOST_CALLS = 10_000  # of the network for one example; more is no better
 
@@ -24,7 +31,8 @@ def plan_sampling(
   *,
   spec: DataSpec,
   scalars: Collection[str] = (),
-  guides: Callable[[], Collection[str]] = tuple,
+  answers: str = AVERAGE,
+  guides: Callable[[], Mapping[str, str]] = dict,
   backwards: bool = False,
   data: str = 'this data set',
 ) -> Plan:
@@ -38,8 +46,10 @@ def plan_sampling(
     spec: of the data that the network was trained on.
     scalars: the scalar conditions that the network takes. With guidance among
       them, the network is called once, conditioned on its scale.
-    guides: gives the roles of other networks that guidance may lead away from;
-      it is asked only where guidance names one.
+    answers: what the network was trained to answer: 'average' velocities, or
+      'velocity', which is that at s = t alone.
+    guides: gives role -> the same of other networks, which guidance may lead
+      away from; it is asked only where guidance names one.
     backwards: whether to integrate from data to noise.
     data: the data set, in errors.
 
@@ -60,6 +70,9 @@ def plan_sampling(
       f'guidance = {guidance!r} must not be against another network: this one '
       f'is conditioned on {[*conditioned]}'
     )
+  if guided is not None and worse != NULL:
+    both = {'this network': answers, repr(worse): guides()[worse]}
+    _check_answers(sampler, chosen, guidance, both)
   if (
     guidance is not None and not conditioned and not spec.cond and worse == NULL
   ):
@@ -82,6 +95,22 @@ def plan_sampling(
   return dataclasses.replace(plan, scalars=conditioned, against=worse)
 
 
+def _check_answers(
+  sampler: str,
+  given: Mapping[str, Any],
+  guidance: Any,
+  networks: Mapping[str, str],
+) -> None:
+  """Refuses to extrapolate from average velocities to velocities."""
+  instant = [who for who, answer in networks.items() if answer == VELOCITY]
+  if instant and SAMPLERS[sampler](lambda x, t, s: x, **given).jumps:
+    raise ValueError(
+      f'sampler = {sampler!r} must be a solver of the ODE, such as heun, for '
+      f'guidance = {guidance!r}: it needs average velocities of both networks, '
+      f'and {instant[0]} was trained to answer velocities alone'
+    )
+
+
 def called(
   role: str, guidance: Any, guides: Callable[[], Collection[str]]
 ) -> list[str]:
@@ -97,6 +126,11 @@ def called(
   """
   worse = against(guidance, guides)
   return [role] if worse == NULL else [role, worse]
+
+
+def led_away(guidance: Mapping[str, Any], role: str) -> dict[str, Any]:
+  """The same guidance, against the network of another role."""
+  return {**guidance, AGAINST: role}
 
 
 def combinations(samplings: Samplings) -> list[Sampling]:

@@ -30,6 +30,7 @@ from flowdistill.config.bind import (
   options,
   suggest,
 )
+from flowdistill.config.idle import without_idle
 from flowdistill.config.kinds import TRAIN, Kinds, kind_of
 from flowdistill.config.overrides import Override, apply_override
 from flowdistill.config.tiny import RUNLOCAL, keep_tiny
@@ -48,6 +49,7 @@ def load_stages(
 ) -> dict[str, Spec]:
   """Reads 'FILE.py[:arg,arg]' and returns stage name -> resolved dict."""
   raw, tiny = read_config(source)
+  overrides = list(overrides)
   named = 'stages' in raw
 
   def resolve_all(stages: Mapping[str, Spec]) -> dict[str, Spec]:
@@ -68,6 +70,8 @@ def load_stages(
     before, stages = stages, resolve_all(changed)
     if tiny:
       stages = {n: keep_tiny(before[n], spec) for n, spec in stages.items()}
+  types = {name: kind_of(s, kinds).section for name, s in stages.items()}
+  stages = resolve_all(without_idle(stages, raw, overrides, types))
   for name, spec in stages.items():
     check_seeds(spec, f'stages.{name}' if named else '')
   return stages

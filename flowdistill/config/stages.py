@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from flowdistill.config.bind import Spec
 from flowdistill.config.sections import (
   PIXELS,
   STUDENT,
@@ -29,6 +30,9 @@ from flowdistill.training.state import MAIN
 
 TEACHER = 'teacher'
 DIRECTIONS = ('from_noise', 'from_data', 'random')
+MEASURING = ('every', 'features', 'dataset', 'validation', 'reference')
+FEATURES = ('validation', 'reference')
+"""Keys of `evaluation` for evaluators alone, and for those with features."""
 LATENT_DTYPES = ('float32', 'float16')
 
 
@@ -117,6 +121,20 @@ class TrainStage:
           'the student or of a frozen network'
         )
 
+  @staticmethod
+  def idle(spec: Spec) -> list[str]:
+    """The keys without effect in a resolved stage; see `config/idle.py`."""
+    section = spec['evaluation']
+    scheduled = section['every'] is not None or section['schedules']
+    measured, reference = spec['evaluators'], section['features'] is not None
+    powers = [e for e in spec['ema'].values() if e['name'] == 'power']
+    return [
+      *(f'evaluation.{key}' for key in MEASURING if not measured),
+      *(f'evaluation.{key}' for key in FEATURES if not reference),
+      *(['checkpoint.best'] if not (measured and scheduled) else []),
+      *(['ema_snapshots'] if not powers and not spec['roles'] else []),
+    ]
+
   @property
   def learners(self) -> dict[str, Learner]:
     """The networks that are trained, the student first."""
@@ -143,6 +161,8 @@ class PairStage:
     dataset: the source of the examples and of their conditions.
     space: the encoding of images for the networks, by name.
     teacher: the network whose flow connects the pairs; None for 'random'.
+    guides: role -> another network, which the guidance of `options` leads away
+      from, as with {'scale': 1.5, 'against': 'weak'}.
     direction: 'from_noise' (noise and the sample drawn from it), 'from_data'
       (images and their encoding as noise) or 'random' (images and independent
       noise).
@@ -160,6 +180,7 @@ class PairStage:
   dataset: Dataset
   space: Space = PIXELS
   teacher: Reference | None = None
+  guides: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
   direction: str = 'from_noise'
   count: int = 50_000
   seed: int = 0
@@ -186,6 +207,17 @@ class PairStage:
         f'{"None" if self.teacher else "set"} for direction = '
         f'{self.direction!r}'
       )
+    if TEACHER in self.guides:
+      raise ValueError(
+        f'guides = {list(self.guides)} must not contain {TEACHER!r}, the name '
+        'of the network that they guide'
+      )
+
+  @staticmethod
+  def idle(spec: Spec) -> list[str]:
+    """The keys without effect in a resolved stage: none."""
+    del spec
+    return []
 
   @property
   def learners(self) -> dict[str, Learner]:
@@ -194,12 +226,13 @@ class PairStage:
 
   @property
   def frozen(self) -> dict[str, Reference]:
-    """The teacher, if there is one."""
-    return {} if self.teacher is None else {TEACHER: self.teacher}
+    """The teacher, if there is one, and what guides it."""
+    teacher = {} if self.teacher is None else {TEACHER: self.teacher}
+    return {**teacher, **self.guides}
 
   def key_of(self, role: str) -> str:
     """The key of a frozen role's reference."""
-    return role
+    return f'guides.{role}' if role in self.guides else role
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -240,6 +273,11 @@ class EncodeStage:
       raise ValueError(f'dtype = {self.dtype!r} must be {choices}')
     if self.seed and not self.sample:
       raise ValueError(f'seed = {self.seed} has no effect without sample')
+
+  @staticmethod
+  def idle(spec: Spec) -> list[str]:
+    """The keys without effect in a resolved stage; see `config/idle.py`."""
+    return [] if spec['sample'] else ['seed']
 
 
 def check_ema(emas: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from flowdistill.convert.opcodes import CONTAINERS, Call, Table
+from flowdistill.convert.pickle_machine import Call, Table
+from flowdistill.convert.pickle_names import CONTAINERS
 
 PERSISTENT = 'torch_utils.persistence._reconstruct_persistent_obj'
 PARTS = ('_parameters', '_buffers', '_modules')

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.convert.opcodes import Call
+from flowdistill.convert.pickle_machine import Call
 
 RECONSTRUCT = (
   'numpy.core.multiarray._reconstruct',

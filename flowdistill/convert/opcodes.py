@@ -4,7 +4,7 @@ A pickle is a program: it may call whatever it names. This machine knows the
 opcodes and calls nothing. A name becomes a `Named`, a call a `Call` that stores
 its arguments, a dict a `Table` of pairs; the names must be those that PyTorch's
 own `weights_only` reader knows, records that only hold options, or those of
-modules that `modules.py` reads.
+modules that `modules.py` reads (`pickle_names.py`).
 
 Why not `pickle.Unpickler` with a `find_class` of ours: its C code allocates a
 memo of the size of the largest index (4.5 GB by 6 bytes), and hashes keys,
@@ -15,142 +15,22 @@ no argument that is longer than the rest of the file, and an opcode takes
 memory for what it reads or removes from the stack. So the memory is at most
 some 100 bytes for each of MOST opcodes, and 4 for each of LONGEST bytes.
 
-Sources: Python's `pickletools`; `torch._weights_only_unpickler` and
-`torch._utils` of PyTorch 2.13 for the names.
+Source: Python's `pickletools`.
 """
 
 import pickletools
-import re
 from collections.abc import Callable
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
+
+from flowdistill.convert.pickle_machine import Call, Machine, Named, Table
+from flowdistill.convert.pickle_names import BUILT, TABLES, known
 
 LONGEST = 2**26
 """Bytes of a pickle. Tensors are not in it: it takes 200 bytes for each."""
-LONGEST_NAME = 100
 MOST = 2_000_000
 """Opcodes of a pickle; a tensor takes about 40."""
 
-KNOWN = {
-  'torch': r'Size|Tensor|device|[A-Z]\w*(Storage|Tensor)|half|double|cfloat'
-  r'|[a-z]{0,5}(bool|int|float|complex|bits)\w*|per_(tensor|channel)_\w+'
-  r'|long|short|cdouble|strided|sparse_\w+|contiguous_format|channels_last\w*',
-  'torch.storage': r'_?(Untyped|Typed)Storage|_load_from_bytes',
-  'torch.nn.parameter': r'Parameter|Buffer',
-  'torch.serialization': r'_get_layout',
-  'torch.nn.modules.container': r'Module(Dict|List)|Sequential',
-  'torch._tensor': r'_rebuild_from_type_v2',
-  'torch._utils': r'_rebuild_(tensor(_v2|_v3)?|parameter(_with_state)?|qtensor'
-  r'|sparse_tensor|meta_tensor_no_storage|wrapper_subclass'
-  r'|device_tensor_from_(numpy|cpu_tensor))',
-  'builtins': r'set|frozenset|bytearray|bytes|complex|slice|x?range|list|dict'
-  r'|tuple|int|float|str|bool|object',
-  'collections': r'OrderedDict|Counter|defaultdict|deque',
-  'copyreg': r'_reconstructor',
-  '_codecs': r'encode',
-  'numpy': r'dtype|ndarray|bool_?|u?int\d+|float\d+|complex\d+',
-  'numpy.dtypes': r'\w+DType',
-  'numpy.core.multiarray': r'_reconstruct|scalar',
-  'numpy._core.multiarray': r'_reconstruct|scalar',
-  'numpy.core.numeric': r'_frombuffer',
-  'numpy._core.numeric': r'_frombuffer',
-  # Snapshots of EDM2 and other networks of NVIDIA.
-  'torch_utils.persistence': r'_reconstruct_persistent_obj',
-  'dnnlib.util': r'EasyDict',
-  # Records of options, as checkpoints have them beside the weights.
-  'argparse': r'Namespace',
-  'types': r'SimpleNamespace',
-  'pathlib': r'(Pure)?(Posix|Windows)?Path',
-  'datetime': r'date|datetime|time|timedelta|timezone',
-  'ml_collections.config_dict.config_dict': r'(Frozen)?ConfigDict',
-  'pytorch_lightning.utilities.parsing': r'AttributeDict',
-  'lightning.pytorch.utilities.parsing': r'AttributeDict',
-  'lightning.fabric.utilities.data': r'AttributeDict',
-}
-"""Module -> the names in it that may appear; none is looked up."""
-OLD = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}  # Python 2
-CONTAINERS = (
-  'torch.nn.modules.container.ModuleDict',
-  'torch.nn.modules.container.ModuleList',
-  'torch.nn.modules.container.Sequential',
-)
-BUILT = (
-  'numpy.dtype',
-  'numpy.core.multiarray._reconstruct',
-  'numpy._core.multiarray._reconstruct',
-  *CONTAINERS,
-)
-"""Calls whose result gets its content afterwards; see `numpy_arrays.py` and
-`modules.py`."""
-TABLES = ('OrderedDict', 'Counter', 'defaultdict', 'dict', 'EasyDict')
 LOADS = 'torch.storage._load_from_bytes'
-
-
-class Named(NamedTuple):
-  """A name such as 'torch.FloatStorage'."""
-
-  name: str
-
-
-class Call(NamedTuple):
-  """A call that was not made.
-
-  What the pickle sets on its result is lost, but for the names in BUILT, where
-  it is appended to `state`.
-  """
-
-  name: str
-  arguments: tuple[Any, ...]
-  state: list[Any] | None = None
-
-
-class Table(NamedTuple):
-  """A dict as a list of (key, value), or of what else it was made from.
-
-  Keys may be anything, and may appear twice.
-  """
-
-  pairs: list[Any]
-
-
-class Machine:
-  """The stack and the memo of a pickle.
-
-  Attributes:
-    outside: resolves an object that is not in the pickle, such as a storage.
-    inside: resolves a storage that is bytes in the pickle, of which it gets
-      the bytes and their position in the file; None leaves the call as it is.
-    starts: id of such bytes -> (position, bytes).
-  """
-
-  def __init__(
-    self,
-    outside: Callable[[Any], Any],
-    inside: Callable[[bytes, int], Any] | None,
-  ):
-    self.outside, self.inside = outside, inside
-    self.starts: dict[int, tuple[int, bytes]] = {}
-    self.stack: list[Any] = []
-    self.marks: list[list[Any]] = []
-    self.memo: dict[int, Any] = {}
-
-  def pop(self) -> Any:
-    """Removes the last object."""
-    if not self.stack:
-      raise ValueError('it takes an object from an empty stack')
-    return self.stack.pop()
-
-  def pop_mark(self) -> list[Any]:
-    """Removes the objects after the last mark."""
-    if not self.marks:
-      raise ValueError('it has no mark where one must be')
-    items, self.stack = self.stack, self.marks.pop()
-    return items
-
-  def last(self, *kinds: type) -> Any:
-    """The last object, of one of some kinds."""
-    if not self.stack or not isinstance(self.stack[-1], kinds or object):
-      raise ValueError('it changes an object of another kind')
-    return self.stack[-1]
 
 
 def nothing_outside(key: Any) -> Any:
@@ -267,26 +147,14 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 def _global(machine: Machine, argument: str) -> None:
   module, _, name = argument.partition(' ')
-  machine.stack.append(_known(module, name))
+  machine.stack.append(known(module, name))
 
 
 def _stack_global(machine: Machine, _: Any) -> None:
   name, module = machine.pop(), machine.pop()
   if not isinstance(name, str) or not isinstance(module, str):
     raise ValueError('it names an object by something else than text')
-  machine.stack.append(_known(module, name))
-
-
-def _known(module: str, name: str) -> Named:
-  if len(name) > LONGEST_NAME:  # it may be matched for each opcode
-    raise ValueError('it names an object by more than 100 characters')
-  module = OLD.get(module, module)
-  if not re.fullmatch(KNOWN.get(module, '(?!)'), name):
-    raise ValueError(
-      f'it names {module[:LONGEST_NAME]}.{name}, which may be code, and is not '
-      'executed; where you trust the file, save its state dict alone by PyTorch'
-    )
-  return Named(f'{module}.{name}')
+  machine.stack.append(known(module, name))
 
 
 def _reduce(machine: Machine, _: Any) -> None:

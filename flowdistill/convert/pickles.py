@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from flowdistill.convert.modules import Made, made
-from flowdistill.convert.opcodes import LONGEST, Table, interpret
+from flowdistill.convert.opcodes import LONGEST, interpret
+from flowdistill.convert.pickle_machine import Table
 from flowdistill.convert.tensors import (
   Storage,
   item_size,

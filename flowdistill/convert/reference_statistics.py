@@ -26,7 +26,8 @@ import numpy as np
 
 from flowdistill.convert import kinds
 from flowdistill.convert.numpy_arrays import float_array
-from flowdistill.convert.opcodes import LONGEST, Table, interpret
+from flowdistill.convert.opcodes import LONGEST, interpret
+from flowdistill.convert.pickle_machine import Table
 from flowdistill.convert.pickles import is_legacy
 from flowdistill.files.npz import read_npz
 from flowdistill.files.regular import read_regular

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowdistill.convert.modules import opened
-from flowdistill.convert.opcodes import MOST, Call, Named, Table
+from flowdistill.convert.opcodes import MOST
+from flowdistill.convert.pickle_machine import Call, Named, Table
 
 BYTES = 'bytes'  # the type of an untyped storage
 STORAGES = {

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.curve import curve
-from flowdistill.evaluators.reference import features_of, of_network, reference
+from flowdistill.evaluators.reference import (
+  DivergedError,
+  features_of,
+  of_network,
+  reference,
+)
 from flowdistill.evaluators.signature import (
   Data,
   Features,
@@ -18,8 +23,10 @@ from flowdistill.evaluators.signature import (
   real_index,
 )
 from flowdistill.evaluators.sweep import (
+  DIVERGED,
   SWEEP,
   SweepEntry,
+  check_finite,
   check_samples,
   conditions,
   draw_timed,
@@ -56,7 +63,8 @@ def few_step(
   `frechet_<features>`; `accuracy`, where examples have labels and the feature
   network as many classes: the share of samples that it classifies as their
   label; `memorised` (see `metrics/neighbours.py`, 0.5 for fresh data; with one
-  of its two options `metrics/relatives.py`) and `ms_per_image`.
+  of its two options `metrics/relatives.py`) and `ms_per_image`. An entry whose
+  samples are not finite has `diverged`, how many are so, in place of figures.
 
   Args:
     models: role -> model.
@@ -72,7 +80,8 @@ def few_step(
       figures, for data in which several examples show one, such as `emoji`.
 
   Raises:
-    ValueError: if there are no features, or an option is out of range.
+    ValueError: if there are no features, or an option is out of range; at the
+      end, if no entry of a role has finite samples.
   """
   entries = parse_sweep(sweep, models)
   check_samples(samples)
@@ -131,19 +140,18 @@ def _rows(
   rows = []
   for each in entries:
     entry, x, ms = draw_timed(models, each, samples, cond, seed)
-    row = {
-      **entry.columns(),
-      'samples': samples,
-      'seed': seed,
-      **network.about,
-      **real.about,
-      **_figures(x, cond, classes, network, moments_of_real),
-      'memorised': share(x, training),
-      'ms_per_image': ms,
-    }
+    how = {**entry.columns(), 'samples': samples, 'seed': seed}
+    row = {**how, **network.about, **real.about}
+    try:
+      row |= _figures(x, cond, classes, network, moments_of_real)
+      row |= {'memorised': share(x, training), 'ms_per_image': ms}
+    except DivergedError as error:
+      row[DIVERGED] = error.bad
     rows.append(row)
     yield row
-  curve(path, rows, metric=figure_name('frechet', network.name))
+  if finite := [row for row in rows if DIVERGED not in row]:
+    curve(path, finite, metric=figure_name('frechet', network.name))
+  check_finite(rows)
 
 
 def _figures(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from flowdistill.evaluators.quality_rows import (
-  DIVERGED,
   FRECHET,
   Fitting,
   Work,
@@ -25,6 +24,7 @@ from flowdistill.evaluators.signature import (
 from flowdistill.evaluators.sweep import (
   SWEEP,
   SweepEntry,
+  check_finite,
   check_samples,
   parse_sweep,
 )
@@ -167,16 +167,12 @@ def _rows(
   gauge = drawing.gauge
   real = reference(gauge, drawing.source, most, drawing.needed)
   work = Work(drawing, metrics, real, unit_of(gauge, metrics, real, most))
-  finite = dict.fromkeys((entry.model for entry in entries), False)
+  found: list[Row] = []
   for i, entry in enumerate(entries):
     label = f'{entry.model} {entry}, {i + 1} of {len(entries)}'
     total, done = len(entries) * drawing.total, i * drawing.total
     with gauge.watched(total, done, label) as advance:
       rows = work.rows(models[entry.model], entry, advance)
-    finite[entry.model] |= DIVERGED not in rows[0]
+    found += rows
     yield from rows
-  if lost := [model for model, any_finite in finite.items() if not any_finite]:
-    raise ValueError(
-      f'the samples of {" and ".join(lost)} are not finite, in whichever way '
-      'they are drawn'
-    )
+  check_finite(found)

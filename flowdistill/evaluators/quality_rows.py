@@ -14,7 +14,7 @@ from flowdistill.evaluators.reference import (
 )
 from flowdistill.evaluators.sample_sets import DrawnSets, SampleSets
 from flowdistill.evaluators.signature import Gauge, Model, Row
-from flowdistill.evaluators.sweep import SweepEntry, as_drawn
+from flowdistill.evaluators.sweep import DIVERGED, SweepEntry, as_drawn
 from flowdistill.metrics.frechet import (
   frechet_distance,
   mean_ratio,
@@ -25,7 +25,6 @@ from flowdistill.metrics.spread import spread
 from flowdistill.metrics.summary import MOMENTS, Summary, measure
 
 FRECHET, RATIO = 'frechet', 'frechet_ratio'
-DIVERGED = 'diverged'  # in place of figures: samples of a block, not finite
 ERRORS = ('_error', '_deviation')  # figures that are an uncertainty themselves
 Fitting = Mapping[str, Sequence[Metric]]
 """Name of a network -> its metrics."""

@@ -29,6 +29,7 @@ SWEEP: dict[str, Any] = {
     ['flow_map', 8],
   ],
 }
+DIVERGED = 'diverged'  # in place of figures: samples of a block, not finite
 MAIN = ('name', 'scale')  # keys of an option that stand before its brackets
 
 
@@ -195,6 +196,19 @@ def draw_timed(
   start = time.perf_counter()
   measured, x = draw(models, entry, n, cond, seed)
   return measured, x, (time.perf_counter() - start) * 1000 / n
+
+
+def check_finite(rows: Iterable[Row]) -> None:
+  """Raises ValueError if a role has diverged in all rows of a sweep."""
+  finite: dict[str, bool] = {}
+  for row in rows:
+    model = row['model']
+    finite[model] = finite.get(model, False) or DIVERGED not in row
+  if lost := [model for model, some in finite.items() if not some]:
+    raise ValueError(
+      f'the samples of {" and ".join(lost)} are not finite, in whichever way '
+      'they are drawn'
+    )
 
 
 def check_samples(samples: int) -> None:

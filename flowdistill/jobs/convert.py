@@ -43,7 +43,7 @@ from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert, open_source
 from flowdistill.stages.job_options import path_of
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 from flowdistill.workdir.record import known_data
 from flowdistill.workdir.results import say

@@ -30,7 +30,7 @@ from flowdistill.stages.assembly import (
 )
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check_evaluators import check_evaluators
-from flowdistill.stages.failure import Halted
+from flowdistill.stages.failure import Halted, Unmeasured
 from flowdistill.stages.job_options import tried
 from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.stages.quality_config import (
@@ -48,6 +48,7 @@ from flowdistill.workdir.folders import (
   identity,
 )
 from flowdistill.workdir.lock import locked
+from flowdistill.workdir.presets import Preset
 from flowdistill.workdir.results import describe, merged, read_rows, say
 from flowdistill.workdir.steps import (
   PATIENCE,
@@ -153,7 +154,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   Raises:
     ConfigError: if the stage is not trained, has no evaluators, or the options
       do not fit it.
-    Halted: if its folder is removed or set aside meanwhile.
+    Halted: if its folder is removed or set aside meanwhile; at the end, with
+      all other rows written, if something could not be measured.
     FileNotFoundError: if no checkpoint appeared while waiting.
   """
   name = options.stage or list(blueprints.trained)[-1]
@@ -182,20 +184,42 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
     asked = f'--steps={options.steps} --weights={",".join(options.weights)}'
     steps = with_some(steps, kept, asked)
   rows: list[Row] = []
+  failed: list[Unmeasured] = []
   for step, state in read_each(folder, steps, lambda n: restore(assembly(), n)):
     check_same(blueprint.folder, here())
     for which in kept(step):
       measured = dataclasses.replace(assembly(), blueprint=stages[which])
-      rows += measure(measured, state, here(), which)
+      try:
+        rows += measure(measured, state, here(), which)
+      except Unmeasured as error:
+        rows += error.rows
+        failed.append(error)
     refresh(blueprints.workdir)
   if options.tune and jax.process_index() == 0:
     check_same(blueprint.folder, here())
     with locked(blueprint.folder / EVALUATIONS, 'evaluate', wait=WAIT):
-      presets = write_best(blueprint, options, rows)
+      presets = best(blueprint, options, rows, failed)
     tell(presets)
   if is_several(options.steps) and jax.process_index() == 0:
     write_rows(blueprint.folder / EVALUATIONS, '', rows)
+  if failed:
+    raise failed[0]
   return rows
+
+
+def best(
+  blueprint: Blueprint,
+  options: Options,
+  rows: list[Row],
+  failed: Sequence[Unmeasured],
+) -> list[Preset]:
+  """Writes the best way for each NFE, also of the roles that are left."""
+  try:
+    return write_best(blueprint, options, rows)
+  except ValueError as error:
+    if failed:
+      raise failed[0] from error
+    raise
 
 
 def kept_at(
@@ -233,23 +257,32 @@ def measure(
   """The rows of one checkpoint, of the stage whose folder is `here`.
 
   Pictures of other weights than the default's lie in a folder of their name.
+
+  Raises:
+    Unmeasured: if something could not be measured, after the rows are written.
   """
   folder = assembly.blueprint.folder / EVALUATIONS / f'{int(state.step):08d}'
   place = folder if which == 'ema' else folder / which.replace(':', '_')
-  blocks = blocks_in(place)
-  rows = measure_stage(
-    assembly,
-    state,
-    place,
-    each=lambda row: say(describe(row)),
-    which=which,
-    blocks=blocks,
-  )
+  blocks, failed = blocks_in(place), None
+  try:
+    rows = measure_stage(
+      assembly,
+      state,
+      place,
+      each=lambda row: say(describe(row)),
+      which=which,
+      blocks=blocks,
+    )
+  except Unmeasured as error:
+    rows, failed = error.rows, error
   if jax.process_index() == 0:
     check_same(assembly.blueprint.folder, here)
     write_rows(folder.parent, folder.name, rows)
-    blocks.clear()
+    if failed is None:
+      blocks.clear()
     publish(place, place, rows)
+  if failed is not None:
+    raise failed
   return rows
 
 

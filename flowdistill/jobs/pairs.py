@@ -16,12 +16,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.sampling_plan import called, led_away
 from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError, Spec
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sampling import Sampling
 from flowdistill.config.sections import STUDENT
-from flowdistill.config.stages import PairStage
+from flowdistill.config.stages import TEACHER, PairStage
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check_pairs import check_pairs
 from flowdistill.stages.hosts import watch
@@ -29,6 +30,8 @@ from flowdistill.stages.job_options import path_of
 from flowdistill.stages.pairing import make_pairs, make_stage_pairs
 from flowdistill.workdir.folders import PAIRS as STORE
 from flowdistill.workdir.lock import locked
+
+GUIDE = 'guide'  # what guides a student, if that is its teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +93,18 @@ def default_stage(specs: Mapping[str, Spec]) -> str:
 def spec_of(name: str, spec: Spec, options: Options) -> dict[str, Any]:
   """The config of a stage that makes pairs, of the flow of another stage."""
   source = {'source': f'stage:{name}', 'weights': options.weights}
-  student = {**source, 'role': options.model}
-  teacher = spec['frozen'].get(options.model, student)
+
+  def network(role: str) -> Any:
+    return spec['frozen'].get(role, {**source, 'role': role})
+
+  how, guides = options.how(), {}
+  known = STUDENT, *spec['roles'], *spec['frozen']
+  for away in called(options.model, options.guidance, lambda: known)[1:]:
+    # The stage calls the network that is sampled its teacher.
+    named = GUIDE if away == TEACHER else away
+    guides[named] = network(away)
+    how['guidance'] = led_away(how['guidance'], named)
+  at_random = options.direction == 'random'
   values = dataclasses.asdict(options)
   keys = {f.name for f in dataclasses.fields(PairStage)} & values.keys()
   return {
@@ -99,8 +112,9 @@ def spec_of(name: str, spec: Spec, options: Options) -> dict[str, Any]:
     'job': PAIRS,
     'dataset': spec['dataset'],
     'space': spec['space'],
-    'teacher': None if options.direction == 'random' else teacher,
-    'options': options.how(),
+    'teacher': None if at_random else network(options.model),
+    'guides': guides,
+    'options': how,
     'hosts': spec['hosts'],
   }
 

@@ -39,3 +39,5 @@ OBJECTIVES = {
   'adversarial': adversarial,
   'relativistic': relativistic,
 }
+INSTANT = ('rectified_flow',)
+"""Those that train the velocity u(x_t, t, t) alone, whatever their options."""

@@ -22,7 +22,7 @@ def flow_map(u: AverageVelocity) -> Sampler:
   https://arxiv.org/abs/2406.07507.
   """
   u = at_times(u)
-  return one_state(lambda x, t, s, keys: x + (s - t) * u(x, t, s))
+  return one_state(lambda x, t, s, keys: x + (s - t) * u(x, t, s), jumps=True)
 
 
 def consistency(u: AverageVelocity) -> Sampler:
@@ -71,7 +71,7 @@ def gamma(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
     r, m = below(s, gamma)
     return m * (x + (r - t) * u(x, t, r)) + gamma * s * fresh_noise(keys, x)
 
-  return one_state(step)
+  return one_state(step, jumps=True)
 
 
 def jump_renoise(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
@@ -104,4 +104,4 @@ def jump_renoise(u: AverageVelocity, *, gamma: float = 0.5) -> Sampler:
     added = jnp.sqrt((s - k * r) * (s + k * r))  # no rounding below 0
     return k * (x + (r - t) * u(x, t, r)) + added * fresh_noise(keys, x)
 
-  return one_state(step)
+  return one_state(step, jumps=True)

@@ -30,6 +30,8 @@ class Sampler:
     asks: grid [steps + 1] -> the times of the network calls along it, in order;
       their number is the NFE.
     reversible: whether it also goes from data to noise, along a rising grid.
+    jumps: whether it calls u(x_t, t, s) at s < t; otherwise it calls the
+      velocity u(x_t, t, t) alone.
     control: of the step size, if the sampler is adaptive. Then `init` and
       `step` return (x, v, error): the velocity at x, and the error of x.
   """
@@ -38,6 +40,7 @@ class Sampler:
   step: Callable[[Carry, Array, Array, Array], Carry]
   asks: Asks
   reversible: bool = False
+  jumps: bool = False
   control: Control | None = None
 
 
@@ -63,6 +66,7 @@ def one_state(
   asks: Asks = at_starts,
   *,
   reversible: bool = False,
+  jumps: bool = False,
 ) -> Sampler:
   """A sampler that carries x_t alone, from step(x_t, t, s, keys) -> x_s."""
   return Sampler(
@@ -70,6 +74,7 @@ def one_state(
     step=lambda carry, t, s, keys: (step(carry[0], t, s, keys),),
     asks=asks,
     reversible=reversible,
+    jumps=jumps,
   )
 
 

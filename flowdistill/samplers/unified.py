@@ -57,7 +57,7 @@ def few(
   """
   u = at_times(u)
   predict = _to(u, lambda t, s: jnp.zeros_like(t))
-  return _unified(predict, stochasticity, extrapolation)
+  return _unified(predict, stochasticity, extrapolation, jumps=True)
 
 
 def any_style(
@@ -80,7 +80,7 @@ def any_style(
     ValueError: for an option out of range.
   """
   predict = _to(at_times(u), lambda t, s: s)
-  return _unified(predict, stochasticity, extrapolation)
+  return _unified(predict, stochasticity, extrapolation, jumps=True)
 
 
 def mul(
@@ -144,7 +144,11 @@ def _to(u: AverageVelocity, target: Callable[[Array, Array], Array]) -> Predict:
 
 
 def _unified(
-  predict: Predict, stochasticity: float | str, extrapolation: float
+  predict: Predict,
+  stochasticity: float | str,
+  extrapolation: float,
+  *,
+  jumps: bool = False,
 ) -> Sampler:
   """Steps of order 1; carries x, the last x̂ and ẑ, and the number of steps."""
   noise_at = _noise(stochasticity)
@@ -169,7 +173,7 @@ def _unified(
     x_s = (1 - s) * x0 + old * x1 + n * fresh_noise(keys, x)
     return x_s, *raw, count + 1
 
-  return Sampler(init, step, at_starts)
+  return Sampler(init, step, at_starts, jumps=jumps)
 
 
 def _noise(stochasticity: float | str) -> Callable[[Array, Array], Array]:

@@ -262,8 +262,14 @@ def generator(
     layout=layout,
     space=blueprint.space,
     grid=blueprint.grid(role),
+    answers=blueprint.answers(role),
     guides={
-      name: Guide(other.model.apply, params[name], other.model.scalars)
+      name: Guide(
+        other.model.apply,
+        params[name],
+        other.model.scalars,
+        blueprint.answers(name),
+      )
       for name, other in others.items()
       if other.is_drawable
     },

@@ -13,6 +13,7 @@ from flowdistill.build.sampling_plan import check_grid
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import EmaSnapshots, Reference
+from flowdistill.config.stages import FEATURES, MEASURING
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
@@ -21,7 +22,7 @@ from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
 from flowdistill.stages.space import check_recorded_space, check_space
 from flowdistill.stages.tracing import Trace, trace
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
 from flowdistill.workdir.weights import matching
 
@@ -79,10 +80,10 @@ def _check_effects(blueprint: Blueprint) -> None:
   if section.grid is not None:
     with located(blueprint.key('evaluation'), ('grid',)):
       check_grid(section.grid)
-  for key in ('every', 'features', 'dataset', 'validation', 'reference'):
+  for key in MEASURING:
     if not stage.evaluators and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there are no evaluators'
-  for key in ('validation', 'reference'):
+  for key in FEATURES:
     if section.features is None and getattr(section, key) is not None:
       why[f'evaluation.{key}'] = 'there is no evaluation.features'
   for name in section.schedules.keys() - stage.evaluators.keys():

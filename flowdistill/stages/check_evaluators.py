@@ -105,6 +105,7 @@ def check_entry(
     options,
     spec=blueprint.sees,
     scalars=scalars,
+    answers=blueprint.answers(role),
     guides=lambda: blueprint.guides_of(role),
     data=f'the data set {blueprint.spec["dataset"]["name"]!r}',
   )

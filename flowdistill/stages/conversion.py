@@ -26,8 +26,9 @@ from flowdistill.config.bind import Spec
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.sections import STUDENT, Reference
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.training.checkpoint import Checkpoints, by_name
+from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.json_files import write_json
+from flowdistill.training.named_arrays import by_name
 from flowdistill.training.roles import Params
 from flowdistill.training.state import MAIN, TrainState, init_state
 from flowdistill.workdir import weights

@@ -32,14 +32,25 @@ def without_idle_defaults(
 ) -> Blueprints:
   """Sets to off what the config file sets without effect, and logs it.
 
-  What the user typed is left, for the check of the stage to refuse.
+  What the user typed is left, for the check of the stage to refuse, unless it
+  is for all stages, and has an effect in another.
   """
   typed, specs = list(overrides), dict(blueprints.specs)
-  for name, spec in blueprints.trained.items():
-    if all(spec['train'][key] == off for key, off in OFF.items()):
-      continue
-    for key, why in without_effect(blueprints[name]).items():
-      if any(sets(override, name, key) for override in typed):
+  idle = {
+    name: without_effect(blueprints[name])
+    for name, spec in blueprints.trained.items()
+    if any(spec['train'][key] != off for key, off in OFF.items())
+  }
+  used = {
+    key
+    for name, whys in idle.items()
+    for key, off in OFF.items()
+    if specs[name]['train'][key] != off and key not in whys
+  }
+  for name, whys in idle.items():
+    for key, why in whys.items():
+      own = [o for o in typed if o.path[0] == 'stages' or key not in used]
+      if any(sets(override, name, key) for override in own):
         continue
       specs[name] = {
         **specs[name],

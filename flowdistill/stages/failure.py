@@ -2,10 +2,12 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from flowdistill.evaluators.signature import Row
 from flowdistill.files.atomic import replacing
 from flowdistill.files.json_reader import fields, read_json, refuse
 from flowdistill.files.npz import read_npz
@@ -20,6 +22,18 @@ from flowdistill.workdir.folders import FAILURE
 
 class Halted(RuntimeError):
   """A job stopped because of a result that is named in the message."""
+
+
+class Unmeasured(Halted):
+  """Something could not be measured, or only that it diverged.
+
+  Attributes:
+    rows: what was measured before, or beside it; to be written.
+  """
+
+  def __init__(self, message: str, rows: Sequence[Row]):
+    super().__init__(message)
+    self.rows = list(rows)
 
 
 def report(assembly: Assembly, error: NotFinite) -> Halted:

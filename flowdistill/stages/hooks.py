@@ -17,7 +17,7 @@ from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.evaluators.signature import SHEETS, Row
 from flowdistill.stages.assembly import Assembly
-from flowdistill.stages.failure import Halted
+from flowdistill.stages.failure import Halted, Unmeasured
 from flowdistill.stages.measuring import blocks_in, measure_stage
 from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import Checkpoints
@@ -164,6 +164,9 @@ class Hooks:
         )
     except Interrupted:
       return  # the loop saves, and the evaluation is made when it continues
+    except Unmeasured as error:
+      self.show(folder, error.rows)
+      raise
     figures = flat(rows)
     if not figures or not figures.keys() <= set(known):
       self._write(step, figures, name)

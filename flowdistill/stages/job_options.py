@@ -233,17 +233,15 @@ def _check_unused(options: Sampling) -> None:
 
 
 def _plan(role: str, options: Sampling, blueprint: Blueprint) -> Any:
-  # Pairs are made by one network alone.
-  backwards = getattr(options, 'direction', None)
-  guides = functools.partial(blueprint.guides_of, role)
   return plan_sampling(
     options.sampler,
     options.nfe,
     options.how(),
     spec=blueprint.sees,
     scalars=blueprint.roles[role].model.scalars,
-    guides=tuple if backwards is not None else guides,
-    backwards=backwards == 'from_data',
+    answers=blueprint.answers(role),
+    guides=functools.partial(blueprint.guides_of, role),
+    backwards=getattr(options, 'direction', '') == 'from_data',
   )
 
 

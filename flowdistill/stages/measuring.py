@@ -15,7 +15,7 @@ from flowdistill.build.references import statistics_or_images
 from flowdistill.config.bind import ConfigError, located
 from flowdistill.evaluators.signature import NOWHERE, Described, Row
 from flowdistill.stages.assembly import Assembly, generators, sampled
-from flowdistill.stages.failure import Halted
+from flowdistill.stages.failure import Unmeasured
 from flowdistill.stages.gauge import Gauge
 from flowdistill.stages.provenance import of_row, of_run
 from flowdistill.training.sharding import Layout
@@ -48,6 +48,10 @@ def measure_stage(
     which: weights of the roles that learn: ema, params, or an EMA's name.
     blocks: what an evaluation that was killed has left, and this one leaves if
       it is; to be cleared when the rows are written.
+
+  Raises:
+    Unmeasured: with the rows that there are, if an evaluator cannot measure
+      something, such as NaN samples; at the end, after the other evaluators.
   """
   stage = assembly.blueprint.stage
   chosen = [n for n in stage.evaluators if names is None or n in names]
@@ -58,26 +62,32 @@ def measure_stage(
   run, step = of_run(assembly), int(state.step)
   gauge = make_gauge(assembly, step, which, blocks or blocks_in(folder))
   real = assembly.blueprint.measured
-  rows = []
+  rows: list[Row] = []
+  failed: list[ValueError] = []
   place = folder if jax.process_index() == 0 else NOWHERE
   for name in chosen:
-    with named(name):
+    with named(name, failed):
       for row in stage.evaluators[name](models, real, gauge, place):
         about = {**run, **of_row(assembly, row, which), 'step': step}
         rows.append({**row, **weights, **about})
         each(rows[-1])
+  if failed:
+    raise Unmeasured('; '.join(map(str, failed)), rows) from failed[0]
   return rows
 
 
 @contextlib.contextmanager
-def named(evaluator: str) -> Generator[None]:
-  """Names the evaluator of what cannot be measured, such as NaN samples."""
+def named(evaluator: str, failed: list[ValueError]) -> Generator[None]:
+  """Notes what an evaluator cannot measure, such as NaN samples, with its name.
+
+  That is of the user, unlike a mistake in the config, which is raised at once.
+  """
   try:
     yield
   except ConfigError:
     raise
   except ValueError as error:
-    raise Halted(f'the evaluator {evaluator!r} failed: {error}') from error
+    failed.append(ValueError(f'the evaluator {evaluator!r} failed: {error}'))
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,9 +1,9 @@
 """What a stage that is trained further makes of the later ones.
 
 A stage refers to earlier ones by `frozen`, `init_from`, `resume`, `teacher`,
-`pairs` and a `dataset` of latents. One that has begun with the weights of an
-earlier stage cannot continue with others: when that stage is trained on, it has
-to start again.
+`guides`, `pairs` and a `dataset` of latents. One that has begun with the
+weights of an earlier stage cannot continue with others: when that stage is
+trained on, it has to start again.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from flowdistill.config.bind import ConfigError, Spec, join
 from flowdistill.config.kinds import TRAIN
+from flowdistill.config.stages import TEACHER
 from flowdistill.datasets.pairs import MANIFEST, read_manifest
 from flowdistill.stages.blueprints import Blueprints, latents_source
 from flowdistill.training.checkpoint import completed_steps
@@ -92,7 +93,8 @@ def _sources(spec: Spec) -> Iterator[str]:
   """The sources of the weights and the pairs that a stage takes."""
   learners = [spec, *spec.get('roles', {}).values()]
   starts = [learner.get('init_from') for learner in learners]
-  frozen = [spec.get('teacher'), *spec.get('frozen', {}).values()]
+  others = [*spec.get('frozen', {}).values(), *spec.get('guides', {}).values()]
+  frozen = [spec.get('teacher'), *others]
   yield from (r['source'] for r in [*starts, *frozen] if r is not None)
   yield from (spec[k] for k in ('pairs', 'resume') if spec.get(k) is not None)
   if (latents := latents_source(spec['dataset'])) is not None:
@@ -130,16 +132,15 @@ def _recorded(blueprints: Blueprints, name: str) -> dict[str, str]:
   if not _has_begun(blueprints, name) or not (folder / CONFIG).is_file():
     return {}
   if spec['job'] != TRAIN:
-    teacher, origin = (
-      spec['teacher'],
-      read_manifest(folder / PAIRS).get('teacher'),
-    )
-    return {teacher['source']: origin} if teacher and origin else {}
-  was = recorded_references(folder)
+    manifest = read_manifest(folder / PAIRS)
+    was = {TEACHER: manifest.get(TEACHER), **manifest.get('guides', {})}
+    frozen = {TEACHER: spec[TEACHER], **spec['guides']}
+  else:
+    was, frozen = recorded_references(folder), spec['frozen']
   return {
     reference['source']: was[role]
-    for role, reference in spec['frozen'].items()
-    if role in was
+    for role, reference in frozen.items()
+    if reference and was.get(role)
   }
 
 

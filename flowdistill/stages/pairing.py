@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.sampling import Generator
+from flowdistill.build.sampling import Generator, Guide
 from flowdistill.config.bind import located
 from flowdistill.config.stages import TEACHER
 from flowdistill.datasets.pairs import FORMAT, first_noise, read_manifest
@@ -50,10 +50,11 @@ def make_pairs(
   """Writes the missing shards, and marks the store finished."""
   stage = blueprint.stage
   layout = local_layout(stage.batch_size)
-  teacher = None
-  if stage.teacher is not None:
-    teacher = weights.load(TEACHER, blueprint.weights(TEACHER), layout)
-  manifest = manifest_of(blueprint, teacher)
+  networks = {
+    role: weights.load(role, blueprint.weights(role), layout)
+    for role in stage.frozen
+  }
+  manifest = manifest_of(blueprint, networks)
   sizes = sizes_of(stage.count, stage.shard_size)
   store = Store(
     name=blueprint.name,
@@ -62,11 +63,11 @@ def make_pairs(
     out=out,
     sizes=sizes,
     batch_size=stage.batch_size,
-    make=maker(blueprint, teacher, layout),
+    make=maker(blueprint, networks, layout),
     form=FORMAT,
     manifest=manifest,
     read=lambda: known(out, manifest),
-    end=lambda: cost(out, len(sizes), solved=teacher is not None),
+    end=lambda: cost(out, len(sizes), solved=bool(networks)),
   )
   return fill(store, dog)
 
@@ -101,13 +102,18 @@ def local_layout(batch_size: int) -> Layout:
 
 
 def manifest_of(
-  blueprint: Blueprint, teacher: Trained | None
+  blueprint: Blueprint, networks: Mapping[str, Trained]
 ) -> dict[str, Any]:
-  """All that determines the pairs, to distinguish them from others."""
+  """All that determines the pairs, to distinguish them from others.
+
+  Args:
+    blueprint: of the stage.
+    networks: the teacher and what guides it; none for pairs at random.
+  """
   stage, spec, sees = blueprint.stage, blueprint.spec, blueprint.sees
   drawn = stage.direction != 'from_data'
   keys = ('count', 'shard_size', 'seed', 'direction', 'dataset')
-  solver = {key: spec[key] for key in ('sampler', 'nfe')}
+  way = {key: spec[key] for key in ('sampler', 'nfe')}
   manifest = {
     'spec': sees.to_json(),
     'noise': 'drawn' if drawn else 'stored',
@@ -116,13 +122,18 @@ def manifest_of(
   }
   if stage.direction != 'from_noise':
     manifest |= about_space(blueprint)
-  if teacher is None:
+  if not networks:
     return manifest
-  origin = f'{teacher.origin}, {stage.teacher.weights}'
+  origins = {
+    role: f'{network.origin}, {stage.frozen[role].weights}'
+    for role, network in networks.items()
+  }
+  teacher = origins.pop(TEACHER)
   return {
     **manifest,
-    'teacher': origin,
-    **solver,
+    'teacher': teacher,
+    **({'guides': origins} if origins else {}),
+    **way,
     'options': solver_options(blueprint),
   }
 
@@ -135,20 +146,13 @@ def solver_options(blueprint: Blueprint) -> dict[str, Any]:
 
 
 def maker(
-  blueprint: Blueprint, teacher: Trained | None, layout: Layout
+  blueprint: Blueprint, networks: Mapping[str, Trained], layout: Layout
 ) -> Make:
   """make(first, n): the arrays of the pairs `first` to `first` + n − 1."""
   stage, sees = blueprint.stage, blueprint.sees
-  if teacher is None:
+  if not networks:
     return lambda first, n: examples(blueprint, numbers(first, n))
-  draw = Generator(
-    apply=teacher.model.apply,
-    params=teacher.params,
-    spec=sees,
-    batch_size=stage.batch_size,
-    scalars=teacher.model.scalars,
-    layout=layout,
-  )
+  draw = solver(blueprint, networks, layout)
   how = {
     'sampler': stage.sampler,
     'nfe': stage.nfe,
@@ -167,6 +171,28 @@ def maker(
     return {**rows, 'x1': x1, 'nfe': nfe}
 
   return from_noise if stage.direction == 'from_noise' else from_data
+
+
+def solver(
+  blueprint: Blueprint, networks: Mapping[str, Trained], layout: Layout
+) -> Generator:
+  """The generator of the teacher, which the other networks may guide."""
+
+  def guide(role: str) -> Guide:
+    model, params = networks[role].model, networks[role].params
+    return Guide(model.apply, params, model.scalars, blueprint.answers(role))
+
+  teacher = networks[TEACHER]
+  return Generator(
+    apply=teacher.model.apply,
+    params=teacher.params,
+    spec=blueprint.sees,
+    batch_size=blueprint.stage.batch_size,
+    scalars=teacher.model.scalars,
+    layout=layout,
+    guides={role: guide(role) for role in networks if role != TEACHER},
+    answers=blueprint.answers(TEACHER),
+  )
 
 
 def numbers(first: int, n: int) -> np.ndarray:

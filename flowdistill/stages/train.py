@@ -23,6 +23,7 @@ from flowdistill.stages.assembly import (
   lay_out,
 )
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.failure import Unmeasured
 from flowdistill.stages.hooks import (
   Hooks,
   Show,
@@ -41,7 +42,7 @@ from flowdistill.training.profile import Profile, Waiting
 from flowdistill.training.progress import progress
 from flowdistill.training.state import TrainState
 from flowdistill.training.watchdog import AGAIN, Watchdog
-from flowdistill.workdir.folders import CHECKPOINTS, RESULTS
+from flowdistill.workdir.folders import CHECKPOINTS, EVALUATIONS, RESULTS
 from flowdistill.workdir.record import (
   check_data,
   check_references,
@@ -119,7 +120,12 @@ def train(
       say(f'{name}: stopped and saved at step {int(state.step)}; run it again')
       sys.exit(AGAIN)
     with dog.busy('measuring'):
-      rows = measure(assembly, state)
+      try:
+        rows = measure(assembly, state)
+      except Unmeasured as error:
+        kept = folder / EVALUATIONS / f'{int(state.step):08d}'
+        extras.show(kept, error.rows)
+        raise
       extras.show(folder, rows)
       if log is not None:
         log.evaluation(int(state.step), rows, pictures_of(folder))

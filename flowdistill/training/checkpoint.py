@@ -1,9 +1,10 @@
 """Checkpoints of a run. Nothing else imports Orbax.
 
-A tree is stored as a flat dict, path -> array. So a checkpoint can be compared
-with the arrays of a config before any is read, and the classes of the tree's
-nodes (nnx.State, optax's tuples, dataclasses) do not matter. Every leaf is an
-array of at least one element, but not a typed random key.
+A tree is stored as a flat dict, path -> array (`named_arrays.py`). So a
+checkpoint can be compared with the arrays of a config before any is read, and
+the classes of the tree's nodes (nnx.State, optax's tuples, dataclasses) do not
+matter. Every leaf is an array of at least one element, but not a typed random
+key.
 
 Orbax writes a checkpoint under a temporary name and renames it when it is
 complete. A folder whose name is a number is therefore complete, at whatever
@@ -17,17 +18,14 @@ training waits for it, once in a run.
 """
 
 import contextlib
-import dataclasses
-import math
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from flowdistill.files.checksums import (
@@ -35,9 +33,15 @@ from flowdistill.files.checksums import (
   check_checksums,
   write_checksums,
 )
+from flowdistill.training.best_checkpoint import Best
+from flowdistill.training.named_arrays import (
+  by_name,
+  first_difference,
+  is_same,
+  placed,
+)
 from flowdistill.training.orbax_logging import ErrorListener, reduce_logging
 from flowdistill.training.plain_path import plain_path
-from flowdistill.training.sharding import path_name
 
 ITEM = 'state'
 POLL = 0.5  # seconds
@@ -140,10 +144,10 @@ class Checkpoints:
     try:
       check(path)
       for part in _parts(arrays):
-        wanted = {name: _placed(leaf) for name, leaf in part.items()}
+        wanted = {name: placed(leaf) for name, leaf in part.items()}
         back = _load(path, wanted, partial=True)
         for name, leaf in part.items():
-          if not _is_same(leaf, back[name]):
+          if not is_same(leaf, back[name]):
             raise CheckpointError(f'{name} has other values')
     except CheckpointError as error:
       if jax.process_index() == 0:
@@ -214,26 +218,6 @@ class Checkpoints:
       self._listener.close()
 
 
-@dataclasses.dataclass(frozen=True)
-class Best:
-  """Orbax's PreservationPolicy for the checkpoint with the lowest figure."""
-
-  figures: Mapping[int, float]
-
-  def should_preserve(
-    self, checkpoints: Sequence[Any], *, context: Any
-  ) -> Sequence[bool]:
-    """Whether each checkpoint, which has a `step`, is the best."""
-    del context
-    steps = [checkpoint.step for checkpoint in checkpoints]
-    known = {s: f for s in steps if not math.isnan(f := self._figure(s))}
-    lowest = min(known, key=known.__getitem__, default=None)
-    return [step == lowest for step in steps]
-
-  def _figure(self, step: int) -> float:
-    return self.figures.get(step, math.nan)
-
-
 def _policy(keep: int, every: int, best: Mapping[int, float] | None) -> Any:
   """Keeps what any of the parts keeps."""
   policies = ocp.training.preservation_policies
@@ -283,9 +267,13 @@ def restore(
       damaged.
   """
   path = _path_of(folder, step)
-  wanted = by_name(jax.tree.map(_placed, abstract))
+  wanted = by_name(jax.tree.map(placed, abstract))
   stored = check(path)
-  _compare(path, wanted, stored, partial)
+  if differs := first_difference(wanted, stored, partial):
+    raise CheckpointError(
+      f'the checkpoint {path} does not fit this config. The first array that '
+      f'differs is {differs}'
+    )
   arrays = _load(path, wanted, partial)
   return jax.tree.unflatten(
     jax.tree.structure(abstract), [arrays[name] for name in wanted]
@@ -356,17 +344,6 @@ def _parts(arrays: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield part
 
 
-def _is_same(one: Any, other: Any) -> bool:
-  """Whether two arrays have the same bytes, in the shards of this host."""
-  pairs = zip(_shards(one), _shards(other), strict=True)
-  return all(a.tobytes() == b.tobytes() for a, b in pairs)
-
-
-def _shards(array: Any) -> list[np.ndarray]:
-  shards = getattr(array, 'addressable_shards', None)
-  return [np.asarray(x.data) for x in shards] if shards else [np.asarray(array)]
-
-
 def _is_of_jax(error: BaseException | None) -> bool:
   """Whether JAX raised it; Orbax wraps it, in words of many kinds."""
   while error and not isinstance(error, jax.errors.JaxRuntimeError):
@@ -388,42 +365,3 @@ def _path_of(folder: Path, step: int | None) -> pathlib.Path:
     )
   name = ocp.path.step.standard_name_format().build_name
   return folder / name(steps[-1] if step is None else step)
-
-
-def by_name(tree: Any) -> dict[str, Any]:
-  """Path -> leaf, such as 'params.blocks.0.kernel', in the order of leaves."""
-  names, leaves = {}, jax.tree.leaves_with_path(tree)
-  for path, leaf in leaves:
-    names[path_name(path)] = leaf
-  if len(names) != len(leaves):
-    raise ValueError('two arrays of the tree have the same path')
-  return names
-
-
-def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
-  sharding = getattr(leaf, 'sharding', None)
-  if sharding is None:
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _compare(
-  path: pathlib.Path,
-  wanted: Mapping[str, Any],
-  stored: Mapping[str, Any],
-  partial: bool,
-) -> None:
-  extra = () if partial else (name for name in stored if name not in wanted)
-  for name in (*wanted, *extra):
-    here, there = _signature(wanted.get(name)), _signature(stored.get(name))
-    if here != there:
-      raise CheckpointError(
-        f'the checkpoint {path} does not fit this config. The first array that '
-        f'differs is {name}: {there} in the checkpoint, {here} in the config'
-      )
-
-
-def _signature(array: Any) -> str:
-  if array is None:
-    return 'missing'
-  return f'{array.dtype}[{", ".join(map(str, array.shape))}]'

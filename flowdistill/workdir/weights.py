@@ -13,7 +13,7 @@ from flowdistill.build.models import Model
 from flowdistill.build.weights import Weights, weights_of
 from flowdistill.config.bind import ConfigError
 from flowdistill.training import checkpoint
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.training.roles import Params
 from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout

@@ -15,7 +15,7 @@ from flowdistill.config.sections import Features
 from flowdistill.flow.pixels import RULE, to_uint8
 from flowdistill.networks.features import FEATURE_NETWORKS, FEATURES
 from flowdistill.networks.features.inception import Inception
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.training.sharding import Layout, make_mesh
 
 

@@ -111,6 +111,38 @@ def test_a_rising_grid_is_checked_too():
     plan('euler', 4, grid=grid, backwards=True)
 
 
+def away(sampler, nfe, answers='average', weak='velocity', scale=1.5):
+  given = {'guidance': {'scale': scale, 'against': 'weak'}}
+  return plan_sampling(
+    sampler,
+    nfe,
+    given,
+    spec=PLAIN,
+    answers=answers,
+    guides=lambda: {'weak': weak},
+  )
+
+
+@pytest.mark.parametrize(
+  'sampler', ['flow_map', 'gamma', 'jump_renoise', 'consistency', 'few', 'any']
+)
+def test_an_average_velocity_is_not_led_away_from_a_velocity(sampler):
+  wanted = rf"^sampler = '{sampler}' must be a solver of the ODE, such as heun,"
+  why = 'was trained to answer velocities alone$'
+  with pytest.raises(ValueError, match=f"{wanted} .* 'weak' {why}"):
+    away(sampler, 4)
+  with pytest.raises(ValueError, match=f'{wanted} .* this network {why}'):
+    away(sampler, 4, 'velocity', 'average')
+  assert away(sampler, 4, weak='average').against == 'weak'
+  assert away(sampler, 4, scale=1.0).guidance is None
+
+
+@pytest.mark.parametrize('sampler', ['euler', 'rk4', 'mul'])
+@pytest.mark.parametrize('answers', ['average', 'velocity'])
+def test_what_asks_for_velocities_is_led_away_from_one(sampler, answers):
+  assert away(sampler, 8, answers).against == 'weak'
+
+
 @pytest.mark.parametrize('name', ['spec', 'scalars', 'backwards', 'sampler'])
 def test_an_option_that_is_an_argument_of_ours_is_unknown(name):
   with pytest.raises(ValueError, match=f"^euler takes no '{name}'"):

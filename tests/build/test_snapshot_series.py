@@ -15,8 +15,8 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.convert import CONVERTERS
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.edm2 import EDM2
-from flowdistill.training.checkpoint import by_name
 from flowdistill.training.ema_profiles import gamma_of
+from flowdistill.training.named_arrays import by_name
 
 BATCH, STEPS, EVERY = 1024, 1600, 100
 TRACKED = (0.05, 0.1)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 
 def check_derivatives(*, second, apply, params, theirs, point, write):

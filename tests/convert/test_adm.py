@@ -10,7 +10,7 @@ from flowdistill.convert import CONVERTERS, adm
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.adm import ADM
 from flowdistill.networks.options import NetworkOptions
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 WEIGHTS = CONVERTERS['adm']
 SIDE = 8

@@ -9,7 +9,7 @@ from convert.test_adm import SIDE, built, drawn
 from flax import nnx
 
 from flowdistill.convert import CONVERTERS
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 WEIGHTS = CONVERTERS['adm']
 HEAD = 4  # channels, so that there is more than one

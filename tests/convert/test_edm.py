@@ -10,7 +10,7 @@ from flowdistill.convert import CONVERTERS, edm
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks import NETWORKS
 from flowdistill.networks.options import NetworkOptions
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SIDE = 4
 SMALL = {'nf': 4, 'res_blocks': 1, 'ch_mult': (1, 2), 'attention': (2,)}

@@ -9,7 +9,7 @@ from flax import nnx
 from flowdistill.convert import CONVERTERS, edm2
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.edm2 import EDM2
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 WEIGHTS = CONVERTERS['edm2']
 SIDE = 8

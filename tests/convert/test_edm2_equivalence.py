@@ -13,7 +13,7 @@ from flax import nnx
 from flowdistill.convert import CONVERTERS, edm2
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.edm2 import EDM2
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 WEIGHTS = CONVERTERS['edm2']
 SIDE, CLASSES, HEAD = 8, 5, 4  # layers have 2 and 4 heads

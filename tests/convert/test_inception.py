@@ -14,7 +14,7 @@ from flowdistill.convert.inception import (
   wanted,
 )
 from flowdistill.networks.features.inception import Inception
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SHAPES = {
   'Mixed_5b.branch1x1.kernel': (3, 5, 2, 4),

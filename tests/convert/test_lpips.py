@@ -6,7 +6,7 @@ from flax import nnx
 
 from flowdistill.convert.lpips import DIALECTS, RULES, from_torch, to_torch
 from flowdistill.networks.lpips import LPIPS
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 BOTH = pytest.mark.parametrize('dialect', DIALECTS)
 SHAPES = {

@@ -10,7 +10,7 @@ from flowdistill.convert.modules import (
   Made,
   made,
 )
-from flowdistill.convert.opcodes import Call, Table
+from flowdistill.convert.pickle_machine import Call, Table
 
 
 def persistent(pairs=(), options=()):

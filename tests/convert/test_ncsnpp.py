@@ -8,7 +8,7 @@ from flowdistill.convert import CONVERTERS, ncsnpp
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
 from flowdistill.networks.options import NetworkOptions
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 WEIGHTS = CONVERTERS['ncsnpp']
 SHAPE, SMALL = (4, 4, 3), {'nf': 4, 'res_blocks': 1, 'ch_mult': (1, 2)}

@@ -12,7 +12,7 @@ from flax import nnx
 from flowdistill.convert import CONVERTERS, ncsnpp
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 WEIGHTS = CONVERTERS['ncsnpp']
 SHAPE = (4, 4, 3)

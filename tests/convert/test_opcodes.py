@@ -9,7 +9,8 @@ import tracemalloc
 import pytest
 
 from flowdistill.convert import opcodes
-from flowdistill.convert.opcodes import Call, Named, Table, interpret
+from flowdistill.convert.opcodes import interpret
+from flowdistill.convert.pickle_machine import Call, Named, Table
 from flowdistill.convert.tensors import tensors_of
 
 PUT, GET = b'r', b'j'  # LONG_BINPUT, LONG_BINGET

@@ -7,7 +7,7 @@ from flax import nnx
 from flowdistill.convert import CONVERTERS, sit
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.sit import SiT
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SIDE, CLASSES = 8, 5
 RULES = CONVERTERS['sit']

@@ -5,7 +5,7 @@ import pytest
 from networks.features.test_vgg16 import PARAMS
 
 from flowdistill.convert.vgg16 import RULES, from_torch, to_torch, wanted
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SHAPES = {
   path: (3, 3, 2, 4) if path.endswith('kernel') else (4,) for path in RULES

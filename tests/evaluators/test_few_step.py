@@ -54,6 +54,33 @@ def test_the_data_itself_is_perfect_and_all_remembered(tmp_path):
   assert (row['samples'], row['seed']) == (1790, 3)
 
 
+def test_what_diverges_leaves_the_other_rows_and_is_named_at_the_end(tmp_path):
+  x0 = X0.copy()
+  x0[[3, 7]] = np.nan
+  sweep = {
+    'teacher': [['euler', 1]],
+    'student': [['flow_map', 1], ['flow_map', 2]],
+  }
+  models = {'teacher': Replay(X0), 'student': Replay(x0)}
+  rows = few_step(models, SOURCE, FEATURES, tmp_path, sweep=sweep, samples=500)
+  kept, *lost = itertools.islice(rows, 3)
+  figures = KEYS[KEYS.index('frechet_pixels') :]
+  assert list(kept) == KEYS
+  assert [list(row) for row in lost] == [
+    [*(key for key in KEYS if key not in figures), 'diverged']
+  ] * 2
+  assert [(row['nfe'], row['diverged']) for row in lost] == [(1, 2), (2, 2)]
+  with pytest.raises(ValueError, match='the samples of student are not finite'):
+    next(rows)
+  assert (tmp_path / 'samples' / 'frechet_over_nfe.png').is_file()
+
+
+def test_without_a_finite_row_there_is_no_curve(tmp_path):
+  with pytest.raises(ValueError, match='the samples of student are not finite'):
+    measure(Replay(np.full_like(X0, np.nan)), tmp_path, samples=100)
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_noise_is_far_wrong_and_new(tmp_path):
   def noise(n, **_):
     x = np.random.default_rng(0).standard_normal((n, 8, 8, 1))

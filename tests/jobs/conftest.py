@@ -1,9 +1,15 @@
-"""Compiled programs are kept for the session: the runs here are much alike."""
+"""Compiled programs are kept for the session: the runs here are much alike.
+
+And commands that are typed, for the tests of what is mistyped.
+"""
 
 import os
 
 import jax
 import pytest
+from mistyped import images, points, stages, type_in, write_config
+
+__all__ = ['images', 'points', 'stages', 'type_in', 'write_config']
 
 
 @pytest.fixture(scope='package', autouse=True)

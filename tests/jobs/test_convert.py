@@ -22,7 +22,7 @@ from flowdistill.stages.assembly import generators
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import LABEL
 from flowdistill.stages.job_options import parse_options
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir.record import load_data, load_spec
 
 NETWORKS = {

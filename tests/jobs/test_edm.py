@@ -11,7 +11,7 @@ from jobs.test_edm2 import half, no_check, stages, theirs_of
 import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import convert, train
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 __all__ = ['no_check']
 NETWORK = {

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import convert, train
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir.record import load_spec
 
 NETWORK = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jobs import tiny
 
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 HALF = (
   "stages.flow.ema={'main': {'half_life': {'steps': 1}, 'dtype': 'bfloat16'}}",

@@ -25,9 +25,18 @@ from ml_collections import ConfigDict
 def get_config(arg=''):
   stages = {
     'flow': {'objective': 'rectified_flow', 'train': {'steps': 30}},
+    'distil': {
+      'objective': {'name': 'mean_flow', 'distil': True},
+      'frozen': {'teacher': 'stage:flow'}, 'train': {'steps': 3},
+    },
     'pairs': {
       'job': 'pairs', 'teacher': 'stage:flow', 'sampler': 'heun', 'nfe': 9,
       'count': 50, 'shard_size': 20, 'batch_size': 8,
+    },
+    'guided': {
+      'job': 'pairs', 'teacher': 'stage:flow', 'sampler': 'euler', 'nfe': 16,
+      'guides': {'weak': 'stage:distil'}, 'count': 20, 'batch_size': 8,
+      'options': {'guidance': {'scale': 1.5, 'against': 'weak'}},
     },
     'reflow': {
       'pairs': 'stage:pairs', 'init_from': 'stage:flow',
@@ -90,6 +99,55 @@ def test_reflow_learns_from_the_noise_that_made_them(run):
   numbers = np.asarray(batch['noise'])[:, 1]
   np.testing.assert_allclose(batch['x0'], drawn[numbers], atol=1e-5)
   assert 'pairs' in assembly.references
+
+
+def test_they_are_led_away_from_another_network(run):
+  folder = run[1] / 'guided' / 'pairs'
+  drawn = flowdistill.load(run[1], stage='distil')
+  how = {'model': 'teacher', 'sampler': 'euler', 'nfe': 16}
+  away = {'scale': 1.5, 'against': 'student'}
+  wanted = drawn.sample(20, guidance=away, **how)
+  found = array(folder, 'x0', 1)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  assert np.abs(found - drawn.sample(20, **how)).max() > 1e-3
+  made = json.loads((folder / 'manifest.json').read_text())
+  assert made['guides'] == {'weak': 'stage:distil at step 3, ema'}
+  assert made['teacher'] == 'stage:flow at step 30, ema'
+
+
+def test_a_student_is_led_away_from_its_teacher(run):
+  out, away = run[1] / 'away', {'scale': 0.5, 'against': 'teacher'}
+  how = {'sampler': 'euler', 'nfe': 8, 'guidance': away}
+  options = {'count': 10, 'batch_size': 8, 'out': str(out)}
+  make(run, stage='distil', **how, **options)
+  wanted = flowdistill.load(run[1], stage='distil').sample(10, **how)
+  np.testing.assert_allclose(array(out, 'x0', 1), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    (
+      'options={}',
+      r'stages.guided.guides.weak has no effect: options has no guidance',
+    ),
+    (
+      "guides={'teacher': 'stage:flow'}",
+      r"config.stages.guided.guides = \['teacher'\] must not contain 'teacher'",
+    ),
+    (
+      "guides={'week': 'stage:distil'}",
+      r"config.stages.guided: guid.* must be against one of \['null', 'week'\]",
+    ),
+    (
+      "guides={'weak': 'stage:distill'}",
+      r"guides.weak = 'stage:distill' must be an earlier stage",
+    ),
+  ],
+)
+def test_what_cannot_guide_pairs(run, tmp_path, given, message):
+  with pytest.raises(ConfigError, match=message):
+    tiny.check_here(tiny.stages(run[0], f'stages.guided.{given}'), tmp_path)
 
 
 def test_from_data_they_are_images_and_the_noise_that_leads_to_them(run):

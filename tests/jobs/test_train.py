@@ -17,6 +17,8 @@ from flowdistill.jobs import evaluate, generate, replay, train
 from flowdistill.planning import cost
 from flowdistill.stages import failure
 from flowdistill.stages.assembly import first_state
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.job_options import check_options
 from flowdistill.training.checkpoint import Checkpoints, completed_steps
 from flowdistill.workdir.results import read_rows
 
@@ -97,6 +99,21 @@ def test_a_teacher_is_drawn_away_from_another_role(toy, tmp_path):
   )
   np.testing.assert_array_equal(drawn, draw(guidance=away))
   assert np.abs(drawn - draw()).max() > 1e-3
+
+
+def test_a_jump_is_not_led_away_from_a_teacher(toy):
+  """Which it was trained to answer is said by the stage that trained it."""
+  blueprints = Blueprints.of_run(toy[0])
+  blueprint = blueprints['distil']
+  answers = {role: blueprint.answers(role) for role in blueprint.roles}
+  assert answers == {'student': 'average', 'teacher': 'velocity'}
+  away = {'scale': 2.0, 'against': 'teacher'}
+  options = generate.Options(stage='distil', guidance=away)
+  wanted = "sampler = 'flow_map' must be a solver of the ODE, .* 'teacher' was"
+  with pytest.raises(ConfigError, match=f'^--.* against=teacher: {wanted}'):
+    check_options(options, blueprints, 'distil')
+  with pytest.raises(ValueError, match=f'^{wanted}'):
+    flowdistill.load(toy[0]).sample(3, guidance=away)
 
 
 def test_a_run_leaves_what_readme_says(toy):

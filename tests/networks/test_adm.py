@@ -9,7 +9,7 @@ from networks.tiny import CLASSES, B, inputs, make, run, trained, unlabelled
 
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.adm import ADM
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 
 @pytest.mark.parametrize(

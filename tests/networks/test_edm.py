@@ -22,7 +22,7 @@ from flowdistill.networks.edm_preconditioning import (
   noise_level,
   vp_sigma,
 )
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 NCSNPP = {
   'embedding_type': 'fourier',

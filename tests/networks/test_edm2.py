@@ -19,7 +19,7 @@ from flowdistill.networks.edm2_layers import (
   unit,
 )
 from flowdistill.networks.edm2_times import coefficients, noise_level
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 COUNTS = {
   'xs': (125, 124_710_949, 124_713_253),

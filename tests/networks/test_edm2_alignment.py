@@ -18,7 +18,7 @@ from networks.tiny import SHAPES, run, trained
 from flowdistill.flow.times import sorted_uniform
 from flowdistill.objectives.mean_flow import mean_flow
 from flowdistill.objectives.roles import Roles
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 from flowdistill.training.optim import make_optimiser
 
 STEPS, BATCH = 400, 64

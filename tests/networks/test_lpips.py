@@ -15,7 +15,7 @@ from flowdistill.networks.lpips import (
   resize_bilinear,
   unit_channels,
 )
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SHAPES = nnx.state(nnx.eval_shape(lambda: LPIPS(rngs=nnx.Rngs(0))))
 X, Y = np.random.default_rng(1).uniform(-1, 1, size=(2, 2, 8, 12, 3))

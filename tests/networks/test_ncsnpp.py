@@ -9,7 +9,7 @@ from networks.tiny import B, inputs, make, run, size, trained, unlabelled
 
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.ncsnpp import NCSNpp
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SMALL = {'ch_mult': (1, 1), 'nf': 4}
 BRANCHES = {

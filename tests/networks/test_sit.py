@@ -10,7 +10,7 @@ from networks.tiny import changed, inputs, make, run, size, trained
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.sit import SIZES, Patches, SiT, positions
 from flowdistill.networks.sit_times import KINDS, SiTTimes, features
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 COUNTS = {
   'S': (32_963_360, 32_945_024, 33_148_160),

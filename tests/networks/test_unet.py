@@ -9,7 +9,7 @@ from networks.tiny import B, changed, inputs, make, run, unlabelled
 
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.unet import UNet
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 SMALL = {'ch_mult': (1,), 'attention': 0}
 

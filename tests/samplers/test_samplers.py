@@ -42,6 +42,7 @@ def test_it_asks_at_the_times_it_says(name, options):
   grid = uniform(3).astype(np.float32)
   sampler, asked = ask(name, grid, **options)
   np.testing.assert_allclose(asked[:, 0], sampler.asks(grid), rtol=1e-6)
+  assert sampler.jumps == bool((asked[:, 1] < asked[:, 0]).any())
   if sampler.reversible:
     sampler, asked = ask(name, grid[::-1], **options)
     wanted = sampler.asks(grid[::-1])

@@ -173,7 +173,8 @@ def test_guidance_without_conditions_is_to_be_removed():
     roles={'student': types.SimpleNamespace(model=plain)},
     sees=DataSpec((2,)),
     spec={'dataset': {'name': 'moons'}},
-    guides_of=lambda role: [],
+    guides_of=lambda role: {},
+    answers=lambda role: 'average',
   )
   with pytest.raises(
     ValueError,

@@ -52,6 +52,20 @@ def test_what_was_typed_is_refused(tmp_path, typed):
     check_stages(blueprints)
 
 
+def test_what_was_typed_for_all_stages_is_for_those_with_an_effect(tmp_path):
+  moons = ['stages.flow.dataset=moons', 'stages.flow.network=mlp']
+  typed = [*moons, 'train.flip=true', 'train.drop_cond=0.2']
+  overrides = [
+    parse_override(f'config.{k}', v)
+    for k, _, v in (text.partition('=') for text in typed)
+  ]
+  run = Blueprints(load_stages(CONFIG, overrides), tmp_path, recorded=False)
+  found = without_idle_defaults(run, overrides)
+  trains = {name: spec['train'] for name, spec in found.specs.items()}
+  both = {n: (train['flip'], train['drop_cond']) for n, train in trains.items()}
+  assert both == {'flow': (False, 0.0), 'distil': (True, 0.2)}
+
+
 def test_what_has_an_effect_is_left(tmp_path):
   specs = load_stages(CONFIG)
   blueprints = Blueprints(specs, tmp_path, recorded=False)

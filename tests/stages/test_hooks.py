@@ -10,7 +10,7 @@ from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.stages import hooks
-from flowdistill.stages.failure import Halted
+from flowdistill.stages.failure import Halted, Unmeasured
 from flowdistill.training.checkpoint import completed_steps
 from flowdistill.training.log import MetricLog
 from flowdistill.training.loop import Stop
@@ -276,6 +276,24 @@ def test_an_entry_that_diverged_is_no_best_and_no_error(
       ConfigError, match="'a/flow_map_4/fid' was not measured"
     ):
       made.evaluator('drawn')(4, None)
+
+
+def test_what_could_be_measured_is_shown_before_the_error(
+  tmp_path, monkeypatch
+):
+  def measure(*_, **__):
+    raise Unmeasured('the samples of student are not finite', [{'model': 'a'}])
+
+  monkeypatch.setattr(hooks, 'measure_stage', measure)
+  (tmp_path / 'config.json').touch()
+  shown = {}
+  with MetricLog(tmp_path, resume_step=0) as log:
+    made = hooks_of(tmp_path, log)
+    made.show = lambda folder, rows: shown.update({folder.name: rows})
+    with pytest.raises(Unmeasured, match='the samples of student'):
+      made.evaluator('often')(4, None)
+  assert shown == {'00000004': [{'model': 'a'}]}
+  assert lines_of(tmp_path) == []  # it is due again
 
 
 def test_a_signal_gives_an_evaluation_up_without_a_row(tmp_path, monkeypatch):

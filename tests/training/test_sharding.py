@@ -30,7 +30,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from flowdistill.training.checkpoint import Checkpoints, by_name, restore
+from flowdistill.training.checkpoint import Checkpoints, restore
+from flowdistill.training.named_arrays import by_name
 from flowdistill.training.sharding import Layout, make_mesh
 
 layout = Layout(make_mesh({'data': -1, 'fsdp': 2, 'tensor': 2}))

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 
 def abstract(make):

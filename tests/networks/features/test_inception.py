@@ -20,7 +20,7 @@ from flowdistill.networks.features.inception import (
   average_pool,
   max_pool,
 )
-from flowdistill.training.checkpoint import by_name
+from flowdistill.training.named_arrays import by_name
 
 GRAPH, SHAPES = abstract(lambda: Inception(rngs=nnx.Rngs(0)))
 
