@@ -11,9 +11,8 @@ from flowdistill.metrics.geneval import TAGS
 CONFIG = f'{tiny.CONFIGS / "quickstart.py"}:runlocal'
 SHAPES = {'name': 'shapes', 'size': 24, 'classes': 'category'}
 TRAINED = f'dataset={ {**SHAPES, "split": "train"}!r}'
-HELD_OUT = (
-  f'stages.distil.evaluation.dataset={ {**SHAPES, "split": "validation"}!r}'
-)
+EVALUATION = 'stages.distil.evaluation.dataset'
+HELD_OUT = f'{EVALUATION}={ {**SHAPES, "split": "validation"}!r}'
 EVALUATORS = 'stages.distil.evaluators'
 GENEVAL = f"{EVALUATORS}={{'geneval': {{'name': 'geneval', 'samples': 12}}}}"
 NO_FEATURES = 'evaluation.features=none'
