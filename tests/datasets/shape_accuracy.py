@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from datasets.test_shape_detection import passes, right
 
-N = 240
+N = 600
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 if __name__ == '__main__':
