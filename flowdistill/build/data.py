@@ -148,6 +148,11 @@ class Data:
     return self.source.conditions(index) if self.spec.cond else {}
 
   @property
+  def mirrors(self) -> bool:
+    """Whether mirrored pictures fit the captions; True for recorded data."""
+    return self.is_recorded or getattr(self.source, 'mirrors', True)
+
+  @property
   def figures(self) -> np.ndarray | None:
     """The number of the figure that each example shows, if known."""
     return getattr(self.source, 'figures', None)
@@ -156,6 +161,16 @@ class Data:
     """The captions of examples, None if the data have none."""
     known = getattr(self.source, 'captions', None)
     return None if known is None else [known[i] for i in index]
+
+  def prompts(self, index: np.ndarray) -> list[Any] | None:
+    """Captions with what pictures of them must show, None if unknown."""
+    known = getattr(self.source, 'prompts', None)
+    return None if known is None else [known[i] for i in index]
+
+  @property
+  def detect(self) -> Callable[[np.ndarray], list[Any]] | None:
+    """Finds in a picture what prompts ask for, None if nothing does."""
+    return getattr(self.source, 'detect', None)
 
   @property
   def title(self) -> str:

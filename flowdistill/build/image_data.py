@@ -19,6 +19,7 @@ class ImageData:
 
   images: ImageSet
   figures: None = None
+  detect: None = None
 
   @property
   def title(self) -> str:
@@ -41,6 +42,9 @@ class ImageData:
     return {}
 
   def captions(self, index: np.ndarray) -> None:
+    """None."""
+
+  def prompts(self, index: np.ndarray) -> None:
     """None."""
 
   def __len__(self) -> int:

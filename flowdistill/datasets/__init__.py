@@ -13,6 +13,7 @@ from flowdistill.datasets.folder import folder
 from flowdistill.datasets.latents import latents
 from flowdistill.datasets.noise import noise
 from flowdistill.datasets.records import tfds
+from flowdistill.datasets.shapes import shapes
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
 
 DATASETS = {
@@ -22,6 +23,7 @@ DATASETS = {
   'tfds': tfds,
   'arrays': arrays,
   'latents': latents,
+  'shapes': shapes,
   'noise': noise,
   'moons': moons,
   'gaussians': gaussians,

@@ -12,6 +12,7 @@ from flowdistill.evaluators.boundary import boundary
 from flowdistill.evaluators.energy import energy
 from flowdistill.evaluators.few_step import few_step
 from flowdistill.evaluators.flow_loss import flow_loss
+from flowdistill.evaluators.geneval import geneval
 from flowdistill.evaluators.paths import paths
 from flowdistill.evaluators.pictures import pictures
 from flowdistill.evaluators.quality import quality
@@ -23,6 +24,7 @@ EVALUATORS = {
   'few_step': few_step,
   'quality': quality,
   'energy': energy,
+  'geneval': geneval,
   'pictures': pictures,
   'any_step': any_step,
   'semigroup': semigroup,

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from flowdistill.flow.spec import DataSpec
+from flowdistill.metrics.geneval import Detection, Prompt
 from flowdistill.metrics.moments import Moments
 
 Row = dict[str, Any]
@@ -77,6 +78,8 @@ class Data(Protocol):
 
   `conditions(index [b])` is name -> array [b, ...], as `spec.cond` says, and
   `captions(index)` what the examples show in words, None where that is unknown.
+  `prompts(index)` are captions with what a picture of them must show, and
+  `detect(picture [h, w, c])` finds that; both are None for most data.
   `title` is a name for tables; `identity` says whether two sources have the
   same examples, as JSON, None if that is unknown.
   Examples of one number in `figures` [n] show one figure; None where each shows
@@ -93,6 +96,9 @@ class Data(Protocol):
   def identity(self) -> Mapping[str, Any] | None: ...
   def conditions(self, index: np.ndarray, /) -> dict[str, np.ndarray]: ...
   def captions(self, index: np.ndarray, /) -> list[str] | None: ...
+  def prompts(self, index: np.ndarray, /) -> list[Prompt] | None: ...
+  @property
+  def detect(self) -> Callable[[np.ndarray], list[Detection]] | None: ...
   def __len__(self) -> int: ...
   def __getitem__(self, index: Any, /) -> Mapping[str, np.ndarray]: ...
 

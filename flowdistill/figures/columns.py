@@ -15,7 +15,8 @@ from flowdistill.figures.cells import cut, number
 from flowdistill.figures.table import BIAS, DRAWN, MARK, TRAINED_ON, column
 from flowdistill.workdir.results import NAMED
 
-MEASURED = ('count', 'seeds', 'sets', 'dimensions')  # numbers, but no figures
+# Numbers, but no figures.
+MEASURED = ('count', 'seeds', 'sets', 'dimensions', 'prompts')
 SPREADS = ('_spread', '_error', '_deviation')  # of a figure
 LEAST, MOST = '_least', '_most'  # of the figure over seeds
 HASH, LETTERS = 'sha256', 12  # end of the keys of hashes, and what is shown

@@ -24,6 +24,8 @@ def without_effect(blueprint: Blueprint) -> dict[str, str]:
     why['flip'] = 'mirrored latents are not those of mirrored images' + (
       '; set flip of the data set in its place' if stored else ''
     )
+  if train.flip and not blueprint.data.mirrors:
+    why['flip'] = 'captions of this data set do not hold of mirrored pictures'
   return why
 
 

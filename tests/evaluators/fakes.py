@@ -21,10 +21,14 @@ class Data:
   figures: np.ndarray | None = None
   words: list[str] | None = None
   title = 'known'
+  detect = None
   identity = None
 
   def captions(self, index):
     return None if self.words is None else [self.words[i] for i in index]
+
+  def prompts(self, index):
+    return None
 
   def conditions(self, index):
     return {name: self.arrays[name][index] for name in self.spec.cond}

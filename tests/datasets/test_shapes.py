@@ -1,0 +1,92 @@
+"""The data set of captioned shapes."""
+
+import numpy as np
+import pytest
+
+from flowdistill.datasets import DATASETS
+from flowdistill.datasets.pipeline import make_batches
+from flowdistill.datasets.shapes import shapes
+from flowdistill.flow.spec import DataSpec
+from flowdistill.metrics.geneval import TAGS
+
+
+def test_an_example_is_a_function_of_seed_and_number():
+  source = DATASETS['shapes'](size=32)
+  batch = source[np.arange(12)]['x0']
+  assert (batch.shape, batch.dtype) == ((12, 32, 32, 3), np.float32)
+  assert batch.min() >= -1 and batch.max() <= 1
+  np.random.default_rng(0)
+  again = shapes(size=32, examples=20)
+  for index in (11, 3, 0):
+    np.testing.assert_array_equal(again[index]['x0'], batch[index])
+    assert again.captions[index] == source.captions[index]
+  other = shapes(size=32, seed=1)[np.arange(12)]['x0']
+  pairs = zip(batch, other, strict=True)
+  assert not any(np.array_equal(a, b) for a, b in pairs)
+
+
+FIRST = [
+  'a drawing of a circle',
+  'an image of a diamond together with a ring',
+  'four stars',
+  'a star that is green',
+  'an image of a star below a ring on a grey background',
+  'an image of a yellow cross and a red star on a white background',
+]
+SHAPE = 0.26852707053, 0.50095885168, 0.41038708815  # radius, x, y
+MEANS = [0.774793, -0.912755, 0.886119, 0.102898, 0.108326, 0.886318]
+
+
+def test_the_first_ones_are_these_in_every_version():
+  source = shapes()
+  assert [source.captions[i] for i in range(6)] == FIRST
+  (shape,) = source.scene(0).shapes
+  assert (shape.kind, shape.colour) == ('circle', 'orange')
+  assert (shape.radius, shape.x, shape.y) == pytest.approx(SHAPE, abs=1e-9)
+  means = source[np.arange(6)]['x0'].mean((1, 2, 3))
+  assert means == pytest.approx(MEANS, abs=1e-3)
+
+
+def test_without_classes_there_is_no_condition():
+  source = shapes()
+  assert source.spec == DataSpec((32, 32, 3))
+  assert source.conditions(np.arange(3)) == {}
+  assert {*source[0]} == {'x0'}
+
+
+def test_labels_are_categories():
+  source = shapes(classes='category')
+  assert source.spec == DataSpec.labelled((32, 32, 3), 6, TAGS)
+  label = source.conditions(np.arange(9))['label']
+  assert label.dtype == np.int32
+  tags = [source.scene(i).tag for i in range(9)]
+  assert [TAGS[k] for k in label] == tags
+
+
+def test_batches_and_ends():
+  source = shapes(size=24, examples=10, classes='category')
+  assert (len(source), len(source.captions), len(source.prompts)) == (10,) * 3
+  batch = next(make_batches(source, batch_size=16, seed=0))
+  assert batch['x0'].shape == (16, 24, 24, 3)
+  assert batch['label'].shape == (16,)
+  np.testing.assert_array_equal(source[-1]['x0'], source[9]['x0'])
+  with pytest.raises(IndexError, match='must lie in 0'):
+    source[10]
+  with pytest.raises(IndexError, match='must lie in 0'):
+    source.captions[10]
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'size': 23}, r'size = 23 must lie in 24 \.\.\. 256'),
+    ({'size': 257}, r'size = 257 must lie in 24 \.\.\. 256'),
+    ({'examples': 0}, 'examples = 0 must be at least 1'),
+    ({'seed': -1}, 'seed = -1 must lie in 0'),
+    ({'classes': 'kind'}, "classes = 'kind' must be 'category' or none"),
+    ({'split': 'test'}, "split = 'test' must be one of"),
+  ],
+)
+def test_bad_options_are_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    shapes(**options)
