@@ -279,7 +279,7 @@ SET = [
   ),
   (
     '--config.evaluation.features.name=digits',
-    'flow.evaluation.features.name',
+    'distil.evaluation.features.name',
     'digits',
   ),
 ]
