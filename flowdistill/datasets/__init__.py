@@ -14,6 +14,7 @@ from flowdistill.datasets.latents import latents
 from flowdistill.datasets.noise import noise
 from flowdistill.datasets.records import tfds
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
+from flowdistill.datasets.webdataset import webdataset
 
 DATASETS = {
   'digits': digits,
@@ -21,6 +22,7 @@ DATASETS = {
   'folder': folder,
   'tfds': tfds,
   'arrays': arrays,
+  'webdataset': webdataset,
   'latents': latents,
   'noise': noise,
   'moons': moons,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from flowdistill.config.tiny import FROM_FILES
 from flowdistill.datasets import DATASETS
 from flowdistill.flow.spec import DataSpec
 
-FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji', 'latents')
 BUILT_IN = [name for name in DATASETS if name not in FROM_FILES]
 TOYS = ['moons', 'gaussians', 'checkerboard']
 
