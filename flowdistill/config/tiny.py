@@ -20,6 +20,8 @@ FROM_FILES = (
   'tfds',
   'arrays',
   'webdataset',
+  'parquet',
+  'hugging_face',
   'emoji',
   'latents',
 )
