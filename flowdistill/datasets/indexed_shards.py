@@ -27,7 +27,7 @@ OPEN = 64  # shards
 class IndexedShards:
   """Pictures and captions in shards (see `captioned.Captioned`).
 
-  45 bytes of memory for each sample, and those of its key.
+  Some 75 bytes of memory for each sample, and those of its key.
 
   Args:
     shards: their paths.
@@ -42,8 +42,11 @@ class IndexedShards:
     self.shards, self.key = shards, caption
     self.stamps: dict[pathlib.Path, Stamp] = {}
     self.faults: dict[str, str] = {}
-    self.indices = [read_index(shard) for shard in shards]
-    parts = [index.chosen(wanted) for index in self.indices]
+    parts, self.indices = [], []
+    for shard in shards:
+      index = read_index(shard)
+      parts.append(index.chosen(wanted))
+      self.indices.append(index.without_members())
     counts = [len(numbers) for numbers, *_ in parts]
     self.shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
     self.number = np.concatenate([part[0] for part in parts])

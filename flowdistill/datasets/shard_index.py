@@ -101,6 +101,11 @@ class Index:
     }
     return np.flatnonzero(right), places, json[use & text], faults
 
+  def without_members(self) -> 'Index':
+    """The keys and hashes alone, once the members are chosen."""
+    none = np.zeros(0, np.int32)
+    return dataclasses.replace(self, sample=none, ending=none, place=none)
+
 
 def flags(endings: Sequence[str], test: object) -> np.ndarray:
   """A test of texts, bool [n]."""
