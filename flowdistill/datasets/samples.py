@@ -45,7 +45,7 @@ def split_name(name: str) -> tuple[str, str] | None:
   from webdataset.tariterators import base_plus_ext
 
   key, ending = base_plus_ext(name.removeprefix('./'))
-  return None if ending is None else (key, ending.lower())
+  return None if key is None or ending is None else (key, ending.lower())
 
 
 def fault_of(key: str, members: Sequence[Member]) -> str:

@@ -6,6 +6,7 @@ folder of shards.
 
 import itertools
 import pathlib
+import re
 from collections.abc import Sequence
 
 from flowdistill.files.paths import expand
@@ -13,6 +14,7 @@ from flowdistill.files.paths import expand
 REMOTE = ('http://', 'https://', 'gs://')
 PIPE = 'pipe:'
 MOST = 1_000_000  # shards
+RANGE = re.compile(r'\{(-?\d+)\.\.(-?\d+)(?:\.\.-?\d+)?\}')
 PACKED = ('.gz', '.tgz', '.bz2', '.xz', '.zst', '.zip')
 
 
@@ -61,12 +63,16 @@ def title_of(shard: str) -> str:
 def _braces(path: str) -> Sequence[str]:
   from braceexpand import braceexpand
 
+  # A range becomes a list at once.
+  longest = max(
+    (abs(int(b) - int(a)) for a, b in RANGE.findall(path)), default=0
+  )
   try:
-    words = braceexpand(path)
+    words = braceexpand(path) if longest < MOST else ()
     found = [*itertools.islice(words, MOST + 1)]
   except ValueError as error:
     raise ValueError(f'path = {path!r} has unbalanced braces') from error
-  if len(found) > MOST:
+  if not 0 < len(found) <= MOST:
     raise ValueError(f'path = {path!r} must name at most {MOST:,} shards')
   return found
 
