@@ -128,7 +128,7 @@ def test_each_file_that_is_tried_again_is_named_once(server, caplog):
   server.faults['cut'] = 3
   retried._said.clear()
   read(stream(f'{server.url}/cut/a-0.tar'), 9)
-  assert caplog.text.count('a-0.tar failed at byte') == 1
+  assert caplog.text.count(f'{server.url}/cut/a-0.tar failed at byte') == 1
 
 
 def test_a_server_that_stays_broken_ends_the_run(server, monkeypatch):
