@@ -149,7 +149,7 @@ def check_end(file: Bounded, end: int) -> None:
   if file.last[1] != bytes(BLOCK):
     raise tarfile.ReadError(CUT.format(end))
   for _ in range(TAIL // CHUNK):
-    if not (chunk := file.read(CHUNK)):
+    if not (chunk := file.file.read(CHUNK)):
       break
     if chunk.count(0) != len(chunk):
       raise tarfile.ReadError(
