@@ -28,11 +28,18 @@ INSTALL = [
   'msgpack>=1.1,<2',  # flax needs it, too
   'tensorflow-datasets>=4.9.9,<5',
   'array_record>=0.8,<0.9',  # how those are read by index
+  # Captioned pictures: shards, their names, where they lie, and parquet.
+  'webdataset>=1.0,<2',
+  'braceexpand>=0.1.7,<0.2',
+  'fsspec>=2025.3',  # numbered by date
+  'pyarrow>=20,<27',  # tensorflow-datasets needs it, too
   'tensorboardX>=2.6.4,<3',
   'rich>=14,<16',
   'tqdm>=4.66,<5',
 ]
+REMOTE = 'fsspec[http]>=2025.3'
 TEST = [
+  REMOTE,
   'pytest>=8.4,<10',
   'pytest-xdist>=3.8,<4',
   'hypothesis>=6.100,<7',
@@ -81,6 +88,8 @@ setuptools.setup(
       'transformers>=5.20,<6',
       'clean-fid>=0.1.35,<0.2',
     ],
+    # Shards by http:// and gs://.
+    'remote': [REMOTE, 'gcsfs>=2025.3'],
     # Trackers, by log.trackers.
     'wandb': ['wandb>=0.22,<1'],
     'trackio': ['trackio>=0.20,<1'],

@@ -26,6 +26,7 @@ from flowdistill.jobs import (
   compare,
   encode,
   evaluate_images,
+  index,
   pairs,
   report,
 )
@@ -54,7 +55,7 @@ OF_RUNS = {  # what jobs do that are given folders of runs
   'report': report.run,
   'compare': compare.of_runs,
 }
-SHAPES = ('plan', 'convert', 'bench')  # the jobs that need no workdir
+SHAPES = ('plan', 'convert', 'bench', 'shard')  # jobs that need no workdir
 MISTAKES = (ConfigError, CheckpointError, DamagedFileError, flags.Error)
 
 CONFIG_FLAG = flags.DEFINE_string(
@@ -97,13 +98,16 @@ def main(
     runs = [*words] or [*filter(None, [WORKDIR.value])]
     OF_RUNS[JOB.value](runs, options)
     return
-  if getattr(options, 'of', ''):
+  if JOB.value == 'index' or getattr(options, 'of', ''):
+    what, run = '--of', evaluate_images.run
+    if JOB.value == 'index':
+      what, run = '--job=index', index.run
     for flag in (CONFIG_FLAG, WORKDIR, DISTRIBUTED):
       if flag.value:
-        raise ConfigError(f'--{flag.name} has no effect with --of')
+        raise ConfigError(f'--{flag.name} has no effect with {what}')
     if words or len(given) < len(rest):
-      raise ConfigError('--of takes no config, and options by their names')
-    evaluate_images.run(options)
+      raise ConfigError(f'{what} takes no config, and options by their names')
+    run(options)
     return
   if words:
     raise ConfigError(f'{words[0]!r} belongs to no option')
@@ -113,7 +117,8 @@ def main(
   workdir = path_of('workdir', WORKDIR.value)
   check_parents(workdir, '--workdir')
   blueprints = read_blueprints(workdir, overrides)
-  if JOB.value == 'convert' and options.from_:  # only shapes are needed
+  if JOB.value == 'shard' or (JOB.value == 'convert' and options.from_):
+    # A data set alone is needed, or only shapes.
     JOBS[JOB.value].run(blueprints, options)
     return
   if JOB.value == 'encode':

@@ -175,7 +175,7 @@ def check(words, *, whole=True):
   if not whole and given.keys() == {'job'} and not mine:
     return
   options = parse_options(JOBS, job, mine)
-  alone = folders or getattr(options, 'of', '')
+  alone = folders or job == 'index' or getattr(options, 'of', '')
   needed = whole and not (job in main.SHAPES and config) and not alone
   assert workdir or not needed, 'workdir is missing'
   assert config or not overrides, f'{overrides} without config'

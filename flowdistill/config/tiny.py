@@ -15,7 +15,16 @@ TINY_NETWORKS = {
   'stylegan2_discriminator': {'channel_base': 32, 'channel_max': 8},
   'unet': {'width': 8, 'res_blocks': 1, 'ch_mult': (1,), 'attention': 0},
 }
-FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji', 'latents')
+FROM_FILES = (
+  'folder',
+  'tfds',
+  'arrays',
+  'webdataset',
+  'parquet',
+  'hugging_face',
+  'emoji',
+  'latents',
+)
 TINY_SPACE = {'name': 'patch_dct', 'patch': 2, 'scale': 1.0}
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 # Of evaluators; digits have no figures.

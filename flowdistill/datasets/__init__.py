@@ -10,11 +10,14 @@ from flowdistill.datasets.arrays import arrays
 from flowdistill.datasets.digits import digits
 from flowdistill.datasets.emoji import emoji
 from flowdistill.datasets.folder import folder
+from flowdistill.datasets.hugging_face import hugging_face
 from flowdistill.datasets.latents import latents
 from flowdistill.datasets.noise import noise
+from flowdistill.datasets.parquet import parquet
 from flowdistill.datasets.records import tfds
 from flowdistill.datasets.shapes import shapes
 from flowdistill.datasets.toys import checkerboard, gaussians, moons
+from flowdistill.datasets.webdataset import webdataset
 
 DATASETS = {
   'digits': digits,
@@ -22,6 +25,9 @@ DATASETS = {
   'folder': folder,
   'tfds': tfds,
   'arrays': arrays,
+  'webdataset': webdataset,
+  'parquet': parquet,
+  'hugging_face': hugging_face,
   'latents': latents,
   'shapes': shapes,
   'noise': noise,

@@ -5,10 +5,10 @@ shorter one, and believes what a header says of its own length.
 """
 
 import dataclasses
-import io
 import pathlib
 import re
 import tarfile
+from collections.abc import Iterator
 from typing import IO, Any
 
 from flowdistill.datasets.files import check_size, read_bounded
@@ -59,14 +59,24 @@ class Member:
       return filled(file, self.size, self.sparse)[:size]
 
 
-class Bounded(io.FileIO):
-  """An archive of which no more than a header is read at once."""
+class Bounded:
+  """An archive of which tarfile reads no more than a header at once.
+
+  Args:
+    file: the archive; only read, told and sought forward.
+  """
+
+  def __init__(self, file: IO[bytes]):
+    self.file, self.tell, self.seek = file, file.tell, file.seek
+    self.last = 0, b''  # where it was read, and what
 
   def read(self, size: int | None = -1, /) -> bytes:
     """The next bytes; raises tarfile.ReadError if no header is that long."""
     if size is None or not 0 <= size <= HEADER:
       raise tarfile.ReadError(CUT.format(self.tell()))
-    data = super().read(size) or b''
+    place = self.tell()
+    data = self.file.read(size) or b''
+    self.last = place, data
     if size > BLOCK and LONG_NUMBER.search(data):
       raise tarfile.ReadError(CUT.format(self.tell()))
     return data
@@ -78,19 +88,43 @@ def members(path: pathlib.Path) -> list[Member]:
   Raises:
     tarfile.TarError: if it is cut, damaged, or is followed by something else.
   """
-  found, end = [], -1
-  with (
-    Bounded(path) as file,
-    tarfile.open(fileobj=file, mode='r:', encoding='utf-8') as archive,
-  ):
-    while info := archive.next():
+  with open(path, 'rb', buffering=0) as file:
+    return list(walk(file))
+
+
+def walk(file: IO[bytes]) -> Iterator[Member]:
+  """The members of an archive but for its folders, in its order.
+
+  The data of a member may be read from the file before the next is asked for.
+
+  Args:
+    file: the archive, which is never sought backwards.
+
+  Raises:
+    tarfile.TarError: as `members`, once the members before it were yielded.
+  """
+  bounded, end = Bounded(file), -1
+  whole: Any = bounded  # declared as a file with all of its methods
+  with tarfile.open(fileobj=whole, mode='r:', encoding='utf-8') as archive:
+    listed: Any = archive
+    while info := next_of(archive):
       if info.size < 0 or archive.offset <= end:
         raise tarfile.ReadError(CUT.format(info.offset))
       end = archive.offset
       if not info.isdir():
-        found.append(member_of(info))
-    check_end(file, archive.offset)
-  return found
+        yield member_of(info)
+      listed.members.clear()  # a shard has many
+    check_end(bounded, archive.offset)
+
+
+def next_of(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+  """The next member; raises tarfile.TarError if the last one is cut."""
+  try:
+    return archive.next()
+  except tarfile.ReadError as error:
+    if f'{error}' != 'unexpected end of data':
+      raise
+    raise tarfile.ReadError(CUT.format(archive.offset)) from error
 
 
 def member_of(info: tarfile.TarInfo) -> Member:
@@ -109,11 +143,14 @@ def member_of(info: tarfile.TarInfo) -> Member:
 
 def check_end(file: Bounded, end: int) -> None:
   """Raises tarfile.ReadError unless nothing but zeros begins at byte `end`."""
-  file.seek(end)
-  if file.read(BLOCK) != bytes(BLOCK):
+  if file.last[0] != end:  # otherwise the file is there, and never goes back
+    file.seek(end)
+    file.read(BLOCK)
+  if file.last[1] != bytes(BLOCK):
     raise tarfile.ReadError(CUT.format(end))
   for _ in range(TAIL // CHUNK):
-    chunk = file.read(CHUNK)
+    if not (chunk := file.file.read(CHUNK)):
+      break
     if chunk.count(0) != len(chunk):
       raise tarfile.ReadError(
         f'it ends at byte {end:,}, and another archive or other data follow; '

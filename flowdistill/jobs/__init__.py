@@ -11,10 +11,12 @@ from flowdistill.jobs import (
   encode,
   evaluate,
   generate,
+  index,
   pairs,
   plan,
   replay,
   report,
+  shard,
   train,
 )
 
@@ -24,6 +26,8 @@ JOBS = {
   'generate': generate,
   'pairs': pairs,
   'encode': encode,
+  'shard': shard,
+  'index': index,
   'convert': convert,
   'replay': replay,
   'audit': audit,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from flowdistill.config.tiny import FROM_FILES
 from flowdistill.datasets import DATASETS
 from flowdistill.flow.spec import DataSpec
 
-FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji', 'latents')
 DRAWN = ('shapes',)  # when they are indexed; splits of them share no index
-BUILT_IN = [n for n in DATASETS if n not in FROM_FILES + DRAWN]
+BUILT_IN = [n for n in DATASETS if n not in (*FROM_FILES, *DRAWN)]
 TOYS = ['moons', 'gaussians', 'checkerboard']
 
 

@@ -1,0 +1,135 @@
+"""Writes captioned pictures as shards: tar files of webdataset, or parquet.
+
+Equal examples give equal bytes: the pictures are PNG files, and nothing in a
+shard says when it was written. A shard has its name once it is complete.
+"""
+
+import io
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import PIL.Image
+
+from flowdistill.datasets.shard_index import index_path, make_index, read_index
+from flowdistill.datasets.shards import sizes_of
+from flowdistill.files.atomic import replacing
+from flowdistill.flow.pixels import to_uint8
+
+AT_ONCE = 64  # pictures that are read at once
+ROWS = 16  # of a row group: what is read to have one of them
+MOST = 999_999  # shards, whose names have six digits
+
+
+class Captioned(NamedTuple):
+  """A captioned picture in a shard: its key, a PNG file, and the caption."""
+
+  key: str
+  image: bytes
+  text: str
+
+
+Write = Callable[[BinaryIO, Iterator[Captioned]], None]
+
+
+def check_source(source: Any) -> None:
+  """Raises ValueError unless a source has pictures and captions by index."""
+  if not hasattr(source, '__getitem__'):
+    raise ValueError('it is a stream, and must have an index')
+  if getattr(source, 'captions', None) is None:
+    raise ValueError('its examples have no captions')
+  shape = source.spec.shape
+  if len(shape) != 3 or shape[-1] not in (1, 3):
+    raise ValueError(
+      f'its examples {[*shape]} must be pictures [h, w, 1 or 3], as PNG files '
+      'are written'
+    )
+
+
+def write_shards(
+  source: Any, folder: pathlib.Path, *, kind: str, per_shard: int
+) -> list[pathlib.Path]:
+  """Writes the shards that are missing; returns the paths of all.
+
+  Args:
+    source: of examples in [-1, 1] by index, with `captions`.
+    folder: that exists, and has no other shards.
+    kind: one of `KINDS`.
+    per_shard: examples of a shard; the last one may have fewer.
+
+  Raises:
+    ValueError: as `check_source`, or for more than `MOST` shards.
+    OSError: if a file cannot be written.
+  """
+  check_source(source)
+  sizes = sizes_of(len(source), per_shard)
+  if len(sizes) > MOST:
+    raise ValueError(f'{len(sizes):,} shards are more than {MOST:,}')
+  ending, write = KINDS[kind]
+  paths = [folder / f'{k:06d}.{ending}' for k in range(len(sizes))]
+  for k, path in enumerate(paths):
+    first = k * per_shard
+    if not path.exists():
+      with replacing(path) as file:
+        write(file, examples(source, range(first, first + sizes[k])))
+    if ending == 'tar' and not is_indexed(path):
+      make_index(str(path))
+  return paths
+
+
+def examples(source: Any, numbers: range) -> Iterator[Captioned]:
+  """The examples of some numbers, encoded."""
+  for start in range(0, len(numbers), AT_ONCE):
+    rows = numbers[start : start + AT_ONCE]
+    pictures = to_uint8(source[np.asarray(rows)]['x0'])
+    for number, pixels in zip(rows, pictures, strict=True):
+      yield Captioned(f'{number:09d}', as_png(pixels), source.captions[number])
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+  """A PNG file of a picture, uint8 [h, w, 1 or 3]."""
+  pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+  file = io.BytesIO()
+  PIL.Image.fromarray(pixels).save(file, 'PNG')
+  return file.getvalue()
+
+
+def is_indexed(shard: pathlib.Path) -> bool:
+  """Whether the index beside a shard is of this shard."""
+  try:
+    return index_path(str(shard)).exists() and bool(read_index(str(shard)))
+  except ValueError:
+    return False
+
+
+def write_tar(file: BinaryIO, rows: Iterator[Captioned]) -> None:
+  """A tar shard, by webdataset's writer: KEY.png and KEY.txt of each."""
+  from webdataset.writer import TarWriter
+
+  writer: Any = TarWriter(file, encoder=False, mtime=0)
+  with writer:
+    for key, image, text in rows:
+      writer.write({'__key__': key, 'png': image, 'txt': text.encode()})
+
+
+def write_parquet(file: BinaryIO, rows: Iterator[Captioned]) -> None:
+  """A parquet file with the columns key, text and image_bytes."""
+  import pyarrow as pa
+  import pyarrow.parquet as pq
+
+  types = {'key': pa.string(), 'text': pa.string(), 'image_bytes': pa.binary()}
+  schema = pa.schema([*types.items()])
+  compression: Any = dict.fromkeys(types, 'zstd') | {'image_bytes': 'none'}
+  with pq.ParquetWriter(file, schema, compression=compression) as writer:
+    while part := [*itertools.islice(rows, ROWS)]:
+      keys, images, texts = map(list, zip(*part, strict=True))
+      columns = {'key': keys, 'text': texts, 'image_bytes': images}
+      writer.write_table(pa.table(columns, schema), row_group_size=ROWS)
+
+
+KINDS: Mapping[str, tuple[str, Write]] = {
+  'webdataset': ('tar', write_tar),
+  'parquet': ('parquet', write_parquet),
+}

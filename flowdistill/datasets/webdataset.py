@@ -1,0 +1,139 @@
+"""Captioned pictures in tar shards, as webdataset writes and reads them."""
+
+from flowdistill.datasets.captioned import CaptionedPictures
+from flowdistill.datasets.catalogue import counted
+from flowdistill.datasets.folder import say
+from flowdistill.datasets.indexed_shards import (
+  IndexedShards,
+  are_indexed,
+  check_faults,
+)
+from flowdistill.datasets.pictures import check
+from flowdistill.datasets.samples import Wanted
+from flowdistill.datasets.shard_index import COMMAND
+from flowdistill.datasets.shard_paths import is_local, shard_paths
+from flowdistill.datasets.shard_reading import ShardReader
+from flowdistill.datasets.shard_stream import ShardStream
+from flowdistill.datasets.split import check as check_split
+from flowdistill.flow.spec import DataSpec
+
+
+def webdataset(
+  *,
+  path: str = '',
+  index: bool | None = None,
+  commands: bool = False,
+  image: str | None = None,
+  text: str | None = None,
+  caption: str = 'caption',
+  size: int = 64,
+  channels: int = 3,
+  resize: str = 'centre_crop',
+  buffer: int = 1000,
+  num_samples: int | None = None,
+  split: str = 'all',
+  validation: float = 0.1,
+  held_out: str | None = None,
+  max_broken: float = 0.01,
+) -> CaptionedPictures | ShardStream:
+  """Pictures and captions in tar shards, by index or as a stream.
+
+  Args:
+    path: of the shards: 'a.tar', 'a-{000..123}.tar', a folder, a URL (gs://,
+      http://, https://), or 'pipe:COMMAND'.
+    index: whether samples are read by index, through the indices beside local
+      shards; False streams them, None streams them if there is no index.
+    commands: whether 'pipe:COMMAND' may be run.
+    image: ending of the picture in a sample, such as 'jpg'; None takes the
+      only member that ends as a picture does.
+    text: ending of the caption, 'txt' or 'json'; None takes the only one.
+    caption: key of the caption in a .json.
+    size: side of the square that every picture becomes, in pixels.
+    channels: 3 for RGB, 1 for grey.
+    resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+    buffer: samples of a stream that are shuffled together.
+    num_samples: the length of an epoch of a stream, None if unknown.
+    split: 'all', 'train' or 'validation', by a hash of a sample's key.
+    validation: share of the samples that are held out, in [0, 1].
+    held_out: a file with the keys of held-out samples, one per line, which
+      replaces the hash; with an index only.
+    max_broken: largest share of samples that cannot be used; above it, opening
+      or reading fails.
+
+  Raises:
+    ValueError: if a shard is not there, an index is stale, or an option is out
+      of range or has no effect.
+  """
+  check(size, channels, resize, max_broken)
+  check_split(split, validation)
+  if not caption:
+    raise ValueError("caption = '' must be a key of the .json")
+  shards, wanted = shard_paths(path, commands=commands), Wanted(image, text)
+  spec = DataSpec((size, size, channels))
+  if by_index(shards, path, index):
+    if num_samples is not None:
+      raise ValueError(
+        f'num_samples = {num_samples} has no effect with an index; set index = '
+        'False'
+      )
+    samples = IndexedShards(shards, wanted, caption)
+    whole = len(samples)
+    count = whole + len(samples.faults)
+    left = check_faults(samples.faults, count, max_broken, path)
+    said = f'{counted(whole, "sample")} in {counted(len(shards), "shard")}'
+    say(f'{path!r}: {said}' + (f'; left out: {left}' if left else ''))
+    if not whole:
+      raise ValueError(f'path = {path!r} has no sample')
+    samples.keep(split, validation=validation, held_out=held_out)
+    return CaptionedPictures(
+      samples, spec, resize=resize, max_broken=max_broken, files=samples
+    )
+  check_stream(buffer, num_samples, held_out)
+  say(f'{path!r}: a stream of {counted(len(shards), "shard")}')
+  return ShardStream(
+    shards,
+    spec,
+    ShardReader(wanted, split, validation),
+    caption,
+    resize,
+    buffer,
+    num_samples,
+    max_broken,
+  )
+
+
+def by_index(shards: tuple[str, ...], path: str, index: bool | None) -> bool:
+  """Whether shards are read by index.
+
+  Raises:
+    ValueError: if they must be and have none.
+  """
+  if index is False:
+    return False
+  if not all(map(is_local, shards)):
+    if index:
+      raise ValueError(
+        f'index = True: path = {path!r} must be local; set index = False'
+      )
+    return False
+  found = are_indexed(shards, path)
+  if index and not found:
+    raise ValueError(
+      f'index = True: the shards of path = {path!r} have none; make it by '
+      f'{COMMAND}{path!r}'
+    )
+  return found
+
+
+def check_stream(
+  buffer: int, num_samples: int | None, held_out: str | None
+) -> None:
+  """Raises ValueError for an option of a stream that is out of range."""
+  if buffer < 1:
+    raise ValueError(f'buffer = {buffer} must be at least 1')
+  if num_samples is not None and num_samples < 1:
+    raise ValueError(f'num_samples = {num_samples} must be at least 1')
+  if held_out is not None:
+    raise ValueError(
+      f'held_out = {held_out!r} needs an index: a stream is split by the hash'
+    )
