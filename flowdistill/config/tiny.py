@@ -106,14 +106,18 @@ def with_tiny_networks(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_files(dataset: dict[str, Any]) -> dict[str, Any]:
-  """Digits in place of a data set that is read from files.
+  """Digits in place of a data set that is read from files, with captions too.
 
   Latents of an earlier stage, which is tiny too, are none.
   """
   of_stage = f'{dataset.get("path")}'.startswith('stage:')
   if dataset['name'] not in FROM_FILES or of_stage:
     return dataset
-  return {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
+  digits = {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
+  if text := dataset.get('text'):
+    files = {'vocabulary': ''} if 'vocabulary' in text else {}
+    return {**digits, 'text': {**text, **files}}
+  return digits
 
 
 def tiny_space(stage: dict[str, Any]) -> dict[str, Any]:
