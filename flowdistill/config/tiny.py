@@ -10,6 +10,7 @@ TINY_NETWORKS = {
   'edm_adm': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'edm_ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'mlp': {'width': 16, 'depth': 1},
+  'mmdit': {'width': 16, 'depth': 1, 'heads': 2},
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'sit': {'width': 16, 'depth': 1, 'heads': 2},
   'stylegan2_discriminator': {'channel_base': 32, 'channel_max': 8},
@@ -18,8 +19,8 @@ TINY_NETWORKS = {
 FROM_FILES = ('folder', 'tfds', 'arrays', 'emoji', 'latents')
 TINY_SPACE = {'name': 'patch_dct', 'patch': 2, 'scale': 1.0}
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
-# Of evaluators; digits have no figures.
-SMALL = {'samples': SAMPLES, 'by_figure': False}
+# Of evaluators; digits have no figures, and other words.
+SMALL = {'samples': SAMPLES, 'by_figure': False, 'prompts': ()}
 
 
 def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
