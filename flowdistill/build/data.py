@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from flowdistill.build.prompts import encode_prompts
 from flowdistill.datasets.captioned import encoded_as
 from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.stream import Stream, length_of
@@ -187,6 +188,10 @@ class Data:
     """The captions of examples, None if the data have none."""
     known = getattr(self.source, 'captions', None)
     return None if known is None else [known[i] for i in index]
+
+  def encode(self, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The conditions of prompts; see `encode_prompts`."""
+    return encode_prompts(self.spec, prompts)
 
   @property
   def title(self) -> str:

@@ -4,11 +4,20 @@ import json
 
 import numpy as np
 import pytest
+from defaults import defaults
 
 from flowdistill.datasets.texts import KINDS, TEXTS, read_encoder, too_long
 
 CAPTIONS = ['a red square', 'a blue square', '', 'ein Kreis']
 PROMPTS = [*CAPTIONS, 'a green square', '🔥', 'صورة حصان', 'word ' * 2000]
+
+
+def test_what_a_config_may_name_and_its_defaults():
+  assert defaults(TEXTS) == {
+    'word_vectors': {'length': 16, 'cut': True},
+    'words': {'length': 24, 'vocabulary': '', 'least': 1, 'cut': True},
+    'bytes': {'length': 64, 'cut': True},
+  }
 
 
 def assert_same(a, b):

@@ -26,6 +26,9 @@ class Data:
   def captions(self, index):
     return None if self.words is None else [self.words[i] for i in index]
 
+  def encode(self, prompts):
+    return {'text': np.asarray([[len(each)] for each in prompts], np.float32)}
+
   def conditions(self, index):
     return {name: self.arrays[name][index] for name in self.spec.cond}
 
