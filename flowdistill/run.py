@@ -2,6 +2,7 @@
 
 run = flowdistill.load('runs/quickstart')
 x = run.sample(16, sampler='flow_map', nfe=2, label=3)
+x = run.sample(prompts=['a red square', 'a blue circle'], nfe=2)
 """
 
 import dataclasses
@@ -69,8 +70,9 @@ class Run:
 
   def sample(
     self,
-    n: int,
+    n: int | None = None,
     *,
+    prompts: str | Sequence[str] | None = None,
     model: str = STUDENT,
     sampler: str = 'flow_map',
     nfe: int | None = 4,
@@ -83,7 +85,9 @@ class Run:
     """Draws n examples; number i is a function of (seed, i).
 
     Args:
-      n: number of examples, at least 1.
+      n: number of examples, at least 1; by default one per prompt.
+      prompts: what they are to show, one text or several, which are repeated
+        cyclically; None is no text.
       model: a role of this stage.
       sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
       nfe: network calls for one example; None for the adaptive 'rk45'.
@@ -98,11 +102,15 @@ class Run:
       float32 [n, ...] in the range of the data.
 
     Raises:
-      ValueError: for an unknown name, an impossible nfe, or a number, label or
-        condition that cannot be.
+      ValueError: for an unknown name, an impossible nfe, or a number, label,
+        prompt or condition that cannot be.
     """
+    if n is None:
+      n = len([prompts] if isinstance(prompts, str) else prompts or ())
     generator = self.stage.generator(model)
-    given = conditions(self.stage.blueprint, n, label, cond, first=first)
+    given = conditions(
+      self.stage.blueprint, n, label, cond, prompts=prompts, first=first
+    )
     how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, 'first': first}
     return generator(n, cond=given, **how, **options).x
 

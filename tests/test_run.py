@@ -1,14 +1,18 @@
 """A run in Python: drawing, guided and not, and going back to the noise."""
 
+import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from jobs import tiny
 
+from flowdistill.build.data import Data
 from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError
+from flowdistill.datasets.texts import read_encoder
 from flowdistill.run import Run
 from flowdistill.stages.assembly import sampling_layout
 from flowdistill.stages.trained import TrainedStage
@@ -17,10 +21,13 @@ from flowdistill.workdir.weights import Trained
 NETWORK = {'name': 'dit', 'width': 16, 'depth': 1, 'heads': 2}
 
 
-def make_run(dataset='digits', network=NETWORK) -> Run:
+TEXT = {'name': 'digits', 'text': {'name': 'words', 'length': 4}}
+
+
+def make_run(dataset: Any = 'digits', network=NETWORK) -> Run:
   """Of a small network whose parameters are random, not zero."""
   spec = {
-    'dataset': {'name': dataset},
+    'dataset': dataset,
     'network': network,
     'objective': {'name': 'rectified_flow'},
     'train': {'steps': 1},
@@ -197,3 +204,40 @@ def test_points_have_no_class_to_be_led_away_from():
   assert run.encode(x0, nfe=4).shape == (3, 2)
   with pytest.raises(ValueError, match='guidance = 2.0 must be removed'):
     run.sample(2, guidance=2.0)
+
+
+@pytest.fixture(scope='module')
+def told():
+  """A run with text, whose data must not be opened."""
+  made = make_run(TEXT)
+  data = made.stage.blueprint.data
+  closed = Data(lambda: pytest.fail('the data were opened'), data.record)
+  blueprint = dataclasses.replace(made.stage.blueprint, data=closed)
+  return Run(dataclasses.replace(made.stage, blueprint=blueprint))
+
+
+def test_prompts_are_drawn_as_their_conditions(told):
+  prompts, how = ['the digit three', 'digit', ''], {'nfe': 1, 'label': 2}
+  x = told.sample(prompts=prompts, **how)
+  assert x.shape == (3, 8, 8, 1)
+  cond = read_encoder(told.stage.blueprint.sees.text).encode(prompts)
+  np.testing.assert_array_equal(told.sample(3, cond=cond, **how), x)
+  other = told.sample(prompts=['the digit four', *prompts[1:]], **how)
+  assert np.max(np.abs(other[0] - x[0])) > 1e-4
+  np.testing.assert_array_equal(other[1:], x[1:])
+
+
+def test_the_empty_prompt_is_no_text(told):
+  """The prompt of guidance, λ u(text) + (1 − λ) u(null)."""
+  how = {'prompts': ['the digit one'], 'seed': 3}
+  plain = told.sample(nfe=1, label=1, **how)
+  null = told.sample(nfe=1, label=10, seed=3, prompts='')
+  guided = told.sample(nfe=2, label=1, guidance=3.0, **how)
+  np.testing.assert_allclose(guided, 3 * plain - 2 * null, atol=1e-4)
+
+
+def test_a_run_without_text_takes_no_prompts(run):
+  with pytest.raises(ValueError, match='prompts have no effect'):
+    run.sample(prompts=['the digit one'], nfe=1)
+  with pytest.raises(ValueError, match='n = 0 must be'):
+    run.sample(nfe=1)

@@ -25,7 +25,7 @@ from flowdistill.build.learning import (
 from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
-from flowdistill.config.bind import ConfigError, Spec, bind, join
+from flowdistill.config.bind import ConfigError, Spec, bind, join, located
 from flowdistill.config.sections import STUDENT, Network, Reference
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.json_files import jsonable
@@ -298,7 +298,8 @@ def make_blueprint(
         f'config.{join(where, f"evaluation.{key}")} must have images, and '
         'these are latents'
       )
-    return found
+    with located(join(where, f'evaluation.{key}'), ['text']):
+      return found.encoded_as(data)
 
   learners = {
     role: learner_role(

@@ -2,16 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from flowdistill.build.prompts import encode_prompts
+from flowdistill.datasets.captioned import encoded_as
 from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.stream import Stream, length_of
 from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.lengths import Length
+
+OF_CAPTIONS = ('vocabulary', 'rare')  # what an encoder takes from captions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +95,10 @@ class Data:
 
   @functools.cached_property
   def source(self) -> Any:
-    """The source itself."""
-    return self._open()
+    """The source itself, with the vocabulary of the record."""
+    source, record = self._open(), self._record
+    text = None if record is None else record.spec.text
+    return source if text is None else encoded_as(source, text)
 
   @functools.cached_property
   def record(self) -> DataRecord:
@@ -119,6 +125,32 @@ class Data:
   def is_recorded(self) -> bool:
     """Whether a run has recorded them, so that they need not be opened."""
     return self._record is not None
+
+  def encoded_as(self, other: 'Data') -> 'Data':
+    """The same examples, their captions encoded as those of other data.
+
+    A vocabulary is that of the training data, also for examples to compare
+    with.
+
+    Raises:
+      ValueError: if the encoders have different options.
+    """
+    ours, theirs = self.spec.text, other.spec.text
+    if other is self or ours is theirs is None:
+      return self
+    options = [
+      {k: v for k, v in (text or {}).items() if k not in OF_CAPTIONS}
+      for text in (ours, theirs)
+    ]
+    if ours is None or theirs is None or options[0] != options[1]:
+      raise ValueError(
+        f'text must be that of the data that are trained on, {options[1]}, and '
+        f'is {options[0]}'
+      )
+    record = dataclasses.replace(
+      self.record, spec=dataclasses.replace(other.spec, shape=self.spec.shape)
+    )
+    return Data(lambda: self.source, record, self._config)
 
   def decoded(self, decode: Callable[[Any], np.ndarray]) -> 'Data':
     """The images of latents, without their noise; images are unchanged."""
@@ -171,6 +203,10 @@ class Data:
   def detect(self) -> Callable[[np.ndarray], list[Any]] | None:
     """Finds in a picture what prompts ask for, None if nothing does."""
     return getattr(self.source, 'detect', None)
+
+  def encode(self, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The conditions of prompts; see `encode_prompts`."""
+    return encode_prompts(self.spec, prompts)
 
   @property
   def title(self) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +46,11 @@ class ImageData:
 
   def prompts(self, index: np.ndarray) -> None:
     """None."""
+
+  def encode(self, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Raises ValueError: there is no text."""
+    del prompts
+    raise ValueError('prompts have no effect: finished images have no text')
 
   def __len__(self) -> int:
     return len(self.images)

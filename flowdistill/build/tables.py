@@ -23,6 +23,7 @@ from flowdistill.config.sections import (
 )
 from flowdistill.config.stages import EncodeStage, PairStage, TrainStage
 from flowdistill.datasets import DATASETS
+from flowdistill.datasets.texts import TEXTS, Text
 from flowdistill.evaluators import EVALUATORS
 from flowdistill.flow.couplings import (
   ANNEALINGS,
@@ -68,6 +69,7 @@ def _law(name: str, metric: Metric) -> Callable[..., Metric]:
 
 ROOMS: bind.Rooms = {
   Dataset: DATASETS,
+  Text: TEXTS,
   Space: SPACE_LAWS,
   Network: NETWORKS,
   Objective: OBJECTIVES,

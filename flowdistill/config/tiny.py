@@ -10,6 +10,7 @@ TINY_NETWORKS = {
   'edm_adm': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'edm_ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'mlp': {'width': 16, 'depth': 1},
+  'mmdit': {'width': 16, 'depth': 1, 'heads': 2},
   'ncsnpp': {'nf': 4, 'res_blocks': 1, 'ch_mult': (1,), 'attention': ()},
   'sit': {'width': 16, 'depth': 1, 'heads': 2},
   'stylegan2_discriminator': {'channel_base': 32, 'channel_max': 8},
@@ -27,8 +28,8 @@ FROM_FILES = (
 )
 TINY_SPACE = {'name': 'patch_dct', 'patch': 2, 'scale': 1.0}
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
-# Of evaluators; digits have no figures.
-SMALL = {'samples': SAMPLES, 'by_figure': False}
+# Of evaluators; digits have no figures, and other words.
+SMALL = {'samples': SAMPLES, 'by_figure': False, 'prompts': ()}
 
 
 def tiny_train(stage: dict[str, Any]) -> dict[str, Any]:
@@ -115,14 +116,18 @@ def with_tiny_networks(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_files(dataset: dict[str, Any]) -> dict[str, Any]:
-  """Digits in place of a data set that is read from files.
+  """Digits in place of a data set that is read from files, with captions too.
 
   Latents of an earlier stage, which is tiny too, are none.
   """
   of_stage = f'{dataset.get("path")}'.startswith('stage:')
   if dataset['name'] not in FROM_FILES or of_stage:
     return dataset
-  return {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
+  digits = {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
+  if text := dataset.get('text'):
+    files = {'vocabulary': ''} if 'vocabulary' in text else {}
+    return {**digits, 'text': {**text, **files}}
+  return digits
 
 
 def tiny_space(stage: dict[str, Any]) -> dict[str, Any]:

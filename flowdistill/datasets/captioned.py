@@ -1,64 +1,110 @@
-"""Captioned pictures by index, each picture with its own caption."""
+"""Examples with captions, and conditions made of these."""
 
-from typing import Any, Protocol
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from flowdistill.datasets.captions import Captions
-from flowdistill.datasets.pictures import Encoded, Pictures
+import numpy as np
+
+from flowdistill.datasets.folder import say
+from flowdistill.datasets.source import Batch
+from flowdistill.datasets.texts import Encoder, Text, read_encoder, too_long
 from flowdistill.flow.spec import DataSpec
 
 
-class Captioned(Encoded, Protocol):
-  """Files of pictures (see `Encoded`), with their captions.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Captioned:
+  """A source with random access, whose captions are conditions, too.
 
-  `read` also refuses a picture whose caption cannot be read.
+  Everything else of the source, such as `figures`, is the same.
+
+  Attributes:
+    source: of the examples, with `captions`.
+    encoder: of the captions.
   """
 
-  def caption(self, place: int, /) -> str: ...
+  source: Any
+  encoder: Encoder
 
+  @functools.cached_property
+  def spec(self) -> DataSpec:
+    """That of the source, with the conditions of the captions."""
+    return spec_of(self.source.spec, self.encoder)
 
-class CaptionedPictures(Pictures):
-  """Pictures with `captions`, of random access.
+  def __len__(self) -> int:
+    return len(self.source)
 
-  The caption of a picture that cannot be read is that of the one that takes its
-  place, once the picture was asked for.
+  def __getitem__(self, index: Any) -> Batch:
+    """One example for an int, a batch of them for an array of ints [b]."""
+    return {**self.source[index], **self._encoded(index)}
 
-  Args:
-    encoded: the files and captions.
-    spec: of a decoded picture.
-    resize: see `Pictures`.
-    max_broken: see `Pictures`.
-    files: what has `stamps`, (modification time, size) by path.
-  """
-
-  def __init__(
-    self,
-    encoded: Captioned,
-    spec: DataSpec,
-    *,
-    resize: str,
-    max_broken: float,
-    files: Any,
-  ):
-    super().__init__(encoded, spec, resize=resize, max_broken=max_broken)
-    self.captioned, self.files = encoded, files
+  def conditions(self, index: Any) -> Batch:
+    """The conditions of the examples `index` [b]."""
+    return {**self.source.conditions(index), **self._encoded(index)}
 
   @property
-  def captions(self) -> Captions:
-    """The captions, read when they are indexed."""
-    return Captions(self)
+  def draw(self) -> Any:
+    """Those of a source whose examples are random, with the conditions."""
+    draw = self.source.draw  # there may be none
 
-  def caption(self, index: int) -> str:
-    """The caption of the picture that has this index.
+    def drawn(index: np.ndarray, epoch: np.ndarray, seed: int) -> Batch:
+      return {**draw(index, epoch, seed), **self._encoded(index)}
 
-    Raises:
-      ValueError: if more than `max_broken` cannot be read.
-    """
-    for place in range(index, index + len(self)):
-      place %= len(self)
-      name = self.captioned.name(place)
-      if name not in self.broken:
-        try:
-          return self.captioned.caption(place)
-        except (ValueError, OSError) as error:
-          self._note(name, str(error))
-    raise ValueError(f'none of the {len(self)} captions can be read')
+    return drawn
+
+  def _encoded(self, index: Any) -> Batch:
+    captions = [self.source.captions[i] for i in np.atleast_1d(index)]
+    arrays = self.encoder.encode(captions)
+    if np.ndim(index):
+      return arrays
+    return {name: rows[0] for name, rows in arrays.items()}
+
+  def __getattr__(self, name: str) -> Any:
+    if name == 'source':  # before it is set, as in a copy
+      raise AttributeError(name)
+    return getattr(self.source, name)
+
+
+def with_text(source: Any, text: Text | None) -> Any:
+  """A source whose captions are conditions; the same if `text` is None.
+
+  Raises:
+    ValueError: if it has no captions, or such conditions of its own, or a
+      caption is refused.
+  """
+  if text is None:
+    return source
+  captions: Any = getattr(source, 'captions', None)
+  _, encoder = spec_with_text(source.spec, captions, text)
+  if cut := too_long(encoder, captions, 'captions'):
+    say(cut)
+  return Captioned(source, encoder)
+
+
+def spec_with_text(
+  spec: DataSpec, captions: Sequence[str] | None, text: Text
+) -> tuple[DataSpec, Encoder]:
+  """The spec of examples with captions, and the encoder of these."""
+  if captions is None:
+    raise ValueError('text has no effect: these examples have no captions')
+  encoder = text(captions)
+  if both := sorted(spec.cond.keys() & encoder.conditions.keys()):
+    raise ValueError(f'text makes {both}, which these examples have already')
+  return spec_of(spec, encoder), encoder
+
+
+def spec_of(spec: DataSpec, encoder: Encoder) -> DataSpec:
+  """A spec with the conditions that an encoder makes."""
+  cond = {**spec.cond, **encoder.conditions}
+  return dataclasses.replace(spec, cond=cond, text=encoder.to_json())
+
+
+def encoded_as(source: Any, record: Mapping[str, Any]) -> Any:
+  """A source of `with_text` with the encoder of other data; others unchanged.
+
+  Words that those do not have are then a token of their own.
+  """
+  if not isinstance(source, Captioned):
+    return source
+  return dataclasses.replace(source, encoder=read_encoder(record))

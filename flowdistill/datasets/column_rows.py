@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flowdistill.datasets.captioned import CaptionedPictures
+from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.captions import check_length, check_text
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.files import Stamp, check_size

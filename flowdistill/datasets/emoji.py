@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.emoji_table import (
   BACKGROUNDS,
   CLASSES,
@@ -18,12 +19,13 @@ from flowdistill.datasets.folder import say
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.source import Batch
 from flowdistill.datasets.split import split_places
+from flowdistill.datasets.texts import Text
 from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
 
 FONT = '/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf'
 NAMES = '/usr/share/unicode/emoji/emoji-test.txt'
-LARGEST, MOST_WORDS = 256, 64
+LARGEST = 256
 
 
 def emoji(
@@ -33,11 +35,11 @@ def emoji(
   size: int = 32,
   background: str = 'white',
   classes: str | None = 'group',
-  words: int = 0,
+  text: Text | None = None,
   split: str = 'all',
   validation: float = 0.1,
   held_out: str | None = None,
-) -> 'Emoji':
+) -> 'Emoji | Captioned':
   """Emoji [size, size, 3 or 4] in [-1, 1], with their Unicode names.
 
   Args:
@@ -49,8 +51,8 @@ def emoji(
       transparent is then -1 in all four.
     classes: what the label is, 'group' (such as Food & Drink) or 'subgroup'
       (such as food-fruit); None for no label.
-    words: length of the conditions `text` and `mask`, the vectors of the first
-      words of the name (see `caption_vectors.py`); 0 for no such condition.
+    text: what makes conditions of the names (see `texts.py`); None for no such
+      conditions.
     split: 'all', 'train' or 'validation', by a hash of the figure, so that its
       skin tones and genders stay together (see `emoji_figures.py`).
     validation: share of the figures that are held out, in [0, 1].
@@ -61,7 +63,7 @@ def emoji(
     ValueError: if a file is not there, is of another kind or damaged, or an
       option is out of range.
   """
-  check(size, background, classes, words)
+  check(size, background, classes)
   if classes is not None and names is None:
     raise ValueError(
       f'classes = {classes!r} needs names, a file emoji-test.txt; or set '
@@ -70,22 +72,23 @@ def emoji(
   path = path and str(expand(path, f'path = {path!r}'))
   names = names and str(expand(names, f'names = {names!r}'))
   table = read_table(path, names, size, background)
-  spec, conditions = table.conditions(classes, words)
+  spec, conditions = table.conditions(classes)
   say(table.summary(path, spec.classes))
   figures = sorted({*table.figures})
   kept = split_places(figures, split, validation=validation, held_out=held_out)
   number = {figures[place]: int(place) for place in kept}
   places = [i for i, figure in enumerate(table.figures) if figure in number]
-  return Emoji(
+  found = Emoji(
     spec,
     table.pixels[places],
     {name: array[places] for name, array in conditions.items()},
     tuple(table.names[i].name for i in places),
     np.asarray([number[table.figures[i]] for i in places], np.int32),
   )
+  return with_text(found, text)
 
 
-def check(size: int, background: str, classes: str | None, words: int) -> None:
+def check(size: int, background: str, classes: str | None) -> None:
   """Raises ValueError for an option that is out of range."""
   if not 1 <= size <= LARGEST:
     raise ValueError(f'size = {size} must lie in 1 ... {LARGEST}')
@@ -95,8 +98,6 @@ def check(size: int, background: str, classes: str | None, words: int) -> None:
   if classes not in (None, *CLASSES):
     choices = ', '.join(map(repr, CLASSES))
     raise ValueError(f'classes = {classes!r} must be {choices} or none')
-  if not 0 <= words <= MOST_WORDS:
-    raise ValueError(f'words = {words} must lie in 0 ... {MOST_WORDS}')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from flowdistill.datasets import caption_vectors
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.emoji_figures import figure_of
 from flowdistill.datasets.emoji_font import Bitmap, read_bitmaps
@@ -45,7 +44,7 @@ class Table:
   order: Sequence[tuple[str, str]]
 
   def conditions(
-    self, classes: str | None, words: int
+    self, classes: str | None
   ) -> tuple[DataSpec, dict[str, np.ndarray]]:
     """The spec, and the conditions of all emoji, [n, ...]."""
     arrays, known = {}, ()
@@ -55,10 +54,6 @@ class Table:
       known = tuple(c for c in dict.fromkeys([*column, *mine]) if c in {*mine})
       arrays[LABEL] = np.asarray([known.index(c) for c in mine], np.int32)
     spec = DataSpec.labelled(self.pixels.shape[1:], len(known), known)
-    if words:
-      arrays |= caption_vectors.encode([n.name for n in self.names], words)
-      cond = {**spec.cond, **caption_vectors.conditions_of(words)}
-      spec = dataclasses.replace(spec, cond=cond)
     return spec, arrays
 
   def summary(self, path: str, classes: Sequence[str]) -> str:

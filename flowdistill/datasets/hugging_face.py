@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.captioned import CaptionedPictures
+from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.column_rows import captioned_rows, check_columns
 from flowdistill.datasets.files import Stamp, stamp_of
 from flowdistill.datasets.pictures import check

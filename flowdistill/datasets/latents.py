@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.shards import (
   MANIFEST,
   Arrays,
@@ -24,6 +25,7 @@ from flowdistill.datasets.shards import (
   read_shard,
   sizes_of,
 )
+from flowdistill.datasets.texts import Text
 from flowdistill.files.json_reader import fields, read_json, refuse
 from flowdistill.files.paths import expand
 from flowdistill.flow.spec import DataSpec
@@ -48,8 +50,12 @@ HOW = 'make them by --job=encode'
 
 
 def latents(
-  *, path: str = '', flip: bool = False, verify: bool = True
-) -> 'Latents':
+  *,
+  path: str = '',
+  flip: bool = False,
+  verify: bool = True,
+  text: Text | None = None,
+) -> 'Latents | Captioned':
   """The latents in a folder that `--job=encode` has written.
 
   Args:
@@ -59,6 +65,8 @@ def latents(
       the cache must have been made with `flips`.
     verify: whether all files are hashed when the cache is opened; else only
       their presence and their sizes are checked.
+    text: what makes conditions of the captions (see `texts.py`), if those of
+      the images were none; None for no such conditions.
 
   Raises:
     ValueError: if it is no cache, is not finished, or a file is missing or was
@@ -75,9 +83,10 @@ def latents(
         'it has no mirrored images, which flip = True needs: make another '
         'cache with flips=True'
       )
-    return Latents(folder, manifest, flip=flip, verify=verify)
+    found = Latents(folder, manifest, flip=flip, verify=verify)
   except ValueError as error:
     raise ValueError(f'path = {path!r}: {error}') from error
+  return with_text(found, text)
 
 
 class Latents:

@@ -1,6 +1,6 @@
 """Captioned pictures in tar shards, as webdataset writes and reads them."""
 
-from flowdistill.datasets.captioned import CaptionedPictures
+from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.folder import say
 from flowdistill.datasets.indexed_shards import (

@@ -1,6 +1,7 @@
 """Images of several models side by side, a row per number of evaluations."""
 
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from flowdistill.evaluators.sweep import SweepEntry, grid_cells
 
 SMALLEST, LARGEST = 64, 128  # height of an image in the picture, in pixels
 GAP, HEAD, EDGE, LETTER = 6, 110, 30, 13.5  # pixels, DPI of them an inch
+SMALL_LETTER, LINES = 6.4, 4  # of headings that are too long for one line
 
 
 def side_by_side(
@@ -114,11 +116,22 @@ def _show(page: np.ndarray) -> tuple[Figure, Axes]:
 def _write_headings(
   ax: Axes, left: int, pitch: float, headings: Sequence[str]
 ) -> None:
+  wide = any(len(heading) * LETTER > pitch for heading in headings)
   for k, heading in enumerate(headings):
     middle = left + k * pitch + (pitch - GAP) / 2
-    _write(ax, middle, HEAD - 24, heading, ha='center')
+    if wide:
+      text = _wrapped(heading, int(pitch / SMALL_LETTER))
+      _write(ax, middle, HEAD - 6, text, ha='center', va='bottom', size=4)
+    else:
+      _write(ax, middle, HEAD - 24, heading, ha='center')
+
+
+def _wrapped(text: str, letters: int) -> str:
+  """A text in at most four lines, its end left out if it is longer."""
+  lines = textwrap.wrap(text, max(letters, 3), max_lines=LINES, placeholder='…')
+  return '\n'.join(lines)
 
 
 def _write(ax: Axes, x: float, y: float, text: str, **style: Any) -> None:
   style = {'size': 8.5, 'color': MUTED, 'va': 'center', **style}
-  ax.text(x, y, text, **style)
+  ax.text(x, y, text, parse_math=False, **style)

@@ -1,7 +1,9 @@
 """Samples of several models side by side, from the same noise."""
 
+import dataclasses
+import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,9 +38,12 @@ def pictures(
   *,
   sweep: dict[str, Any] = SWEEP,
   examples: int | None = None,
+  prompts: tuple[str, ...] = (),
   seed: int = 0,
 ) -> Iterator[Row]:
   """Draws samples/<roles of the sweep, with _and_>.png, and yields no rows.
+
+  With prompts the name ends in _of_prompts.
 
   Images are also written to sheets/, a file per entry (see `sheets.py`).
 
@@ -49,7 +54,9 @@ def pictures(
     folder: of the stage.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
     examples: of each model and NFE; None is one per class, 10 without classes,
-      2000 for points.
+      2000 for points; one per prompt, if there are any.
+    prompts: texts that stand over the columns in place of the classes, and are
+      drawn at every evaluation; they are repeated cyclically.
     seed: of their noise.
 
   Raises:
@@ -60,10 +67,43 @@ def pictures(
   if examples is not None and examples < 1:
     raise ValueError(f'examples = {examples} must be at least 1')
   points = are_points(source.spec.shape)
-  n = examples or (POINTS if points else source.spec.num_classes or COLUMNS)
+  n = examples or len(prompts)
+  n = n or (POINTS if points else source.spec.num_classes or COLUMNS)
+  said = source.encode(prompts) if prompts else {}
   roles = dict.fromkeys(entry.model for entry in entries)
-  path = folder / 'samples' / f'{"_and_".join(roles)}.png'
-  return _draw(models, source, path, entries, n, seed)
+  name = '_and_'.join(roles) + ('_of_prompts' if prompts else '')
+  path = folder / 'samples' / f'{name}.png'
+  shown = Shown(n, seed, prompts, said)
+  return _draw(models, source, path, entries, shown)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """What is drawn of every entry.
+
+  Attributes:
+    n: number of examples.
+    seed: of their noise.
+    prompts: texts, () for none.
+    said: the conditions of the prompts.
+  """
+
+  n: int
+  seed: int
+  prompts: tuple[str, ...]
+  said: Mapping[str, np.ndarray]
+
+  @property
+  def headings(self) -> list[str]:
+    """The prompt of each example."""
+    repeats = itertools.cycle(self.prompts)
+    return [*itertools.islice(repeats, self.n)]
+
+  @property
+  def cond(self) -> dict[str, np.ndarray]:
+    """The conditions of the prompt of each example, [n, ...]."""
+    index = np.arange(self.n)
+    return {name: rows[index % len(rows)] for name, rows in self.said.items()}
 
 
 def _draw(
@@ -71,20 +111,20 @@ def _draw(
   source: Data,
   path: pathlib.Path,
   entries: list[SweepEntry],
-  n: int,
-  seed: int,
+  shown: Shown,
 ) -> Iterator[Row]:
-  cond = source.spec.each_class(np.arange(n))
+  n, seed = shown.n, shown.seed
+  cond = {**source.spec.each_class(np.arange(n)), **shown.cond}
   if source.spec.cond.keys() - cond:
     cond = {**conditions(source, n), **cond}
   samples = [draw(models, entry, n, cond, seed) for entry in entries]
   if len(source.spec.shape) == 1:
     scatter(path, samples, real_examples(source, POINTS))
   else:
-    headings = [str(k) for k in cond.get(LABEL, ())]
+    headings = shown.headings or [str(k) for k in cond.get(LABEL, ())]
     side_by_side(path, samples, headings=headings)
     for entry, x in samples:
-      write_sheet(path.parents[1], entry, x, seed=seed)
+      write_sheet(path.parents[1], entry, x, seed=seed, prompts=shown.prompts)
   yield from ()
 
 

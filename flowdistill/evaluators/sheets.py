@@ -1,7 +1,8 @@
 """Contact sheets: images of one entry of a sweep in a PNG, which says how.
 
 The text ABOUT of the PNG is a JSON object: the columns of the entry, its
-`options` as an object, the `seed` of the noise, and the number of `examples`.
+`options` as an object, the `seed` of the noise, the number of `examples`, and
+the `prompts` that they show in turn, if any.
 Example i has the same noise and the same condition on all sheets of one seed.
 """
 
@@ -9,6 +10,7 @@ import hashlib
 import json
 import pathlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -24,7 +26,12 @@ LARGEST = 128  # pixels of a side
 
 
 def write_sheet(
-  folder: pathlib.Path, entry: SweepEntry, x: np.ndarray, *, seed: int
+  folder: pathlib.Path,
+  entry: SweepEntry,
+  x: np.ndarray,
+  *,
+  seed: int,
+  prompts: Sequence[str] = (),
 ) -> None:
   """Writes `folder`/sheets/NAME.png; below `NOWHERE` nothing.
 
@@ -35,6 +42,7 @@ def write_sheet(
     entry: how they were drawn.
     x: images [n, h, w, 1 or 3] in [-1, 1], of which the first 40 are shown.
     seed: of their noise.
+    prompts: that they show in turn, if they have any.
   """
   x = x[:MOST]
   about = {
@@ -42,6 +50,7 @@ def write_sheet(
     'options': dict(entry.options),
     'seed': seed,
     'examples': len(x),
+    **({'prompts': [*prompts]} if prompts else {}),
   }
   text = json.dumps(about, sort_keys=True, default=str)
   path = folder / SHEETS / f'{_name(entry, text)}.png'

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-LABEL = 'label'
+LABEL, TOKENS = 'label', 'tokens'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +46,18 @@ class DataSpec:
   Attributes:
     shape: of x0, without the batch axis.
     cond: name -> condition. Names with a meaning are `label` (an integer whose
-      null is the number of classes), `text` [n, d] with `mask` [n], `pooled`
+      null is the number of classes), `text` [n, d] or `tokens` [n] (integers,
+      of which the largest is padding, and the null) with `mask` [n], `pooled`
       [d], and `control` (shaped like x0).
     classes: their names, in the order of the labels; empty where unknown.
+    text: what made `text` or `tokens` of captions, as plain data for JSON; None
+      where unknown.
   """
 
   shape: tuple[int, ...]
   cond: Mapping[str, Condition] = dataclasses.field(default_factory=dict)
   classes: tuple[str, ...] = ()
+  text: Mapping[str, Any] | None = None
 
   def __post_init__(self) -> None:
     if self.classes and len(self.classes) != self.num_classes:
@@ -75,6 +79,11 @@ class DataSpec:
   def num_classes(self) -> int:
     """The number of classes, 0 without labels."""
     return int(self.cond[LABEL].null) if LABEL in self.cond else 0
+
+  @property
+  def num_tokens(self) -> int:
+    """The number of different `tokens`, with padding; 0 without any."""
+    return int(np.max(self.cond[TOKENS].null)) + 1 if TOKENS in self.cond else 0
 
   def each_class(self, index: np.ndarray) -> dict[str, np.ndarray]:
     """The labels of numbered examples: all classes in turn, {} without any."""
@@ -117,7 +126,12 @@ class DataSpec:
       )
       for name, each in record['cond'].items()
     }
-    return cls(tuple(record['shape']), cond, tuple(record['classes']))
+    return cls(
+      tuple(record['shape']),
+      cond,
+      tuple(record['classes']),
+      record.get('text'),
+    )
 
   def __str__(self) -> str:
     """'[8, 8, 1] with 10 classes', '[4, 4, 1] with text [7, 16], mask [7]'."""

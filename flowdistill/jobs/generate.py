@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.prompts import read_prompts
 from flowdistill.build.sampling_plan import called
 from flowdistill.config.bind import ConfigError, suggest
+from flowdistill.config.resolve import shown
 from flowdistill.config.sampling import Sampling, weights_of_ema
 from flowdistill.config.sections import STUDENT
 from flowdistill.figures.samples import (
@@ -51,6 +53,8 @@ from flowdistill.workdir.swap import (
   swapped,
 )
 
+DEFAULT, PER_PROMPT = 64, -1  # samples
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(Sampling):
@@ -67,7 +71,9 @@ class Options(Sampling):
     patience: seconds without a new checkpoint after which waiting ends.
     preset: NFE of a preset that `--job=evaluate --tune` has chosen, in place of
       sampler, nfe, options, grid and guidance.
-    samples: number of samples.
+    samples: number of samples; -1 is one per prompt, or 64 without prompts.
+    prompts: what they are to show, in turn: a file with a prompt per line, or
+      the prompts themselves, in lines.
     label: a class for all of them; -1 goes through all classes.
     cond: an .npz with other conditions, each with one value for all samples or
       one per sample; by default those of the data set.
@@ -85,7 +91,8 @@ class Options(Sampling):
   steps: str = 'last'
   patience: float = PATIENCE
   preset: int = 0
-  samples: int = 64
+  samples: int = PER_PROMPT
+  prompts: str = ''
   label: int = NO_LABEL
   cond: str = ''
   seed: int = 0
@@ -96,6 +103,8 @@ class Options(Sampling):
     if self.ema is not None:
       object.__setattr__(self, 'weights', *weights_of_ema([self.ema]))
     check_steps(self.steps)
+    if self.samples == PER_PROMPT:
+      object.__setattr__(self, 'samples', len(self.lines) or DEFAULT)
     for form in self.forms:
       if form not in FORMS:
         raise ConfigError(f'--write={self.write}: {suggest(form, FORMS)}')
@@ -108,6 +117,14 @@ class Options(Sampling):
   def forms(self) -> list[str]:
     """The formats to write."""
     return self.write.split(',')
+
+  @property
+  def lines(self) -> list[str]:
+    """The prompts; none by default."""
+    try:
+      return read_prompts(self.prompts) if self.prompts else []
+    except ValueError as error:
+      raise ConfigError(f'--prompts={shown(self.prompts)}: {error}') from error
 
   @property
   def given(self) -> dict[str, np.ndarray]:
@@ -197,7 +214,11 @@ def batches(stage: TrainedStage, options: Options) -> Generator[np.ndarray]:
     sampler=options.sampler,
     nfe=options.nfe,
     cond_at=conditions_at(
-      stage.blueprint, options.samples, label, options.given
+      stage.blueprint,
+      options.samples,
+      label,
+      options.given,
+      prompts=options.lines or None,
     ),
     seed=options.seed,
     **options.how(),
@@ -227,7 +248,7 @@ def write(
           say(f'stopped; {place} is as it was')
           sys.exit(AGAIN)
     if folder:
-      about = {'step': step, **vars(options)}
+      about = {'step': step, **vars(options), 'prompts': options.lines}
       mark(folder, file_names(n, options.forms, shape), about)
 
 

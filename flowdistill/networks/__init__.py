@@ -13,6 +13,7 @@ from flowdistill.networks.edm_adm import EDMADM
 from flowdistill.networks.edm_ncsnpp import EDMNCSNpp
 from flowdistill.networks.features import FEATURES
 from flowdistill.networks.mlp import MLP
+from flowdistill.networks.mmdit import MMDiT
 from flowdistill.networks.ncsnpp import NCSNpp
 from flowdistill.networks.sit import SiT
 from flowdistill.networks.stylegan2_discriminator import (
@@ -27,6 +28,7 @@ NETWORKS = {
   'edm_adm': EDMADM,
   'edm_ncsnpp': EDMNCSNpp,
   'mlp': MLP,
+  'mmdit': MMDiT,
   'ncsnpp': NCSNpp,
   'sit': SiT,
   'stylegan2_discriminator': StyleGAN2Discriminator,

@@ -4,7 +4,7 @@ Source: Peebles & Xie, "Scalable Diffusion Models with Transformers" (2022),
 https://arxiv.org/abs/2212.09748, section 3 (adaLN-Zero blocks).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax
@@ -13,7 +13,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks import text
 from flowdistill.networks.attention import attend
 from flowdistill.networks.embeddings import (
   TimePair,
@@ -22,17 +21,44 @@ from flowdistill.networks.embeddings import (
   make_scalars,
 )
 from flowdistill.networks.options import DEFAULTS, NetworkOptions
-from flowdistill.networks.ranges import check_dropout, check_sizes
+from flowdistill.networks.ranges import (
+  check_choices,
+  check_dropout,
+  check_sizes,
+)
 from flowdistill.networks.stack import Stack
+from flowdistill.networks.text import (
+  NAMES,
+  POOLED,
+  CrossAttention,
+  append,
+  check_text,
+  has_text,
+  make_projection,
+  make_text,
+)
+from flowdistill.networks.token_layers import (
+  by_heads,
+  joined,
+  modulate,
+  on_rows,
+  patchify,
+  unpatchify,
+  zero_linear,
+)
 
 Array = jax.Array
 LECUN = nnx.initializers.lecun_normal()
+TEXTS = ('context', 'cross')
 
 
 class DiT(nnx.Module):
   """A transformer of patches, its blocks modulated by times and conditions.
 
-  It takes text conditions, see `text.py`.
+  It takes text conditions, see `text.py`: in context, where text tokens are
+  appended to those of the image, take part in every block and are dropped after
+  the last one; or by cross-attention, without norm and gate, after the
+  attention of every block.
 
   Args:
     spec: of the data, of shape (h, w, c).
@@ -42,6 +68,10 @@ class DiT(nnx.Module):
     heads: number of attention heads.
     mlp_ratio: width of a block's hidden layer over that of a token.
     dropout: dropout rate after attention and hidden layer, in [0, 1).
+    text: how text is seen, 'context' or 'cross'.
+    text_depth: layers of a transformer of the text alone; None is 2 for
+      `tokens`, and 0 for `text`.
+    null: what no text is: 'empty', nothing is attended to; 'learnt', a token.
     options: those that all networks share.
     rngs: for the initial parameters alone.
 
@@ -62,22 +92,18 @@ class DiT(nnx.Module):
     heads: int = 4,
     mlp_ratio: float = 4.0,
     dropout: float = 0.0,
+    text: str = 'context',
+    text_depth: int | None = None,
+    null: str = 'empty',
     options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
-    options.check_conditions(spec, 'dit', text.NAMES)
-    text.check_text(spec)
-    if len(spec.shape) != 3:
-      raise ValueError(f'a DiT takes images [h, w, c], not {list(spec.shape)}')
-    height, across, channels = spec.shape
-    check_sizes(patch=patch, width=width, depth=depth, heads=heads)
+    options.check_conditions(spec, 'dit', NAMES)
+    check_text(spec)
+    check_tokens(spec, 'a DiT', patch, width, depth, heads, mlp_ratio)
     check_dropout(dropout)
-    if height % patch or across % patch:
-      raise ValueError(f'patch = {patch} does not divide {height} x {across}')
-    if width % heads:
-      raise ValueError(f'heads = {heads} does not divide width = {width}')
-    if not width * mlp_ratio >= 1:
-      raise ValueError(f'mlp_ratio = {mlp_ratio} makes no layer, raise it')
+    check_choices(text=(text, TEXTS))
+    height, across, channels = spec.shape
     self.patch, self.channels = patch, channels
     self.grid = (height // patch, across // patch)
     tokens, size = self.grid[0] * self.grid[1], patch * patch * channels
@@ -89,9 +115,16 @@ class DiT(nnx.Module):
     self.label = make_label(spec.num_classes, width, rngs=rngs)
     self.first = nnx.Linear(size, width, rngs=rngs)
     hidden = int(width * mlp_ratio)
+    self.cross = text == 'cross' and has_text(spec)
     self.blocks = Stack(
       lambda rngs: Block(
-        width, heads, hidden, dropout, dtype=options.products, rngs=rngs
+        width,
+        heads,
+        hidden,
+        dropout,
+        cross=self.cross,
+        dtype=options.products,
+        rngs=rngs,
       ),
       depth,
       remat=options.remat,
@@ -100,8 +133,11 @@ class DiT(nnx.Module):
     self.modulation = zero_linear(width, 2 * width, rngs=rngs)
     self.last = zero_linear(width, size, rngs=rngs)
     self.scalars = make_scalars(options, width, rngs=rngs)
-    self.text = text.make_projection(spec, text.TEXT, width, rngs=rngs)
-    self.pooled = text.make_projection(spec, text.POOLED, width, rngs=rngs)
+    self.text = make_text(
+      spec, width, heads, depth=text_depth, null=null, options=options,
+      rngs=rngs,
+    )  # fmt: skip
+    self.pooled = make_projection(spec, POOLED, width, rngs=rngs)
 
   def __call__(
     self,
@@ -117,14 +153,16 @@ class DiT(nnx.Module):
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
     if self.pooled is not None:
-      e = e + self.pooled(cond[text.POOLED])
+      e = e + self.pooled(cond[POOLED])
     e = nnx.silu(e)
     h = on_rows(self.first, patchify(x_t, self.patch)) + self.position[...]
-    if self.text is None:
-      h = self.blocks(h, e, None, key=key)
-    else:
-      tokens, mask = text.append_text(h, cond, self.text)
-      h = self.blocks(tokens, e, mask, key=key)[:, : h.shape[1]]
+    tokens, said = h.shape[1], ()
+    mask = None
+    if self.text is not None:
+      said = self.text(cond)
+      if not self.cross:
+        (h, mask), said = append(h, *said), ()
+    h = self.blocks(h, e, mask, *said, key=key)[:, :tokens]
     shift, scale = jnp.split(self.modulation(e)[:, None], 2, axis=-1)
     h = on_rows(self.last, modulate(h, shift, scale))
     return unpatchify(h, self.grid, self.patch)
@@ -140,6 +178,7 @@ class Block(nnx.Module):
     hidden: int,
     dropout: float,
     *,
+    cross: bool = False,
     dtype: DTypeLike | None = None,
     init: nnx.Initializer = LECUN,
     rngs: nnx.Rngs,
@@ -153,20 +192,34 @@ class Block(nnx.Module):
     self.out = linear(width, width)
     self.up, self.down = linear(width, hidden), linear(hidden, width)
     self.dropout = nnx.Dropout(dropout)
+    if cross:
+      self.cross = CrossAttention(width, heads, dtype=dtype, rngs=rngs)
+    else:
+      self.cross = None
 
   def __call__(
-    self, h: Array, e: Array, mask: Array | None, *, key: Array | None
+    self,
+    h: Array,
+    e: Array,
+    mask: Array | None,
+    text: Array | None = None,
+    real: Array | None = None,
+    *,
+    key: Array | None,
   ) -> Array:
     """Tokens h [b, n, width] and embedding e [b, width] -> [b, n, width].
 
     `mask`, bool [b, n], is true for tokens that may be attended to; None allows
-    all.
+    all. Tokens `text` [b, m, width], where they are `real` [b, m], are attended
+    to by cross-attention.
     """
     modulation = jnp.split(self.modulation(e)[:, None], 6, axis=-1)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation
     keys = (None, None) if key is None else tuple(jax.random.split(key))
     a = self.attend(modulate(h, shift_a, scale_a), mask)
     h = h + gate_a * self.drop(a, keys[0])
+    if self.cross is not None and text is not None and real is not None:
+      h = h + self.cross(h, text, real)
     m = on_rows(self.hidden, modulate(h, shift_m, scale_m))
     return h + gate_m * self.drop(m, keys[1])
 
@@ -176,57 +229,38 @@ class Block(nnx.Module):
 
   def attend(self, h: Array, mask: Array | None) -> Array:
     """Attention among the tokens of an example, [b, n, width] -> the same."""
-    b, n, width = h.shape
     q, k, v = self.split(on_rows(self.qkv, h))
     if mask is not None:
       mask = mask[:, None, None]  # for all heads and queries
-    a = jnp.moveaxis(attend(q, k, v, mask), 1, 2)
-    return on_rows(self.out, a.reshape(b, n, width))
+    return on_rows(self.out, joined(attend(q, k, v, mask)))
 
   def split(self, qkv: Array) -> Array:
     """[b, n, 3 width] -> q, k, v [3, b, heads, n, width / heads]."""
-    b, n, width = qkv.shape
-    # Heads first, and never joined with the batch: so what is sharded along
-    # `tensor` stays sharded, and nothing is all-gathered.
-    qkv = qkv.reshape(b, n, self.heads, 3, width // self.heads // 3)
-    return jnp.moveaxis(qkv, (3, 2), (0, 2))
+    return by_heads(qkv, self.heads, 3)
 
   def drop(self, h: Array, key: Array | None) -> Array:
     return self.dropout(h, deterministic=key is None, rngs=key)
 
 
-def on_rows(layer: Callable[[Array], Array], h: Array) -> Array:
-  """A layer applied to tokens [b, n, width] as to one matrix of b n rows.
-
-  So the gradient does not contract over two axes, which is slow in XLA.
-  """
-  b, n, width = h.shape
-  return layer(h.reshape(b * n, width)).reshape(b, n, -1)
-
-
-def zero_linear(n_in: int, n_out: int, *, rngs: nnx.Rngs) -> nnx.Linear:
-  """A linear layer that is zero at initialisation."""
-  zeros = nnx.initializers.zeros
-  return nnx.Linear(n_in, n_out, kernel_init=zeros, rngs=rngs)
-
-
-def modulate(h: Array, shift: Array, scale: Array) -> Array:
-  """Layer normalisation without parameters, then (1 + scale) h + shift."""
-  mean = jnp.mean(h, axis=-1, keepdims=True)
-  h = h - mean
-  h = h * jax.lax.rsqrt(jnp.mean(h * h, axis=-1, keepdims=True) + 1e-6)
-  return h * (1 + scale) + shift
-
-
-def patchify(x: Array, patch: int) -> Array:
-  """[b, h, w, c] -> patches [b, (h / p)(w / p), p p c], row by row."""
-  b, h, w, c = x.shape
-  x = x.reshape(b, h // patch, patch, w // patch, patch, c)
-  return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, -1, patch * patch * c)
-
-
-def unpatchify(x: Array, grid: tuple[int, int], patch: int) -> Array:
-  """The inverse of `patchify`, for a grid of (h / p, w / p) patches."""
-  b, (h, w) = len(x), grid
-  x = x.reshape(b, h, w, patch, patch, -1)
-  return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * patch, w * patch, -1)
+def check_tokens(
+  spec: DataSpec,
+  network: str,
+  patch: int,
+  width: int,
+  depth: int,
+  heads: int,
+  mlp_ratio: float,
+) -> None:
+  """Raises ValueError for options that make no transformer of the images."""
+  if len(spec.shape) != 3:
+    raise ValueError(
+      f'{network} takes images [h, w, c], not {list(spec.shape)}'
+    )
+  height, across, _ = spec.shape
+  check_sizes(patch=patch, width=width, depth=depth, heads=heads)
+  if height % patch or across % patch:
+    raise ValueError(f'patch = {patch} does not divide {height} x {across}')
+  if width % heads:
+    raise ValueError(f'heads = {heads} does not divide width = {width}')
+  if not width * mlp_ratio >= 1:
+    raise ValueError(f'mlp_ratio = {mlp_ratio} makes no layer, raise it')

@@ -23,13 +23,6 @@ from flax import nnx
 
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks import dit
-from flowdistill.networks.dit import (
-  modulate,
-  on_rows,
-  patchify,
-  unpatchify,
-  zero_linear,
-)
 from flowdistill.networks.embeddings import (
   conditioned,
   make_label,
@@ -43,6 +36,13 @@ from flowdistill.networks.ranges import (
 )
 from flowdistill.networks.sit_times import KINDS, SPAN, SiTTimes
 from flowdistill.networks.stack import Stack
+from flowdistill.networks.token_layers import (
+  modulate,
+  on_rows,
+  patchify,
+  unpatchify,
+  zero_linear,
+)
 
 Array = jax.Array
 XAVIER = nnx.initializers.xavier_uniform()

@@ -1,16 +1,18 @@
-"""Text conditions: tokens `text` [b, n, d] with a `mask` [b, n], and `pooled`.
+"""Text conditions of a transformer: `text` or `tokens`, `mask` and `pooled`.
 
-In-context conditioning: projected text tokens are appended to the tokens of
-the image, take part in every block, and are dropped after the last one. `mask`
-is true for real tokens; padding is attended to by none, so that a mask without
-a real token, the null condition, is the network without text. Text tokens get
-no position embedding, the text encoder has added its own.
+`text` [b, n, d] are the vectors of an encoder, which are projected; `tokens`
+[b, n] are integers, which are embedded, and enter a small transformer that is
+trained with the network. Both get a position, zero at initialisation, as an
+encoder may have added its own. `mask` [b, n] is true for real tokens: no other
+token is attended to by one, so that padding has no effect, and no real token,
+the null condition, is the network without text.
 
 Source: Peebles & Xie, "Scalable Diffusion Models with Transformers" (2022),
-https://arxiv.org/abs/2212.09748, section 3.2; a pooled vector in the embedding
-of the times as in Esser et al., "Scaling Rectified Flow Transformers for
-High-Resolution Image Synthesis" (2024), https://arxiv.org/abs/2403.03206,
-section 4.
+https://arxiv.org/abs/2212.09748, section 3.2 (in-context); a pooled vector in
+the embedding of the times as in Esser et al., "Scaling Rectified Flow
+Transformers for High-Resolution Image Synthesis" (2024),
+https://arxiv.org/abs/2403.03206, section 4; cross-attention as in Chen et al.,
+"PixArt-α" (2023), https://arxiv.org/abs/2310.00426, section 2.3.
 """
 
 from collections.abc import Mapping
@@ -18,24 +20,52 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
-from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.spec import TOKENS, DataSpec
+from flowdistill.networks.attention import attend
+from flowdistill.networks.options import NetworkOptions
+from flowdistill.networks.precision import upcast
+from flowdistill.networks.ranges import check_choices
+from flowdistill.networks.stack import Stack
+from flowdistill.networks.token_layers import (
+  by_heads,
+  joined,
+  normalise,
+  on_rows,
+  zero_linear,
+)
 
 Array = jax.Array
-TEXT, MASK, POOLED = NAMES = ('text', 'mask', 'pooled')
+TEXT, MASK, POOLED = 'text', 'mask', 'pooled'
+NAMES = (TEXT, TOKENS, MASK, POOLED)
+NULLS = ('empty', 'learnt')
+SMALL = nnx.initializers.normal(0.02)  # as small as the label embedding
+DEPTH = 2  # layers of the transformer of `tokens`
+
+
+def has_text(spec: DataSpec) -> bool:
+  """Whether examples have `text` or `tokens`."""
+  return bool({TEXT, TOKENS} & spec.cond.keys())
 
 
 def check_text(spec: DataSpec) -> None:
   """Checks the shapes of the text conditions of a spec.
 
   Raises:
-    ValueError: unless `text` is [n, d], `mask` [n] beside it, `pooled` [d].
+    ValueError: unless `text` is [n, d] or `tokens` [n], not both, `mask` [n]
+      beside it, `pooled` [d].
   """
   shapes = {n: spec.cond[n].shape for n in NAMES if n in spec.cond}
-  text = shapes.get(TEXT, ())
+  if {TEXT, TOKENS} <= shapes.keys():
+    raise ValueError(f'conditions must not have both {TEXT!r} and {TOKENS!r}')
+  name = TOKENS if TOKENS in shapes else TEXT
+  text = shapes.get(name, ())
+  known = f'{name!r} {"[n]" if name == TOKENS else "[n, d]"}'
   for name, right, wanted in (
     (TEXT, len(text) == 2, '[n, d]'),
-    (MASK, shapes.get(MASK) == text[:1], f'[n] of {TEXT!r} [n, d]'),
+    (TOKENS, len(text) == 1, '[n]'),
+    (MASK, shapes.get(MASK) == text[:1], f'[n] of {known}'),
     (POOLED, len(shapes.get(POOLED, ())) == 1, '[d]'),
   ):
     if name in shapes and not right:
@@ -48,29 +78,198 @@ def check_text(spec: DataSpec) -> None:
 def make_projection(
   spec: DataSpec, name: str, width: int, *, rngs: nnx.Rngs
 ) -> nnx.Linear | None:
-  """[..., d] -> [..., width] of a condition, None where the spec has none.
-
-  The kernel starts as small as the label embedding, with deviation 0.02.
-  """
+  """[..., d] -> [..., width] of a condition, None where the spec has none."""
   if name not in spec.cond:
     return None
-  small = nnx.initializers.normal(0.02)
   size = spec.cond[name].shape[-1]
-  return nnx.Linear(size, width, kernel_init=small, rngs=rngs)
+  return nnx.Linear(size, width, kernel_init=SMALL, rngs=rngs)
 
 
-def append_text(
-  h: Array, cond: Mapping[str, Array], projection: nnx.Linear
-) -> tuple[Array, Array]:
-  """Tokens h [b, m, width] and projected text [b, m + n, width], and its mask.
+class Text(nnx.Module):
+  """The text of `cond` as tokens of a network.
+
+  Args:
+    spec: of the data, with `text` or `tokens`.
+    width: of a token.
+    heads: of the attention among them.
+    depth: layers of a transformer of the text; None is 2 for `tokens`, and 0
+      for `text`, which an encoder has made.
+    null: 'empty', or 'learnt' for a token of its own in place of no text.
+    options: those that all networks share.
+    rngs: for the initial parameters alone.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+
+  def __init__(
+    self,
+    spec: DataSpec,
+    width: int,
+    heads: int,
+    *,
+    depth: int | None,
+    null: str,
+    options: NetworkOptions,
+    rngs: nnx.Rngs,
+  ):
+    self.source = TOKENS if TOKENS in spec.cond else TEXT
+    if self.source == TEXT:
+      size = spec.cond[TEXT].shape[-1]
+      self.projection = nnx.Linear(size, width, kernel_init=SMALL, rngs=rngs)
+    else:
+      self.embedding = nnx.Embed(
+        spec.num_tokens, width, embedding_init=SMALL, rngs=rngs
+      )
+      depth = DEPTH if depth is None else depth
+    self.length = spec.cond[self.source].shape[0]
+    self.position = nnx.Param(jnp.zeros((self.length, width)))
+    self.null = make_null(width, rngs=rngs) if null == 'learnt' else None
+    self.layers = make_layers(width, heads, depth or 0, options, rngs=rngs)
+
+  def __call__(self, cond: Mapping[str, Array]) -> tuple[Array, Array]:
+    """The tokens [b, n, width], and which of them are real, bool [b, n]."""
+    raw = cond[self.source]
+    shape = raw.shape[:2]
+    real = cond[MASK].astype(bool) if MASK in cond else jnp.ones(shape, bool)
+    if self.source == TEXT:
+      # Zeros in place of padding: its product with a zero weight is finite.
+      h = self.projection(jnp.where(real[..., None], raw, 0))
+    else:
+      h = self.embedding(raw)
+    h = h + self.position[...]
+    if self.null is not None:
+      h, real = with_null(h, real, self.null[...])
+    if self.layers is not None:
+      itself = jnp.eye(self.length, dtype=bool)  # so that padding has a key
+      h = normalise(self.layers(h, (real[:, None] | itself)[:, None]))
+    return h, real
+
+
+def make_null(width: int, *, rngs: nnx.Rngs) -> nnx.Param:
+  """A token, as small as an embedding."""
+  return nnx.Param(SMALL(rngs.params(), (width,), jnp.float32))
+
+
+def make_layers(
+  width: int,
+  heads: int,
+  depth: int,
+  options: NetworkOptions,
+  *,
+  rngs: nnx.Rngs,
+) -> Stack | None:
+  """The transformer of the text, None if it has no layer."""
+  if not depth:
+    return None
+  return Stack(
+    lambda rngs: Layer(width, heads, dtype=options.products, rngs=rngs),
+    depth,
+    remat=options.remat,
+    rngs=rngs,
+  )
+
+
+def make_text(
+  spec: DataSpec,
+  width: int,
+  heads: int,
+  *,
+  depth: int | None,
+  null: str,
+  options: NetworkOptions,
+  rngs: nnx.Rngs,
+) -> Text | None:
+  """The text of a network, None where the spec has none.
+
+  Raises:
+    ValueError: if an option is out of range.
+  """
+  check_choices(null=(null, NULLS))
+  if depth is not None and depth < 0:
+    raise ValueError(f'text_depth = {depth} must be at least 0')
+  if not has_text(spec):
+    if null != 'empty' or depth is not None:
+      given = f'null = {null!r}' if depth is None else f'text_depth = {depth}'
+      raise ValueError(f'{given} has no effect: these examples have no text')
+    return None
+  return Text(
+    spec, width, heads, depth=depth, null=null, options=options, rngs=rngs
+  )
+
+
+def with_null(h: Array, real: Array, null: Array) -> tuple[Array, Array]:
+  """Tokens and mask with `null` in the first place where none is real."""
+  none = ~jnp.any(real, axis=1, keepdims=True)
+  first = jnp.where(none, null, h[:, 0])[:, None]
+  h = jnp.concatenate([first.astype(h.dtype), h[:, 1:]], axis=1)
+  return h, jnp.concatenate([real[:, :1] | none, real[:, 1:]], axis=1)
+
+
+def append(h: Array, text: Array, real: Array) -> tuple[Array, Array]:
+  """Tokens h [b, m, width] and those of the text, and which may be attended to.
 
   Returns:
-    the tokens, and which of them may be attended to, bool [b, m + n].
+    tokens [b, m + n, width] and bool [b, m + n].
   """
-  text = cond[TEXT]
-  shape = text.shape[:2]
-  real = cond[MASK].astype(bool) if MASK in cond else jnp.ones(shape, bool)
-  # Zeros in place of padding: its product with a zero weight is then finite.
-  tokens = projection(jnp.where(real[..., None], text, 0))
   mask = jnp.concatenate([jnp.ones(h.shape[:2], bool), real], axis=1)
-  return jnp.concatenate([h, tokens.astype(h.dtype)], axis=1), mask
+  return jnp.concatenate([h, text.astype(h.dtype)], axis=1), mask
+
+
+def mean_of(text: Array, real: Array) -> Array:
+  """The mean of the real tokens, [b, width]; 0 without any."""
+  count = jnp.maximum(jnp.sum(real, axis=1, keepdims=True), 1)
+  return jnp.sum(jnp.where(real[..., None], text, 0), axis=1) / count
+
+
+class Layer(nnx.Module):
+  """A layer of the transformer of the text: attention and a hidden layer."""
+
+  def __init__(
+    self,
+    width: int,
+    heads: int,
+    *,
+    dtype: DTypeLike | None,
+    rngs: nnx.Rngs,
+  ):
+    def linear(n_in: int, n_out: int) -> nnx.Linear:
+      return nnx.Linear(n_in, n_out, dtype=dtype, rngs=rngs)
+
+    self.heads = heads
+    self.qkv = linear(width, 3 * width)
+    self.out = linear(width, width)
+    self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
+
+  def __call__(
+    self, h: Array, mask: Array, *, key: Array | None = None
+  ) -> Array:
+    """Tokens [b, n, width] -> the same; mask as `attend`; ignores key."""
+    del key
+    q, k, v = by_heads(on_rows(self.qkv, normalise(h)), self.heads, 3)
+    h = h + upcast(on_rows(self.out, joined(attend(q, k, v, mask))))
+    hidden = nnx.gelu(on_rows(self.up, normalise(h)))
+    return h + upcast(on_rows(self.down, hidden))
+
+
+class CrossAttention(nnx.Module):
+  """Attention of tokens to a text, zero at initialisation; no norm, no gate."""
+
+  def __init__(
+    self, width: int, heads: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+  ):
+    self.heads = heads
+    self.query = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
+    self.keys = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
+    self.out = zero_linear(width, width, rngs=rngs)
+
+  def __call__(self, h: Array, text: Array, real: Array) -> Array:
+    """h [b, m, width] and a text [b, n, width] -> what is added to h.
+
+    It is 0 where no token of the text is real.
+    """
+    (q,) = by_heads(on_rows(self.query, h), self.heads, 1)
+    k, v = by_heads(on_rows(self.keys, text.astype(h.dtype)), self.heads, 2)
+    some = jnp.any(real, axis=1)[:, None]
+    a = attend(q, k, v, (real | ~some)[:, None, None])
+    return jnp.where(some[..., None], upcast(on_rows(self.out, joined(a))), 0)

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 from flax import nnx
 
 from flowdistill.build.blueprint import Blueprint, make_blueprint
@@ -16,10 +17,19 @@ from flowdistill.build.foreign import FILES, file_model
 from flowdistill.build.models import Model, shape_model
 from flowdistill.build.tables import ROOMS
 from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
-from flowdistill.config.bind import ConfigError, Spec, bind, join, suggest
+from flowdistill.config.bind import (
+  ConfigError,
+  Spec,
+  bind,
+  join,
+  located,
+  suggest,
+)
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import ENCODE, trained
 from flowdistill.config.sections import Dataset, Reference
+from flowdistill.datasets.captioned import spec_with_text
+from flowdistill.datasets.texts import Text
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.space import about_space
 from flowdistill.training.json_files import jsonable
@@ -177,9 +187,13 @@ class Blueprints(Mapping[str, Blueprint]):
         f'config.{key}.flip = True has no mirrored images: set '
         f'config.{encode.key("flips")} = True'
       )
-    record = DataRecord(
-      encode.sees, len(encode.data), pictures=encode.data.spec.shape
-    )
+    sees = encode.sees
+    if dataset['text'] is not None:
+      text = bind(dataset['text'], Text, f'{key}.text', ROOMS)
+      captions = encode.data.captions(np.arange(len(encode.data)))
+      with located(key, ['text']):
+        sees = spec_with_text(sees, captions, text)[0]
+    record = DataRecord(sees, len(encode.data), pictures=encode.data.spec.shape)
     return Expected(record, lambda: about_space(encode))
 
   def _make(self, name: str) -> Blueprint:

@@ -294,3 +294,18 @@ def check_knows(known: DataSpec, wanted: DataSpec, where: str) -> None:
       f'config.{where} knows examples {known}, and this data set has examples '
       f'{wanted}'
     )
+  if None not in (known.text, wanted.text) and known.text != wanted.text:
+    raise ConfigError(
+      f'config.{where} knows captions that were encoded by another '
+      f'dataset.text, or with the vocabulary of other captions: the texts are '
+      f'{about_text(known)}, and here {about_text(wanted)}'
+    )
+
+
+def about_text(spec: DataSpec) -> str:
+  """'words, length = 24, vocabulary of 91', of a spec with text."""
+  options = {
+    name: f'of {len(value)}' if isinstance(value, list) else value
+    for name, value in (spec.text or {}).items()
+  }
+  return str(options)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import check_reconstruction, resolved
 from flowdistill.build.given import check_conditions, check_label
+from flowdistill.build.prompts import encode_prompts
 from flowdistill.build.sampling_plan import combinations, plan_sampling
 from flowdistill.build.tuning import ways
 from flowdistill.config.bind import ConfigError, suggest
@@ -115,6 +116,8 @@ def check_options(options: Any, blueprints: Blueprints, last: str) -> None:
   _check_drawn(given, blueprint)
   if cond := getattr(options, 'given', {}):
     check_given(cond, given, blueprint)
+  if prompts := getattr(options, 'lines', []):
+    check_prompts(prompts, cond, blueprint)
 
 
 def tried(
@@ -197,6 +200,18 @@ def check_given(
     check_conditions(blueprint.sees, given['samples'], cond)
   except ValueError as error:
     raise ConfigError(f'--cond={given["cond"]}: {error}') from error
+
+
+def check_prompts(
+  prompts: Sequence[str], cond: Mapping[str, Any], blueprint: Blueprint
+) -> None:
+  """Checks the prompts that a job has read, beside what `--cond` gives."""
+  try:
+    said = encode_prompts(blueprint.sees, prompts)
+  except ValueError as error:
+    raise ConfigError(f'--prompts: {error}') from error
+  if both := sorted(said.keys() & cond.keys()):
+    raise ConfigError(f'--prompts give {both}, which --cond gives, too')
 
 
 def _check_sampling(role: str, options: Sampling, blueprint: Blueprint) -> None:

@@ -1,19 +1,20 @@
 """A trained stage: its networks with weights, for sampling."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.given import check_conditions
+from flowdistill.build.prompts import encode_prompts
 from flowdistill.build.sampling import CondAt, Generator
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sections import Reference
 from flowdistill.flow.noise import check_range
-from flowdistill.flow.spec import LABEL
+from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.stages.assembly import generator, sampling_layout
 from flowdistill.training.sharding import Layout
 from flowdistill.workdir import weights
@@ -93,12 +94,15 @@ def conditions(
   label: Any = None,
   cond: Cond | None = None,
   *,
+  prompts: str | Sequence[str] | None = None,
   first: int = 0,
   null: bool = False,
 ) -> Mapping[str, np.ndarray]:
   """`cond` of n examples; see `conditions_at`."""
   first, n = check_range(first, n)
-  at = conditions_at(blueprint, n, label, cond, first=first, null=null)
+  at = conditions_at(
+    blueprint, n, label, cond, prompts=prompts, first=first, null=null
+  )
   return at(np.arange(n))
 
 
@@ -108,6 +112,7 @@ def conditions_at(
   label: Any = None,
   cond: Cond | None = None,
   *,
+  prompts: str | Sequence[str] | None = None,
   first: int = 0,
   null: bool = False,
 ) -> CondAt:
@@ -118,6 +123,8 @@ def conditions_at(
     n: number of examples.
     label: one class for all, or n classes; None goes through all of them.
     cond: the other conditions: name -> one value for all, or n of them.
+    prompts: texts, which are repeated cyclically if they are not n; None is
+      none.
     first: number of the first example: what is not given depends on it.
     null: whether missing conditions are unconditional; otherwise they are all
       classes in turn, and the conditions of the data set's examples.
@@ -132,10 +139,12 @@ def conditions_at(
       raise ValueError(f'label = {label} has no effect: cond has a label too')
     values[LABEL] = label
   given = check_conditions(spec, n, values)
-  rest = [name for name in spec.cond if name not in given]
+  said = {} if prompts is None else prompted(spec, given, prompts)
+  rest = [name for name in spec.cond if name not in {**given, **said}]
 
   def at(index: np.ndarray) -> dict[str, np.ndarray]:
     arrays = {name: rows[index] for name, rows in given.items()}
+    arrays |= {name: rows[index % len(rows)] for name, rows in said.items()}
     if null:
       return arrays | {name: spec.cond[name].full(len(index)) for name in rest}
     if rest == [LABEL]:
@@ -146,3 +155,13 @@ def conditions_at(
     return arrays | {name: taken[name] for name in rest}
 
   return at
+
+
+def prompted(
+  spec: DataSpec, given: Cond, prompts: str | Sequence[str]
+) -> dict[str, np.ndarray]:
+  """The conditions of prompts, which must not be given as well."""
+  said = encode_prompts(spec, prompts)
+  if both := sorted(said.keys() & given.keys()):
+    raise ValueError(f'prompts give {both}, which cond gives, too')
+  return said

@@ -163,6 +163,8 @@ def check_data(folder: pathlib.Path, data: DataRecord) -> None:
   ]
   if was == now or not lines:
     lines = [f'the data was {record.spec}, and is {data.spec}']
+    if record.spec.text != data.spec.text:
+      lines.append('their captions are encoded by other options, or words')
   raise ConfigError(
     f'{folder} was trained on other classes, or other examples: '
     f'{"; ".join(lines)}. Restore the names, or take another --workdir'

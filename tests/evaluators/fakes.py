@@ -30,6 +30,9 @@ class Data:
   def prompts(self, index):
     return None
 
+  def encode(self, prompts):
+    return {'text': np.asarray([[len(each)] for each in prompts], np.float32)}
+
   def conditions(self, index):
     return {name: self.arrays[name][index] for name in self.spec.cond}
 

@@ -1,5 +1,6 @@
 """Pictures: which pixels are where, and that files appear whole."""
 
+import json
 import os
 
 import matplotlib as mpl
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from evaluators.fakes import Data, Replay, digits, points
 from matplotlib.image import imread
+from PIL import Image
 
 from flowdistill.evaluators import canvas, mosaic
 from flowdistill.evaluators.pictures import pictures
+from flowdistill.evaluators.sheets import ABOUT
 from flowdistill.evaluators.signature import NOWHERE
 from flowdistill.evaluators.sweep import SweepEntry
-from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.spec import Condition, DataSpec
 
 SWEEP = {
   'teacher': [['euler', 1], ['heun', 31]],
@@ -126,6 +129,30 @@ def test_how_many_columns(num_classes, examples, labels, tmp_path):
   (call,) = models['student'].calls
   assert call['n'] == (len(labels) if labels else 10)
   assert [v.tolist() for v in call['cond'].values()] == [labels] * bool(labels)
+
+
+def test_prompts_are_drawn_in_turn_and_written_over_the_columns(tmp_path):
+  x0 = np.zeros((12, 8, 8, 3), np.float32)
+  cond = {'text': Condition((1,)), 'label': Condition((), 'int32', 3)}
+  source = Data(DataSpec((8, 8, 3), cond), {'x0': x0})
+  prompts = ('a $1 fire', 'صورة', 'a long prompt ' * 40)
+  image, _, models = draw(tmp_path, source, prompts=prompts)
+  (call,) = models['student'].calls
+  lengths = [len(each) for each in prompts]
+  assert call['n'] == 3
+  assert call['cond']['text'][:, 0].tolist() == lengths
+  assert call['cond']['label'].tolist() == [0, 1, 2]
+  plain, _, models = draw(
+    tmp_path / 'more', source, prompts=prompts[:2], examples=3
+  )
+  (call,) = models['student'].calls
+  assert call['cond']['text'][:, 0].tolist() == [*lengths[:2], lengths[0]]
+  assert image.shape == plain.shape
+  head = slice(50, mosaic.HEAD)
+  assert (image[head] < 1).sum() > (plain[head] < 1).sum() > 100
+  (sheet, *_) = (tmp_path / 'sheets').iterdir()
+  with Image.open(sheet) as opened:
+    assert json.loads(opened.text[ABOUT])['prompts'] == [*prompts]
 
 
 def test_no_global_state_is_touched(tmp_path):

@@ -7,7 +7,7 @@ from jobs import tiny
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
-from flowdistill.datasets.caption_vectors import encode
+from flowdistill.datasets.word_vectors import WordVectors
 
 CONFIG = f'{tiny.CONFIGS / "emoji.py"}:runlocal'
 EVALUATORS = 'stages.distil.evaluators'
@@ -20,7 +20,8 @@ def dataset(tmp_path_factory):
   (folder / 'font.ttf').write_bytes(tiny_font.font())
   (folder / 'names.txt').write_text(tiny_font.NAMES)
   files = {'path': f'{folder}/font.ttf', 'names': f'{folder}/names.txt'}
-  return f'dataset={ {"name": "emoji", "words": 4, **files}!r}'
+  text = {'name': 'word_vectors', 'length': 4}
+  return f'dataset={ {"name": "emoji", "text": text, **files}!r}'
 
 
 def test_it_builds_with_captions_and_figures(dataset, tmp_path):
@@ -63,7 +64,8 @@ def test_it_trains_is_measured_and_draws_a_caption(dataset, tmp_path):
   assert all(np.isfinite(row['frechet_emoji']) for row in rows)
   assert all(0 <= row['memorised'] <= 1 for row in rows)
   assert not any('accuracy' in row for row in rows)  # four groups of ten
-  cond = {k: v[0] for k, v in encode(['waving hand: dark'], 4).items()}
+  encoded = WordVectors(4).encode(['waving hand: dark'])
+  cond = {k: v[0] for k, v in encoded.items()}
   run = flowdistill.load(tmp_path, stage='distil')
   x = run.sample(2, nfe=1, cond={**cond, 'label': 0})
   assert x.shape == (2, 32, 32, 3)

@@ -100,6 +100,10 @@ GENERATE = {
   ),
   '--nfe=0': '--sampler=flow_map --nfe=0: nfe = 0 is not possible for ',
   '--label=3': '--label=3 has no effect: this data set has no classes',
+  '--prompts=fire': '--prompts: prompts have no effect: these examples are [2]',
+  '--prompts=no.txt': "--prompts='no.txt': the file cannot be read: ",
+  '--prompts= ': "--prompts=' ': it has no prompt: give one per line",
+  '--samples=-2': '--samples=-2 must be an integer of at least 1',
 }
 
 

@@ -16,6 +16,7 @@ PRODUCTS = {
   'edm_adm': 4 * 4,
   'edm_ncsnpp': 3 * 4,
   'mlp': 2,
+  'mmdit': 6 * 2,
   'ncsnpp': 3 * 6,
   'sit': 6 * 2,
   'unet': 4 * 4,

@@ -15,7 +15,7 @@ from flax import nnx
 from networks.tiny import EVERY, changed
 
 from flowdistill.config.tiny import TINY_NETWORKS
-from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.networks import NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Roles
@@ -32,11 +32,18 @@ def unoptimised():
   jax.config.update('jax_disable_most_optimizations', before)
 
 
+TOKENS = {
+  'tokens': Condition((3,), 'int32', CLASSES),
+  'mask': Condition((3,), 'bool', False),
+}
+
+
 @functools.cache
-def built(name):
+def built(name, *, text=False):
   """(spec, u(params, x_t, t, s, cond, key), params) of a tiny network."""
   shape = (2,) if name == 'mlp' else (4, 4, 1)
   spec, rng = DataSpec.labelled(shape, CLASSES), np.random.default_rng(0)
+  spec = DataSpec(shape, TOKENS) if text else spec
   graph, params = nnx.split(
     nnx.eval_shape(
       lambda: NETWORKS[name](spec, **TINY_NETWORKS[name], rngs=nnx.Rngs(0))
@@ -78,11 +85,22 @@ def make_roles(u, params, frozen, key):
 @pytest.mark.parametrize('objective', [n for n in OBJECTIVES if n not in GAN])
 @EVERY
 def test_every_network_takes_two_steps_with_every_objective(name, objective):
-  spec, u, first = built(name)
+  label = np.arange(BATCH) % CLASSES
+  take_two_steps(*built(name), objective, {'label': label.astype(np.int32)})
+
+
+@pytest.mark.parametrize('objective', [n for n in OBJECTIVES if n not in GAN])
+@pytest.mark.parametrize('name', ['dit', 'mmdit'])
+def test_networks_of_text_take_two_steps_with_every_objective(name, objective):
+  tokens = np.array([[0, 1, 2], [2, 3, 3], [1, 0, 3], [3, 3, 3]], np.int32)
+  cond = {'tokens': tokens, 'mask': tokens < CLASSES}
+  take_two_steps(*built(name, text=True), objective, cond)
+
+
+def take_two_steps(spec, u, first, objective, cond):
   rng = np.random.default_rng(1)
   x0, x1 = rng.normal(size=(2, BATCH, *spec.shape)).astype(np.float32)
-  label = np.arange(BATCH) % CLASSES
-  batch = spec.batch({'x0': x0, 'x1': x1, 'label': label.astype(np.int32)})
+  batch = spec.batch({'x0': x0, 'x1': x1, **cond})
   batch = jax.tree.map(jnp.asarray, batch)
 
   def mean_loss(params, step):

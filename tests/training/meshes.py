@@ -18,8 +18,9 @@ from flax import nnx
 
 from flowdistill.build.models import Model, with_rows
 from flowdistill.flow.guidance import fixed
-from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.networks.dit import DiT
+from flowdistill.networks.mmdit import MMDiT
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.training.ema import Ema
@@ -28,6 +29,10 @@ from flowdistill.training.sharding import AXES, Layout, make_mesh
 from flowdistill.training.state import gradients, init_state
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 10, 16
+TOKENS = {
+  'tokens': Condition((4,), 'int32', 9),
+  'mask': Condition((4,), 'bool', False),
+}
 OPTIONS = {'ayf_emd': {'guidance': fixed}, 'scm': {'distil': True}}
 
 
@@ -57,6 +62,11 @@ def dit(shape, num_classes, *, rngs, depth=2, remat=None):
     options=NetworkOptions(remat=remat),
     rngs=rngs,
   )
+  return moved(model)
+
+
+def moved(model):
+  """The network with no array at zero, so that no gradient is."""
   graph, params = nnx.split(model)
   keys = iter(jax.random.split(jax.random.key(1), 200))
   return nnx.merge(
@@ -67,7 +77,17 @@ def dit(shape, num_classes, *, rngs, depth=2, remat=None):
   )
 
 
+def joint(shape, num_classes, *, rngs):
+  """Text and pictures: four words of which the last two may be none."""
+  label = DataSpec.labelled(shape, num_classes).cond
+  model = MMDiT(
+    DataSpec(shape, {**label, **TOKENS}), width=64, text_depth=1, rngs=rngs
+  )
+  return moved(model)
+
+
 MAKE = {
+  'joint': joint,
   'dit': dit,
   'scan': functools.partial(dit, depth=6, remat='full'),
   'conv': Conv,
@@ -97,6 +117,11 @@ def problem(network, name):
     'cond': {'label': np.arange(BATCH) % CLASSES},
     'null': {'label': np.full(BATCH, CLASSES)},
   }
+  if network == 'joint':
+    tokens = rng.integers(0, 9, (BATCH, 4), np.int32)
+    mask = np.arange(4) < rng.integers(2, 5, (BATCH, 1))
+    batch['cond'] |= {'tokens': tokens, 'mask': mask}
+    batch['null'] |= {'tokens': np.full_like(tokens, 9), 'mask': 0 * mask > 0}
   key = jax.random.key(3)
 
   def value(params, frozen, batch):

@@ -98,7 +98,10 @@ def compared(network, objective, *meshes):
 
 @pytest.mark.parametrize(
   'network',
-  [pytest.param(n, marks=pytest.mark.slow) for n in ('scan', 'dit', 'conv')],
+  [
+    pytest.param(n, marks=pytest.mark.slow)
+    for n in ('scan', 'dit', 'joint', 'conv')
+  ],
 )
 def test_loss_and_gradients_are_those_of_one_device(network):
   """Of guided AYF-EMD, through jax.jvp; 'scan' is a DiT whose blocks are."""

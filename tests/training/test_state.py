@@ -260,15 +260,21 @@ def test_conditions_are_dropped_whole_at_the_rate():
   n = 20_000
   batch = {
     'x0': jnp.zeros((n, 2)),
-    'cond': {'label': jnp.ones(n, int), 'text': jnp.ones((n, 3))},
-    'null': {'label': jnp.zeros(n, int), 'text': jnp.zeros((n, 3))},
+    'cond': {
+      'label': jnp.ones(n, int),
+      'text': jnp.ones((n, 3, 2)),
+      'tokens': jnp.ones((n, 3), jnp.int32),
+      'mask': jnp.ones((n, 3), bool),
+    },
   }
+  batch['null'] = jax.tree.map(jnp.zeros_like, batch['cond'])
   cond = drop_conditions(batch, KEY, 0.1)['cond']
   share = 1 - float(jnp.mean(cond['label']))
   assert abs(share - 0.1) < 4 * np.sqrt(0.1 * 0.9 / n)
-  np.testing.assert_array_equal(
-    cond['text'], np.repeat(cond['label'][:, None], 3, axis=1)
-  )
+  for name, given in batch['cond'].items():
+    assert cond[name].dtype == given.dtype
+    kept = np.reshape(cond['label'] == 1, (n, *[1] * (given.ndim - 1)))
+    np.testing.assert_array_equal(cond[name], np.where(kept, given, 0))
 
 
 def test_no_condition_is_dropped_at_rate_zero():

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from flowdistill.datasets.caption_vectors import conditions_of, encode, vector
+from flowdistill.datasets.word_vectors import WordVectors, vector
 
 
 def test_each_word_has_its_vector_wherever_it_stands():
-  found = encode(['waving hand: Dark', 'hand', ''], 3)
+  found = WordVectors(3).encode(['waving hand: Dark', 'hand', ''])
   np.testing.assert_array_equal(found['text'][0, 1], found['text'][1, 0])
   np.testing.assert_array_equal(found['text'][0, 2], vector('dark'))
   assert found['mask'].tolist() == [THREE, ONE, NONE]
@@ -14,8 +14,8 @@ def test_each_word_has_its_vector_wherever_it_stands():
 
 
 def test_it_is_of_the_declared_shape_and_of_variance_one():
-  found = encode(['one two three four'], 3)
-  for name, condition in conditions_of(3).items():
+  found = WordVectors(3).encode(['one two three four'])
+  for name, condition in WordVectors(3).conditions.items():
     assert found[name].shape == (1, *condition.shape)
     assert found[name].dtype == condition.dtype
   many = np.concatenate([vector(str(k)) for k in range(500)])

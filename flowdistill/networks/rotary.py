@@ -1,0 +1,35 @@
+"""Rotary positions in two dimensions: attention depends on offsets alone.
+
+Half of a head's pairs of channels turn by i ω for row i of a token, the other
+half by j ω for column j, with c / 4 frequencies ω = θ^(−4k / c).
+
+Source: Su et al., "RoFormer" (2021), https://arxiv.org/abs/2104.09864; axes and
+θ = 100 as in Heo et al., "Rotary Position Embedding for Vision Transformer"
+(2024), https://arxiv.org/abs/2403.13298, section 3.2.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+
+def angles_of(grid: tuple[int, int], size: int, theta: float) -> np.ndarray:
+  """Of the tokens of a grid, row by row, [tokens, size / 2].
+
+  Args:
+    grid: rows and columns.
+    size: channels of a head, a multiple of 4.
+    theta: the longest wavelength is near 2π theta tokens.
+  """
+  frequencies = theta ** (-np.arange(size // 4) / (size // 4))
+  i, j = (place.reshape(-1, 1) * frequencies for place in np.indices(grid))
+  return np.concatenate([i, j], axis=-1)
+
+
+def rotate(x: Array, angles: np.ndarray) -> Array:
+  """Turns channels k and k + c / 2 of x [..., n, c] by angles [n, c / 2]."""
+  cos, sin = (jnp.asarray(f(angles), x.dtype) for f in (np.cos, np.sin))
+  a, b = jnp.split(x, 2, axis=-1)
+  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
