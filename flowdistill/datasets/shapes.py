@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.lazy import Lazy, places
 from flowdistill.datasets.shape_captions import prompt_of
@@ -17,6 +18,7 @@ from flowdistill.datasets.shape_detection import detect
 from flowdistill.datasets.shape_scenes import Scene, render, scene_of
 from flowdistill.datasets.source import Batch
 from flowdistill.datasets.split import check as check_split
+from flowdistill.datasets.texts import Text
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.metrics.geneval import TAGS, Detection, Prompt
 
@@ -30,8 +32,9 @@ def shapes(
   examples: int = 10_000,
   seed: int = 0,
   classes: str | None = None,
+  text: Text | None = None,
   split: str = 'all',
-) -> 'Shapes':
+) -> 'Shapes | Captioned':
   """Coloured shapes [size, size, 3] in [-1, 1], with captions.
 
   Args:
@@ -40,6 +43,8 @@ def shapes(
     seed: of all that is in them, in 0 ... 2⁶³ − 1.
     classes: 'category' labels each with one of the six categories of GenEval;
       None for no label.
+    text: what makes conditions of the captions (see `texts.py`); None for no
+      such condition.
     split: 'train' without the combinations of `shape_combinations.py`,
       'validation' with them, or 'all' with and without.
 
@@ -57,7 +62,7 @@ def shapes(
   check_split(split, 0.0)
   names = TAGS if classes else ()
   spec = DataSpec.labelled((size, size, 3), len(names), names)
-  return Shapes(spec, examples, seed, split)
+  return with_text(Shapes(spec, examples, seed, split), text)
 
 
 @dataclasses.dataclass(frozen=True)

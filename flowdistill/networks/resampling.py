@@ -9,6 +9,8 @@ https://arxiv.org/abs/1904.11486; Karras et al., "Analyzing and Improving the
 Image Quality of StyleGAN" (2019), https://arxiv.org/abs/1912.04958.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,10 +68,11 @@ def blurred(h: Array, axis: int, padding: int, down: int) -> Array:
   """
   h = padded(h, axis, padding, padding)
   last = (h.shape[axis] - len(TAPS)) // down * down
-  return sum(
+  terms = (
     tap * jax.lax.slice_in_dim(h, k, k + last + 1, down, axis)
     for k, tap in enumerate(TAPS.tolist())
   )
+  return functools.reduce(jnp.add, terms)
 
 
 def doubled(h: Array, axis: int, padding: int) -> Array:

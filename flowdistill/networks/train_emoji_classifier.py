@@ -11,13 +11,15 @@ defines a new unit of measurement, so that figures from before and after it are
 not comparable.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
-from flowdistill.datasets.emoji import Emoji, emoji
+from flowdistill.datasets.emoji import emoji
 from flowdistill.networks.emoji_classifier import (
   FEATURES,
   GROUPS,
@@ -72,7 +74,7 @@ def main() -> None:
   )
 
 
-def train(groups: Emoji, subgroups: Emoji, kept: np.ndarray) -> Trained:
+def train(groups: Any, subgroups: Any, kept: np.ndarray) -> Trained:
   """AdamW with cosine decay on noisy, shifted and mirrored pictures.
 
   Args:

@@ -6,6 +6,7 @@ import pytest
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.datasets.shapes import shapes
+from flowdistill.datasets.texts import words
 from flowdistill.flow.spec import DataSpec
 from flowdistill.metrics.geneval import TAGS
 
@@ -23,6 +24,20 @@ def test_an_example_is_a_function_of_seed_and_number():
   other = shapes(size=32, seed=1)[np.arange(12)]['x0']
   pairs = zip(batch, other, strict=True)
   assert not any(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_captions_become_conditions_and_the_rest_stays():
+  bare = shapes(examples=12)
+  source = shapes(examples=12, text=lambda c: words(c, length=16))
+  batch = source[np.arange(12)]
+  assert batch['tokens'].shape == (12, 16)
+  lengths = [len(caption.split()) for caption in bare.captions]
+  np.testing.assert_array_equal(batch['mask'].sum(1), lengths)
+  np.testing.assert_array_equal(batch['x0'], bare[np.arange(12)]['x0'])
+  assert [*source.captions] == [*bare.captions]
+  assert [*source.prompts] == [*bare.prompts]
+  assert source.detect(batch['x0'][0]) == bare.detect(batch['x0'][0])
+  assert not source.mirrors
 
 
 FIRST = [
