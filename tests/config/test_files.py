@@ -173,7 +173,8 @@ def test_runlocal_is_the_same_at_toy_size(load):
 def test_runlocal_has_digits_in_place_of_files(load, dataset):
   given = {**ONE, 'dataset': {**dataset, 'split': 'train'}}
   (spec,) = load(given, arg=':runlocal').values()
-  assert spec['dataset'] == {'name': 'digits', 'size': 8, 'split': 'train'}
+  digits = {'name': 'digits', 'size': 8, 'text': None, 'split': 'train'}
+  assert spec['dataset'] == digits
   named = '--config.dataset.name=folder', '--config.dataset.path=/mine'
   (spec,) = load(given, *named, arg=':runlocal').values()
   assert spec['dataset']['path'] == '/mine'

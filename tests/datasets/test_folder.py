@@ -266,7 +266,7 @@ def walks(monkeypatch):
     whole = getattr(module, name)
 
     def counted(*args, whole=whole, **options):
-      at = args[0] if args else options['fileobj'].name
+      at = args[0] if args else options['fileobj'].file.name
       if not isinstance(at, int):  # by which rmtree goes
         seen.append(pathlib.Path(at))
       return whole(*args, **options)

@@ -176,7 +176,7 @@ def test_samples_that_are_none_are_left_out_and_named(tmp_path, name, caplog):
   members = [*sample(1), *members, *sample(2)]
   with pytest.raises(ValueError, match=message):
     opened(tmp_path, members)
-  caplog.set_level('INFO')
+  caplog.set_level('INFO', logger='absl')
   source = opened(tmp_path, members, max_broken=0.5)
   assert [*source.captions] == ['number 1', 'number 2']
   assert f'left out: {message}' in caplog.text

@@ -157,7 +157,7 @@ def test_what_another_mesh_restores(one, devices, axes):
   assert there['devices'] == devices
   assert there['arrays'] == here['arrays']
   assert there['batch'] == here['batch']
-  np.testing.assert_allclose(there['loss'], here['loss'], rtol=1e-5)
+  np.testing.assert_allclose(there['loss'], here['loss'], rtol=1e-4)
 
 
 def at_step(workdir, step, processes):
