@@ -89,6 +89,7 @@ def test_every_network_takes_two_steps_with_every_objective(name, objective):
   take_two_steps(*built(name), objective, {'label': label.astype(np.int32)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('objective', [n for n in OBJECTIVES if n not in GAN])
 @pytest.mark.parametrize('name', ['dit', 'mmdit'])
 def test_networks_of_text_take_two_steps_with_every_objective(name, objective):
