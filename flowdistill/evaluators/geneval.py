@@ -85,7 +85,7 @@ def _rows(
       'samples': n,
       'prompts': len({prompt.text for prompt in prompts}),
       'seed': seed,
-      'data': source.title,
+      'reference': source.title,
       **columns([prompt.tag for prompt in prompts], correct),
       'ms_per_image': ms,
     }

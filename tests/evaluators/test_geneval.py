@@ -36,7 +36,7 @@ def test_right_drawings_have_the_score_one(tmp_path):
     'samples': N,
     'prompts': len({*SHAPES.captions}),
     'seed': 3,
-    'data': 'shapes validation',
+    'reference': 'shapes validation',
     'geneval': 1.0,
     **shares,
   }

@@ -70,7 +70,7 @@ def test_a_run_is_measured(tmp_path):
     f"{EVALUATORS}.geneval.sweep={{'student': [['flow_map', 1]]}}",
   )
   (row,) = rows
-  assert (row['model'], row['samples'], row['data']) == (
+  assert (row['model'], row['samples'], row['reference']) == (
     'student',
     12,
     'shapes validation',
