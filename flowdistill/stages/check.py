@@ -123,7 +123,10 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
   reference, key = blueprint.reference(role)
   if reference.dtype != Reference.dtype:
     raise ConfigError(f'config.{key}.dtype has no effect outside of frozen')
-  loaded = blueprint.weights(role).params
+  weights = blueprint.weights(role)
+  if weights.stage is not None:
+    check_same_text(weights.stage.sees, blueprint.sees, key)
+  loaded = weights.params
   fresh = blueprint.learners[role].model.params
   if not reference.matching:
     check_same_shapes(fresh, loaded, key)
@@ -294,6 +297,11 @@ def check_knows(known: DataSpec, wanted: DataSpec, where: str) -> None:
       f'config.{where} knows examples {known}, and this data set has examples '
       f'{wanted}'
     )
+  check_same_text(known, wanted, where)
+
+
+def check_same_text(known: DataSpec, wanted: DataSpec, where: str) -> None:
+  """Refuses weights or pairs that know other tokens."""
   if None not in (known.text, wanted.text) and known.text != wanted.text:
     raise ConfigError(
       f'config.{where} knows captions that were encoded by another '
