@@ -104,12 +104,7 @@ class Small:
     }
     discriminator = {
       'network': {'name': 'stylegan2_discriminator', **self.discriminator},
-      'objective': {
-        'name': 'relativistic',
-        'fakes': fakes,
-        # Not lazily: XLA compiles gradients in a branch badly for a CPU.
-        'penalty_every': 1,
-      },
+      'objective': {'name': 'relativistic', 'fakes': fakes},
     }
     return {
       **self.student('adversarial', finetuned, 'stage:distil'),

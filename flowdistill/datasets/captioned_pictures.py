@@ -7,7 +7,7 @@ from flowdistill.datasets.pictures import Encoded, Pictures
 from flowdistill.flow.spec import DataSpec
 
 
-class Captioned(Encoded, Protocol):
+class CaptionedFiles(Encoded, Protocol):
   """Files of pictures (see `Encoded`), with their captions.
 
   `read` also refuses a picture whose caption cannot be read.
@@ -32,7 +32,7 @@ class CaptionedPictures(Pictures):
 
   def __init__(
     self,
-    encoded: Captioned,
+    encoded: CaptionedFiles,
     spec: DataSpec,
     *,
     resize: str,

@@ -30,7 +30,7 @@ class Columns(Protocol):
 
 
 class CaptionedRows:
-  """Some of the rows (see `captioned.Captioned`).
+  """Some of the rows (see `captioned_pictures.CaptionedFiles`).
 
   Args:
     columns: of all rows.

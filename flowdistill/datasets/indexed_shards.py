@@ -25,7 +25,7 @@ OPEN = 64  # shards
 
 
 class IndexedShards:
-  """Pictures and captions in shards (see `captioned.Captioned`).
+  """Pictures and captions in shards (see `captioned_pictures.CaptionedFiles`).
 
   Some 75 bytes of memory for each sample, and those of its key.
 

@@ -105,7 +105,7 @@ class Retried:
     with contextlib.suppress(OSError, ValueError):  # it is broken
       self.close()
     reason = reason_of(error)
-    if NO_RANGES in reason and self._ranges:
+    if NO_RANGES in reason and self._ranges and attempt < TRIES:
       self._ranges = False  # now it is known, and nothing was broken
       return
     if lasting(error):

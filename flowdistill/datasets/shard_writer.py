@@ -23,7 +23,7 @@ ROWS = 16  # of a row group: what is read to have one of them
 MOST = 999_999  # shards, whose names have six digits
 
 
-class Captioned(NamedTuple):
+class Row(NamedTuple):
   """A captioned picture in a shard: its key, a PNG file, and the caption."""
 
   key: str
@@ -31,7 +31,7 @@ class Captioned(NamedTuple):
   text: str
 
 
-Write = Callable[[BinaryIO, Iterator[Captioned]], None]
+Write = Callable[[BinaryIO, Iterator[Row]], None]
 
 
 def check_source(source: Any) -> None:
@@ -79,13 +79,13 @@ def write_shards(
   return paths
 
 
-def examples(source: Any, numbers: range) -> Iterator[Captioned]:
+def examples(source: Any, numbers: range) -> Iterator[Row]:
   """The examples of some numbers, encoded."""
   for start in range(0, len(numbers), AT_ONCE):
     rows = numbers[start : start + AT_ONCE]
     pictures = to_uint8(source[np.asarray(rows)]['x0'])
     for number, pixels in zip(rows, pictures, strict=True):
-      yield Captioned(f'{number:09d}', as_png(pixels), source.captions[number])
+      yield Row(f'{number:09d}', as_png(pixels), source.captions[number])
 
 
 def as_png(pixels: np.ndarray) -> bytes:
@@ -104,7 +104,7 @@ def is_indexed(shard: pathlib.Path) -> bool:
     return False
 
 
-def write_tar(file: BinaryIO, rows: Iterator[Captioned]) -> None:
+def write_tar(file: BinaryIO, rows: Iterator[Row]) -> None:
   """A tar shard, by webdataset's writer: KEY.png and KEY.txt of each."""
   from webdataset.writer import TarWriter
 
@@ -114,7 +114,7 @@ def write_tar(file: BinaryIO, rows: Iterator[Captioned]) -> None:
       writer.write({'__key__': key, 'png': image, 'txt': text.encode()})
 
 
-def write_parquet(file: BinaryIO, rows: Iterator[Captioned]) -> None:
+def write_parquet(file: BinaryIO, rows: Iterator[Row]) -> None:
   """A parquet file with the columns key, text and image_bytes."""
   import pyarrow as pa
   import pyarrow.parquet as pq

@@ -63,8 +63,8 @@ def filtered(h: Array, *, padding: int, up: int = 1, down: int = 1) -> Array:
 def blurred(h: Array, axis: int, padding: int, down: int) -> Array:
   """The taps along one axis: a sum of shifted copies.
 
-  A convolution with a group for each channel would say the same, and is 20 to
-  100 times slower on a CPU (docs/performance.md).
+  A convolution with a group for each channel would say the same, and is many
+  times slower on a CPU (docs/performance.md).
   """
   h = padded(h, axis, padding, padding)
   last = (h.shape[axis] - len(TAPS)) // down * down
