@@ -1,7 +1,6 @@
 """Folders and archives of pictures, whole and broken."""
 
 import io
-import logging
 import os
 import pathlib
 import shutil
@@ -329,7 +328,7 @@ def test_a_broken_file_is_named_once_and_the_next_takes_its_place(
   whole = source[np.arange(12)]
   broken = opened(pictures, by_class=True, max_broken=0.1)
   BREAK[how](pictures / broken.encoded.names[4])
-  with caplog.at_level(logging.WARNING):
+  with caplog.at_level('WARNING', logger='absl'):
     for _ in range(3):
       found = broken[np.arange(12)]
   place = np.where(np.arange(12) == 4, 5, np.arange(12))

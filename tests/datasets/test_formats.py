@@ -1,7 +1,6 @@
 """What is a picture: by ending, or by content; and how much is left out."""
 
 import io
-import logging
 
 import numpy as np
 import PIL.Image
@@ -110,7 +109,7 @@ def test_one_line_says_what_is_read_and_what_is_left_out(tmp_path, caplog):
   for name in ('a/1.txt', 'a/2.txt', 'b/3.heic', 'b/README', '.hidden'):
     (tmp_path / name).write_bytes(b'no picture')
   (tmp_path / 'empty').mkdir()
-  with caplog.at_level(logging.INFO):
+  with caplog.at_level('INFO', logger='absl'):
     for split in ('train', 'validation', 'train'):
       folder(path=str(tmp_path), by_class=True, split=split, validation=0.5)
   (line,) = [r.getMessage() for r in caplog.records]
