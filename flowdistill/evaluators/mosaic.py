@@ -1,5 +1,6 @@
 """Images of several models side by side, a row per number of evaluations."""
 
+import dataclasses
 import pathlib
 import textwrap
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ def side_by_side(
 ) -> None:
   """Draws a panel per model as a PNG; images of one NFE are level.
 
+  Where no two models are level, all rows are in one panel.
+
   Small images are enlarged by a whole factor, pixel by pixel.
 
   Args:
@@ -33,23 +36,56 @@ def side_by_side(
       of one shape.
     headings: of the n columns.
   """
-  entries = [entry for entry, _ in samples]
   strips = [_strip(_resize(np.clip((x + 1) / 2, 0, 1))) for _, x in samples]
   h, w, _ = strips[0].shape
-  lefts, width = _lefts(entries, w)
-  tops = [HEAD + row * h for row, _ in grid_cells(entries)]
-  page = np.ones((max(tops) + h + EDGE, width, 3))
-  for entry, top, strip in zip(entries, tops, strips, strict=True):
-    page[top : top + h, lefts[entry.model] :][:, :w] = strip
+  lines = _lines([entry for entry, _ in samples], h)
+  lefts, width = _lefts(lines, w)
+  page = np.ones((max(line.top for line in lines) + h + EDGE, width, 3))
+  for line, strip in zip(lines, strips, strict=True):
+    page[line.top : line.top + h, lefts[line.panel] :][:, :w] = strip
   figure, ax = _show(page)
-  for entry, top in zip(entries, tops, strict=True):
-    left, middle = lefts[entry.model], top + (h - GAP) / 2
-    _write(ax, left - 18, middle, str(entry), ha='right')
-  for role, left in lefts.items():
-    style = {'size': 12, 'weight': 'bold', 'color': colours(lefts)[role]}
-    _write(ax, left, 34, role, **style)
+  for line in lines:
+    left, middle = lefts[line.panel], line.top + (h - GAP) / 2
+    _write(ax, left - 18, middle, line.title, ha='right', color=line.colour)
+  for panel, left in lefts.items():
+    style = {'size': 12, 'weight': 'bold', 'color': colours(lefts)[panel]}
+    _write(ax, left, 34, panel, **style)
     _write_headings(ax, left, w / len(samples[0][1]), headings)
   save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A row of images in a picture.
+
+  Attributes:
+    panel: the model, or '' if there is one panel for several.
+    title: of the row.
+    colour: of its title.
+    top: its upper edge, in pixels.
+  """
+
+  panel: str
+  title: str
+  colour: str
+  top: int
+
+
+def _lines(entries: Sequence[SweepEntry], h: int) -> list[Line]:
+  """One panel for several models where no two of them are level."""
+  levels = [level for level, _ in grid_cells(entries)]
+  models = dict.fromkeys(entry.model for entry in entries)
+  colour = colours(models)
+  tops = [HEAD + level * h for level in levels]
+  if len(models) == 1 or len({*levels}) < len(levels):
+    return [
+      Line(e.model, str(e), MUTED, top)
+      for e, top in zip(entries, tops, strict=True)
+    ]
+  return [
+    Line('', f'{e.model}, {e}', colour[e.model], top)
+    for e, top in zip(entries, tops, strict=True)
+  ]
 
 
 def strips(
@@ -93,13 +129,13 @@ def _strip(x: np.ndarray) -> np.ndarray:
   return np.broadcast_to(row, (*row.shape[:2], 3))
 
 
-def _lefts(entries: Sequence[SweepEntry], w: int) -> tuple[dict[str, int], int]:
-  """Role -> left edge of its images, after their titles; and the page width."""
+def _lefts(lines: Sequence[Line], w: int) -> tuple[dict[str, int], int]:
+  """Panel -> left edge of its images, after their titles; and the width."""
   lefts, end = {}, 0
-  for role in dict.fromkeys(entry.model for entry in entries):
-    longest = max(len(str(each)) for each in entries if each.model == role)
-    lefts[role] = end + 2 * EDGE + int(longest * LETTER)
-    end = lefts[role] + w
+  for panel in dict.fromkeys(line.panel for line in lines):
+    longest = max(len(each.title) for each in lines if each.panel == panel)
+    lefts[panel] = end + 2 * EDGE + int(longest * LETTER)
+    end = lefts[panel] + w
   return lefts, end + EDGE
 
 

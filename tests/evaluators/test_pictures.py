@@ -69,6 +69,22 @@ def test_every_pixel_is_where_it_belongs(tmp_path):
   assert (blank == 1).all()  # the student has no row at 1 NFE
 
 
+def test_models_that_are_never_level_share_their_columns(tmp_path):
+  rng = np.random.default_rng(0)
+  drawn = [
+    (SweepEntry(model, 'heun', nfe), rng.uniform(-1, 1, (3, 64, 64, 1)))
+    for model, nfe in {'student': 1, 'teacher': 3}.items()
+  ]
+  mosaic.side_by_side(tmp_path / 'a.png', drawn)
+  page = imread(tmp_path / 'a.png')[..., :3]
+  tops = [mosaic.HEAD, mosaic.HEAD + 70]
+  left, below = (find_left(page, top, 0) for top in tops)
+  assert left == below
+  colour = canvas.colours(['student', 'teacher'])
+  for model, top in zip(('student', 'teacher'), tops, strict=True):
+    assert len(inks(page[top : top + 64, :left], colour[model]))
+
+
 def find_left(page, top, start):
   """The first column from `start` on with no white among 64 rows."""
   full = (page[top : top + 64, start:] < 1).any(axis=-1).all(axis=0)
