@@ -2,8 +2,9 @@
 
 The stages: `flow` and `weak`, the teacher and a network that is smaller, has
 been trained less and has another EMA length; `distil`, autoguided EMD with a
-drawn λ as an input; `adversarial`, Algorithm 2. The student has the teacher's
-network and times, so that nothing has to be aligned.
+drawn λ as an input; `adversarial`, Algorithm 2 with the other reading of its
+adaptive weight, in which EMD leads. The student has the teacher's network and
+times, so that nothing has to be aligned.
 
 Source: Sabour, Fidler, Kreis, "Align Your Flow: Scaling Continuous-Time Flow
 Map Distillation" (2025), https://arxiv.org/abs/2506.14603.
@@ -17,6 +18,12 @@ Spec = dict[str, Any]
 SCALARS = {'scalars': ('guidance',)}
 TEACHERS = {'teacher': 'stage:flow', 'weak': 'stage:weak'}
 NFES = (1, 2, 4, 8)
+# The weights of an equalised learning rate are of the order of 1, whatever the
+# width: at the student's rate they would hardly move in so few steps.
+STYLEGAN2_ADAM = {
+  'optimiser': {'name': 'adam', 'b1': 0.0, 'b2': 0.99},
+  'schedule': {'name': 'constant', 'learning_rate': 2e-3, 'warmup': 0},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,10 +108,12 @@ class Small:
       'name': 'adversarial',
       'base': self.emd(warmup=0),
       'fakes': fakes,
+      'adaptive': 'adversarial',
     }
     discriminator = {
       'network': {'name': 'stylegan2_discriminator', **self.discriminator},
       'objective': {'name': 'relativistic', 'fakes': fakes},
+      'optim': STYLEGAN2_ADAM,
     }
     return {
       **self.student('adversarial', finetuned, 'stage:distil'),

@@ -4,6 +4,7 @@ import drill
 import pytest
 
 
+@pytest.mark.slow
 def test_a_disturbed_run_ends_the_same_to_the_byte(tmp_path):
   """The short form: a host dies, and one freezes."""
   drill.drill(tmp_path, ['kill', 'freeze'], seed=1, limit=600)

@@ -252,6 +252,7 @@ def test_jvp_is_the_derivative(way):
     assert size(slope - difference) < 1e-7 * size(slope), i
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_rematerialised_scan_has_the_same_value_tangent_and_gradient(way):
   *point, cond = conditioned()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from networks.tiny import EVERY, changed
+from networks.tiny import NAMES, changed
 
 from flowdistill.config.tiny import TINY_NETWORKS
 from flowdistill.flow.spec import Condition, DataSpec
@@ -83,7 +83,7 @@ def make_roles(u, params, frozen, key):
 
 
 @pytest.mark.parametrize('objective', [n for n in OBJECTIVES if n not in GAN])
-@EVERY
+@NAMES
 def test_every_network_takes_two_steps_with_every_objective(name, objective):
   label = np.arange(BATCH) % CLASSES
   take_two_steps(*built(name), objective, {'label': label.astype(np.int32)})
