@@ -23,6 +23,7 @@ from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.jobs import JOBS
 from flowdistill.stages.job_options import parse_options
 from flowdistill.stages.kinds import load_stages
+from flowdistill.training.roles import AVERAGE, VELOCITY
 from launch import test_documents as launched
 
 TABLE = tomllib.loads(
@@ -190,8 +191,21 @@ def check(words, *, whole=True):
   if isinstance(options, Samplings):
     ways = combinations(options)
   scalars = () if roles in ('teacher', ('teacher',)) else ('guidance',)
+  frozen = (specs.get(stage) or {}).get('frozen', {})
+
+  def guides():
+    return dict.fromkeys(frozen, VELOCITY)
+
   for way in ways:
-    plan_sampling(way.sampler, way.nfe, way.how(), spec=SPEC, scalars=scalars)
+    plan_sampling(
+      way.sampler,
+      way.nfe,
+      way.how(),
+      spec=SPEC,
+      scalars=scalars,
+      answers=AVERAGE if scalars else VELOCITY,
+      guides=guides,
+    )
 
 
 def check_model(role, spec):
