@@ -14,6 +14,7 @@ from flowdistill.config.stages import TEACHER
 from flowdistill.datasets.pairs import FORMAT, first_noise, read_manifest
 from flowdistill.datasets.shards import read_array, sizes_of
 from flowdistill.flow.spec import LABEL
+from flowdistill.samplers.published import PUBLISHED
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.shards import (
   Arrays,
@@ -139,9 +140,13 @@ def manifest_of(
 
 
 def solver_options(blueprint: Blueprint) -> dict[str, Any]:
-  """The options of a stage, and its teacher's grid if that is not uniform."""
+  """The options of a stage, and its teacher's grid if that is not uniform.
+
+  Not if the sampler has a grid of its own.
+  """
   grid = blueprint.grid(TEACHER)
-  own = {} if grid == 'uniform' else {'grid': grid}
+  published = blueprint.stage.sampler in PUBLISHED
+  own = {} if grid == 'uniform' or published else {'grid': grid}
   return {**own, **blueprint.spec['options']}
 
 

@@ -53,7 +53,8 @@ def still(params, x, t, s, cond):
 )
 def test_a_grid_that_is_not_plain_is_named(grid, plain):
   draw = Generator(apply, 1.0, DataSpec(SHAPE), 4, grid=grid)
-  assert draw.defaults == ({} if plain else {'grid': grid})
+  assert draw.defaults_of('euler') == ({} if plain else {'grid': grid})
+  assert draw.defaults_of('twinflow_few') == {}
 
 
 @pytest.mark.parametrize(
