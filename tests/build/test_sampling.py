@@ -74,6 +74,16 @@ def test_an_example_does_not_depend_on_how_it_was_batched(sampler, nfe):
   np.testing.assert_array_equal(run(small, 5), ten[:5])
 
 
+def test_a_published_sampler_has_its_own_grid_and_options():
+  draw = generator(apply, 1.0, grid='karras')
+  gap = {'name': 'kumaraswamy', 'gap': (0.001, 0.7)}
+  own = draw(4, sampler='twinflow_few', nfe=2, cond=labels(4)).x
+  spelt = draw(4, sampler='few', nfe=2, grid=gap, cond=labels(4)).x
+  np.testing.assert_array_equal(own, spelt)
+  given = draw(4, sampler='twinflow_few', nfe=2, grid='karras', cond=labels(4))
+  assert np.abs(given.x - own).max() > 0.01
+
+
 def test_noise_is_standard_normal_and_fresh_for_every_example_and_seed():
   draw = generator(still, batch_size=512)
   noise = np.stack([draw(1500, nfe=1, seed=k).x for k in range(3)])
