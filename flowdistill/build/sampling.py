@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import jax
 import numpy as np
 
-from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.build.sampling_plan import has_own_grid, plan_sampling
 from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.stack import constrain_layer_inputs
@@ -334,8 +334,8 @@ class Generator:
 
     {} too if the sampler has a grid of its own.
     """
-    own = self.grid in PLAIN or grid_of(sampler, self.grid) != self.grid
-    return {} if own else {'grid': self.grid}
+    kept = self.grid in PLAIN or has_own_grid(sampler)
+    return {} if kept else {'grid': self.grid}
 
   @property
   def _network(self) -> Network:

@@ -135,6 +135,11 @@ def led_away(guidance: Mapping[str, Any], role: str) -> dict[str, Any]:
   return {**guidance, AGAINST: role}
 
 
+def has_own_grid(sampler: str) -> bool:
+  """Whether a sampler is published with a grid, where none is given."""
+  return sampler in PUBLISHED
+
+
 def combinations(samplings: Samplings) -> list[Sampling]:
   """The combinations that are meant: NFE = None is for adaptive samplers.
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.sampling import Generator, Guide
+from flowdistill.build.sampling_plan import has_own_grid
 from flowdistill.config.bind import located
 from flowdistill.config.stages import TEACHER
 from flowdistill.datasets.pairs import FORMAT, first_noise, read_manifest
 from flowdistill.datasets.shards import read_array, sizes_of
 from flowdistill.flow.spec import LABEL
-from flowdistill.samplers.published import PUBLISHED
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.shards import (
   Arrays,
@@ -145,8 +145,8 @@ def solver_options(blueprint: Blueprint) -> dict[str, Any]:
   Not if the sampler has a grid of its own.
   """
   grid = blueprint.grid(TEACHER)
-  published = blueprint.stage.sampler in PUBLISHED
-  own = {} if grid == 'uniform' or published else {'grid': grid}
+  kept = grid == 'uniform' or has_own_grid(blueprint.stage.sampler)
+  own = {} if kept else {'grid': grid}
   return {**own, **blueprint.spec['options']}
 
 
