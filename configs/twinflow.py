@@ -6,7 +6,7 @@ r"""TwinFlow on the digits: every recipe of its README, by settings alone.
 The argument is the recipe:
 
   twinflow       the default
-  data_free      the same from the teacher alone, without training images
+  data_free      the same from the teacher alone: no training image is opened
   rcgm           RCGM as it is used in practice
   rcgm_theory    RCGM alone, with arbitrary jumps
   flow_matching  no jumps, from scratch
@@ -91,7 +91,7 @@ def student(objective: dict[str, Any], decay: float | None) -> dict[str, Any]:
     'init_from': 'stage:flow',
     'frozen': frozen,
     'objective': {**objective, **target},
-    'train': {'steps': 1400},
+    'train': {'steps': 1400, 'data_free': 'data_free' in objective},
     'optim': {'schedule': {'learning_rate': 5e-4}},
     'ema': {'main': average},
   }

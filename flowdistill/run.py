@@ -89,7 +89,8 @@ class Run:
       prompts: what they are to show, one text or several, which are repeated
         cyclically; None is no text.
       model: a role of this stage.
-      sampler: a name in SAMPLERS; 'euler' and 'heun' for a teacher.
+      sampler: a name in SAMPLERS or PUBLISHED; 'euler' and 'heun' for a
+        teacher.
       nfe: network calls for one example; None for the adaptive 'rk45'.
       label: one class for all, or n classes; None goes through all classes.
       cond: the other conditions: name -> one value for all, or n values; by

@@ -41,7 +41,12 @@ COMMANDS = {
   'TwinFlow': 'probs consistc_ratio enhanced_ratio enhanced_range '
   'estimate_order ema_decay_rate time_dist_ctrl loss_func_type dist_match_cof '
   'use_image_free sampling_style sampling_steps sampling_order stochast_ratio '
-  'extrapol_ratio rfba_gap_steps cfg_scale cfg_interval ckpt '
+  'extrapol_ratio rfba_gap_steps cfg_scale cfg_interval ckpt transport_type '
+  'train_dirs height width text image_bytes control_image encode_prompt '
+  'micro_batch_size grad_accumulation_steps num_train_epochs seed output_dir '
+  'load_checkpoint_path optimizer lr betas weight_decay max_grad_norm '
+  'lora_rank lora_alpha lora_target_modules aux_time_embed inference.py '
+  'scripts/openuni/sample_demo.sh '
   'openuni_full_imgfree.yaml openuni_lora_1order.yaml openuni_lora_2order.yaml',
   'EDM2': 'train_edm2.py generate_images.py reconstruct_phema.py '
   'calculate_metrics.py dataset_tool.py count_flops.py '

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import jax
 import numpy as np
 
-from flowdistill.build.sampling_plan import plan_sampling
+from flowdistill.build.sampling_plan import has_own_grid, plan_sampling
 from flowdistill.flow.noise import check_range, check_seed
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.stack import constrain_layer_inputs
 from flowdistill.samplers import rows
 from flowdistill.samplers.guided import NULL, Guidance, as_scalars
+from flowdistill.samplers.published import grid_of
 from flowdistill.samplers.sampling_plan import Grid, Plan
 from flowdistill.samplers.solve import Network, call, noise, solve
 from flowdistill.training.roles import AVERAGE
@@ -136,7 +137,7 @@ class Generator:
 
     Args:
       n: number of examples, at least 1.
-      sampler: a name in SAMPLERS.
+      sampler: a name in SAMPLERS or PUBLISHED.
       nfe: network calls for one example, with those of guidance; None for an
         adaptive sampler.
       cond: name -> array [n, ...].
@@ -194,7 +195,7 @@ class Generator:
       ValueError: see a call. All that can be known before is raised at once.
     """
     first, n = check_range(first, n)
-    options['grid'] = options.get('grid') or self.grid
+    options['grid'] = options.get('grid') or grid_of(sampler, self.grid)
     plan = self._plan(sampler, nfe, options)
     key = jax.random.key(check_seed(seed))
 
@@ -222,7 +223,10 @@ class Generator:
     Raises:
       ValueError: as for a call, and for a sampler that is no ODE solver.
     """
-    options |= {'grid': grid or self.grid, 'guidance': guidance}
+    options |= {
+      'grid': grid or grid_of(sampler, self.grid),
+      'guidance': guidance,
+    }
     plan = self._plan(sampler, nfe, options, backwards=True)
 
     def start(index: np.ndarray) -> tuple[Any, Any]:
@@ -325,10 +329,13 @@ class Generator:
       )
     return self.spec.null(cond)
 
-  @property
-  def defaults(self) -> dict[str, Any]:
-    """Its grid, as an option; {} if that is the plain one, from 1 to 0."""
-    return {} if self.grid in PLAIN else {'grid': self.grid}
+  def defaults_of(self, sampler: str) -> dict[str, Any]:
+    """Its grid, as an option; {} if that is the plain one, from 1 to 0.
+
+    {} too if the sampler has a grid of its own.
+    """
+    kept = self.grid in PLAIN or has_own_grid(sampler)
+    return {} if kept else {'grid': self.grid}
 
   @property
   def _network(self) -> Network:

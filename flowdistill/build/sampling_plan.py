@@ -18,9 +18,11 @@ from flowdistill.samplers.guided import (
   as_scalars,
   interval,
 )
+from flowdistill.samplers.published import PUBLISHED, spelled_out
 from flowdistill.samplers.sampling_plan import Plan, make_plan
 from flowdistill.training.roles import AVERAGE, VELOCITY
 
+SAMPLER = 'sampler'  # what errors call an entry of SAMPLERS
 MOST_CALLS = 10_000  # of the network for one example; more is no better
 
 
@@ -39,7 +41,7 @@ def plan_sampling(
   """Validates the options of sampling, before any device is used.
 
   Args:
-    sampler: a name in SAMPLERS.
+    sampler: a name in SAMPLERS or PUBLISHED.
     nfe: network calls for one example, two for a guided step; None for an
       adaptive sampler.
     given: options of the sampler, 'grid' and 'guidance'.
@@ -57,9 +59,9 @@ def plan_sampling(
     ValueError: for an unknown name, or an option that is out of range or has no
       effect.
   """
-  chosen = dict(given or {})
+  sampler, chosen = spelled_out(sampler, given or {})
   grid, guidance = chosen.pop('grid', 'uniform'), chosen.pop('guidance', None)
-  _check_options('sampler', SAMPLERS, sampler, chosen)
+  _check_options(SAMPLER, SAMPLERS, sampler, chosen)
   check_grid(grid)
   _check_kind(sampler, nfe, chosen, backwards=backwards)
   guided = interval(guidance)
@@ -133,6 +135,11 @@ def led_away(guidance: Mapping[str, Any], role: str) -> dict[str, Any]:
   return {**guidance, AGAINST: role}
 
 
+def has_own_grid(sampler: str) -> bool:
+  """Whether a sampler is published with a grid, where none is given."""
+  return sampler in PUBLISHED
+
+
 def combinations(samplings: Samplings) -> list[Sampling]:
   """The combinations that are meant: NFE = None is for adaptive samplers.
 
@@ -169,8 +176,9 @@ def _check_options(
 ) -> None:
   """Checks a name, and the names and types of its options."""
   if not isinstance(name, str) or name not in table:
+    names = [*table, *PUBLISHED] if kind == SAMPLER else table
     raise ValueError(
-      f'{kind} = {name!r} does not exist; {suggest(name, table)}'
+      f'{kind} = {name!r} does not exist; {suggest(name, names)}'
     )
   known = options(table[name])
   for key, value in given.items():

@@ -42,7 +42,7 @@ class Sampling:
   """A sampler and its options.
 
   Attributes:
-    sampler: a name in SAMPLERS.
+    sampler: a name in SAMPLERS or PUBLISHED.
     nfe: network calls for one example; None for an adaptive sampler.
     options: of the sampler.
     grid: a name in GRIDS, or a dict of that name and the grid's options; None
@@ -69,7 +69,7 @@ class Samplings:
   """Several ways of sampling: every combination of the lists.
 
   Attributes:
-    sampler: names in SAMPLERS.
+    sampler: names in SAMPLERS or PUBLISHED.
     nfe: network calls for one example; None is for the adaptive samplers.
     options: of the sampler, a dict for each of several ways.
     grid: as in `Sampling`.

@@ -134,6 +134,8 @@ class Train:
     drop_cond: share of examples that are trained without their condition.
     flip: whether a random half of the examples is mirrored left to right,
       together with the noise that each is paired with.
+    data_free: whether only the conditions of the examples are read, and no
+      picture is opened: for an objective that uses none.
   """
 
   steps: int | None = None
@@ -142,6 +144,7 @@ class Train:
   batch_size: int = 128
   drop_cond: float = 0.0
   flip: bool = False
+  data_free: bool = False
 
   def __post_init__(self) -> None:
     if self.batch_size < 1:

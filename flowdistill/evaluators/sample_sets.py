@@ -66,7 +66,7 @@ class SampleSets:
 
   def about(self, model: Model, entry: SweepEntry) -> Row:
     """All that the features of an entry depend on."""
-    options = {**model.defaults, **entry.options}
+    options = {**model.defaults_of(entry.sampler), **entry.options}
     return {
       **self.columns(entry),
       'options': options,

@@ -37,8 +37,9 @@ class Model(Protocol):
   `options` are those of the sampler, 'grid' and 'guidance'. `ask` is the
   network itself, u(x_t [n, ...], t [n], s [n], cond) -> [n, ...], in the space
   that it was trained in; `to_space` and `to_pictures` lead there and back. On
-  several processes all are collective, and return the same on each. `defaults`
-  are its options where none are given, such as 'grid', unless they are plain.
+  several processes all are collective, and return the same on each.
+  `defaults_of(sampler)` are its options where none are given, such as 'grid',
+  unless they are plain, or the sampler has its own.
   """
 
   def __call__(
@@ -63,8 +64,7 @@ class Model(Protocol):
     /,
   ) -> np.ndarray: ...
 
-  @property
-  def defaults(self) -> Mapping[str, Any]: ...
+  def defaults_of(self, sampler: str, /) -> Mapping[str, Any]: ...
   def to_space(self, x0: np.ndarray, /) -> np.ndarray: ...
   def to_pictures(self, x: np.ndarray, /) -> np.ndarray: ...
 

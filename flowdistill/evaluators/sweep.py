@@ -170,7 +170,7 @@ def draw_from(
     cond=cond,
     seed=seed,
     first=first,
-    **{**model.defaults, **entry.options},
+    **{**model.defaults_of(entry.sampler), **entry.options},
   )
 
 
@@ -180,7 +180,7 @@ def as_drawn(model: Model, entry: SweepEntry, nfe: np.ndarray) -> SweepEntry:
   return dataclasses.replace(
     entry,
     nfe=int(mean) if mean.is_integer() else mean,
-    options={**model.defaults, **entry.options},
+    options={**model.defaults_of(entry.sampler), **entry.options},
   )
 
 

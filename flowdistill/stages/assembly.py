@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.conditions_only import ConditionsOnly
 from flowdistill.build.ema_snapshots import resolved
 from flowdistill.build.models import with_rows
 from flowdistill.build.sampling import Generator, Guide
@@ -111,12 +112,12 @@ def jit_step(assembly: Assembly) -> Callable[..., Any]:
 def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   """Yields global batches from position `start`, on the devices.
 
-  Images of a data set are encoded; pairs and latents are stored so.
+  Images of a data set are encoded; pairs and latents are stored so. With
+  `train.data_free` no image is opened, and x0 is 0.
   """
   blueprint, stage = assembly.blueprint, assembly.blueprint.stage
-  source = assembly.examples
   raw = make_batches(
-    source.source if source is blueprint.data else source,
+    training_source(assembly),
     batch_size=stage.train.batch_size,
     seed=stage.seed,
     start=start,
@@ -124,9 +125,20 @@ def batches(assembly: Assembly, start: int) -> Iterator[Any]:
   )
   for arrays in raw:
     batch = assembly.layout.batch(blueprint.sees.batch(arrays))
-    if source is blueprint.data:
+    if assembly.examples is blueprint.data and not stage.train.data_free:
       batch['x0'] = blueprint.encoded(batch['x0'])
     yield batch
+
+
+def training_source(assembly: Assembly) -> Any:
+  """The source of the batches: of images, of conditions alone, or pairs."""
+  blueprint = assembly.blueprint
+  if assembly.examples is not blueprint.data:
+    return assembly.examples
+  source = blueprint.data.source
+  if not blueprint.stage.train.data_free:
+    return source
+  return ConditionsOnly(source, blueprint.sees)
 
 
 def first_state(assembly: Assembly, saved: Checkpoints) -> TrainState:

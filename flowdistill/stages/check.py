@@ -17,6 +17,7 @@ from flowdistill.config.stages import FEATURES, MEASURING
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
+from flowdistill.stages.check_data_free import check_data_free
 from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.check_objectives import check_objectives
 from flowdistill.stages.effects import without_effect
@@ -215,6 +216,7 @@ def _check_roles(blueprint: Blueprint, blueprints: Blueprints) -> None:
   traces = {r: _traced(blueprint, blueprints, r) for r in blueprint.learns}
   for role, traced in traces.items():
     _check_added(blueprint, role, traced.added)
+  check_data_free(blueprint, {role: t.read for role, t in traces.items()})
   if blueprint.stage.pairs is not None and not any(
     'x1' in traced.read for traced in traces.values()
   ):

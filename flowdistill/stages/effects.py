@@ -17,6 +17,8 @@ def without_effect(blueprint: Blueprint) -> dict[str, str]:
   why = {}
   if train.drop_cond and not spec.cond:
     why['drop_cond'] = 'this data set has no conditions to drop'
+  if train.flip and train.data_free:
+    why['flip'] = 'no picture is read, as train.data_free = True'
   if train.flip and len(spec.shape) != 3:
     why['flip'] = 'these examples are not images'
   if train.flip and blueprint.spec['space']['name'] != 'pixels':

@@ -9,6 +9,7 @@ import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.sampling import Generator, Guide
+from flowdistill.build.sampling_plan import has_own_grid
 from flowdistill.config.bind import located
 from flowdistill.config.stages import TEACHER
 from flowdistill.datasets.pairs import FORMAT, first_noise, read_manifest
@@ -139,9 +140,13 @@ def manifest_of(
 
 
 def solver_options(blueprint: Blueprint) -> dict[str, Any]:
-  """The options of a stage, and its teacher's grid if that is not uniform."""
+  """The options of a stage, and its teacher's grid if that is not uniform.
+
+  Not if the sampler has a grid of its own.
+  """
   grid = blueprint.grid(TEACHER)
-  own = {} if grid == 'uniform' else {'grid': grid}
+  kept = grid == 'uniform' or has_own_grid(blueprint.stage.sampler)
+  own = {} if kept else {'grid': grid}
   return {**own, **blueprint.spec['options']}
 
 

@@ -20,7 +20,7 @@ class Preset:
 
   Attributes:
     model: a role.
-    sampler: a name in SAMPLERS.
+    sampler: a name in SAMPLERS or PUBLISHED.
     nfe: network calls for one example.
     options: of the sampler, 'grid' and 'guidance'.
     figure: name of a figure, of which less is better.

@@ -53,7 +53,8 @@ def still(params, x, t, s, cond):
 )
 def test_a_grid_that_is_not_plain_is_named(grid, plain):
   draw = Generator(apply, 1.0, DataSpec(SHAPE), 4, grid=grid)
-  assert draw.defaults == ({} if plain else {'grid': grid})
+  assert draw.defaults_of('euler') == ({} if plain else {'grid': grid})
+  assert draw.defaults_of('twinflow_few') == {}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,16 @@ def test_an_example_does_not_depend_on_how_it_was_batched(sampler, nfe):
   assert ten.dtype == np.float32
   np.testing.assert_allclose(run(large, 10), ten, atol=1e-6)
   np.testing.assert_array_equal(run(small, 5), ten[:5])
+
+
+def test_a_published_sampler_has_its_own_grid_and_options():
+  draw = generator(apply, 1.0, grid='karras')
+  gap = {'name': 'kumaraswamy', 'gap': (0.001, 0.7)}
+  own = draw(4, sampler='twinflow_few', nfe=2, cond=labels(4)).x
+  spelt = draw(4, sampler='few', nfe=2, grid=gap, cond=labels(4)).x
+  np.testing.assert_array_equal(own, spelt)
+  given = draw(4, sampler='twinflow_few', nfe=2, grid='karras', cond=labels(4))
+  assert np.abs(given.x - own).max() > 0.01
 
 
 def test_noise_is_standard_normal_and_fresh_for_every_example_and_seed():

@@ -102,6 +102,9 @@ class InPixels:
 
   defaults: ClassVar[dict[str, Any]] = {}
 
+  def defaults_of(self, sampler):
+    return self.defaults
+
   def to_space(self, x0):
     return x0
 

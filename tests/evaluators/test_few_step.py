@@ -86,7 +86,7 @@ def test_noise_is_far_wrong_and_new(tmp_path):
     x = np.random.default_rng(0).standard_normal((n, 8, 8, 1))
     return Samples(x, np.ones(n))
 
-  noise.defaults = {}
+  noise.defaults_of = lambda sampler: {}
   (row,) = measure(noise, tmp_path, samples=500)
   assert row['frechet_pixels'] > 30
   assert row['accuracy'] < 0.25
