@@ -5,20 +5,23 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.captions import check_length, check_text
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.files import Stamp, check_size
 from flowdistill.datasets.folder import say
+from flowdistill.datasets.pictures import check
 from flowdistill.datasets.split import split_indices
+from flowdistill.datasets.texts import Text
 from flowdistill.flow.spec import DataSpec
 
 
 class Columns(Protocol):
   """Rows by number. `stamps` are those of the files, by path.
 
-  `name(row)` is for messages; `image` and `text` return the values of a row in
-  its two columns, which may be of any type.
+  `name(row)` is for messages; `image` and `caption` return the values of a row
+  in its two columns, which may be of any type.
   """
 
   stamps: dict[Any, Stamp]
@@ -26,7 +29,7 @@ class Columns(Protocol):
   def __len__(self) -> int: ...
   def name(self, row: int, /) -> str: ...
   def image(self, row: int, /) -> Any: ...
-  def text(self, row: int, /) -> Any: ...
+  def caption(self, row: int, /) -> Any: ...
 
 
 class CaptionedRows:
@@ -63,7 +66,8 @@ class CaptionedRows:
 
   def caption(self, place: int) -> str:
     """The caption of a picture; raises ValueError if it is no text."""
-    text = check_text(self.columns.text(int(self.rows[place])), 'its caption')
+    found = self.columns.caption(int(self.rows[place]))
+    text = check_text(found, 'its caption')
     check_length(len(text))
     return text
 
@@ -85,39 +89,74 @@ def image_bytes(value: Any) -> bytes:
   return value
 
 
-def captioned_rows(
-  columns: Columns,
-  path: str,
-  *,
-  size: int,
-  channels: int,
-  resize: str,
-  split: str,
-  validation: float,
-  held_out: str | None,
-  max_broken: float,
-) -> CaptionedPictures:
-  """The pictures of a split of all rows; see the data set `parquet`.
+def make_rows_dataset(
+  open_columns: Callable[[str, str, str], Columns], *, column: str
+) -> Callable[..., CaptionedPictures | Captioned]:
+  """The data set of captioned pictures in such columns.
 
-  Raises:
-    ValueError: if there is no row, or an option is out of range.
+  Args:
+    open_columns: (path, name of the pictures' column, of the captions') ->
+      rows.
+    column: of the pictures, if none is named.
   """
-  if not len(columns):
-    raise ValueError(f'path = {path!r} has no row')
-  say(
-    f'{path!r}: {counted(len(columns), "row")} in '
-    f'{counted(len(columns.stamps), "file")}'
-  )
-  rows = split_indices(
-    len(columns), split, validation=validation, held_out=held_out
-  )
-  return CaptionedPictures(
-    CaptionedRows(columns, rows),
-    DataSpec((size, size, channels)),
-    resize=resize,
-    max_broken=max_broken,
-    files=columns,
-  )
+
+  def rows_dataset(
+    *,
+    path: str = '',
+    image: str = column,
+    caption: str = 'text',
+    size: int = 64,
+    channels: int = 3,
+    resize: str = 'centre_crop',
+    text: Text | None = None,
+    split: str = 'all',
+    validation: float = 0.1,
+    held_out: str | None = None,
+    max_broken: float = 0.01,
+  ) -> CaptionedPictures | Captioned:
+    """Pictures and captions in columns.
+
+    Args:
+      path: of a parquet file, or of a folder with some at any depth; of the
+        folder that Hugging Face's `save_to_disk` wrote.
+      image: column of the pictures' files: bytes, or records with `bytes`.
+      caption: column of the captions.
+      size: side of the square that every picture becomes, in pixels.
+      channels: 3 for RGB, 1 for grey.
+      resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+      text: what makes conditions of the captions (see `texts.py`); None for no
+        such conditions.
+      split: 'all', 'train' or 'validation', by a hash of a row's number.
+      validation: share of the rows that are held out, in [0, 1].
+      held_out: a file with the numbers of held-out rows, one per line, counted
+        from 0, which replaces the hash.
+      max_broken: largest share of unreadable pictures; above it, reading fails.
+
+    Raises:
+      ValueError: if a file is not there or damaged, has not these columns, or
+        an option is out of range.
+    """
+    check(size, channels, resize, max_broken)
+    columns = open_columns(path, image, caption)
+    if not len(columns):
+      raise ValueError(f'path = {path!r} has no row')
+    say(
+      f'{path!r}: {counted(len(columns), "row")} in '
+      f'{counted(len(columns.stamps), "file")}'
+    )
+    rows = split_indices(
+      len(columns), split, validation=validation, held_out=held_out
+    )
+    pictures = CaptionedPictures(
+      CaptionedRows(columns, rows),
+      DataSpec((size, size, channels)),
+      resize=resize,
+      max_broken=max_broken,
+      files=columns,
+    )
+    return with_text(pictures, text)
+
+  return rows_dataset
 
 
 def check_column(
@@ -146,7 +185,7 @@ def check_column(
     )
 
 
-def check_columns(schema: Any, image: str, text: str) -> None:
+def check_columns(schema: Any, image: str, caption: str) -> None:
   """Checks the two columns of captioned pictures; see `check_column`."""
   from pyarrow import types
 
@@ -160,4 +199,4 @@ def check_columns(schema: Any, image: str, text: str) -> None:
     return types.is_string(kind) or types.is_large_string(kind)
 
   check_column('image', image, 'bytes', schema, is_binary)
-  check_column('text', text, 'texts', schema, is_text)
+  check_column('caption', caption, 'texts', schema, is_text)

@@ -64,21 +64,22 @@ class Wanted:
   Attributes:
     image: ending of the picture, such as 'jpg'; None takes the only member that
       ends as a picture does.
-    text: ending of the caption, 'txt' or 'json' or one that ends in these, such
-      as 'short.txt'; None takes the only one.
+    caption: ending of the caption, 'txt' or 'json' or one that ends in these,
+      such as 'short.txt'; None takes the only one.
   """
 
   image: str | None = None
-  text: str | None = None
+  caption: str | None = None
 
   def __post_init__(self) -> None:
     if self.image is not None and not is_image(self.image):
       raise ValueError(
         f"image = {self.image!r} must be the ending of a picture, such as 'jpg'"
       )
-    if self.text is not None and not is_text(self.text):
+    if self.caption is not None and not is_text(self.caption):
       raise ValueError(
-        f"text = {self.text!r} must be 'txt' or 'json', or end in one"
+        f"caption = {self.caption!r} must be 'txt' or 'json', or end in one; "
+        'the key in a .json is json_key'
       )
 
   def is_image(self, ending: str) -> bool:
@@ -87,7 +88,7 @@ class Wanted:
 
   def is_text(self, ending: str) -> bool:
     """Whether a member with this ending is the caption."""
-    return is_text(ending) if self.text is None else ending == self.text
+    return is_text(ending) if self.caption is None else ending == self.caption
 
   def fault(self, images: int, texts: int) -> str:
     """Why a sample with so many pictures and captions is none; else ''."""
@@ -95,7 +96,7 @@ class Wanted:
       hint = '; choose one by image' if images and self.image is None else ''
       return f'{"two pictures" if images else "no picture"}{hint}'
     if texts != 1:
-      hint = '; choose one by text' if texts and self.text is None else ''
+      hint = '; choose one by caption' if texts and self.caption is None else ''
       return f'{"two captions" if texts else "no caption"}{hint}'
     return ''
 

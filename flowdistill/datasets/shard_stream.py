@@ -11,7 +11,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -22,10 +22,10 @@ from flowdistill.datasets.images import RESIZES, decode, to_unit
 from flowdistill.datasets.pictures import SAID, workers
 from flowdistill.datasets.shard_reading import Arrival, Arrivals, ShardReader
 from flowdistill.datasets.source import Batch
-from flowdistill.flow.spec import Condition, DataSpec
+from flowdistill.datasets.texts import Encoder, spec_of, too_long
+from flowdistill.flow.spec import DataSpec
 
 FEW = 1000  # samples, of which a share is not measured before they are read
-Encode = Callable[[list[str]], Mapping[str, np.ndarray]]
 Item = TypeVar('Item')
 Decoded = tuple[np.ndarray, str]
 
@@ -38,31 +38,28 @@ class ShardStream:
     shards: their paths; process p of P has every P-th from the p-th on.
     spec: of an example.
     reader: of shards.
-    caption: key of the caption in a JSON member.
+    json_key: of the caption in a JSON member.
     resize: see `images.py`.
     buffer: samples that are shuffled together, at least 1.
     num_samples: the length of an epoch, None if unknown.
     max_broken: largest share of samples, or of shards, that cannot be read.
-    encode: captions [b] -> the arrays of the conditions [b, ...]; None if the
-      spec has none.
+    encoder: of the captions; None for no conditions of them.
   """
 
   shards: Sequence[str]
   spec: DataSpec
   reader: ShardReader
-  caption: str
+  json_key: str
   resize: str
   buffer: int
   num_samples: int | None
   max_broken: float
-  encode: Encode | None = None
+  encoder: Encoder | None = None
 
-  def with_text(
-    self, cond: Mapping[str, Condition], encode: Encode
-  ) -> 'ShardStream':
-    """The stream whose captions are encoded as these conditions."""
-    spec = dataclasses.replace(self.spec, cond={**self.spec.cond, **cond})
-    return dataclasses.replace(self, spec=spec, encode=encode)
+  def encoded_by(self, encoder: Encoder) -> 'ShardStream':
+    """The stream whose captions are conditions, as this encoder makes them."""
+    spec = spec_of(self.spec, encoder)
+    return dataclasses.replace(self, spec=spec, encoder=encoder)
 
   def batches(
     self, batch_size: int, /, *, seed: int, start: int, process: tuple[int, int]
@@ -94,21 +91,23 @@ class ShardStream:
     """The picture and the caption of a sample.
 
     Raises:
-      ValueError: if one of them cannot be read.
+      ValueError: if one of them cannot be read, or is refused.
     """
     text = arrival.text
     if not arrival.image:
       raise ValueError('its picture is empty or far too large')
     caption = (
-      decode_json(text, self.caption) if arrival.json else decode_text(text)
+      decode_json(text, self.json_key) if arrival.json else decode_text(text)
     )
+    if self.encoder is not None and not self.encoder.cut:
+      too_long(self.encoder, [caption], 'captions')
     size, _, channels = self.spec.shape
     return decode(arrival.image, size, channels, RESIZES[self.resize]), caption
 
   def _batch(self, examples: Sequence[Decoded]) -> Batch:
     pixels = np.stack([each for each, _ in examples])
     captions = [caption for _, caption in examples]
-    text = {} if self.encode is None else self.encode(captions)
+    text = {} if self.encoder is None else self.encoder.encode(captions)
     return {'x0': to_unit(pixels), **text}
 
 

@@ -8,22 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import tiny_shards
+from datasets.tiny_columns import table
 from datasets.tiny_shards import png
 
 from flowdistill.datasets.parquet import parquet
 from flowdistill.datasets.pipeline import make_batches
 
 MODULE = importlib.import_module('flowdistill.datasets.parquet')
-
-
-def table(numbers, **columns):
-  return pa.table(
-    {
-      'text': [f'number {k}' for k in numbers],
-      'image_bytes': [png(k) for k in numbers],
-      **columns,
-    }
-  )
 
 
 @pytest.fixture
@@ -75,7 +66,7 @@ def test_the_memory_for_row_groups_is_bounded(tmp_path, monkeypatch):
   rows = source.captioned.columns
   for k in [*range(80), *range(0, 80, 7)]:
     assert rows.image(k) == bytes(1000)
-    assert rows.text(k) == f'number {k % 40}'
+    assert rows.caption(k) == f'number {k % 40}'
     assert sum(each.nbytes for each in rows._held.values()) == rows._bytes
     assert rows._bytes <= 10_000
     assert len(rows._files) == 1
@@ -85,15 +76,15 @@ def test_the_memory_for_row_groups_is_bounded(tmp_path, monkeypatch):
   ('options', 'message'),
   [
     (
-      {'text': 'caption'},
-      r"text = 'caption' must be one of the columns 'text' \(string\), 'im",
+      {'caption': 'captions'},
+      r"caption = 'captions' must be one of the columns 'text' \(string\), 'im",
     ),
     ({'image': 'png'}, "image = 'png' must be one of the columns"),
     (
       {'image': 'text'},
       "image = 'text' must be a column of bytes, and is str",
     ),
-    ({'text': 'image_bytes'}, 'must be a column of texts, and is binary'),
+    ({'caption': 'image_bytes'}, 'must be a column of texts, and is binary'),
     ({'size': 0}, 'size = 0 must be'),
     ({'split': 'test'}, "split = 'test' must be"),
   ],
@@ -149,7 +140,7 @@ def test_pictures_of_hugging_face_are_records(tmp_path):
     pa.table({'image': records, 'caption': texts}), tmp_path / 'a.parquet'
   )
   source = parquet(
-    path=str(tmp_path), size=8, image='image', text='caption', max_broken=0.3
+    path=str(tmp_path), size=8, image='image', caption='caption', max_broken=0.3
   )
   np.testing.assert_array_equal(source[2]['x0'], tiny_shards.x0(2))
   source[3]

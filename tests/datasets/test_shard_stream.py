@@ -10,8 +10,7 @@ import PIL.Image
 import pytest
 from datasets import tiny_shards
 from datasets.tiny_shards import (
-  NUMBER,
-  numbers,
+  Numbers,
   png,
   sample,
   write,
@@ -40,7 +39,7 @@ def folder(tmp_path_factory):
 
 def stream(path, **options):
   options = {'size': 8, 'buffer': 6, 'index': False, **options}
-  return webdataset(path=str(path), **options).with_text(NUMBER, numbers)
+  return webdataset(path=str(path), **options).encoded_by(Numbers())
 
 
 def read(source, count, **options):
@@ -139,8 +138,8 @@ def test_the_length_is_that_of_the_option(folder):
     ({'size': 0}, 'size = 0 must be at least 1'),
     ({'max_broken': 2}, r'max_broken = 2 must lie in \[0, 1\]'),
     ({'image': 'txt'}, "image = 'txt' must be the ending of a picture"),
-    ({'text': 'jpg'}, "text = 'jpg' must be 'txt' or 'json'"),
-    ({'caption': ''}, "caption = '' must be a key"),
+    ({'caption': 'jpg'}, "caption = 'jpg' must be 'txt' or 'json'"),
+    ({'json_key': ''}, "json_key = '' must be a key"),
     ({'resize': 'crop'}, "resize = 'crop' must be one of"),
   ],
 )
@@ -169,6 +168,28 @@ def test_broken_samples_have_their_places(tmp_path, caplog):
   few = stream(tmp_path, num_samples=22, max_broken=0.1)
   with pytest.raises(ValueError, match='3 of 22 samples .* max_broken = 0.1'):
     read(few, 22)
+
+
+BAD = {
+  'two captions': [('b.png', png(9)), ('b.txt', b'b'), ('b.json', b'{}')],
+  'a name that leads out of the shard': [
+    ('../../b.png', png(9)),
+    ('../../b.txt', b'number 9'),
+  ],
+  'its JSON is broken': [('b.png', png(9)), ('b.json', b'{"caption": "a')],
+}
+
+
+@pytest.mark.parametrize('reason', BAD)
+def test_samples_that_are_none_are_left_out_and_named(tmp_path, reason, caplog):
+  members = [*sample(1), *BAD[reason], *sample(2)]
+  write(tmp_path / 'one.tar', members)
+  source = stream(tmp_path, num_samples=3, max_broken=0.4)
+  assert {*read(source, 4).ravel()} == {1, 2}
+  assert f"b' is left out: {reason}" in caplog.text
+  assert [path.name for path in tmp_path.iterdir()] == ['one.tar']
+  with pytest.raises(ValueError, match=f'1 of 3 samples .*{reason}'):
+    read(stream(tmp_path, num_samples=3), 4)
 
 
 def test_samples_that_are_all_broken_are_an_error(tmp_path):
