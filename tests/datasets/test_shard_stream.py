@@ -1,8 +1,10 @@
 """Tar shards as a stream: exact, shuffled, shared out, and hard to break."""
 
+import dataclasses
 import io
 import itertools
 import os
+import time
 import tracemalloc
 
 import numpy as np
@@ -19,7 +21,7 @@ from datasets.tiny_shards import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowdistill.datasets import retried, shard_stream
+from flowdistill.datasets import command_output, retried, shard_stream
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.shard_stream import ahead
@@ -242,6 +244,45 @@ def test_a_command_that_fails_is_an_error(tmp_path, monkeypatch):
   source = stream(f'pipe:cat {tmp_path}/none; exit 3', commands=True)
   with pytest.raises(OSError, match='after 2 tries: .*ended with code 3'):
     read(source, 1)
+
+
+def at_once(source):
+  """A stream that is tried again without a pause."""
+  reader = dataclasses.replace(source.reader, wait=0)
+  return dataclasses.replace(source, reader=reader)
+
+
+@pytest.mark.parametrize('output', ['', 'head -c 3000 SHARD; '])
+def test_a_command_that_stalls_is_run_again_and_named(
+  tmp_path, monkeypatch, caplog, output
+):
+  """The first two times, before its first byte and in the middle."""
+  monkeypatch.setattr(retried, 'STALL', 0.5)
+  retried._said.clear()
+  (shard,) = write_shards(tmp_path, [5])
+  tries = tmp_path / 'tries'
+  command = (
+    f'echo >> {tries}; if [ $(wc -l < {tries}) -gt 2 ]; then cat {shard}; '
+    f'else {output.replace("SHARD", str(shard))} exec sleep 1000; fi'
+  )
+  source = at_once(stream(f'pipe:{command}', commands=True))
+  assert {*read(source, 2, batch_size=5)[0]} == {*range(5)}
+  assert len(tries.read_text()) >= 3
+  assert 'printed nothing for 0.5 s' in caplog.text
+  assert 'is tried again: TimeoutError: the command' in caplog.text
+
+
+def test_a_command_that_stays_silent_is_an_error(tmp_path, monkeypatch):
+  """Also one that has printed all, and ignores that it is asked to end."""
+  monkeypatch.setattr(retried, 'STALL', 0.2)
+  monkeypatch.setattr(retried, 'TRIES', 2)
+  monkeypatch.setattr(command_output, 'PATIENCE', 0.2)
+  command = 'pipe:trap "" TERM; exec >&-; sleep 1000'
+  source = at_once(stream(command, commands=True))
+  start = time.monotonic()
+  with pytest.raises(OSError, match='after 2 tries: TimeoutError: the command'):
+    read(source, 1)
+  assert time.monotonic() - start < 30
 
 
 def test_a_shard_that_vanishes_is_an_error(tmp_path):
