@@ -54,6 +54,8 @@ class Captioned:
   def draw(self) -> Any:
     """Those of a source whose examples are random, with the conditions."""
     draw = self.source.draw  # there may be none
+    if draw is None:
+      return None
 
     def drawn(index: np.ndarray, epoch: np.ndarray, seed: int) -> Batch:
       return {**draw(index, epoch, seed), **self._encoded(index)}

@@ -77,23 +77,28 @@ class ArrowFiles:
   Args:
     files: in order.
     path: as it was given.
-    image, caption: names of the columns.
+    image, caption, control: names of the columns; control may be None.
 
   Raises:
     ValueError: if a file is damaged, or has not these columns.
   """
 
   def __init__(
-    self, files: list[pathlib.Path], path: str, image: str, caption: str
+    self,
+    files: list[pathlib.Path],
+    path: str,
+    image: str,
+    caption: str,
+    control: str | None,
   ):
     self.files = files
     self.stamps: dict[Any, Stamp] = {file: stamp_of(file) for file in files}
     self.batches: list[tuple[Any, ...]] = []
     sizes: list[int] = []
     for number, file in enumerate(files):
-      for batch in batches_of(file, path, image, caption):
-        images, texts = batch.column(image), batch.column(caption)
-        self.batches.append((number, images, texts))
+      for batch in batches_of(file, path, image, caption, control):
+        names = [image, caption, *([control] if control else [])]
+        self.batches.append((number, *map(batch.column, names)))
         sizes.append(batch.num_rows)
     self.ends = np.cumsum(sizes, dtype=np.int64).tolist()
 
@@ -113,6 +118,10 @@ class ArrowFiles:
     """The caption of a row."""
     return self._value(row, 2)
 
+  def control(self, row: int) -> Any:
+    """The control picture of a row."""
+    return self._value(row, 3)
+
   def _value(self, row: int, column: int) -> Any:
     batch = bisect.bisect_right(self.ends, row)
     place = row - (self.ends[batch - 1] if batch else 0)
@@ -120,7 +129,7 @@ class ArrowFiles:
 
 
 def batches_of(
-  file: pathlib.Path, path: str, image: str, caption: str
+  file: pathlib.Path, path: str, image: str, caption: str, control: str | None
 ) -> list[Any]:
   """The record batches of an Arrow stream, memory-mapped.
 
@@ -136,13 +145,15 @@ def batches_of(
     raise ValueError(
       f'path = {path!r}: {str(file)!r} cannot be read: {error}'
     ) from error
-  check_columns(schema, image, caption)
+  check_columns(schema, image, caption, control)
   return batches
 
 
-def open_arrow(path: str, image: str, caption: str) -> ArrowFiles:
+def open_arrow(
+  path: str, image: str, caption: str, control: str | None
+) -> ArrowFiles:
   """The rows of a folder that `save_to_disk` wrote."""
-  return ArrowFiles(arrow_files(path), path, image, caption)
+  return ArrowFiles(arrow_files(path), path, image, caption, control)
 
 
 hugging_face = make_rows_dataset(open_arrow, column='image')

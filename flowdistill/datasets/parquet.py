@@ -48,23 +48,28 @@ class Parquet:
   Args:
     files: in order.
     path: as it was given.
-    image, caption: names of the columns.
+    image, caption, control: names of the columns; control may be None.
 
   Raises:
     ValueError: if a file is damaged, or has not these columns.
   """
 
   def __init__(
-    self, files: Sequence[pathlib.Path], path: str, image: str, caption: str
+    self,
+    files: Sequence[pathlib.Path],
+    path: str,
+    image: str,
+    caption: str,
+    control: str | None,
   ):
-    self.files, self.names = files, (image, caption)
+    self.files, self.names = files, (image, caption, control or '')
     self.stamps: dict[Any, Stamp] = {file: stamp_of(file) for file in files}
     self.groups: list[tuple[int, int]] = []  # (file, number in it)
     sizes: list[int] = []
     for number, file in enumerate(files):
       with opened(file, path) as found:
         try:
-          check_columns(found.schema_arrow, image, caption)
+          check_columns(found.schema_arrow, image, caption, control)
         except ValueError as error:
           raise ValueError(f'{error}, in {str(file)!r}') from error
         metadata = found.metadata
@@ -92,6 +97,10 @@ class Parquet:
   def caption(self, row: int) -> Any:
     """The caption of a row."""
     return self._value(row, self.names[1])
+
+  def control(self, row: int) -> Any:
+    """The control picture of a row."""
+    return self._value(row, self.names[2])
 
   def _place(self, row: int) -> tuple[int, int]:
     """(row group over all files, row in it)."""
@@ -148,9 +157,11 @@ def opened(file: pathlib.Path, path: str) -> Any:
     ) from error
 
 
-def open_parquet(path: str, image: str, caption: str) -> Parquet:
+def open_parquet(
+  path: str, image: str, caption: str, control: str | None
+) -> Parquet:
   """The rows of a parquet file, or of all below a folder."""
-  return Parquet(parquet_files(path), path, image, caption)
+  return Parquet(parquet_files(path), path, image, caption, control)
 
 
 parquet = make_rows_dataset(open_parquet, column='image_bytes')

@@ -80,3 +80,12 @@ def test_what_is_no_such_folder_is_refused(tmp_path):
   path.write_bytes(path.read_bytes()[:500])
   with pytest.raises(ValueError, match="arrow' cannot be read"):
     hugging_face(path=str(tmp_path))
+
+
+def test_control_pictures_are_a_condition(tmp_path):
+  """Here a picture is its own one."""
+  path = str(save(tmp_path, [3, 2]))
+  source = hugging_face(path=path, size=8, control='image')
+  batch = source[np.arange(5)]
+  np.testing.assert_array_equal(batch['control'], batch['x0'])
+  np.testing.assert_array_equal(batch['x0'][4], tiny_shards.x0(4))

@@ -146,3 +146,38 @@ def test_pictures_of_hugging_face_are_records(tmp_path):
   source[3]
   (reason,) = source.broken.values()
   assert reason == "its picture is only named, 'elsewhere.png', and not stored"
+
+
+def test_control_pictures_are_a_condition(tmp_path, caplog):
+  """They stay with their pictures, and one without a picture is left out."""
+  controls = [png(100 + k, size=16) for k in range(4)]
+  controls[2] = b'no'
+  records = table(range(4), edges=controls)
+  pq.write_table(records, tmp_path / 'a.parquet')
+  source = parquet(path=str(tmp_path), size=8, control='edges', max_broken=0.3)
+  assert source.spec.cond.keys() == {'control'}
+  assert source.spec.cond['control'].shape == source.spec.shape
+  batch = source[np.asarray([3, 2, 0])]
+  for x, control, k in zip(
+    batch['x0'], batch['control'], (3, 3, 0), strict=True
+  ):
+    np.testing.assert_array_equal(x, tiny_shards.x0(k))
+    np.testing.assert_array_equal(control, tiny_shards.x0(100 + k))
+  assert "row 2' is left out: of its control picture, " in caplog.text
+  alone = source.conditions(np.asarray([1, 0]))['control']
+  np.testing.assert_array_equal(alone[0], tiny_shards.x0(101))
+  assert not source.mirrors
+  assert parquet(path=str(tmp_path), size=8).mirrors
+  assert not parquet(path=str(tmp_path), size=8).spec.cond
+
+
+@pytest.mark.parametrize(
+  ('control', 'message'),
+  [
+    ('edge', "control = 'edge' must be one of the columns"),
+    ('text', "control = 'text' must be a column of bytes, and is string"),
+  ],
+)
+def test_a_column_of_no_control_pictures_is_refused(folder, control, message):
+  with pytest.raises(ValueError, match=message):
+    parquet(path=str(folder), size=8, control=control)
