@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 
 from flowdistill.datasets.folder import say
+from flowdistill.datasets.shard_stream import ShardStream
 from flowdistill.datasets.source import Batch
-from flowdistill.datasets.texts import Encoder, Text, read_encoder, too_long
+from flowdistill.datasets.texts import (
+  Encoder,
+  Text,
+  read_encoder,
+  spec_of,
+  too_long,
+)
 from flowdistill.flow.spec import DataSpec
 
 
@@ -47,11 +54,17 @@ class Captioned:
   def draw(self) -> Any:
     """Those of a source whose examples are random, with the conditions."""
     draw = self.source.draw  # there may be none
+    if draw is None:
+      return None
 
     def drawn(index: np.ndarray, epoch: np.ndarray, seed: int) -> Batch:
       return {**draw(index, epoch, seed), **self._encoded(index)}
 
     return drawn
+
+  def encoded_by(self, encoder: Encoder) -> 'Captioned':
+    """The same examples, whose captions another encoder encodes."""
+    return dataclasses.replace(self, encoder=encoder)
 
   def _encoded(self, index: Any) -> Batch:
     captions = [self.source.captions[i] for i in np.atleast_1d(index)]
@@ -69,12 +82,17 @@ class Captioned:
 def with_text(source: Any, text: Text | None) -> Any:
   """A source whose captions are conditions; the same if `text` is None.
 
+  Those of a stream are not known before they are read: it encodes them as they
+  come, and leaves out those that are refused.
+
   Raises:
     ValueError: if it has no captions, or such conditions of its own, or a
       caption is refused.
   """
   if text is None:
     return source
+  if isinstance(source, ShardStream):
+    return source.encoded_by(text(()))
   captions: Any = getattr(source, 'captions', None)
   _, encoder = spec_with_text(source.spec, captions, text)
   if cut := too_long(encoder, captions, 'captions'):
@@ -94,17 +112,11 @@ def spec_with_text(
   return spec_of(spec, encoder), encoder
 
 
-def spec_of(spec: DataSpec, encoder: Encoder) -> DataSpec:
-  """A spec with the conditions that an encoder makes."""
-  cond = {**spec.cond, **encoder.conditions}
-  return dataclasses.replace(spec, cond=cond, text=encoder.to_json())
-
-
 def encoded_as(source: Any, record: Mapping[str, Any]) -> Any:
   """A source of `with_text` with the encoder of other data; others unchanged.
 
   Words that those do not have are then a token of their own.
   """
-  if not isinstance(source, Captioned):
+  if getattr(source, 'encoder', None) is None:
     return source
-  return dataclasses.replace(source, encoder=read_encoder(record))
+  return source.encoded_by(read_encoder(record))

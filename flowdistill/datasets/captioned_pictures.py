@@ -3,8 +3,9 @@
 from typing import Any, Protocol
 
 from flowdistill.datasets.captions import Captions
+from flowdistill.datasets.decoders import Decoder
 from flowdistill.datasets.pictures import Encoded, Pictures
-from flowdistill.flow.spec import DataSpec
+from flowdistill.flow.spec import CONTROL
 
 
 class CaptionedFiles(Encoded, Protocol):
@@ -24,8 +25,7 @@ class CaptionedPictures(Pictures):
 
   Args:
     encoded: the files and captions.
-    spec: of a decoded picture.
-    resize: see `Pictures`.
+    decoder: see `Pictures`.
     max_broken: see `Pictures`.
     files: what has `stamps`, (modification time, size) by path.
   """
@@ -33,14 +33,18 @@ class CaptionedPictures(Pictures):
   def __init__(
     self,
     encoded: CaptionedFiles,
-    spec: DataSpec,
+    decoder: Decoder,
     *,
-    resize: str,
     max_broken: float,
     files: Any,
   ):
-    super().__init__(encoded, spec, resize=resize, max_broken=max_broken)
+    super().__init__(encoded, decoder, max_broken=max_broken)
     self.captioned, self.files = encoded, files
+
+  @property
+  def mirrors(self) -> bool:
+    """Whether mirrored pictures are right: of control pictures none is."""
+    return CONTROL not in self.spec.cond
 
   @property
   def captions(self) -> Captions:

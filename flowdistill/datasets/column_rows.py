@@ -1,24 +1,29 @@
 """Captioned pictures in the rows of columns: parquet, or Arrow files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.captions import check_length, check_text
 from flowdistill.datasets.catalogue import counted
+from flowdistill.datasets.decoders import Pixels
 from flowdistill.datasets.files import Stamp, check_size
 from flowdistill.datasets.folder import say
+from flowdistill.datasets.pictures import check
+from flowdistill.datasets.source import Batch
 from flowdistill.datasets.split import split_indices
-from flowdistill.flow.spec import DataSpec
+from flowdistill.datasets.texts import Text
+from flowdistill.flow.spec import CONTROL, Condition, DataSpec
 
 
 class Columns(Protocol):
   """Rows by number. `stamps` are those of the files, by path.
 
-  `name(row)` is for messages; `image` and `text` return the values of a row in
-  its two columns, which may be of any type.
+  `name(row)` is for messages; `image` and `caption` return the values of a row
+  in its columns, which may be of any type, and `control` the control picture.
   """
 
   stamps: dict[Any, Stamp]
@@ -26,7 +31,8 @@ class Columns(Protocol):
   def __len__(self) -> int: ...
   def name(self, row: int, /) -> str: ...
   def image(self, row: int, /) -> Any: ...
-  def text(self, row: int, /) -> Any: ...
+  def caption(self, row: int, /) -> Any: ...
+  def control(self, row: int, /) -> Any: ...
 
 
 class CaptionedRows:
@@ -35,10 +41,13 @@ class CaptionedRows:
   Args:
     columns: of all rows.
     rows: of the pictures, int64 [n].
+    control: decodes the control pictures; None without any.
   """
 
-  def __init__(self, columns: Columns, rows: np.ndarray):
-    self.columns, self.rows = columns, rows
+  def __init__(
+    self, columns: Columns, rows: np.ndarray, control: Pixels | None = None
+  ):
+    self.columns, self.rows, self.control = columns, rows, control
 
   def __len__(self) -> int:
     return len(self.rows)
@@ -48,22 +57,37 @@ class CaptionedRows:
     return self.columns.name(int(self.rows[place]))
 
   def read(self, place: int) -> tuple[bytes, dict[str, np.ndarray]]:
-    """The file of a picture, whose caption can be read, too.
+    """The file of a picture, and its control picture, if there are some.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: if there is none, or its caption cannot be read.
     """
     self.caption(place)
-    return image_bytes(self.columns.image(int(self.rows[place]))), {}
+    data = image_bytes(self.columns.image(int(self.rows[place])))
+    return data, {k: v[0] for k, v in self.conditions([place]).items()}
 
-  def conditions(self, places: np.ndarray) -> dict[str, np.ndarray]:
-    """None."""
-    del places
-    return {}
+  def conditions(self, places: Sequence[int] | np.ndarray) -> Batch:
+    """The control pictures in [-1, 1], if there are some.
+
+    Raises:
+      ValueError: if one cannot be decoded.
+    """
+    if self.control is None:
+      return {}
+    pixels = [self._control(int(self.rows[place])) for place in places]
+    return {CONTROL: self.control.finish(np.stack(pixels))}
+
+  def _control(self, row: int) -> np.ndarray:
+    assert self.control is not None
+    try:
+      return self.control.decode(image_bytes(self.columns.control(row)))
+    except ValueError as error:
+      raise ValueError(f'of its control picture, {error}') from error
 
   def caption(self, place: int) -> str:
     """The caption of a picture; raises ValueError if it is no text."""
-    text = check_text(self.columns.text(int(self.rows[place])), 'its caption')
+    found = self.columns.caption(int(self.rows[place]))
+    text = check_text(found, 'its caption')
     check_length(len(text))
     return text
 
@@ -85,39 +109,79 @@ def image_bytes(value: Any) -> bytes:
   return value
 
 
-def captioned_rows(
-  columns: Columns,
-  path: str,
-  *,
-  size: int,
-  channels: int,
-  resize: str,
-  split: str,
-  validation: float,
-  held_out: str | None,
-  max_broken: float,
-) -> CaptionedPictures:
-  """The pictures of a split of all rows; see the data set `parquet`.
+def make_rows_dataset(
+  open_columns: Callable[[str, str, str, str | None], Columns], *, column: str
+) -> Callable[..., CaptionedPictures | Captioned]:
+  """The data set of captioned pictures in such columns.
 
-  Raises:
-    ValueError: if there is no row, or an option is out of range.
+  Args:
+    open_columns: (path, name of the pictures' column, of the captions', of the
+      control pictures' or None) -> rows.
+    column: of the pictures, if none is named.
   """
-  if not len(columns):
-    raise ValueError(f'path = {path!r} has no row')
-  say(
-    f'{path!r}: {counted(len(columns), "row")} in '
-    f'{counted(len(columns.stamps), "file")}'
-  )
-  rows = split_indices(
-    len(columns), split, validation=validation, held_out=held_out
-  )
-  return CaptionedPictures(
-    CaptionedRows(columns, rows),
-    DataSpec((size, size, channels)),
-    resize=resize,
-    max_broken=max_broken,
-    files=columns,
-  )
+
+  def rows_dataset(
+    *,
+    path: str = '',
+    image: str = column,
+    caption: str = 'text',
+    control: str | None = None,
+    size: int = 64,
+    channels: int = 3,
+    resize: str = 'centre_crop',
+    text: Text | None = None,
+    split: str = 'all',
+    validation: float = 0.1,
+    held_out: str | None = None,
+    max_broken: float = 0.01,
+  ) -> CaptionedPictures | Captioned:
+    """Pictures and captions in columns.
+
+    Args:
+      path: of a parquet file, or of a folder with some at any depth; of the
+        folder that Hugging Face's `save_to_disk` wrote.
+      image: column of the pictures' files: bytes, or records with `bytes`.
+      caption: column of the captions.
+      control: column of control pictures, which are resized as the pictures
+        are, and become the condition `control`; None for none.
+      size: side of the square that every picture becomes, in pixels.
+      channels: 3 for RGB, 1 for grey.
+      resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+      text: what makes conditions of the captions (see `texts.py`); None for no
+        such conditions.
+      split: 'all', 'train' or 'validation', by a hash of a row's number.
+      validation: share of the rows that are held out, in [0, 1].
+      held_out: a file with the numbers of held-out rows, one per line, counted
+        from 0, which replaces the hash.
+      max_broken: largest share of unreadable pictures; above it, reading fails.
+
+    Raises:
+      ValueError: if a file is not there or damaged, has not these columns, or
+        an option is out of range.
+    """
+    check(size, channels, resize, max_broken)
+    columns = open_columns(path, image, caption, control)
+    if not len(columns):
+      raise ValueError(f'path = {path!r} has no row')
+    say(
+      f'{path!r}: {counted(len(columns), "row")} in '
+      f'{counted(len(columns.stamps), "file")}'
+    )
+    rows = split_indices(
+      len(columns), split, validation=validation, held_out=held_out
+    )
+    shape = size, size, channels
+    cond = {CONTROL: Condition(shape, 'float32', 0.0)} if control else {}
+    pixels = Pixels(DataSpec(shape, cond), resize)
+    pictures = CaptionedPictures(
+      CaptionedRows(columns, rows, pixels if control else None),
+      pixels,
+      max_broken=max_broken,
+      files=columns,
+    )
+    return with_text(pictures, text)
+
+  return rows_dataset
 
 
 def check_column(
@@ -146,8 +210,10 @@ def check_column(
     )
 
 
-def check_columns(schema: Any, image: str, text: str) -> None:
-  """Checks the two columns of captioned pictures; see `check_column`."""
+def check_columns(
+  schema: Any, image: str, caption: str, control: str | None
+) -> None:
+  """Checks the columns of captioned pictures; see `check_column`."""
   from pyarrow import types
 
   def is_binary(kind: Any) -> bool:
@@ -160,4 +226,6 @@ def check_columns(schema: Any, image: str, text: str) -> None:
     return types.is_string(kind) or types.is_large_string(kind)
 
   check_column('image', image, 'bytes', schema, is_binary)
-  check_column('text', text, 'texts', schema, is_text)
+  check_column('caption', caption, 'texts', schema, is_text)
+  if control is not None:
+    check_column('control', control, 'bytes', schema, is_binary)

@@ -9,6 +9,7 @@ from absl import logging
 
 from flowdistill.datasets.catalogue import SAID, counted
 from flowdistill.datasets.classes import check_order, labels_of, natural
+from flowdistill.datasets.decoders import Pixels
 from flowdistill.datasets.files import Files
 from flowdistill.datasets.listing import open_files
 from flowdistill.datasets.pictures import Pictures
@@ -65,7 +66,7 @@ def folder(
     None if labels is None else labels[places],
   )
   spec = DataSpec.labelled((size, size, channels), len(classes), classes)
-  return Pictures(named, spec, resize=resize, max_broken=max_broken)
+  return Pictures(named, Pixels(spec, resize), max_broken=max_broken)
 
 
 def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:

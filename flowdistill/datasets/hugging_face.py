@@ -12,60 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.captioned_pictures import CaptionedPictures
-from flowdistill.datasets.column_rows import captioned_rows, check_columns
+from flowdistill.datasets.column_rows import check_columns, make_rows_dataset
 from flowdistill.datasets.files import Stamp, stamp_of
-from flowdistill.datasets.pictures import check
 from flowdistill.files.paths import expand
 from flowdistill.files.regular import read_regular
 
 STATE, SPLITS = 'state.json', 'dataset_dict.json'
-
-
-def hugging_face(
-  *,
-  path: str = '',
-  image: str = 'image',
-  text: str = 'text',
-  size: int = 64,
-  channels: int = 3,
-  resize: str = 'centre_crop',
-  split: str = 'all',
-  validation: float = 0.1,
-  held_out: str | None = None,
-  max_broken: float = 0.01,
-) -> CaptionedPictures:
-  """Pictures and captions of a data set that `save_to_disk` wrote.
-
-  Args:
-    path: of the folder; one with several splits has a folder for each.
-    image: column of the pictures: records with `bytes`, or bytes.
-    text: column of the captions.
-    size: side of the square that every picture becomes, in pixels.
-    channels: 3 for RGB, 1 for grey.
-    resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
-    split: 'all', 'train' or 'validation', by a hash of a row's number.
-    validation: share of the rows that are held out, in [0, 1].
-    held_out: a file with the numbers of held-out rows, one per line, counted
-      from 0, which replaces the hash.
-    max_broken: largest share of unreadable pictures; above it, reading fails.
-
-  Raises:
-    ValueError: if it is no such folder or damaged, has not these columns, or an
-      option is out of range.
-  """
-  check(size, channels, resize, max_broken)
-  return captioned_rows(
-    ArrowFiles(arrow_files(path), path, image, text),
-    path,
-    size=size,
-    channels=channels,
-    resize=resize,
-    split=split,
-    validation=validation,
-    held_out=held_out,
-    max_broken=max_broken,
-  )
 
 
 def arrow_files(path: str) -> list[pathlib.Path]:
@@ -125,23 +77,28 @@ class ArrowFiles:
   Args:
     files: in order.
     path: as it was given.
-    image, text: names of the columns.
+    image, caption, control: names of the columns; control may be None.
 
   Raises:
     ValueError: if a file is damaged, or has not these columns.
   """
 
   def __init__(
-    self, files: list[pathlib.Path], path: str, image: str, text: str
+    self,
+    files: list[pathlib.Path],
+    path: str,
+    image: str,
+    caption: str,
+    control: str | None,
   ):
     self.files = files
     self.stamps: dict[Any, Stamp] = {file: stamp_of(file) for file in files}
     self.batches: list[tuple[Any, ...]] = []
     sizes: list[int] = []
     for number, file in enumerate(files):
-      for batch in batches_of(file, path, image, text):
-        images, texts = batch.column(image), batch.column(text)
-        self.batches.append((number, images, texts))
+      for batch in batches_of(file, path, image, caption, control):
+        names = [image, caption, *([control] if control else [])]
+        self.batches.append((number, *map(batch.column, names)))
         sizes.append(batch.num_rows)
     self.ends = np.cumsum(sizes, dtype=np.int64).tolist()
 
@@ -157,9 +114,13 @@ class ArrowFiles:
     """The picture of a row."""
     return self._value(row, 1)
 
-  def text(self, row: int) -> Any:
+  def caption(self, row: int) -> Any:
     """The caption of a row."""
     return self._value(row, 2)
+
+  def control(self, row: int) -> Any:
+    """The control picture of a row."""
+    return self._value(row, 3)
 
   def _value(self, row: int, column: int) -> Any:
     batch = bisect.bisect_right(self.ends, row)
@@ -168,7 +129,7 @@ class ArrowFiles:
 
 
 def batches_of(
-  file: pathlib.Path, path: str, image: str, text: str
+  file: pathlib.Path, path: str, image: str, caption: str, control: str | None
 ) -> list[Any]:
   """The record batches of an Arrow stream, memory-mapped.
 
@@ -184,5 +145,15 @@ def batches_of(
     raise ValueError(
       f'path = {path!r}: {str(file)!r} cannot be read: {error}'
     ) from error
-  check_columns(schema, image, text)
+  check_columns(schema, image, caption, control)
   return batches
+
+
+def open_arrow(
+  path: str, image: str, caption: str, control: str | None
+) -> ArrowFiles:
+  """The rows of a folder that `save_to_disk` wrote."""
+  return ArrowFiles(arrow_files(path), path, image, caption, control)
+
+
+hugging_face = make_rows_dataset(open_arrow, column='image')

@@ -133,10 +133,6 @@ class Latents:
       for k, size in enumerate(sizes)
     ]
     self._rows = Rows(sizes, shards.__getitem__)
-    shift, scale = (
-      np.asarray(manifest[key], np.float32) for key in ('shift', 'scale')
-    )
-    self._scaled = lambda z: (z.astype(np.float32) - shift) * scale
 
   def __len__(self) -> int:
     return len(self._rows)
@@ -148,7 +144,11 @@ class Latents:
     """
     first, *_ = self._names('')
     rows = self._rows.take(index, [first])
-    return {'x0': self._scaled(rows[first]), **self.conditions(index)}
+    return {'x0': scaled(rows[first], self.manifest), **self.conditions(index)}
+
+  def stored(self, index: Any) -> dict[str, np.ndarray]:
+    """The arrays of the examples `index` [b] as they are in the cache."""
+    return self._rows.take(index, self._names(''))
 
   def conditions(self, index: Any) -> dict[str, np.ndarray]:
     """The conditions of the examples `index` [b]."""
@@ -178,10 +178,18 @@ class Latents:
         rows = self._rows.take(index[here], names)
         first, *std = (rows[name] for name in names)
         x0[here] = first + std[0] * x0[here] if std else first
-    return {'x0': self._scaled(x0), **self.conditions(index)}
+    return {'x0': scaled(x0, self.manifest), **self.conditions(index)}
 
   def _names(self, end: str) -> list[str]:
     return [f'{name}{end}' for name in self.manifest['stored']]
+
+
+def scaled(z: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:
+  """(z - shift) · scale of latents [b, h, w, c], float32."""
+  shift, scale = (
+    np.asarray(manifest[key], np.float32) for key in ('shift', 'scale')
+  )
+  return (z.astype(np.float32) - shift) * scale
 
 
 def checked(
@@ -225,7 +233,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     )
   fields(manifest, SCHEMA, path)
   try:
-    right = _is_possible(manifest)
+    right = is_possible(manifest)
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     refuse(path, f'has a value that cannot be read: {error!r}', error)
   if not right:
@@ -233,7 +241,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
   return manifest
 
 
-def _is_possible(manifest: Mapping[str, Any]) -> bool:
+def is_possible(manifest: Mapping[str, Any]) -> bool:
   """Whether the values of a manifest fit each other."""
   channels = DataSpec.of(manifest['spec']).shape[-1:]
   for key in ('scale', 'shift'):

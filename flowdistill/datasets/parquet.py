@@ -9,60 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from flowdistill.datasets.captioned_pictures import CaptionedPictures
-from flowdistill.datasets.column_rows import captioned_rows, check_columns
+from flowdistill.datasets.column_rows import check_columns, make_rows_dataset
 from flowdistill.datasets.files import Stamp, stamp_of
-from flowdistill.datasets.pictures import check
 from flowdistill.files.paths import expand
 
 HELD = 2**28  # bytes of row groups that are kept
 OPEN = 64  # files
-
-
-def parquet(
-  *,
-  path: str = '',
-  image: str = 'image_bytes',
-  text: str = 'text',
-  size: int = 64,
-  channels: int = 3,
-  resize: str = 'centre_crop',
-  split: str = 'all',
-  validation: float = 0.1,
-  held_out: str | None = None,
-  max_broken: float = 0.01,
-) -> CaptionedPictures:
-  """Pictures and captions in a parquet file, or in all below a folder.
-
-  Args:
-    path: of the file or folder.
-    image: column of the pictures' files: bytes, or records with `bytes`.
-    text: column of the captions.
-    size: side of the square that every picture becomes, in pixels.
-    channels: 3 for RGB, 1 for grey.
-    resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
-    split: 'all', 'train' or 'validation', by a hash of a row's number.
-    validation: share of the rows that are held out, in [0, 1].
-    held_out: a file with the numbers of held-out rows, one per line, counted
-      from 0, which replaces the hash.
-    max_broken: largest share of unreadable pictures; above it, reading fails.
-
-  Raises:
-    ValueError: if a file is not there or damaged, has not these columns, or an
-      option is out of range.
-  """
-  check(size, channels, resize, max_broken)
-  return captioned_rows(
-    Parquet(parquet_files(path), path, image, text),
-    path,
-    size=size,
-    channels=channels,
-    resize=resize,
-    split=split,
-    validation=validation,
-    held_out=held_out,
-    max_broken=max_broken,
-  )
 
 
 def parquet_files(path: str) -> list[pathlib.Path]:
@@ -96,23 +48,28 @@ class Parquet:
   Args:
     files: in order.
     path: as it was given.
-    image, text: names of the columns.
+    image, caption, control: names of the columns; control may be None.
 
   Raises:
     ValueError: if a file is damaged, or has not these columns.
   """
 
   def __init__(
-    self, files: Sequence[pathlib.Path], path: str, image: str, text: str
+    self,
+    files: Sequence[pathlib.Path],
+    path: str,
+    image: str,
+    caption: str,
+    control: str | None,
   ):
-    self.files, self.names = files, (image, text)
+    self.files, self.names = files, (image, caption, control or '')
     self.stamps: dict[Any, Stamp] = {file: stamp_of(file) for file in files}
     self.groups: list[tuple[int, int]] = []  # (file, number in it)
     sizes: list[int] = []
     for number, file in enumerate(files):
       with opened(file, path) as found:
         try:
-          check_columns(found.schema_arrow, image, text)
+          check_columns(found.schema_arrow, image, caption, control)
         except ValueError as error:
           raise ValueError(f'{error}, in {str(file)!r}') from error
         metadata = found.metadata
@@ -137,9 +94,13 @@ class Parquet:
     """The picture of a row."""
     return self._value(row, self.names[0])
 
-  def text(self, row: int) -> Any:
+  def caption(self, row: int) -> Any:
     """The caption of a row."""
     return self._value(row, self.names[1])
+
+  def control(self, row: int) -> Any:
+    """The control picture of a row."""
+    return self._value(row, self.names[2])
 
   def _place(self, row: int) -> tuple[int, int]:
     """(row group over all files, row in it)."""
@@ -194,3 +155,13 @@ def opened(file: pathlib.Path, path: str) -> Any:
     raise ValueError(
       f'path = {path!r}: {str(file)!r} cannot be read: {error}'
     ) from error
+
+
+def open_parquet(
+  path: str, image: str, caption: str, control: str | None
+) -> Parquet:
+  """The rows of a parquet file, or of all below a folder."""
+  return Parquet(parquet_files(path), path, image, caption, control)
+
+
+parquet = make_rows_dataset(open_parquet, column='image_bytes')

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
-from flowdistill.datasets.images import MODES, RESIZES, decode, to_unit
-from flowdistill.flow.spec import DataSpec
+from flowdistill.datasets.decoders import Decoder, check_pixels, generators
 
 SAID = 3  # broken files that an error names
 # One more than cores, as one waits for a file or for the interpreter lock.
@@ -34,31 +33,25 @@ class Encoded(Protocol):
 
 
 class Pictures:
-  """Pictures by index, with random access.
+  """Pictures, or latents, by index, with random access.
 
   A file that cannot be read is named in the log once, and the next readable one
   takes its place, so that the order of the others does not change.
 
   Args:
     encoded: the files.
-    spec: of a decoded picture, [size, size, channels].
-    resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+    decoder: of the files; its spec has their conditions, too.
     max_broken: largest share of unreadable files, in [0, 1].
 
   Raises:
     ValueError: if an option is out of range.
   """
 
-  def __init__(
-    self, encoded: Encoded, spec: DataSpec, *, resize: str, max_broken: float
-  ):
-    size, _, channels = spec.shape
-    check(size, channels, resize, max_broken)
-    self.encoded, self.spec, self.max_broken = encoded, spec, max_broken
+  def __init__(self, encoded: Encoded, decoder: Decoder, *, max_broken: float):
+    check_share(max_broken)
+    self.encoded, self.decoder, self.max_broken = encoded, decoder, max_broken
+    self.spec, self.pictures = decoder.spec, decoder.pictures
     self.broken: dict[str, str] = {}
-    self._decode = functools.partial(
-      decode, size=size, channels=channels, resize=RESIZES[resize]
-    )
     self._lock = threading.Lock()
 
   def __len__(self) -> int:
@@ -66,20 +59,46 @@ class Pictures:
 
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     """One example for an int, a batch of them for an array of ints [b]."""
-    index = np.asarray(index)
+    return self._examples(np.asarray(index), self.decoder.finish)
+
+  @property
+  def draw(self) -> Callable[..., dict[str, np.ndarray]] | None:
+    """draw(index [b], epoch [b], seed) of random latents, None of pictures."""
+    if (decode := self.decoder.draw) is None:
+      return None
+
+    def drawn(
+      index: np.ndarray, epoch: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray]:
+      keys = [*zip(epoch.tolist(), index.tolist(), strict=True)]
+      return self._examples(
+        index, lambda rows: decode(rows, generators(seed, keys))
+      )
+
+    return drawn
+
+  @property
+  def manifest(self) -> Mapping[str, Any]:
+    """What latents are of."""
+    return self.decoder.manifest
+
+  def _examples(
+    self, index: np.ndarray, finish: Callable[[np.ndarray], np.ndarray]
+  ) -> dict[str, np.ndarray]:
+    """The examples at an index of any shape, each read in any thread."""
     flat = index.reshape(-1).tolist()
-    pixels = np.empty((len(flat), *self.spec.shape), np.uint8)
+    decoded = np.empty((len(flat), *self.decoder.shape), self.decoder.dtype)
     conditions = {k: c.full(len(flat)) for k, c in self.spec.cond.items()}
     rows = iter(range(len(flat)))
 
     def fill() -> None:
       for row in rows:  # shared by all threads: a free one takes the next row
-        pixels[row], values = self._at(flat[row])
+        decoded[row], values = self._at(flat[row])
         for name, array in conditions.items():
           array[row] = values[name]
 
     run_in_every_thread(fill)
-    arrays = {'x0': to_unit(pixels), **conditions}
+    arrays = {'x0': finish(decoded), **conditions}
     # [()] turns the label of one example into a scalar.
     return {
       k: a.reshape(index.shape + a.shape[1:])[()] for k, a in arrays.items()
@@ -97,7 +116,7 @@ class Pictures:
       if name not in self.broken:
         try:
           data, conditions = self.encoded.read(place)
-          return self._decode(data), conditions
+          return self.decoder.decode(data), conditions
         except (ValueError, OSError) as error:
           self._note(name, str(error))
     raise ValueError(
@@ -125,13 +144,12 @@ class Pictures:
 
 def check(size: int, channels: int, resize: str, max_broken: float) -> None:
   """Raises ValueError for an option that is out of range."""
-  if size < 1:
-    raise ValueError(f'size = {size} must be at least 1')
-  if channels not in MODES:
-    raise ValueError(f'channels = {channels} must be 1 or 3')
-  if resize not in RESIZES:
-    choices = ', '.join(RESIZES)
-    raise ValueError(f'resize = {resize!r} must be one of {choices}')
+  check_pixels(size, channels, resize)
+  check_share(max_broken)
+
+
+def check_share(max_broken: float) -> None:
+  """Raises ValueError for a share that is none."""
   if not 0 <= max_broken <= 1:
     raise ValueError(f'max_broken = {max_broken} must lie in [0, 1]')
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.datasets.decoders import Pixels
 from flowdistill.datasets.pictures import Pictures
 from flowdistill.datasets.prepared import open_prepared, open_records
 from flowdistill.datasets.split import split_indices
@@ -79,8 +80,9 @@ def tfds(
   classes = class_names(features[label]) if label else ()
   return Pictures(
     Records(records, features, image, label, places, f'{builder} {examples}'),
-    DataSpec.labelled((size, size, channels), len(classes), classes),
-    resize=resize,
+    Pixels(
+      DataSpec.labelled((size, size, channels), len(classes), classes), resize
+    ),
     max_broken=max_broken,
   )
 

@@ -7,7 +7,7 @@ doubles. Errors that waiting cannot mend are raised at once.
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 from absl import logging
 
@@ -186,7 +186,8 @@ def open_shard(shard: str, ranges: bool = True) -> IO[bytes]:
   if shard.startswith(PIPE):
     from flowdistill.datasets.command_output import CommandOutput
 
-    return CommandOutput(shard.removeprefix(PIPE))  # type: ignore[return-value]
+    output: Any = CommandOutput(shard.removeprefix(PIPE), STALL)
+    return output
   if is_local(shard):
     return open(shard, 'rb', buffering=CHUNK)
   import fsspec

@@ -12,6 +12,7 @@ from flowdistill.datasets.formats import ENDINGS
 from flowdistill.datasets.tar import Member
 
 TEXTS = ('txt', 'json')  # endings of captions
+LATENTS = ('npy', 'npz')
 META = re.compile(r'__[^/]*__($|/)')  # of webdataset itself
 UNSAFE = 'a name that leads out of the shard'
 
@@ -62,40 +63,48 @@ class Wanted:
   """Which members of a sample are its picture and its caption.
 
   Attributes:
-    image: ending of the picture, such as 'jpg'; None takes the only member that
-      ends as a picture does.
-    text: ending of the caption, 'txt' or 'json' or one that ends in these, such
-      as 'short.txt'; None takes the only one.
+    image: ending of the picture, such as 'jpg', or of the latents; None takes
+      the only member that ends as one does.
+    caption: ending of the caption, 'txt' or 'json' or one that ends in these,
+      such as 'short.txt'; None takes the only one.
+    latents: whether there are latents in place of a picture, .npy or .npz.
   """
 
   image: str | None = None
-  text: str | None = None
+  caption: str | None = None
+  latents: bool = False
 
   def __post_init__(self) -> None:
-    if self.image is not None and not is_image(self.image):
+    if self.image is not None and not self._ends(self.image):
+      what = "latents, 'npy'" if self.latents else "a picture, such as 'jpg'"
+      raise ValueError(f'image = {self.image!r} must be the ending of {what}')
+    if self.caption is not None and not is_text(self.caption):
       raise ValueError(
-        f"image = {self.image!r} must be the ending of a picture, such as 'jpg'"
-      )
-    if self.text is not None and not is_text(self.text):
-      raise ValueError(
-        f"text = {self.text!r} must be 'txt' or 'json', or end in one"
+        f"caption = {self.caption!r} must be 'txt' or 'json', or end in one; "
+        'the key in a .json is json_key'
       )
 
   def is_image(self, ending: str) -> bool:
     """Whether a member with this ending is the picture."""
-    return is_image(ending) if self.image is None else ending == self.image
+    return self._ends(ending) if self.image is None else ending == self.image
+
+  def _ends(self, ending: str) -> bool:
+    return is_latents(ending) if self.latents else is_image(ending)
 
   def is_text(self, ending: str) -> bool:
     """Whether a member with this ending is the caption."""
-    return is_text(ending) if self.text is None else ending == self.text
+    return is_text(ending) if self.caption is None else ending == self.caption
 
   def fault(self, images: int, texts: int) -> str:
     """Why a sample with so many pictures and captions is none; else ''."""
     if images != 1:
       hint = '; choose one by image' if images and self.image is None else ''
-      return f'{"two pictures" if images else "no picture"}{hint}'
+      one, two = (
+        ('latents', 'latents') if self.latents else ('picture', 'pictures')
+      )
+      return f'{f"two {two}" if images else f"no {one}"}{hint}'
     if texts != 1:
-      hint = '; choose one by text' if texts and self.text is None else ''
+      hint = '; choose one by caption' if texts and self.caption is None else ''
       return f'{"two captions" if texts else "no caption"}{hint}'
     return ''
 
@@ -114,6 +123,11 @@ class Wanted:
 def is_image(ending: str) -> bool:
   """Whether an ending is that of a picture: 'jpg', 'left.png'."""
   return f'.{ending.rpartition(".")[2]}' in ENDINGS
+
+
+def is_latents(ending: str) -> bool:
+  """Whether an ending is that of latents: 'npy', 'vae.npz'."""
+  return ending.rpartition('.')[2] in LATENTS
 
 
 def is_text(ending: str) -> bool:

@@ -16,8 +16,6 @@ from flowdistill.datasets.samples import (
   Sample,
   Wanted,
   grouped,
-  is_image,
-  is_text,
   split_name,
 )
 from flowdistill.datasets.shard_index import index_path, read_index
@@ -84,7 +82,8 @@ class ShardReader:
     """
     title = title_of(shard)
     try:
-      for sample in self._samples(shard, loaded):
+      load = functools.partial(loaded, self.wanted)
+      for sample in self._samples(shard, load):
         found, name = self.wanted.choose(sample), f'{title}/{sample.key}'
         if isinstance(found, str):
           note(name, found)
@@ -134,15 +133,18 @@ class ShardReader:
     return {'all': held | True, 'train': ~held, 'validation': held}[self.split]
 
 
-def loaded(file: IO[bytes], member: Member) -> Member:
-  """A member with its data, which are read if they may be needed.
+def loaded(wanted: Wanted, file: IO[bytes], member: Member) -> Member:
+  """A member with its data, which are read if they are wanted.
 
   Raises:
     tarfile.ReadError: as `whole`.
   """
   parts, most = split_name(member.name), 0
   if parts is not None and is_plain(member):
-    most = LARGEST * is_image(parts[1]) or (LONGEST + 1) * is_text(parts[1])
+    ending = parts[1]
+    most = LARGEST * wanted.is_image(ending) or (LONGEST + 1) * wanted.is_text(
+      ending
+    )
   size = 0 if most == LARGEST < member.size else min(member.size, most)
   data = b''
   if size:

@@ -12,57 +12,67 @@ import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from absl import logging
 
 from flowdistill.datasets.captions import decode_json, decode_text
-from flowdistill.datasets.images import RESIZES, decode, to_unit
+from flowdistill.datasets.decoders import Decoder, generators
 from flowdistill.datasets.pictures import SAID, workers
 from flowdistill.datasets.shard_reading import Arrival, Arrivals, ShardReader
 from flowdistill.datasets.source import Batch
-from flowdistill.flow.spec import Condition, DataSpec
+from flowdistill.datasets.texts import Encoder, spec_of, too_long
+from flowdistill.flow.spec import DataSpec
 
 FEW = 1000  # samples, of which a share is not measured before they are read
-Encode = Callable[[list[str]], Mapping[str, np.ndarray]]
 Item = TypeVar('Item')
 Decoded = tuple[np.ndarray, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardStream:
-  """A stream of captioned pictures (see `stream.py`).
+  """A stream of captioned pictures, or latents (see `stream.py`).
 
   Attributes:
     shards: their paths; process p of P has every P-th from the p-th on.
-    spec: of an example.
+    decoder: of the pictures, or of latents.
     reader: of shards.
-    caption: key of the caption in a JSON member.
-    resize: see `images.py`.
+    json_key: of the caption in a JSON member.
     buffer: samples that are shuffled together, at least 1.
     num_samples: the length of an epoch, None if unknown.
     max_broken: largest share of samples, or of shards, that cannot be read.
-    encode: captions [b] -> the arrays of the conditions [b, ...]; None if the
-      spec has none.
+    encoder: of the captions; None for no conditions of them.
   """
 
   shards: Sequence[str]
-  spec: DataSpec
+  decoder: Decoder
   reader: ShardReader
-  caption: str
-  resize: str
+  json_key: str
   buffer: int
   num_samples: int | None
   max_broken: float
-  encode: Encode | None = None
+  encoder: Encoder | None = None
 
-  def with_text(
-    self, cond: Mapping[str, Condition], encode: Encode
-  ) -> 'ShardStream':
-    """The stream whose captions are encoded as these conditions."""
-    spec = dataclasses.replace(self.spec, cond={**self.spec.cond, **cond})
-    return dataclasses.replace(self, spec=spec, encode=encode)
+  def encoded_by(self, encoder: Encoder) -> 'ShardStream':
+    """The stream whose captions are conditions, as this encoder makes them."""
+    return dataclasses.replace(self, encoder=encoder)
+
+  @property
+  def spec(self) -> DataSpec:
+    """Of an example, with the conditions of its caption."""
+    spec = self.decoder.spec
+    return spec if self.encoder is None else spec_of(spec, self.encoder)
+
+  @property
+  def pictures(self) -> tuple[int, ...] | None:
+    """The shape of the images of latents, None of pictures."""
+    return self.decoder.pictures
+
+  @property
+  def manifest(self) -> Mapping[str, Any]:
+    """What latents are of."""
+    return self.decoder.manifest
 
   def batches(
     self, batch_size: int, /, *, seed: int, start: int, process: tuple[int, int]
@@ -87,29 +97,36 @@ class ShardStream:
     )
     samples = shuffled(arrivals, self.buffer, seed, start * rows)
     examples = readable(samples, self._decode, broken, 2 * rows)
-    while True:
-      yield self._batch([*itertools.islice(examples, rows)])
+    for number in itertools.count(start):
+      keys = [(number, index, row) for row in range(rows)]
+      rngs = generators(seed, keys)
+      yield self._batch([*itertools.islice(examples, rows)], rngs)
 
   def _decode(self, arrival: Arrival) -> Decoded:
-    """The picture and the caption of a sample.
+    """What is decoded of a sample, and its caption.
 
     Raises:
-      ValueError: if one of them cannot be read.
+      ValueError: if one of them cannot be read, or is refused.
     """
     text = arrival.text
     if not arrival.image:
-      raise ValueError('its picture is empty or far too large')
+      raise ValueError('it is empty or far too large')
     caption = (
-      decode_json(text, self.caption) if arrival.json else decode_text(text)
+      decode_json(text, self.json_key) if arrival.json else decode_text(text)
     )
-    size, _, channels = self.spec.shape
-    return decode(arrival.image, size, channels, RESIZES[self.resize]), caption
+    if self.encoder is not None and not self.encoder.cut:
+      too_long(self.encoder, [caption], 'captions')
+    return self.decoder.decode(arrival.image), caption
 
-  def _batch(self, examples: Sequence[Decoded]) -> Batch:
-    pixels = np.stack([each for each, _ in examples])
+  def _batch(
+    self, examples: Sequence[Decoded], rngs: Sequence[np.random.Generator]
+  ) -> Batch:
+    rows = np.stack([each for each, _ in examples])
+    draw = self.decoder.draw
+    x0 = self.decoder.finish(rows) if draw is None else draw(rows, rngs)
     captions = [caption for _, caption in examples]
-    text = {} if self.encode is None else self.encode(captions)
-    return {'x0': to_unit(pixels), **text}
+    text = {} if self.encoder is None else self.encoder.encode(captions)
+    return {'x0': x0, **text}
 
 
 class Broken:

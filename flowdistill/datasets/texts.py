@@ -6,6 +6,7 @@ in the spec of the examples (`Encoder.to_json`), and `read_encoder` makes it
 again without data: prompts are encoded as the captions were.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 from flowdistill.datasets.tokens import Bytes, Words
 from flowdistill.datasets.word_vectors import WordVectors
 from flowdistill.datasets.words import count_words, read_words
-from flowdistill.flow.spec import Condition
+from flowdistill.flow.spec import Condition, DataSpec
 
 MOST = 4096  # words or bytes of a caption
 SHOWN = 60  # characters of a caption in a message
@@ -74,7 +75,7 @@ def words(
   """Words as tokens, for a text transformer in the network.
 
   Args:
-    captions: of the data.
+    captions: of the data; none of a stream, which needs a vocabulary.
     length: number of words.
     vocabulary: a file with a word per line; '' takes those of the captions.
     least: how often a word must occur in the captions; a rarer one is a token
@@ -88,6 +89,11 @@ def words(
     raise ValueError(f'least = {least} must be at least 1')
   if vocabulary and least > 1:
     raise ValueError(f'least = {least} has no effect with a vocabulary')
+  if not vocabulary and not len(captions):
+    raise ValueError(
+      "vocabulary = '' must name a file with a word per line: a stream has no "
+      'captions to take them from before it is read'
+    )
   known = read_words(vocabulary) if vocabulary else count_words(captions, least)
   if not known:
     what = vocabulary or f'{len(captions)} captions'
@@ -137,6 +143,12 @@ def read_encoder(record: Mapping[str, Any]) -> Encoder:
   except (KeyError, TypeError) as error:
     name = record.get('name')
     raise ValueError(f'{name!r} makes no text: {error}') from error
+
+
+def spec_of(spec: DataSpec, encoder: Encoder) -> DataSpec:
+  """A spec with the conditions that an encoder makes."""
+  cond = {**spec.cond, **encoder.conditions}
+  return dataclasses.replace(spec, cond=cond, text=encoder.to_json())
 
 
 def too_long(encoder: Encoder, captions: Sequence[str], what: str) -> str:

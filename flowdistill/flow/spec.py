@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-LABEL, TOKENS = 'label', 'tokens'
+LABEL, TOKENS, CONTROL = 'label', 'tokens', 'control'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.shard_paths import shard_paths
 from flowdistill.datasets.shard_writer import KINDS, check_source, write_shards
 from flowdistill.datasets.shards import MANIFEST, write_manifest
+from flowdistill.datasets.stored_latents import ALL_KEYS, LATENTS
 from flowdistill.files.atomic import remove_leftovers
 from flowdistill.files.json_reader import read_json
 from flowdistill.files.paths import expand
@@ -40,7 +41,7 @@ def shard_dataset(
   """
   source = bind(dataset, Dataset, key, ROOMS)()
   try:
-    check_source(source)
+    check_source(source, kind)
   except ValueError as error:
     raise ConfigError(
       f'config.{key}.name = {dataset["name"]!r}: {error}'
@@ -51,12 +52,20 @@ def shard_dataset(
     'examples': len(source),
     'dataset': dataset,
     'files': stamps(dataset),
+    **about_latents(source),
   }
   manifest = json.loads(json.dumps(manifest, default=str))
   prepare(out, manifest)
   paths = write_shards(source, out, kind=kind, per_shard=per_shard)
   logging.info('%d examples in %d shards: %s', len(source), len(paths), out)
   return paths
+
+
+def about_latents(source: Any) -> dict[str, Any]:
+  """What a manifest of shards says of latents, {} of pictures."""
+  if getattr(source, 'pictures', None) is None:
+    return {}
+  return {LATENTS: {key: source.manifest[key] for key in ALL_KEYS}}
 
 
 def stamps(dataset: Spec) -> dict[str, Any]:

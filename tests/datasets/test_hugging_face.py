@@ -1,7 +1,4 @@
-"""Data sets that `save_to_disk` of Hugging Face's `datasets` wrote.
-
-The files here are written by pyarrow in the layout of that function.
-"""
+"""Data sets that `save_to_disk` of Hugging Face's `datasets` wrote."""
 
 import json
 
@@ -9,36 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from datasets import tiny_shards
+from datasets.tiny_columns import save
 from datasets.tiny_shards import png
 
 from flowdistill.datasets.hugging_face import hugging_face
-
-
-def save(folder, sizes, batch=3, **state):
-  """Files of numbered rows, in streams of small record batches."""
-  folder.mkdir(exist_ok=True)
-  names, first = [], 0
-  for k, size in enumerate(sizes):
-    numbers = range(first, first + size)
-    records = [{'bytes': png(n), 'path': None} for n in numbers]
-    table = pa.table(
-      {'image': records, 'text': [f'number {n}' for n in numbers]}
-    )
-    names.append(f'data-{k:05d}-of-{len(sizes):05d}.arrow')
-    with pa.OSFile(str(folder / names[-1]), 'wb') as file:
-      with pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table, max_chunksize=batch)
-    first += size
-  files = [{'filename': name} for name in names]
-  record = {
-    '_data_files': files,
-    '_fingerprint': 'a',
-    '_split': 'train',
-    **state,
-  }
-  (folder / 'state.json').write_text(json.dumps(record))
-  (folder / 'dataset_info.json').write_text('{}')
-  return folder
 
 
 def test_pictures_and_captions_are_those_of_the_rows(tmp_path):
@@ -58,10 +29,10 @@ def test_bytes_may_stand_alone(tmp_path):
     with pa.ipc.new_stream(file, table.schema) as writer:
       writer.write_table(table)
   source = hugging_face(
-    path=str(tmp_path), size=8, image='picture', text='title'
+    path=str(tmp_path), size=8, image='picture', caption='title'
   )
   np.testing.assert_array_equal(source[0]['x0'], tiny_shards.x0(4))
-  with pytest.raises(ValueError, match="text = 'text' must be .*'title'"):
+  with pytest.raises(ValueError, match="caption = 'text' must be .*'title'"):
     hugging_face(path=str(tmp_path), size=8, image='picture')
 
 
@@ -109,3 +80,12 @@ def test_what_is_no_such_folder_is_refused(tmp_path):
   path.write_bytes(path.read_bytes()[:500])
   with pytest.raises(ValueError, match="arrow' cannot be read"):
     hugging_face(path=str(tmp_path))
+
+
+def test_control_pictures_are_a_condition(tmp_path):
+  """Here a picture is its own one."""
+  path = str(save(tmp_path, [3, 2]))
+  source = hugging_face(path=path, size=8, control='image')
+  batch = source[np.arange(5)]
+  np.testing.assert_array_equal(batch['control'], batch['x0'])
+  np.testing.assert_array_equal(batch['x0'][4], tiny_shards.x0(4))

@@ -8,22 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import tiny_shards
+from datasets.tiny_columns import table
 from datasets.tiny_shards import png
 
 from flowdistill.datasets.parquet import parquet
 from flowdistill.datasets.pipeline import make_batches
 
 MODULE = importlib.import_module('flowdistill.datasets.parquet')
-
-
-def table(numbers, **columns):
-  return pa.table(
-    {
-      'text': [f'number {k}' for k in numbers],
-      'image_bytes': [png(k) for k in numbers],
-      **columns,
-    }
-  )
 
 
 @pytest.fixture
@@ -75,7 +66,7 @@ def test_the_memory_for_row_groups_is_bounded(tmp_path, monkeypatch):
   rows = source.captioned.columns
   for k in [*range(80), *range(0, 80, 7)]:
     assert rows.image(k) == bytes(1000)
-    assert rows.text(k) == f'number {k % 40}'
+    assert rows.caption(k) == f'number {k % 40}'
     assert sum(each.nbytes for each in rows._held.values()) == rows._bytes
     assert rows._bytes <= 10_000
     assert len(rows._files) == 1
@@ -85,15 +76,15 @@ def test_the_memory_for_row_groups_is_bounded(tmp_path, monkeypatch):
   ('options', 'message'),
   [
     (
-      {'text': 'caption'},
-      r"text = 'caption' must be one of the columns 'text' \(string\), 'im",
+      {'caption': 'captions'},
+      r"caption = 'captions' must be one of the columns 'text' \(string\), 'im",
     ),
     ({'image': 'png'}, "image = 'png' must be one of the columns"),
     (
       {'image': 'text'},
       "image = 'text' must be a column of bytes, and is str",
     ),
-    ({'text': 'image_bytes'}, 'must be a column of texts, and is binary'),
+    ({'caption': 'image_bytes'}, 'must be a column of texts, and is binary'),
     ({'size': 0}, 'size = 0 must be'),
     ({'split': 'test'}, "split = 'test' must be"),
   ],
@@ -149,9 +140,44 @@ def test_pictures_of_hugging_face_are_records(tmp_path):
     pa.table({'image': records, 'caption': texts}), tmp_path / 'a.parquet'
   )
   source = parquet(
-    path=str(tmp_path), size=8, image='image', text='caption', max_broken=0.3
+    path=str(tmp_path), size=8, image='image', caption='caption', max_broken=0.3
   )
   np.testing.assert_array_equal(source[2]['x0'], tiny_shards.x0(2))
   source[3]
   (reason,) = source.broken.values()
   assert reason == "its picture is only named, 'elsewhere.png', and not stored"
+
+
+def test_control_pictures_are_a_condition(tmp_path, caplog):
+  """They stay with their pictures, and one without a picture is left out."""
+  controls = [png(100 + k, size=16) for k in range(4)]
+  controls[2] = b'no'
+  records = table(range(4), edges=controls)
+  pq.write_table(records, tmp_path / 'a.parquet')
+  source = parquet(path=str(tmp_path), size=8, control='edges', max_broken=0.3)
+  assert source.spec.cond.keys() == {'control'}
+  assert source.spec.cond['control'].shape == source.spec.shape
+  batch = source[np.asarray([3, 2, 0])]
+  for x, control, k in zip(
+    batch['x0'], batch['control'], (3, 3, 0), strict=True
+  ):
+    np.testing.assert_array_equal(x, tiny_shards.x0(k))
+    np.testing.assert_array_equal(control, tiny_shards.x0(100 + k))
+  assert "row 2' is left out: of its control picture, " in caplog.text
+  alone = source.conditions(np.asarray([1, 0]))['control']
+  np.testing.assert_array_equal(alone[0], tiny_shards.x0(101))
+  assert not source.mirrors
+  assert parquet(path=str(tmp_path), size=8).mirrors
+  assert not parquet(path=str(tmp_path), size=8).spec.cond
+
+
+@pytest.mark.parametrize(
+  ('control', 'message'),
+  [
+    ('edge', "control = 'edge' must be one of the columns"),
+    ('text', "control = 'text' must be a column of bytes, and is string"),
+  ],
+)
+def test_a_column_of_no_control_pictures_is_refused(folder, control, message):
+  with pytest.raises(ValueError, match=message):
+    parquet(path=str(folder), size=8, control=control)

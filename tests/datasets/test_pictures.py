@@ -5,6 +5,7 @@ import io
 import numpy as np
 import PIL.Image
 
+from flowdistill.datasets.decoders import Pixels
 from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.pictures import Pictures
 from flowdistill.flow.spec import Condition, DataSpec
@@ -37,7 +38,7 @@ class Captioned:
 
 
 def test_every_picture_comes_with_its_conditions():
-  source = Pictures(Captioned(), SPEC, resize='cut', max_broken=0.2)
+  source = Pictures(Captioned(), Pixels(SPEC, 'cut'), max_broken=0.2)
   index = np.array([[3, 0], [1, 4]])
   places = np.array([[3, 1], [1, 4]])  # the next one replaces the first
   batch = source[index]
@@ -56,7 +57,7 @@ def test_every_picture_comes_with_its_conditions():
 def test_conditions_alone_decode_nothing(monkeypatch):
   encoded = Captioned()
   monkeypatch.setattr(encoded, 'read', None)
-  source = Pictures(encoded, SPEC, resize='cut', max_broken=0.0)
+  source = Pictures(encoded, Pixels(SPEC, 'cut'), max_broken=0.0)
   cond = source.conditions(np.array([3, 0]))
   np.testing.assert_array_equal(cond['text'], TEXT[[3, 0]])
   np.testing.assert_array_equal(cond['mask'], MASK[[3, 0]])

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from datasets.tiny_shards import NUMBER, numbers, write_shards
+from datasets.tiny_shards import Numbers, write_shards
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
@@ -99,7 +99,7 @@ def server(tmp_path):
 
 def stream(path, **options):
   source = webdataset(path=path, size=8, buffer=5, **options)
-  return source.with_text(NUMBER, numbers)
+  return source.encoded_by(Numbers())
 
 
 def read(source, count, **options):

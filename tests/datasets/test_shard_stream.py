@@ -1,8 +1,10 @@
 """Tar shards as a stream: exact, shuffled, shared out, and hard to break."""
 
+import dataclasses
 import io
 import itertools
 import os
+import time
 import tracemalloc
 
 import numpy as np
@@ -10,8 +12,7 @@ import PIL.Image
 import pytest
 from datasets import tiny_shards
 from datasets.tiny_shards import (
-  NUMBER,
-  numbers,
+  Numbers,
   png,
   sample,
   write,
@@ -20,7 +21,7 @@ from datasets.tiny_shards import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowdistill.datasets import retried, shard_stream
+from flowdistill.datasets import command_output, retried, shard_stream
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.shard_stream import ahead
@@ -40,7 +41,7 @@ def folder(tmp_path_factory):
 
 def stream(path, **options):
   options = {'size': 8, 'buffer': 6, 'index': False, **options}
-  return webdataset(path=str(path), **options).with_text(NUMBER, numbers)
+  return webdataset(path=str(path), **options).encoded_by(Numbers())
 
 
 def read(source, count, **options):
@@ -139,8 +140,8 @@ def test_the_length_is_that_of_the_option(folder):
     ({'size': 0}, 'size = 0 must be at least 1'),
     ({'max_broken': 2}, r'max_broken = 2 must lie in \[0, 1\]'),
     ({'image': 'txt'}, "image = 'txt' must be the ending of a picture"),
-    ({'text': 'jpg'}, "text = 'jpg' must be 'txt' or 'json'"),
-    ({'caption': ''}, "caption = '' must be a key"),
+    ({'caption': 'jpg'}, "caption = 'jpg' must be 'txt' or 'json'"),
+    ({'json_key': ''}, "json_key = '' must be a key"),
     ({'resize': 'crop'}, "resize = 'crop' must be one of"),
   ],
 )
@@ -169,6 +170,28 @@ def test_broken_samples_have_their_places(tmp_path, caplog):
   few = stream(tmp_path, num_samples=22, max_broken=0.1)
   with pytest.raises(ValueError, match='3 of 22 samples .* max_broken = 0.1'):
     read(few, 22)
+
+
+BAD = {
+  'two captions': [('b.png', png(9)), ('b.txt', b'b'), ('b.json', b'{}')],
+  'a name that leads out of the shard': [
+    ('../../b.png', png(9)),
+    ('../../b.txt', b'number 9'),
+  ],
+  'its JSON is broken': [('b.png', png(9)), ('b.json', b'{"caption": "a')],
+}
+
+
+@pytest.mark.parametrize('reason', BAD)
+def test_samples_that_are_none_are_left_out_and_named(tmp_path, reason, caplog):
+  members = [*sample(1), *BAD[reason], *sample(2)]
+  write(tmp_path / 'one.tar', members)
+  source = stream(tmp_path, num_samples=3, max_broken=0.4)
+  assert {*read(source, 4).ravel()} == {1, 2}
+  assert f"b' is left out: {reason}" in caplog.text
+  assert [path.name for path in tmp_path.iterdir()] == ['one.tar']
+  with pytest.raises(ValueError, match=f'1 of 3 samples .*{reason}'):
+    read(stream(tmp_path, num_samples=3), 4)
 
 
 def test_samples_that_are_all_broken_are_an_error(tmp_path):
@@ -221,6 +244,45 @@ def test_a_command_that_fails_is_an_error(tmp_path, monkeypatch):
   source = stream(f'pipe:cat {tmp_path}/none; exit 3', commands=True)
   with pytest.raises(OSError, match='after 2 tries: .*ended with code 3'):
     read(source, 1)
+
+
+def at_once(source):
+  """A stream that is tried again without a pause."""
+  reader = dataclasses.replace(source.reader, wait=0)
+  return dataclasses.replace(source, reader=reader)
+
+
+@pytest.mark.parametrize('output', ['', 'head -c 3000 SHARD; '])
+def test_a_command_that_stalls_is_run_again_and_named(
+  tmp_path, monkeypatch, caplog, output
+):
+  """The first two times, before its first byte and in the middle."""
+  monkeypatch.setattr(retried, 'STALL', 0.5)
+  retried._said.clear()
+  (shard,) = write_shards(tmp_path, [5])
+  tries = tmp_path / 'tries'
+  command = (
+    f'echo >> {tries}; if [ $(wc -l < {tries}) -gt 2 ]; then cat {shard}; '
+    f'else {output.replace("SHARD", str(shard))} exec sleep 1000; fi'
+  )
+  source = at_once(stream(f'pipe:{command}', commands=True))
+  assert {*read(source, 2, batch_size=5)[0]} == {*range(5)}
+  assert len(tries.read_text()) >= 3
+  assert 'printed nothing for 0.5 s' in caplog.text
+  assert 'is tried again: TimeoutError: the command' in caplog.text
+
+
+def test_a_command_that_stays_silent_is_an_error(tmp_path, monkeypatch):
+  """Also one that has printed all, and ignores that it is asked to end."""
+  monkeypatch.setattr(retried, 'STALL', 0.2)
+  monkeypatch.setattr(retried, 'TRIES', 2)
+  monkeypatch.setattr(command_output, 'PATIENCE', 0.2)
+  command = 'pipe:trap "" TERM; exec >&-; sleep 1000'
+  source = at_once(stream(command, commands=True))
+  start = time.monotonic()
+  with pytest.raises(OSError, match='after 2 tries: TimeoutError: the command'):
+    read(source, 1)
+  assert time.monotonic() - start < 30
 
 
 def test_a_shard_that_vanishes_is_an_error(tmp_path):

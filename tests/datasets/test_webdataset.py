@@ -124,7 +124,7 @@ def test_captions_come_from_json_under_a_key(tmp_path):
   record = json.dumps({'caption': 'sœur 🙂', 'long': 'a sister'}).encode()
   members = [('a.jpg', png(1)), ('a.json', record)]
   assert [*opened(tmp_path, members).captions] == ['sœur 🙂']
-  assert [*opened(tmp_path, members, caption='long').captions] == ['a sister']
+  assert [*opened(tmp_path, members, json_key='long').captions] == ['a sister']
 
 
 def test_one_of_two_pictures_or_captions_is_chosen(tmp_path):
@@ -137,10 +137,10 @@ def test_one_of_two_pictures_or_captions_is_chosen(tmp_path):
   ]
   with pytest.raises(ValueError, match='two pictures; choose one by image'):
     opened(tmp_path, members)
-  with pytest.raises(ValueError, match='two captions; choose one by text'):
+  with pytest.raises(ValueError, match='two captions; choose one by caption'):
     opened(tmp_path, members, image='png')
   for text in ('txt', 'json'):
-    source = opened(tmp_path, members, image='mask.png', text=text)
+    source = opened(tmp_path, members, image='mask.png', caption=text)
     assert [*source.captions] == [text.replace('txt', 'text')]
     np.testing.assert_array_equal(source[0]['x0'], tiny_shards.x0(2))
 

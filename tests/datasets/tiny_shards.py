@@ -52,6 +52,17 @@ def write_shards(folder, sizes):
   return paths
 
 
-def numbers(captions):
-  """What encodes captions in the tests: 'number 7' -> 7."""
-  return {'number': np.asarray([int(c[7:]) for c in captions], np.int32)}
+class Numbers:
+  """Encodes captions in the tests: 'number 7' -> 7."""
+
+  conditions = NUMBER
+  length, cut, unit = 2, True, 'words'
+
+  def encode(self, captions):
+    return {'number': np.asarray([int(c[7:]) for c in captions], np.int32)}
+
+  def size(self, caption):
+    return len(caption.split())
+
+  def to_json(self):
+    return {'name': 'numbers'}
