@@ -20,7 +20,7 @@ SPACE = "space={'name': 'patch_dct', 'patch': 2, 'scale': 1.0}"
 
 
 def losses(workdir):
-  text = (workdir / 'run' / 'metrics.jsonl').read_text()
+  text = (workdir / 'metrics.jsonl').read_text()
   rows = [json.loads(line) for line in text.splitlines()]
   return [row['loss'] for row in rows if 'loss' in row]
 
@@ -31,7 +31,7 @@ def test_it_takes_a_step_on_captions_of_every_form(tmp_path, name):
   dataset = {**write_set(tmp_path, name, CAPTIONS), 'text': TEXT}
   tiny.train_here(tmp_path / 'w', CONFIG, f'dataset={dataset!r}')
   assert np.isfinite(losses(tmp_path / 'w')).all()
-  record = json.loads((tmp_path / 'w' / 'run' / 'config.json').read_text())
+  record = json.loads((tmp_path / 'w' / 'config.json').read_text())
   assert record['data']['spec']['text'] == {**TEXT, 'cut': True}
 
 
