@@ -88,6 +88,11 @@ class SD3(Combined):
     """77 tokens of CLIP, and those of T5."""
     return self.clips[0].length + self.of_t5
 
+  def sizes(self, captions: Sequence[str]) -> list[int]:
+    """The tokens of whole captions by the last tower, after the others."""
+    others = self.length - self.towers[-1].length
+    return [others + size for size in super().sizes(captions)]
+
   def about(self) -> Mapping[str, Any]:
     """What each tower says, and the tokens of T5 if it is missing."""
     return {**super().about(), 'of_t5': self.of_t5}

@@ -310,7 +310,7 @@ def test_a_null_of_many_numbers_is_a_file(run, tmp_path, monkeypatch):
   ('number', 'code'), [(signal.SIGKILL, -9), (signal.SIGTERM, AGAIN)]
 )
 def test_after_a_kill_they_end_in_the_same_bytes(run, tmp_path, number, code):
-  more = ('stages.read.shard_size=1', 'stages.read.dataset.examples=3000')
+  more = ('stages.read.shard_size=1', 'stages.read.dataset.examples=500')
   whole = contents(make(run[0], tmp_path / 'whole', *more))
   workdir = tmp_path / 'killed'
   folder = workdir / 'read' / 'captions'

@@ -7,7 +7,7 @@ from defaults import defaults
 
 from flowdistill.text_encoders import TEXT_ENCODERS, folder
 from flowdistill.text_encoders.rows import ROWS
-from flowdistill.text_encoders.tower import Running
+from flowdistill.text_encoders.tower import Running, Tower
 
 RUNNING = {'dtype': 'float32', 'device': '', 'batch_size': 16}
 ONE = {'path': '', 'tokenizer': '', **RUNNING}
@@ -108,3 +108,14 @@ def test_the_null_of_a_row_has_no_place_for_a_prompt():
     assert row.template.count('{}') == 1
     if dataclasses.replace(row, null='{}') != row:
       assert '{}' not in row.null
+
+
+@pytest.mark.parametrize(('of_t5', 'too_long'), [(10, False), (11, True)])
+def test_sd3_counts_what_t5_cuts(monkeypatch, of_t5, too_long):
+  """Its 77 tokens of CLIP are always there."""
+  monkeypatch.setattr(Tower, 'sizes', lambda tower, captions: [of_t5])
+  both = {'clip_l': 'a', 'clip_g': 'b', 't5_xxl': 'c'}
+  encoder = TEXT_ENCODERS['sd3'](**both, length=10)
+  (size,) = encoder.sizes(['a caption'])
+  assert encoder.length == 87
+  assert (size > encoder.length) == too_long
