@@ -85,7 +85,8 @@ setuptools.setup(
       'torch==2.13.0',
       'torchvision>=0.28,<0.29',
       'torch-fidelity>=0.4,<0.5',
-      'transformers>=5.20,<6',
+      'transformers>=5.20,<6',  # and the text encoders of captions
+      'diffusers>=0.42,<0.43',
       'clean-fid>=0.1.35,<0.2',
     ],
     # Shards by http:// and gs://.

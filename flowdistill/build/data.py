@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.build.prompts import encode_prompts
+from flowdistill.build.texts import read_text
 from flowdistill.datasets.captioned import encoded_as
 from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.stream import Stream, length_of
@@ -98,7 +99,7 @@ class Data:
     """The source itself, with the vocabulary of the record."""
     source, record = self._open(), self._record
     text = None if record is None else record.spec.text
-    return source if text is None else encoded_as(source, text)
+    return source if text is None else encoded_as(source, text, read_text)
 
   @functools.cached_property
   def record(self) -> DataRecord:

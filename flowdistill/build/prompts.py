@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.build.texts import read_text
 from flowdistill.config.bind import nearest
 from flowdistill.datasets.folder import say
-from flowdistill.datasets.texts import read_encoder, shortened, too_long
+from flowdistill.datasets.texts import shortened, too_long
 from flowdistill.files.paths import expand
 from flowdistill.files.regular import open_regular
 from flowdistill.flow.spec import DataSpec
@@ -39,7 +40,7 @@ def encode_prompts(
       f'prompts have no effect: these examples are {spec}, and no dataset.text '
       'made them of captions'
     )
-  encoder = read_encoder(spec.text)
+  encoder = read_text(spec.text)
   for prompt in prompts:
     check_words(prompt, encoder)
   if cut := too_long(encoder, prompts, 'prompts'):

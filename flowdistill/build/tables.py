@@ -7,6 +7,7 @@ from typing import Any
 
 from flowdistill.build.measured import FEATURE_LAWS
 from flowdistill.build.spaces import SPACE_LAWS
+from flowdistill.build.texts import TEXT_LAWS
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
 from flowdistill.config.kinds import ENCODE, PAIRS, TRAIN, kind_of
@@ -20,10 +21,11 @@ from flowdistill.config.sections import (
   Optimiser,
   Schedule,
   Space,
+  TextEncoder,
 )
 from flowdistill.config.stages import EncodeStage, PairStage, TrainStage
 from flowdistill.datasets import DATASETS
-from flowdistill.datasets.texts import TEXTS, Text
+from flowdistill.datasets.texts import Text
 from flowdistill.evaluators import EVALUATORS
 from flowdistill.flow.couplings import (
   ANNEALINGS,
@@ -42,6 +44,7 @@ from flowdistill.metrics.summary import MetricLaw
 from flowdistill.networks import NETWORKS
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.objectives.roles import Objective
+from flowdistill.text_encoders import TEXT_ENCODERS
 from flowdistill.training.ema import EMAS
 from flowdistill.training.ema_warmups import WARMUPS, Warmup
 from flowdistill.training.optim import OPTIMISERS, SCHEDULES
@@ -69,7 +72,8 @@ def _law(name: str, metric: Metric) -> Callable[..., Metric]:
 
 ROOMS: bind.Rooms = {
   Dataset: DATASETS,
-  Text: TEXTS,
+  Text: TEXT_LAWS,
+  TextEncoder: TEXT_ENCODERS,
   Space: SPACE_LAWS,
   Network: NETWORKS,
   Objective: OBJECTIVES,

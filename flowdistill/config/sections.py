@@ -35,6 +35,12 @@ class Space(Protocol):
   def __call__(self, shape: tuple[int, ...], /) -> Any: ...
 
 
+class TextEncoder(Protocol):
+  """text_encoder() -> what makes arrays of captions."""
+
+  def __call__(self) -> Any: ...
+
+
 class Network(Protocol):
   """network(spec, rngs=...) -> nnx.Module."""
 

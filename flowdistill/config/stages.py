@@ -21,6 +21,7 @@ from flowdistill.config.sections import (
   Optim,
   Reference,
   Space,
+  TextEncoder,
   Train,
 )
 from flowdistill.flow.noise import SEEDS, check_seed
@@ -237,24 +238,29 @@ class PairStage:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncodeStage:
-  """A stage that writes the latents of images, for the data set `latents`.
+  """A stage that writes the latents of images, or their encoded captions.
+
+  The data set `latents` reads the first, the text `encoded` the second.
 
   Attributes:
     job: its kind, 'encode'.
     dataset: the images.
     space: their encoding, by name, such as the autoencoder `kl`.
+    text_encoder: what encodes their captions, in place of the images.
     sample: whether one sample of each image's latents is stored, in place of
       their mean and standard deviation.
     flips: whether the mirrored images are encoded too.
     seed: of the samples, in [0, 2³²).
     dtype: of what is stored, 'float32' or 'float16'.
-    shard_size: images in a file; an interruption loses at most one file.
+    shard_size: images in a file, or captions; an interruption loses at most
+      one file.
     hosts: see there.
   """
 
   job: str = 'encode'
   dataset: Dataset
   space: Space = PIXELS
+  text_encoder: TextEncoder | None = None
   sample: bool = False
   flips: bool = False
   seed: int = 0
@@ -271,13 +277,19 @@ class EncodeStage:
     if self.dtype not in LATENT_DTYPES:
       choices = ' or '.join(map(repr, LATENT_DTYPES))
       raise ValueError(f'dtype = {self.dtype!r} must be {choices}')
+    if self.text_encoder is not None:
+      for name in ('sample', 'flips'):
+        if getattr(self, name):
+          raise ValueError(f'{name} = True has no effect on captions')
     if self.seed and not self.sample:
       raise ValueError(f'seed = {self.seed} has no effect without sample')
 
   @staticmethod
   def idle(spec: Spec) -> list[str]:
     """The keys without effect in a resolved stage; see `config/idle.py`."""
-    return [] if spec['sample'] else ['seed']
+    of_images = ['space', 'sample', 'flips']
+    idle = of_images if spec['text_encoder'] is not None else []
+    return idle if spec['sample'] else [*idle, 'seed']
 
 
 def check_ema(emas: Mapping[str, Any]) -> None:

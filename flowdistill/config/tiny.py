@@ -26,6 +26,9 @@ FROM_FILES = (
   'emoji',
   'latents',
 )
+TINY_TEXT_ENCODER = {
+  'name': 'random_features', 'length': 16, 'width': 16, 'seed': 0, 'cut': True
+}  # fmt: skip
 TINY_SPACE = {'name': 'patch_dct', 'patch': 2, 'scale': 1.0}
 STEPS, BATCH_SIZE, SAMPLES = 2, 16, 32
 # Of evaluators; digits have no figures, and other words.
@@ -79,6 +82,8 @@ def tiny_pairs(stage: dict[str, Any]) -> dict[str, Any]:
 def tiny_encode(stage: dict[str, Any]) -> dict[str, Any]:
   """A stage without files; without weights there is nothing to sample."""
   tiny = tiny_images(stage)
+  if stage['text_encoder'] is not None:
+    return {**tiny, 'text_encoder': TINY_TEXT_ENCODER}
   if tiny['space'] == stage['space']:
     return tiny
   return {**tiny, 'sample': False, 'seed': 0}
@@ -124,7 +129,10 @@ def without_files(dataset: dict[str, Any]) -> dict[str, Any]:
   if dataset['name'] not in FROM_FILES or of_stage:
     return dataset
   digits = {'name': 'digits', 'size': 8, 'split': dataset.get('split', 'all')}
-  if text := dataset.get('text'):
+  text = dataset.get('text')
+  if text and text['name'] == 'encoded':
+    return {**digits, 'text': TINY_TEXT_ENCODER}
+  if text:
     files = {'vocabulary': ''} if 'vocabulary' in text else {}
     return {**digits, 'text': {**text, **files}}
   return digits

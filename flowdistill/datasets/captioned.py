@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,11 +112,20 @@ def spec_with_text(
   return spec_of(spec, encoder), encoder
 
 
-def encoded_as(source: Any, record: Mapping[str, Any]) -> Any:
+def encoded_as(
+  source: Any,
+  record: Mapping[str, Any],
+  read: Callable[[Mapping[str, Any]], Encoder] = read_encoder,
+) -> Any:
   """A source of `with_text` with the encoder of other data; others unchanged.
 
   Words that those do not have are then a token of their own.
+
+  Args:
+    source: of the examples.
+    record: of the encoder.
+    read: makes it again.
   """
   if getattr(source, 'encoder', None) is None:
     return source
-  return source.encoded_by(read_encoder(record))
+  return source.encoded_by(read(record))

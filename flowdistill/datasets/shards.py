@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class ArrayFile:
 
   def __init__(self, path: pathlib.Path, shape: tuple[int, ...], dtype: Any):
     self.path, self.digest = path, hashlib.sha256()
+    self.rows, self.written = shape[0], 0
     self.file = create(part_of(path))
     header = io.BytesIO()
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
@@ -49,10 +51,19 @@ class ArrayFile:
 
   def write(self, rows: np.ndarray) -> None:
     """Appends rows."""
+    self.written += len(rows)
     self._write(rows.tobytes())
 
   def close(self) -> str:
-    """Renames the complete file; returns its line in the checksum file."""
+    """Renames the complete file; returns its line in the checksum file.
+
+    Raises:
+      ValueError: if it has another number of rows.
+    """
+    if self.written != self.rows:
+      raise ValueError(
+        f'{self.path} got {self.written} rows and must have {self.rows}'
+      )
     finish(self.file, self.path)
     return f'{self.digest.hexdigest()}  {self.path.name}\n'
 
@@ -114,15 +125,31 @@ def write_manifest(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
 
 
 def write_shard(
-  folder: pathlib.Path, number: int, size: int, parts: Iterable[Arrays]
+  folder: pathlib.Path,
+  number: int,
+  size: int,
+  parts: Iterable[Arrays],
+  ragged: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-  """Writes a shard of `size` rows, given in parts, in constant memory."""
+  """Writes a shard of `size` rows, given in parts, in constant memory.
+
+  Args:
+    folder: of the shards.
+    number: of the shard.
+    size: rows of its arrays.
+    parts: the rows.
+    ragged: name -> rows of arrays that have another number.
+
+  Raises:
+    ValueError: if there are other rows.
+  """
   files: dict[str, ArrayFile] = {}
   for part in parts:
     for name, rows in part.items():
       if name not in files:
         path = folder / f'{number:05d}.{name}.npy'
-        files[name] = ArrayFile(path, (size, *rows.shape[1:]), rows.dtype)
+        shape = (ragged.get(name, size), *rows.shape[1:])
+        files[name] = ArrayFile(path, shape, rows.dtype)
       files[name].write(rows)
   lines = [file.close() for file in files.values()]
   write_whole(checksums_of(folder, number), ''.join(lines).encode())
@@ -196,6 +223,14 @@ def check_file(path: pathlib.Path, digest: str | None) -> None:
       f'{path.name.split(".")[0]}.sha256; remove both, and make the shard '
       'again by the same job'
     )
+
+
+def digest_of_rows(rows: Iterable[bytes]) -> str:
+  """The SHA-256 of bytes, one after the other."""
+  found = hashlib.sha256()
+  for row in rows:
+    found.update(row)
+  return found.hexdigest()
 
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:

@@ -7,11 +7,12 @@ again without data: prompts are encoded as the captions were.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from flowdistill.datasets.encoded import Encoded, open_cache
 from flowdistill.datasets.tokens import Bytes, Words
 from flowdistill.datasets.word_vectors import WordVectors
 from flowdistill.datasets.words import count_words, read_words
@@ -117,8 +118,44 @@ def utf8_bytes(
   return Bytes(checked(length), cut)
 
 
-TEXTS = {'word_vectors': word_vectors, 'words': words, 'bytes': utf8_bytes}
-KINDS = {'word_vectors': WordVectors, 'words': Words, 'bytes': Bytes}
+def encoded(
+  captions: Sequence[str],
+  *,
+  path: str = '',
+  cut: bool = True,
+  verify: bool = True,
+) -> Encoded:
+  """What a text encoder made of the captions before: see `encoded.py`.
+
+  Args:
+    captions: of the data.
+    path: the folder that a stage with a `text_encoder` has written.
+    cut: whether longer captions are cut; else they are refused.
+    verify: whether all files are hashed when the folder is opened; else only
+      their presence and their sizes are checked.
+
+  Raises:
+    ValueError: if it is no such folder, is not finished, a file was changed, or
+      a caption is not in it.
+  """
+  cache = open_cache(path, verify=verify)
+  found = Encoded(path, cache.encoder, cache.length, cut)
+  found.check(captions)
+  return found
+
+
+TEXTS = {
+  'word_vectors': word_vectors,
+  'words': words,
+  'bytes': utf8_bytes,
+  'encoded': encoded,
+}
+KINDS: Mapping[str, Callable[..., Encoder]] = {
+  'word_vectors': WordVectors,
+  'words': Words,
+  'bytes': Bytes,
+  'encoded': Encoded,
+}
 """What the encoder of each is made of again."""
 
 
@@ -129,8 +166,14 @@ def checked(length: int) -> int:
   return length
 
 
-def read_encoder(record: Mapping[str, Any]) -> Encoder:
+def read_encoder(
+  record: Mapping[str, Any], kinds: Mapping[str, Callable[..., Encoder]] = KINDS
+) -> Encoder:
   """The encoder from the result of `to_json`.
+
+  Args:
+    record: of the encoder.
+    kinds: name -> what makes it of its options.
 
   Raises:
     ValueError: if it is none.
@@ -139,7 +182,7 @@ def read_encoder(record: Mapping[str, Any]) -> Encoder:
   if 'vocabulary' in options:
     options['vocabulary'] = tuple(options['vocabulary'])
   try:
-    return KINDS[record['name']](**options)
+    return kinds[record['name']](**options)
   except (KeyError, TypeError) as error:
     name = record.get('name')
     raise ValueError(f'{name!r} makes no text: {error}') from error

@@ -1,4 +1,4 @@
-"""Writes the latents of images in shards, which the hosts divide."""
+"""Writes latents of images, or captions, in shards, which the hosts divide."""
 
 import functools
 import json
@@ -24,12 +24,13 @@ from flowdistill.datasets.latents import (
 from flowdistill.datasets.shards import checksums_of, sizes_of
 from flowdistill.files.atomic import write_atomically
 from flowdistill.files.json_reader import signed
+from flowdistill.stages import captions as texts
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.provenance import revision
 from flowdistill.stages.shards import Arrays, Store, begin_stage, fill
 from flowdistill.stages.space import about_space, check_space, with_new_options
 from flowdistill.training.watchdog import Watchdog
-from flowdistill.workdir.folders import LATENTS
+from flowdistill.workdir import folders
 
 AT_ONCE = 64  # images that are read at once, or more in whole batches
 FROM_UINT8 = 'x / 127.5 - 1'
@@ -44,6 +45,9 @@ def check_encode(blueprints: Blueprints, name: str) -> None:
   """
   blueprint = blueprints[name]
   data, key = blueprint.data, blueprint.key('dataset')
+  if blueprint.stage.text_encoder is not None and not data.record.stream:
+    texts.check_captions(blueprint)
+    return
   if data.record.stream:
     raise ConfigError(
       f'config.{key} must be a data set with an index, and this is a stream'
@@ -63,11 +67,14 @@ def check_encode(blueprints: Blueprints, name: str) -> None:
 def encode_stage(
   blueprints: Blueprints, name: str, dog: Watchdog, extras: Any = None
 ) -> pathlib.Path:
-  """Encodes the images of a stage in W/<stage>/latents."""
+  """Encodes the images of a stage in W/<stage>/latents, or its captions."""
   del extras
   blueprint = blueprints[name]
   begin_stage(blueprint)
-  return encode(blueprint, blueprint.folder / LATENTS, dog)
+  if blueprint.stage.text_encoder is not None:
+    out = blueprint.folder / folders.CAPTIONS
+    return texts.encode_captions(blueprint, out, dog)
+  return encode(blueprint, blueprint.folder / folders.LATENTS, dog)
 
 
 def encode(

@@ -52,6 +52,8 @@ class Store:
     form: the format of the manifest.
     manifest: all that determines them, to distinguish them from others.
     also: what the manifest says besides, and is not compared.
+    ragged: ragged(first, n): name -> rows of arrays that have more or fewer
+      than one for an example; they are known before they are made.
     read: reads the manifest of `out`; keys that are newer have defaults there.
     end: what the manifest says besides when all shards are complete.
   """
@@ -66,6 +68,7 @@ class Store:
   form: str
   manifest: Mapping[str, Any]
   also: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  ragged: Callable[[int, int], Mapping[str, int]] = lambda first, n: {}
   read: Callable[[], Mapping[str, Any]]
   end: Callable[[], Mapping[str, Any]]
 
@@ -152,7 +155,9 @@ def write_shards(store: Store) -> None:
         store.make(start, min(size, end - start))
         for start in range(first, end, size)
       )
-      write_shard(store.out, k, end - first, counted(parts, bar, stop, store))
+      rows = store.ragged(first, end - first)
+      made = counted(parts, bar, stop, store)
+      write_shard(store.out, k, end - first, made, rows)
 
 
 def counted(

@@ -12,7 +12,7 @@ from flowdistill.files.paths import expand
 
 CONFIG, RESULTS = 'config.json', 'results.json'
 CHECKPOINTS, PAIRS, SAMPLES = 'checkpoints', 'pairs', 'samples'
-LATENTS = 'latents'
+LATENTS, CAPTIONS = 'latents', 'captions'
 EVALUATIONS, FAILURE = 'evaluations', 'failure'
 EMA_SNAPSHOTS = 'ema_snapshots'
 STAGE = 'stage:'

@@ -23,6 +23,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.files.generated import MARK, ours
 from flowdistill.training.json_files import write_json
 from flowdistill.workdir.folders import (
+  CAPTIONS,
   CHECKPOINTS,
   CONFIG,
   FAILURE,
@@ -31,7 +32,7 @@ from flowdistill.workdir.folders import (
 )
 
 PART = r'\.[0-9a-f]{8}\.(tmp|new|old)'  # the end of the name of a folder beside
-KEPT = (CHECKPOINTS, PAIRS, LATENTS, FAILURE)
+KEPT = (CHECKPOINTS, PAIRS, LATENTS, CAPTIONS, FAILURE)
 ATTEMPTS = 100  # to swap, while others swap the same folder
 
 

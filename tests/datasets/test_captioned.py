@@ -21,7 +21,7 @@ from flowdistill.flow.spec import DataSpec
 WORDS = functools.partial(TEXTS['words'], length=4)
 
 
-@pytest.mark.parametrize('name', TEXTS)
+@pytest.mark.parametrize('name', sorted(TEXTS.keys() - {'encoded'}))
 def test_examples_have_their_captions_as_conditions(name):
   source, plain = digits(text=TEXTS[name]), digits()
   assert len(source) == len(plain)

@@ -1,0 +1,65 @@
+"""The local folder of a model or of a tokenizer, and what its files are."""
+
+import hashlib
+import importlib.util
+import pathlib
+from collections.abc import Mapping
+
+from flowdistill.files.checksums import digests
+from flowdistill.files.paths import expand
+
+WEIGHTS = '.safetensors'
+READ = (WEIGHTS, '.json', '.txt', '.model', '.jinja')  # no code, no pickles
+HOW = "pip install 'flowdistill[torch]'"
+
+
+def check_installed() -> None:
+  """Raises ValueError unless what runs the models can be imported."""
+  for package in ('torch', 'transformers'):
+    if importlib.util.find_spec(package) is None:
+      raise ValueError(f'{package} is not installed: {HOW}')
+
+
+def folder_of(name: str, path: str) -> pathlib.Path:
+  """An existing folder; raises ValueError naming the option otherwise."""
+  if not path:
+    raise ValueError(f"{name} = '' must be a folder with its files")
+  folder = expand(path, f'{name} = {path!r}')
+  if not folder.is_dir():
+    raise ValueError(f'{name} = {path!r} must be a folder, and is none')
+  return folder
+
+
+def check_model(name: str, path: str) -> None:
+  """Raises ValueError unless it is a folder with weights and their config."""
+  folder = folder_of(name, path)
+  if not (folder / 'config.json').is_file():
+    raise ValueError(f'{name} = {path!r} must have a config.json')
+  if not any(each.suffix == WEIGHTS for each in folder.iterdir()):
+    raise ValueError(
+      f'{name} = {path!r} must have weights as {WEIGHTS}; others, such as '
+      'pytorch_model.bin, are never read'
+    )
+
+
+def check_tokenizer(name: str, path: str) -> None:
+  """Raises ValueError unless it is a folder with a tokenizer."""
+  folder = folder_of(name, path)
+  if not (folder / 'tokenizer_config.json').is_file():
+    raise ValueError(f'{name} = {path!r} must have a tokenizer_config.json')
+
+
+def hashes_of(name: str, path: str) -> Mapping[str, str]:
+  """File of a folder -> its SHA-256, of all files that may be read."""
+  folder = folder_of(name, path)
+  files = sorted(
+    each for each in folder.iterdir() if each.suffix in READ and each.is_file()
+  )
+  sums = zip(files, digests(files), strict=True)
+  return {file.name: digest for file, digest in sums}
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+  """One SHA-256 of those of several files."""
+  lines = ''.join(f'{digest}  {name}\n' for name, digest in hashes.items())
+  return hashlib.sha256(lines.encode()).hexdigest()
