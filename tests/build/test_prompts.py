@@ -20,7 +20,7 @@ def spec(name='words', length=4, **options):
   return DataSpec.of(digits(text=text).spec.to_json())
 
 
-@pytest.mark.parametrize('name', TEXTS)
+@pytest.mark.parametrize('name', sorted(TEXTS.keys() - {'encoded'}))
 def test_prompts_are_encoded_as_the_captions_were(name):
   found = encode_prompts(spec(name), PROMPTS)
   source = digits(text=functools.partial(TEXTS[name], length=4))

@@ -58,7 +58,7 @@ def in_files(folder, name, captions, text, **options):
 
 
 @pytest.mark.parametrize('name', SETS)
-@pytest.mark.parametrize('text', TEXTS)
+@pytest.mark.parametrize('text', sorted(TEXTS.keys() - {'encoded'}))
 def test_pictures_in_files_have_their_captions(tmp_path, name, text):
   """Also those of a stream, whose words are those of a file."""
   law = functools.partial(TEXTS[text], length=3)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from defaults import defaults
 
-from flowdistill.text_encoders import TEXT_ENCODERS, folder
+from flowdistill.text_encoders import TEXT_ENCODERS, tower
 from flowdistill.text_encoders.rows import ROWS
 from flowdistill.text_encoders.tower import Running, Tower
 
@@ -41,7 +41,7 @@ def files(path, *names):
 
 def test_folders_without_the_files_are_refused(tmp_path, monkeypatch):
   """By the key of the config; pickles do not count as weights."""
-  monkeypatch.setattr(folder, 'check_installed', lambda: None)
+  monkeypatch.setattr(tower, 'check_installed', lambda: None)
 
   def refused(name, message, **options):
     with pytest.raises(ValueError, match=message):
