@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,10 +51,10 @@ class Pixels:
 
   spec: DataSpec
   resize: str
-  dtype: ClassVar[Any] = np.uint8
-  pictures: ClassVar[None] = None
-  manifest: ClassVar[Mapping[str, Any]] = {}
-  draw: ClassVar[None] = None
+  dtype = np.uint8
+  pictures = None
+  manifest = MappingProxyType[str, Any]({})
+  draw = None
 
   def __post_init__(self) -> None:
     size, _, channels = self.spec.shape

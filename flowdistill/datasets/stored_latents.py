@@ -46,12 +46,12 @@ class StoredLatents:
   manifest: Mapping[str, Any]
   dtype = np.float32
 
-  @functools.cached_property
+  @property
   def spec(self) -> DataSpec:
     """The shape of an example, without conditions."""
     return DataSpec(DataSpec.of(self.manifest['spec']).shape)
 
-  @functools.cached_property
+  @property
   def shape(self) -> tuple[int, ...]:
     """[1 or 2, *spec.shape]: the arrays that are stored."""
     return len(self.manifest['stored']), *self.spec.shape
@@ -89,7 +89,7 @@ class StoredLatents:
     noise = np.stack([rng.standard_normal(shape, np.float32) for rng in rngs])
     return scaled(rows[:, 0] + rows[:, 1] * noise, self.manifest)
 
-  @functools.cached_property
+  @property
   def _size(self) -> int:
     """The most bytes of an .npy."""
     one = np.empty(self.spec.shape, self.manifest['dtype'])
