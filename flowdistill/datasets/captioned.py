@@ -53,6 +53,10 @@ class Captioned:
 
     return drawn
 
+  def cropped(self, index: np.ndarray, bucket: int) -> Batch:
+    """Examples [b] of a source with buckets, cropped to one of them."""
+    return {**self.source.cropped(index, bucket), **self._encoded(index)}
+
   def _encoded(self, index: Any) -> Batch:
     captions = [self.source.captions[i] for i in np.atleast_1d(index)]
     arrays = self.encoder.encode(captions)

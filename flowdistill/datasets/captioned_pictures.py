@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captions import Captions
 from flowdistill.datasets.pictures import Encoded, Pictures
 from flowdistill.flow.spec import DataSpec
@@ -27,6 +28,7 @@ class CaptionedPictures(Pictures):
     spec: of a decoded picture.
     resize: see `Pictures`.
     max_broken: see `Pictures`.
+    buckets: see `Pictures`.
     files: what has `stamps`, (modification time, size) by path.
   """
 
@@ -38,8 +40,11 @@ class CaptionedPictures(Pictures):
     resize: str,
     max_broken: float,
     files: Any,
+    buckets: Buckets | None = None,
   ):
-    super().__init__(encoded, spec, resize=resize, max_broken=max_broken)
+    super().__init__(
+      encoded, spec, resize=resize, max_broken=max_broken, buckets=buckets
+    )
     self.captioned, self.files = encoded, files
 
   @property

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.captions import check_length, check_text
 from flowdistill.datasets.catalogue import counted
@@ -96,6 +97,7 @@ def captioned_rows(
   validation: float,
   held_out: str | None,
   max_broken: float,
+  buckets: Buckets | None,
 ) -> CaptionedPictures:
   """The pictures of a split of all rows; see the data set `parquet`.
 
@@ -116,6 +118,7 @@ def captioned_rows(
     DataSpec((size, size, channels)),
     resize=resize,
     max_broken=max_broken,
+    buckets=buckets,
     files=columns,
   )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.column_rows import captioned_rows, check_columns
 from flowdistill.datasets.files import Stamp, stamp_of
@@ -27,6 +28,7 @@ def parquet(
   size: int = 64,
   channels: int = 3,
   resize: str = 'centre_crop',
+  buckets: Buckets | None = None,
   split: str = 'all',
   validation: float = 0.1,
   held_out: str | None = None,
@@ -41,6 +43,8 @@ def parquet(
     size: side of the square that every picture becomes, in pixels.
     channels: 3 for RGB, 1 for grey.
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+    buckets: shapes of about the area of the square, one for each batch of
+      training (see `buckets.py`); None makes squares.
     split: 'all', 'train' or 'validation', by a hash of a row's number.
     validation: share of the rows that are held out, in [0, 1].
     held_out: a file with the numbers of held-out rows, one per line, counted
@@ -62,6 +66,7 @@ def parquet(
     validation=validation,
     held_out=held_out,
     max_broken=max_broken,
+    buckets=buckets,
   )
 
 

@@ -10,7 +10,15 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
-from flowdistill.datasets.images import MODES, RESIZES, decode, to_unit
+from flowdistill.datasets.buckets import Buckets, about, nearest
+from flowdistill.datasets.image_headers import shape_of
+from flowdistill.datasets.images import (
+  MODES,
+  RESIZES,
+  decode,
+  decode_covering,
+  to_unit,
+)
 from flowdistill.flow.spec import DataSpec
 
 SAID = 3  # broken files that an error names
@@ -44,17 +52,33 @@ class Pictures:
     spec: of a decoded picture, [size, size, channels].
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
     max_broken: largest share of unreadable files, in [0, 1].
+    buckets: the rule for the shapes of batches of training; None makes squares.
+
+  Attributes:
+    buckets: (height, width) of each, the square first; None without any.
 
   Raises:
     ValueError: if an option is out of range.
   """
 
   def __init__(
-    self, encoded: Encoded, spec: DataSpec, *, resize: str, max_broken: float
+    self,
+    encoded: Encoded,
+    spec: DataSpec,
+    *,
+    resize: str,
+    max_broken: float,
+    buckets: Buckets | None = None,
   ):
     size, _, channels = spec.shape
     check(size, channels, resize, max_broken)
+    if buckets is not None and resize != 'centre_crop':
+      raise ValueError(
+        f"resize = {resize!r} must be 'centre_crop' with buckets: pictures are "
+        'cropped to the shape of their bucket'
+      )
     self.encoded, self.spec, self.max_broken = encoded, spec, max_broken
+    self.buckets = None if buckets is None else buckets.shapes(size)
     self.broken: dict[str, str] = {}
     self._decode = functools.partial(
       decode, size=size, channels=channels, resize=RESIZES[resize]
@@ -66,15 +90,54 @@ class Pictures:
 
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     """One example for an int, a batch of them for an array of ints [b]."""
-    index = np.asarray(index)
+    return self._read(np.asarray(index), self.spec.shape, self._decode)
+
+  def cropped(self, index: np.ndarray, bucket: int) -> dict[str, np.ndarray]:
+    """The examples `index` [b], cropped to the shape of a bucket."""
+    if self.buckets is None:
+      raise ValueError('these pictures have no buckets')
+    (height, width), channels = self.buckets[bucket], self.spec.shape[-1]
+    fit = functools.partial(
+      decode_covering, height=height, width=width, channels=channels
+    )
+    return self._read(index, (height, width, channels), fit)
+
+  @functools.cached_property
+  def bucket_of(self) -> np.ndarray:
+    """The bucket of each picture, int [n], from the headers of all files.
+
+    A file without a readable one counts as broken, and as square.
+    """
+    sizes = np.ones((len(self), 2), int)
+    rows = iter(range(len(self)))
+
+    def look() -> None:
+      for row in rows:  # shared by all threads
+        try:
+          sizes[row] = shape_of(self.encoded.read(row)[0])
+        except (ValueError, OSError) as error:
+          self._note(self.encoded.name(row), str(error))
+
+    run_in_every_thread(look)
+    shapes = self.buckets or [(1, 1)]
+    numbers = nearest(shapes, sizes)
+    logging.info('%s', about(shapes, numbers))
+    return numbers
+
+  def _read(
+    self,
+    index: np.ndarray,
+    shape: tuple[int, ...],
+    decoded: Callable[[bytes], np.ndarray],
+  ) -> dict[str, np.ndarray]:
     flat = index.reshape(-1).tolist()
-    pixels = np.empty((len(flat), *self.spec.shape), np.uint8)
+    pixels = np.empty((len(flat), *shape), np.uint8)
     conditions = {k: c.full(len(flat)) for k, c in self.spec.cond.items()}
     rows = iter(range(len(flat)))
 
     def fill() -> None:
       for row in rows:  # shared by all threads: a free one takes the next row
-        pixels[row], values = self._at(flat[row])
+        pixels[row], values = self._at(flat[row], decoded)
         for name, array in conditions.items():
           array[row] = values[name]
 
@@ -89,7 +152,9 @@ class Pictures:
     """The conditions of the pictures `index` [b], readable or not."""
     return self.encoded.conditions(np.asarray(index))
 
-  def _at(self, index: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+  def _at(
+    self, index: int, decoded: Callable[[bytes], np.ndarray]
+  ) -> tuple[np.ndarray, Mapping[str, Any]]:
     """The first readable picture from an index on, and its conditions."""
     for place in range(index, index + len(self)):
       place %= len(self)
@@ -97,7 +162,7 @@ class Pictures:
       if name not in self.broken:
         try:
           data, conditions = self.encoded.read(place)
-          return self._decode(data), conditions
+          return decoded(data), conditions
         except (ValueError, OSError) as error:
           self._note(name, str(error))
     raise ValueError(

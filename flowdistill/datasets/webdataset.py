@@ -1,5 +1,6 @@
 """Captioned pictures in tar shards, as webdataset writes and reads them."""
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.folder import say
@@ -29,6 +30,7 @@ def webdataset(
   size: int = 64,
   channels: int = 3,
   resize: str = 'centre_crop',
+  buckets: Buckets | None = None,
   buffer: int = 1000,
   num_samples: int | None = None,
   split: str = 'all',
@@ -51,6 +53,8 @@ def webdataset(
     size: side of the square that every picture becomes, in pixels.
     channels: 3 for RGB, 1 for grey.
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+    buckets: shapes of about the area of the square, one for each batch of
+      training (see `buckets.py`); None makes squares.
     buffer: samples of a stream that are shuffled together.
     num_samples: the length of an epoch of a stream, None if unknown.
     split: 'all', 'train' or 'validation', by a hash of a sample's key.
@@ -86,7 +90,17 @@ def webdataset(
       raise ValueError(f'path = {path!r} has no sample')
     samples.keep(split, validation=validation, held_out=held_out)
     return CaptionedPictures(
-      samples, spec, resize=resize, max_broken=max_broken, files=samples
+      samples,
+      spec,
+      resize=resize,
+      max_broken=max_broken,
+      files=samples,
+      buckets=buckets,
+    )
+  if buckets is not None:
+    raise ValueError(
+      'buckets need an index, as a stream has an order of its own: make it by '
+      f'{COMMAND}{path!r}'
     )
   check_stream(buffer, num_samples, held_out)
   say(f'{path!r}: a stream of {counted(len(shards), "shard")}')
