@@ -26,8 +26,8 @@ def get_config(arg=''):
     },
     'network': {'name': 'mmdit', 'width': 16, 'depth': 1, 'heads': 2},
     'objective': 'rectified_flow',
-    'train': {'steps': 30, 'batch_size': 4},
+    'train': {'steps': 14, 'batch_size': 4},
     'optim': {'schedule': 'constant'},
-    'checkpoint': {'every': 8},
+    'checkpoint': {'every': 4},
     'log': {'every': 1},
   }

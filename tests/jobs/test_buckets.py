@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from jobs import tiny
+from jobs import elastic, tiny
 from jobs.bucketed import write_pictures
 
 from flowdistill.config.bind import ConfigError
@@ -34,7 +34,7 @@ def test_every_bucket_has_a_shape_for_the_network(source):
   blueprint = checked(source)
   assert blueprint.sees.shape == (16, 16, 3)
   assert [b.sees.shape for b in blueprint.buckets] == SHAPES
-  assert blueprint.total == 30
+  assert blueprint.total == 14
   latents = checked(source, f'space={ENCODED}', 'network.patch=1')
   assert [b.sees.shape for b in latents.buckets] == [
     (8, 8, 12),
@@ -110,7 +110,7 @@ def test_a_plan_has_a_row_for_each_bucket(source, tmp_path, capsys):
 
 
 def losses(workdir):
-  rows = (workdir / 'run' / 'metrics.jsonl').read_text().splitlines()
+  rows = (workdir / 'metrics.jsonl').read_text().splitlines()
   return [row['loss'] for row in map(json.loads, rows) if 'loss' in row]
 
 
@@ -119,15 +119,15 @@ def test_it_learns_from_three_shapes_and_goes_on_after_a_kill(source, tmp_path):
   """Killed in the middle of an epoch (of 5 or 6 batches) and of a bucket."""
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
   tiny.train_here(whole, source)
-  assert len(losses(whole)) == 30
+  assert len(losses(whole)) == 14
   assert np.isfinite(losses(whole)).all()
 
   def saved():
-    return checkpoint.completed_steps(killed / 'run' / 'checkpoints')
+    return checkpoint.completed_steps(killed / 'checkpoints')
 
   process = tiny.start(killed, source)
   tiny.send_when(process, saved, seconds=280)
-  assert saved()[-1] < 30
+  assert saved()[-1] < 14
   tiny.train_here(killed, source)
   assert losses(killed) == losses(whole)
-  tiny.assert_same_bytes(*(tiny.arrays(w / 'run') for w in (whole, killed)))
+  tiny.assert_same_bytes(elastic.arrays(whole), elastic.arrays(killed))
