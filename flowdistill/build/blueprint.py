@@ -96,6 +96,21 @@ class Blueprint:
     """The spec of the examples as images."""
     return self.data.record.images
 
+  @functools.cached_property
+  def buckets(self) -> 'list[Blueprint]':
+    """The stage for batches of each bucket, the main shape first; [] without.
+
+    Raises:
+      ConfigError: if the space does not take pictures of a shape.
+    """
+    if self.stage.pairs is not None:
+      return []
+    shapes = [self.stage.space(shape).shape for shape in self.data.buckets]
+    return [
+      dataclasses.replace(self, sees=dataclasses.replace(self.sees, shape=s))
+      for s in shapes
+    ]
+
   def encoded(self, x0: Any) -> Any:
     """Examples of the data set [b, ...] as the networks see them."""
     return x0 if self.data.record.pictures else self.space.encode(x0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from flowdistill.build.prompts import encode_prompts
 from flowdistill.build.texts import read_text
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned import encoded_as
 from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.stream import Stream, length_of
@@ -167,6 +168,18 @@ class Data:
   def spec(self) -> DataSpec:
     """The spec of the examples."""
     return self.record.spec
+
+  @property
+  def buckets(self) -> list[tuple[int, ...]]:
+    """The shapes of pictures in batches of training; [] if all are alike.
+
+    They are those of the config: no picture is looked at.
+    """
+    config = self._config or {}
+    if config.get('buckets') is None:
+      return []
+    rule, channels = Buckets(**config['buckets']), self.spec.shape[-1]
+    return [(*shape, channels) for shape in rule.shapes(config['size'])]
 
   def __len__(self) -> int:
     if self.record.stream:

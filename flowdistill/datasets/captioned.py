@@ -62,6 +62,10 @@ class Captioned:
 
     return drawn
 
+  def cropped(self, index: np.ndarray, bucket: int) -> Batch:
+    """Examples [b] of a source with buckets, cropped to one of them."""
+    return {**self.source.cropped(index, bucket), **self._encoded(index)}
+
   def encoded_by(self, encoder: Encoder) -> 'Captioned':
     """The same examples, whose captions another encoder encodes."""
     return dataclasses.replace(self, encoder=encoder)

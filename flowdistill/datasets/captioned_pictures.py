@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captions import Captions
 from flowdistill.datasets.decoders import Decoder
 from flowdistill.datasets.pictures import Encoded, Pictures
@@ -27,6 +28,7 @@ class CaptionedPictures(Pictures):
     encoded: the files and captions.
     decoder: see `Pictures`.
     max_broken: see `Pictures`.
+    buckets: see `Pictures`.
     files: what has `stamps`, (modification time, size) by path.
   """
 
@@ -37,8 +39,9 @@ class CaptionedPictures(Pictures):
     *,
     max_broken: float,
     files: Any,
+    buckets: Buckets | None = None,
   ):
-    super().__init__(encoded, decoder, max_broken=max_broken)
+    super().__init__(encoded, decoder, max_broken=max_broken, buckets=buckets)
     self.captioned, self.files = encoded, files
 
   @property

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.captions import check_length, check_text
@@ -129,6 +130,7 @@ def make_rows_dataset(
     size: int = 64,
     channels: int = 3,
     resize: str = 'centre_crop',
+    buckets: Buckets | None = None,
     text: Text | None = None,
     split: str = 'all',
     validation: float = 0.1,
@@ -147,6 +149,8 @@ def make_rows_dataset(
       size: side of the square that every picture becomes, in pixels.
       channels: 3 for RGB, 1 for grey.
       resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+      buckets: shapes of about the area of the square, one for each batch of
+        training (see `buckets.py`); None makes squares.
       text: what makes conditions of the captions (see `texts.py`); None for no
         such conditions.
       split: 'all', 'train' or 'validation', by a hash of a row's number.
@@ -178,6 +182,7 @@ def make_rows_dataset(
       pixels,
       max_broken=max_broken,
       files=columns,
+      buckets=buckets,
     )
     return with_text(pictures, text)
 

@@ -7,8 +7,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from flowdistill.datasets.images import MODES, RESIZES, decode, to_unit
-from flowdistill.flow.spec import DataSpec
+from flowdistill.datasets.buckets import Buckets
+from flowdistill.datasets.images import (
+  MODES,
+  RESIZES,
+  decode,
+  decode_covering,
+  to_unit,
+)
+from flowdistill.flow.spec import CONTROL, DataSpec
 
 
 class Decoder(Protocol):
@@ -42,7 +49,8 @@ class Pixels:
   """The files of pictures (see `Decoder`).
 
   Attributes:
-    spec: of an example, [size, size, channels].
+    spec: of an example, [size, size, channels]; with 'centre_crop' also
+      [height, width, channels].
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
 
   Raises:
@@ -57,8 +65,13 @@ class Pixels:
   draw = None
 
   def __post_init__(self) -> None:
-    size, _, channels = self.spec.shape
-    check_pixels(size, channels, self.resize)
+    height, width, channels = self.spec.shape
+    check_pixels(min(height, width), channels, self.resize)
+    if height != width and self.resize != 'centre_crop':
+      raise ValueError(
+        f"resize = {self.resize!r} must be 'centre_crop' with buckets: "
+        'pictures are cropped to the shape of their bucket'
+      )
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -66,17 +79,39 @@ class Pixels:
     return self.spec.shape
 
   def decode(self, data: bytes) -> np.ndarray:
-    """The picture in a file, uint8 [size, size, channels].
+    """The picture in a file, uint8 [*shape].
 
     Raises:
       ValueError: if it cannot be decoded.
     """
-    size, _, channels = self.spec.shape
-    return decode(data, size, channels, RESIZES[self.resize])
+    height, width, channels = self.spec.shape
+    if height != width:
+      return decode_covering(data, height, width, channels)
+    return decode(data, height, channels, RESIZES[self.resize])
 
   def finish(self, rows: np.ndarray) -> np.ndarray:
     """Pictures uint8 in [-1, 1]."""
     return to_unit(rows)
+
+
+def in_buckets(decoder: Decoder, buckets: Buckets) -> list[Pixels]:
+  """A decoder for the shape of each bucket, the square first.
+
+  Raises:
+    ValueError: if they are not pictures alone, or are not cropped.
+  """
+  if not isinstance(decoder, Pixels):
+    raise ValueError('buckets must be None with latents, which have one shape')
+  if CONTROL in decoder.spec.cond:
+    raise ValueError(
+      'buckets must be None with control: control pictures have one shape'
+    )
+  size, _, channels = decoder.spec.shape
+  specs = [
+    dataclasses.replace(decoder.spec, shape=(*shape, channels))
+    for shape in buckets.shapes(size)
+  ]
+  return [dataclasses.replace(decoder, spec=spec) for spec in specs]
 
 
 def check_pixels(size: int, channels: int, resize: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.catalogue import SAID, counted
 from flowdistill.datasets.classes import check_order, labels_of, natural
 from flowdistill.datasets.decoders import Pixels
@@ -24,6 +25,7 @@ def folder(
   size: int = 64,
   channels: int = 3,
   resize: str = 'centre_crop',
+  buckets: Buckets | None = None,
   by_class: bool = False,
   class_order: str = 'text',
   split: str = 'all',
@@ -38,6 +40,8 @@ def folder(
     size: side of the square that every picture becomes, in pixels.
     channels: 3 for RGB, 1 for grey.
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+    buckets: shapes of about the area of the square, one for each batch of
+      training (see `buckets.py`); None makes squares.
     by_class: whether the first folder in a file's name is its class; in an
       archive with one folder around all others, the second.
     class_order: of the class names, and thus of the labels: 'text', or
@@ -66,7 +70,9 @@ def folder(
     None if labels is None else labels[places],
   )
   spec = DataSpec.labelled((size, size, channels), len(classes), classes)
-  return Pictures(named, Pixels(spec, resize), max_broken=max_broken)
+  return Pictures(
+    named, Pixels(spec, resize), max_broken=max_broken, buckets=buckets
+  )
 
 
 def classes_of(files: Files, order: str) -> tuple[np.ndarray, list[str]]:

@@ -52,6 +52,19 @@ def header_of(data: bytes) -> Header:
   return header
 
 
+def shape_of(data: bytes) -> tuple[int, int]:
+  """(height, width) of the upright picture in a file's bytes.
+
+  Of several pictures it is the first, as where they are decoded.
+
+  Raises:
+    ValueError: as `images.opened`.
+  """
+  with opened(data) as image:
+    width, height = _upright_size(image, data)
+  return height, width
+
+
 def same_size(
   names: Sequence[str], headers: Sequence[Header]
 ) -> tuple[int, int]:

@@ -54,6 +54,21 @@ def decode(data: bytes, size: int, channels: int, resize: Resize) -> np.ndarray:
   return np.asarray(square, np.uint8).reshape(size, size, channels)
 
 
+def decode_covering(
+  data: bytes, height: int, width: int, channels: int
+) -> np.ndarray:
+  """The picture in a file's bytes, uint8 [height, width, channels].
+
+  It is scaled to cover these, bicubic, and what is over is cropped off.
+
+  Raises:
+    ValueError: as `decode`.
+  """
+  with opened(data) as image:
+    part = PIL.ImageOps.fit(upright(image, channels), (width, height), BICUBIC)
+  return np.asarray(part, np.uint8).reshape(height, width, channels)
+
+
 def decode_whole(data: bytes, channels: int) -> np.ndarray:
   """The picture in a file's bytes as it is, uint8 [h, w, channels].
 

@@ -10,7 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
-from flowdistill.datasets.decoders import Decoder, check_pixels, generators
+from flowdistill.datasets.buckets import Buckets, Shape, about, nearest
+from flowdistill.datasets.decoders import (
+  Decoder,
+  check_pixels,
+  generators,
+  in_buckets,
+)
+from flowdistill.datasets.image_headers import shape_of
 
 SAID = 3  # broken files that an error names
 # One more than cores, as one waits for a file or for the interpreter lock.
@@ -42,15 +49,24 @@ class Pictures:
     encoded: the files.
     decoder: of the files; its spec has their conditions, too.
     max_broken: largest share of unreadable files, in [0, 1].
+    buckets: the rule for the shapes of batches of training; None makes squares.
 
   Raises:
     ValueError: if an option is out of range.
   """
 
-  def __init__(self, encoded: Encoded, decoder: Decoder, *, max_broken: float):
+  def __init__(
+    self,
+    encoded: Encoded,
+    decoder: Decoder,
+    *,
+    max_broken: float,
+    buckets: Buckets | None = None,
+  ):
     check_share(max_broken)
     self.encoded, self.decoder, self.max_broken = encoded, decoder, max_broken
     self.spec, self.pictures = decoder.spec, decoder.pictures
+    self._croppers = None if buckets is None else in_buckets(decoder, buckets)
     self.broken: dict[str, str] = {}
     self._lock = threading.Lock()
 
@@ -59,7 +75,43 @@ class Pictures:
 
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     """One example for an int, a batch of them for an array of ints [b]."""
-    return self._examples(np.asarray(index), self.decoder.finish)
+    return self._examples(np.asarray(index), self.decoder, self.decoder.finish)
+
+  @property
+  def buckets(self) -> list[Shape] | None:
+    """(height, width) of each bucket, the square first; None without any."""
+    if self._croppers is None:
+      return None
+    return [cropper.shape[:2] for cropper in self._croppers]
+
+  def cropped(self, index: np.ndarray, bucket: int) -> dict[str, np.ndarray]:
+    """The examples `index` [b], cropped to the shape of a bucket."""
+    if self._croppers is None:
+      raise ValueError('these pictures have no buckets')
+    cropper = self._croppers[bucket]
+    return self._examples(index, cropper, cropper.finish)
+
+  @functools.cached_property
+  def bucket_of(self) -> np.ndarray:
+    """The bucket of each picture, int [n], from the headers of all files.
+
+    A file without a readable one counts as broken, and as square.
+    """
+    sizes = np.ones((len(self), 2), int)
+    rows = iter(range(len(self)))
+
+    def look() -> None:
+      for row in rows:  # shared by all threads
+        try:
+          sizes[row] = shape_of(self.encoded.read(row)[0])
+        except (ValueError, OSError) as error:
+          self._note(self.encoded.name(row), str(error))
+
+    run_in_every_thread(look)
+    shapes = self.buckets or [(1, 1)]
+    numbers = nearest(shapes, sizes)
+    logging.info('%s', about(shapes, numbers))
+    return numbers
 
   @property
   def draw(self) -> Callable[..., dict[str, np.ndarray]] | None:
@@ -72,7 +124,7 @@ class Pictures:
     ) -> dict[str, np.ndarray]:
       keys = [*zip(epoch.tolist(), index.tolist(), strict=True)]
       return self._examples(
-        index, lambda rows: decode(rows, generators(seed, keys))
+        index, self.decoder, lambda rows: decode(rows, generators(seed, keys))
       )
 
     return drawn
@@ -83,17 +135,20 @@ class Pictures:
     return self.decoder.manifest
 
   def _examples(
-    self, index: np.ndarray, finish: Callable[[np.ndarray], np.ndarray]
+    self,
+    index: np.ndarray,
+    decoder: Decoder,
+    finish: Callable[[np.ndarray], np.ndarray],
   ) -> dict[str, np.ndarray]:
     """The examples at an index of any shape, each read in any thread."""
     flat = index.reshape(-1).tolist()
-    decoded = np.empty((len(flat), *self.decoder.shape), self.decoder.dtype)
+    decoded = np.empty((len(flat), *decoder.shape), decoder.dtype)
     conditions = {k: c.full(len(flat)) for k, c in self.spec.cond.items()}
     rows = iter(range(len(flat)))
 
     def fill() -> None:
       for row in rows:  # shared by all threads: a free one takes the next row
-        decoded[row], values = self._at(flat[row])
+        decoded[row], values = self._at(flat[row], decoder)
         for name, array in conditions.items():
           array[row] = values[name]
 
@@ -108,7 +163,9 @@ class Pictures:
     """The conditions of the pictures `index` [b], readable or not."""
     return self.encoded.conditions(np.asarray(index))
 
-  def _at(self, index: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+  def _at(
+    self, index: int, decoder: Decoder
+  ) -> tuple[np.ndarray, Mapping[str, Any]]:
     """The first readable picture from an index on, and its conditions."""
     for place in range(index, index + len(self)):
       place %= len(self)
@@ -116,7 +173,7 @@ class Pictures:
       if name not in self.broken:
         try:
           data, conditions = self.encoded.read(place)
-          return self.decoder.decode(data), conditions
+          return decoder.decode(data), conditions
         except (ValueError, OSError) as error:
           self._note(name, str(error))
     raise ValueError(

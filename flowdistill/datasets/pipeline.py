@@ -2,7 +2,8 @@
 
 Example number i of a run is `permutation(n, seed, epoch)[place]` with
 (epoch, place) = divmod(i, n), and batch k holds the examples k b to (k + 1) b.
-So a run resumes from one number, and hosts agree without communication. A
+So a run resumes from one number, and hosts agree without communication. Of a
+source with `buckets` each batch is of one of them (see `bucket_order.py`). A
 stream has an order of its own. A source whose examples are random has
 `draw(index, epoch, seed)`, which is called in place of indexing it. Grain reads
 batches ahead and keeps them in order. Its own shuffle computes indices one by
@@ -13,10 +14,13 @@ one, 4 ms for a batch of 128; a permutation of a whole epoch takes less than
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grain
 import numpy as np
 
+from flowdistill.datasets.bucket_order import BucketOrder
+from flowdistill.datasets.permutation import permutation
 from flowdistill.datasets.source import Batch, RandomAccess, check_arrays
 from flowdistill.datasets.stream import Stream, length_of
 
@@ -56,17 +60,13 @@ def make_batches(
   _check(source, batch_size, seed, start, process)
   if isinstance(source, Stream):
     batch = _of_stream(source, batch_size, seed, start, process)
+  elif getattr(source, 'buckets', None) is not None:
+    batch = _by_bucket(source, batch_size, seed, process)
   else:
     batch = _by_position(source, batch_size, seed, process)
   reading = IN_TURN if isinstance(source, Stream) else READ_AHEAD
   positions = grain.MapDataset.range(start, sys.maxsize)
   return iter(positions.map(batch).to_iter_dataset(reading))
-
-
-def permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-  """The order of n examples in an epoch, int [n]."""
-  sequence = np.random.SeedSequence(seed, spawn_key=(epoch,))
-  return np.random.default_rng(sequence).permutation(n)
 
 
 def _by_position(
@@ -85,6 +85,20 @@ def _by_position(
     places = np.concatenate(examples)
     draw = getattr(source, 'draw', None)
     return source[places] if draw is None else draw(places, epoch, seed)
+
+  return batch
+
+
+def _by_bucket(
+  source: Any, batch_size: int, seed: int, process: tuple[int, int]
+) -> BatchAt:
+  order = BucketOrder(source.bucket_of, batch_size, seed)
+  rows = batch_size // process[1]
+  own = slice(process[0] * rows, (process[0] + 1) * rows)
+
+  def batch(k: int) -> Batch:
+    bucket, pictures = order.batch(k)
+    return source.cropped(pictures[own], bucket)
 
   return batch
 

@@ -2,6 +2,7 @@
 
 import inspect
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned import Captioned, with_text
 from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.catalogue import counted
@@ -36,6 +37,7 @@ def webdataset(
   size: int = 64,
   channels: int = 3,
   resize: str = 'centre_crop',
+  buckets: Buckets | None = None,
   text: Text | None = None,
   buffer: int = 1000,
   num_samples: int | None = None,
@@ -61,6 +63,8 @@ def webdataset(
     size: side of the square that every picture becomes, in pixels.
     channels: 3 for RGB, 1 for grey.
     resize: 'centre_crop', 'adm', 'stretch' or 'cut' (see `images.py`).
+    buckets: shapes of about the area of the square, one for each batch of
+      training (see `buckets.py`); None makes squares.
     text: what makes conditions of the captions (see `texts.py`); None for no
       such conditions. Of a stream, `words` needs a vocabulary.
     buffer: samples of a stream that are shuffled together.
@@ -84,7 +88,7 @@ def webdataset(
   pixels = Pixels(DataSpec((size, size, channels)), resize)
   shards = shard_paths(path, commands=commands)
   if latents:
-    check_idle(size=size, channels=channels, resize=resize)
+    check_idle(size=size, channels=channels, resize=resize, buckets=buckets)
   decoder = read_decoder(shards) if latents else pixels
   if by_index(shards, path, index):
     if num_samples is not None:
@@ -102,9 +106,18 @@ def webdataset(
       raise ValueError(f'path = {path!r} has no sample')
     samples.keep(split, validation=validation, held_out=held_out)
     pictures = CaptionedPictures(
-      samples, decoder, max_broken=max_broken, files=samples
+      samples,
+      decoder,
+      max_broken=max_broken,
+      files=samples,
+      buckets=buckets,
     )
     return with_text(pictures, text)
+  if buckets is not None:
+    raise ValueError(
+      'buckets need an index, as a stream has an order of its own: make it by '
+      f'{COMMAND}{path!r}'
+    )
   check_stream(buffer, num_samples, held_out)
   say(f'{path!r}: a stream of {counted(len(shards), "shard")}')
   stream = ShardStream(
@@ -119,7 +132,7 @@ def webdataset(
   return with_text(stream, text)
 
 
-def check_idle(**given: int | str) -> None:
+def check_idle(**given: int | str | Buckets | None) -> None:
   """Raises ValueError for an option that latents do not have."""
   for name, value in given.items():
     if value != inspect.signature(webdataset).parameters[name].default:

@@ -6,7 +6,9 @@ All is computed from abstract shapes: nothing is trained, read or measured, and
 no device is used (without `--devices` their number is queried). It prints for
 every stage, on the mesh of the config, the parameters, the work of a step, the
 bytes per device, the largest arrays, the communication, and with `--kind` the
-time and its bound, the cost and whether it fits. `--json=FILE` writes the rows.
+time and its bound, the cost and whether it fits. With aspect-ratio buckets a
+line for each shape follows, as a program is compiled for each. `--json=FILE`
+writes the rows.
 """
 
 import dataclasses
@@ -147,6 +149,8 @@ def show(row: Row) -> None:
     'forward passes'
   )
   rich.print(bytes_table(row), largest_table(row['largest']))
+  if row['buckets']:
+    rich.print(buckets_table(row['buckets']))
   if row['traffic']:
     rich.print(traffic_table(traffic_rows(row)))
   for line in verdict(row):
@@ -173,6 +177,19 @@ def largest_table(rows: Sequence[Row]) -> Table:
     shape = ' x '.join(map(str, row['shape']))
     name, nbytes = f'{row["role"]} {row["path"]}', human(row['bytes'], 'B')
     table.add_row(name, shape, nbytes, row['cut'] or 'no axis')
+  return table
+
+
+def buckets_table(rows: Sequence[Row]) -> Table:
+  """The shapes of batches, a line and a compiled program for each."""
+  table = Table(header_style='bold', border_style='dim')
+  for title in ('bucket', 'seen as', 'a step', 'batch', 'at the peak'):
+    justify = 'left' if title in ('bucket', 'seen as') else 'right'
+    table.add_column(title, justify=justify)
+  for row in rows:
+    shapes = (' x '.join(map(str, row[key])) for key in ('pictures', 'shape'))
+    sizes = (human(row[key], 'B') for key in ('batch', 'peak'))
+    table.add_row(*shapes, human(row['flops_per_step'], 'FLOP'), *sizes)
   return table
 
 

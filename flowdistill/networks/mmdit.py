@@ -107,9 +107,8 @@ class MMDiT(nnx.Module):
       )
     if not theta > 0:
       raise ValueError(f'theta = {theta} must be above 0')
-    height, across, channels = spec.shape
-    self.patch, self.grid = patch, (height // patch, across // patch)
-    self.size, self.theta = width // heads, theta
+    channels = spec.shape[-1]
+    self.patch, self.size, self.theta = patch, width // heads, theta
     size = patch * patch * channels
     self.times = TimePair(width, max_frequency=options.max_frequency, rngs=rngs)
     self.label = make_label(spec.num_classes, width, rngs=rngs)
@@ -149,7 +148,11 @@ class MMDiT(nnx.Module):
     *,
     key: Array | None = None,
   ) -> Array:
-    """x_t [b, h, w, c], t, s [b] and `cond` [b, ...] -> [b, h, w, c]."""
+    """x_t [b, h, w, c], t, s [b] and `cond` [b, ...] -> [b, h, w, c].
+
+    h and w may be other ones than in the spec: no parameter depends on them.
+    """
+    grid = x_t.shape[1] // self.patch, x_t.shape[2] // self.patch
     e = conditioned(
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
@@ -163,14 +166,14 @@ class MMDiT(nnx.Module):
       h = jnp.concatenate([text.astype(h.dtype), h], axis=1)
       mask = jnp.concatenate([real, jnp.ones((len(h), tokens), bool)], axis=1)
     e = nnx.silu(e)
-    angles = angles_of(self.grid, self.size, self.theta)
+    angles = angles_of(grid, self.size, self.theta)
     keys = (None, None) if key is None else tuple(jax.random.split(key))
     if self.blocks is not None:
       h = self.blocks(h, e, mask, angles, key=keys[0])
     h = self.end(h, e, mask, angles, key=keys[1])[:, -tokens:]
     shift, scale = jnp.split(self.modulation(e)[:, None], 2, axis=-1)
     h = on_rows(self.last, modulate(h, shift, scale))
-    return unpatchify(h, self.grid, self.patch)
+    return unpatchify(h, grid, self.patch)
 
 
 def make_summary(width: int, *, rngs: nnx.Rngs) -> nnx.Linear:

@@ -39,7 +39,24 @@ def forecast(blueprint: Blueprint, devices: int) -> Row:
     'bytes_per_device': bytes_per_device(blueprint, layout),
     'traffic': transfers(blueprint, layout),
     'largest': largest(blueprint, layout),
+    'buckets': buckets(blueprint, layout),
   }
+
+
+def buckets(blueprint: Blueprint, layout: Layout) -> list[Row]:
+  """A row for each shape of batches: a program is compiled for each."""
+  return [
+    {
+      'pictures': list(pictures),
+      'shape': list(bucket.sees.shape),
+      'flops_per_step': step_flops(bucket),
+      'batch': (found := bytes_per_device(bucket, layout))['batch'],
+      'peak': found['peak'],
+    }
+    for pictures, bucket in zip(
+      blueprint.data.buckets, blueprint.buckets, strict=True
+    )
+  ]
 
 
 def lay_out(blueprint: Blueprint, devices: int) -> Layout:

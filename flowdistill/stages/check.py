@@ -17,6 +17,7 @@ from flowdistill.config.stages import FEATURES, MEASURING
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
+from flowdistill.stages.check_buckets import check_buckets
 from flowdistill.stages.check_data_free import check_data_free
 from flowdistill.stages.check_evaluators import check_evaluators
 from flowdistill.stages.check_objectives import check_objectives
@@ -48,6 +49,7 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   for role in blueprint.stage.frozen:
     _check_frozen(blueprint, role)
   check_objectives(blueprint)
+  check_buckets(blueprint)
   _check_roles(blueprint, blueprints)
   check_evaluators(blueprint)
 

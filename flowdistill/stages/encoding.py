@@ -56,6 +56,10 @@ def check_encode(blueprints: Blueprints, name: str) -> None:
     raise ConfigError(
       f'config.{key} must have images, and its examples are {data.spec}'
     )
+  if data.buckets:
+    raise ConfigError(
+      f'config.{key}.buckets must be None: latents of one shape are written'
+    )
   check_space(blueprint)
   if blueprint.stage.sample and blueprint.space.moments is None:
     raise ConfigError(

@@ -36,9 +36,13 @@ def shard_dataset(
     per_shard: examples of a shard.
 
   Raises:
-    ConfigError: if it has no captions or no index, or the folder has something
-      else in it.
+    ConfigError: if it has no captions or no index, or buckets, or the folder
+      has something else in it.
   """
+  if dataset.get('buckets') is not None:
+    raise ConfigError(
+      f'config.{key}.buckets must be None: pictures of one shape are written'
+    )
   source = bind(dataset, Dataset, key, ROOMS)()
   try:
     check_source(source, kind)

@@ -10,6 +10,7 @@ from datasets.tiny_latents import COUNT, SPEC
 from datasets.tiny_shards import Numbers
 from datasets.tiny_shards import write as write_tar
 
+from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.latents import STORED, latents
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.datasets.shard_index import make_index
@@ -221,6 +222,7 @@ def test_latents_need_the_manifest_of_their_encoder(tmp_path):
   [
     ({'size': 32}, 'size = 32 has no effect with latents'),
     ({'resize': 'adm'}, "resize = 'adm' has no effect with latents"),
+    ({'buckets': Buckets()}, 'buckets = .* has no effect with latents'),
     ({'image': 'png'}, "image = 'png' must be the ending of latents"),
   ],
 )
