@@ -82,7 +82,8 @@ class Pictures:
     """(height, width) of each bucket, the square first; None without any."""
     if self._croppers is None:
       return None
-    return [cropper.shape[:2] for cropper in self._croppers]
+    shapes = [cropper.shape for cropper in self._croppers]
+    return [(height, width) for height, width, _ in shapes]
 
   def cropped(self, index: np.ndarray, bucket: int) -> dict[str, np.ndarray]:
     """The examples `index` [b], cropped to the shape of a bucket."""
