@@ -77,10 +77,11 @@ def test_the_readme_quotes_the_figures_and_no_other_medians(config):
 
 
 def test_the_readmes_have_no_other_durations():
-  times = {config: SOURCE[config]['time'] for config in IN_README}
+  measured = [config for config in IN_README if 'time' in SOURCE[config]]
+  times = {config: SOURCE[config]['time'] for config in measured}
   sections = {config: words(section(config)) for config in IN_README}
   for config, text in sections.items():
-    assert DURATION.findall(text) == [times[config]]
+    assert DURATION.findall(text) == [*filter(None, [times.get(config)])]
   found = DURATION.findall(words(' '.join(SECTIONS)))
   assert sorted(found) == sorted(times.values())
   rows = [line for line in LAUNCH.splitlines() if DURATION.search(line)]

@@ -6,7 +6,10 @@ r"""Align Your Flow on digits of 32 x 32: autoguided, then adversarial.
 Data and networks of the sizes of configs/slimflow/digits32.py; the teacher has
 no null label, as a weak network guides. The stages: see small.py.
 
-Fréchet distances, and the time on an idle machine: not yet measured.
+Medians over --config.seed=0, 1 and 2 on two cores of an AMD EPYC, Fréchet
+distance (digits), λ = 1.5: teacher 0.678 at 31 NFE, guided 0.678 at 62; student
+of EMD 0.866, 0.754, 0.721 and 0.768 at 1, 2, 4 and 8 NFE, finetuned 0.933,
+0.748, 0.760 and 0.787. The time on an idle machine: not yet measured.
 """
 
 from ml_collections import ConfigDict
