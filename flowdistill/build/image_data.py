@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +64,11 @@ class Finished:
   """Draws images in their order, as a model would from seeds 0, 1, ..."""
 
   images: ImageSet
-  defaults: ClassVar[Mapping[str, Any]] = {}
+
+  def defaults_of(self, sampler: str) -> Mapping[str, Any]:
+    """None: nothing is sampled."""
+    del sampler
+    return {}
 
   def __call__(self, n: int, *, first: int = 0, **how: Any) -> Samples:
     """Images number `first` to `first` + n − 1, at no network call."""
