@@ -8,8 +8,6 @@ scale is what is trained on. manifest.json records what they are of, and whether
 they are finished; captions.json has the captions of all images, if any.
 """
 
-import hashlib
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from flowdistill.datasets.captioned import Captioned, with_text
+from flowdistill.datasets.shard_manifest import digest_of, manifest_of
 from flowdistill.datasets.shards import (
   MANIFEST,
   Arrays,
@@ -222,15 +221,8 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     ValueError: if there is none, or it has another format.
   """
   path = folder / MANIFEST
-  if not os.path.isfile(path):
-    raise ValueError(
-      f'it is no folder of latents, as there is no {MANIFEST} in it: {HOW}'
-    )
-  manifest = read_json(path)
-  if manifest.get('format') != FORMAT:
-    raise ValueError(
-      f'{path} has the format {manifest.get("format")!r}; it must be {FORMAT!r}'
-    )
+  missing = f'it is no folder of latents, as there is no {MANIFEST} in it'
+  manifest = manifest_of(folder, f'{missing}: {HOW}', FORMAT)
   fields(manifest, SCHEMA, path)
   try:
     right = is_possible(manifest)
@@ -279,11 +271,3 @@ def check_whole(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
       'that --job=encode wrote: restore it, or remove the folder and encode '
       'the images again'
     )
-
-
-def digest_of(paths: Sequence[pathlib.Path]) -> str:
-  """The SHA-256 of small files, one after the other."""
-  found = hashlib.sha256()
-  for path in paths:
-    found.update(hashlib.sha256(path.read_bytes()).digest())
-  return found.hexdigest()

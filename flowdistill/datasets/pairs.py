@@ -9,7 +9,6 @@ and whether they are finished.
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from flowdistill.datasets.shard_manifest import manifest_of
 from flowdistill.datasets.shards import (
   MANIFEST,
   Arrays,
@@ -25,7 +25,7 @@ from flowdistill.datasets.shards import (
   sizes_of,
 )
 from flowdistill.datasets.source import check_arrays
-from flowdistill.files.json_reader import fields, read_json, refuse
+from flowdistill.files.json_reader import fields, refuse
 from flowdistill.flow.noise import drawn_again
 from flowdistill.flow.spec import DataSpec
 
@@ -119,20 +119,13 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     ValueError: if there is no manifest, or it has another format.
   """
   path = folder / MANIFEST
-  if not os.path.isfile(path):
-    raise ValueError(
-      f'{folder} is not a store of pairs: there is no {MANIFEST} in it'
-    )
-  manifest = read_json(path)
+  missing = f'{folder} is not a store of pairs: there is no {MANIFEST} in it'
+  manifest = manifest_of(folder, missing, FORMAT, FIRST_FORMAT)
   if manifest.get('format') == FIRST_FORMAT:
     fields(manifest, {'shape': list, 'num_classes': int}, path)
     shape, classes = manifest.pop('shape'), manifest.pop('num_classes')
     spec = DataSpec.labelled(shape, classes).to_json()
     manifest |= {'format': FORMAT, 'spec': json.loads(json.dumps(spec))}
-  if manifest.get('format') != FORMAT:
-    raise ValueError(
-      f'{path} has the format {manifest.get("format")!r}; it must be {FORMAT!r}'
-    )
   return check_manifest(manifest, path)
 
 

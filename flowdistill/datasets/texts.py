@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from flowdistill.datasets.encoded import Encoded, open_cache
+from flowdistill.datasets.caption_cache import open_cache
+from flowdistill.datasets.encoded import Encoded
 from flowdistill.datasets.tokens import Bytes, Words
 from flowdistill.datasets.word_vectors import WordVectors
 from flowdistill.datasets.words import count_words, read_words

@@ -11,7 +11,7 @@ import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError, located
-from flowdistill.datasets.encoded import (
+from flowdistill.datasets.caption_cache import (
   FORMAT,
   KEY,
   MASK,

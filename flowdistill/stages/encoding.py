@@ -18,9 +18,9 @@ from flowdistill.datasets.latents import (
   MEAN,
   SAMPLE,
   STD,
-  digest_of,
   read_manifest,
 )
+from flowdistill.datasets.shard_manifest import digest_of
 from flowdistill.datasets.shards import checksums_of, sizes_of
 from flowdistill.files.atomic import write_atomically
 from flowdistill.files.json_reader import signed

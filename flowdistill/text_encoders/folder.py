@@ -1,6 +1,5 @@
 """The local folder of a model or of a tokenizer, and what its files are."""
 
-import hashlib
 import importlib.util
 import pathlib
 from collections.abc import Mapping
@@ -57,9 +56,3 @@ def hashes_of(name: str, path: str) -> Mapping[str, str]:
   )
   sums = zip(files, digests(files), strict=True)
   return {file.name: digest for file, digest in sums}
-
-
-def digest_of(hashes: Mapping[str, str]) -> str:
-  """One SHA-256 of those of several files."""
-  lines = ''.join(f'{digest}  {name}\n' for name, digest in hashes.items())
-  return hashlib.sha256(lines.encode()).hexdigest()

@@ -12,7 +12,8 @@ import flowdistill
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import TextEncoder
-from flowdistill.datasets.encoded import Encoded, key_of, open_cache
+from flowdistill.datasets.caption_cache import key_of, open_cache
+from flowdistill.datasets.encoded import Encoded
 from flowdistill.datasets.shapes import shapes
 from flowdistill.datasets.texts import encoded
 from flowdistill.flow.spec import DataSpec, Stored
