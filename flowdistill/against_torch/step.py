@@ -13,6 +13,7 @@ from flowdistill.against_torch.dit import DiT
 from flowdistill.against_torch.draws import options_of
 from flowdistill.against_torch.edm2 import EDM2
 from flowdistill.against_torch.losses import Draws, ayf_emd, rectified_flow
+from flowdistill.against_torch.supported import restated
 from flowdistill.against_torch.weights import state_dict
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import Spec
@@ -25,7 +26,6 @@ OPTIMISERS = {
   'adamw': functools.partial(torch.optim.AdamW, fused=True),
   'radam': torch.optim.RAdam,
 }
-NOT_OURS = ('name', 'dtype', 'remat', 'dropout', 'fir')
 DECAY = 0.999  # of the EMAs: it has no effect on the time
 
 
@@ -70,8 +70,7 @@ class TorchStep:
 
   def network(self, blueprint: Blueprint, spec: Spec, params: Any) -> nn.Module:
     """A network with the parameters of ours."""
-    options = {k: v for k, v in spec.items() if k not in NOT_OURS}
-    sees = blueprint.sees
+    sees, options = blueprint.sees, restated(spec)
     net = NETWORKS[spec['name']](sees.shape, sees.num_classes, **options)
     net.load_state_dict(state_dict(params))
     return net.to(self.device)

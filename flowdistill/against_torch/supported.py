@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+from collections.abc import Collection
+from typing import Any
 
 import jax
 
@@ -10,7 +12,6 @@ from flowdistill.config.bind import ConfigError, Spec
 from flowdistill.config.sections import STUDENT
 from flowdistill.flow.spec import LABEL
 
-NETWORKS = ('dit', 'edm2')
 OBJECTIVES = ('rectified_flow', 'ayf_emd')
 OPTIMISERS = ('adam', 'adamw', 'radam')
 PLATFORMS = {'gpu': 'cuda', 'cpu': 'cpu'}
@@ -21,6 +22,26 @@ PLAIN = {  # option of a network -> its only value
   'dropout': 0.0,
   'fir': False,
 }
+WITHOUT_EFFECT = ('text', 'text_depth', 'null')  # where data have no text
+RESTATED = {  # network -> the options that it has in PyTorch
+  'dit': ('patch', 'width', 'depth', 'heads', 'mlp_ratio'),
+  'edm2': (
+    'width',
+    'res_blocks',
+    'ch_mult',
+    'attention',
+    'head_channels',
+    'sigma_data',
+    'time',
+  ),
+}
+SHARED = ('max_frequency', 'scalars')  # by both of them
+
+
+def restated(network: Spec) -> dict[str, Any]:
+  """The options of a network that it has in PyTorch too."""
+  names = (*RESTATED[network['name']], *SHARED)
+  return {name: network[name] for name in names}
 
 
 def check_installed() -> None:
@@ -48,7 +69,7 @@ def check_backend() -> None:
 def check(blueprint: Blueprint) -> None:
   """Raises ConfigError for a stage that is not restated in PyTorch."""
   spec = blueprint.spec
-  one_of(blueprint, 'network.name', spec['network']['name'], NETWORKS)
+  one_of(blueprint, 'network.name', spec['network']['name'], RESTATED)
   one_of(blueprint, 'objective.name', spec['objective']['name'], OBJECTIVES)
   own = spec['optim']
   one_of(
@@ -85,13 +106,13 @@ def check_teacher(blueprint: Blueprint) -> None:
   stage, dtype = weights.stage, weights.reference.dtype
   only(blueprint, 'frozen.teacher.dtype', dtype, 'float32')
   name = 'a file' if stage is None else stage.spec['network']['name']
-  one_of(blueprint, 'frozen.teacher', name, NETWORKS)
+  one_of(blueprint, 'frozen.teacher', name, RESTATED)
   if stage is not None:
     check_network(blueprint, 'frozen.teacher: network', stage.spec['network'])
 
 
 def one_of(
-  blueprint: Blueprint, key: str, value: str, choices: tuple[str, ...]
+  blueprint: Blueprint, key: str, value: str, choices: Collection[str]
 ) -> None:
   if value not in choices:
     raise ConfigError(
