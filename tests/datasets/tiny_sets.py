@@ -1,5 +1,8 @@
 """Every data set of captioned pictures in files, small."""
 
+import pathlib
+import tempfile
+
 import pyarrow.parquet as pq
 from datasets.tiny_columns import save, table
 from datasets.tiny_shards import png, write
@@ -35,8 +38,13 @@ def write_set(folder, name, captions):
 
 
 def open_set(folder, name, captions, **options):
-  """The data set `name` of picture k with captions[k]."""
-  given = write_set(folder, name, captions) | options
+  """The data set `name` of picture k with captions[k].
+
+  Its folder is its own: threads that fetch batches of an earlier one may still
+  read there, and a mapped file that is written anew ends a process.
+  """
+  own = pathlib.Path(tempfile.mkdtemp(dir=folder))
+  given = write_set(own, name, captions) | options
   return DATASETS[given.pop('name')](**given)
 
 
