@@ -37,8 +37,8 @@ CONFIGS = sorted(
 SECONDS = 20  # for one case
 LONGEST = 20_000  # characters of an error, which may quote what was typed
 OURS = re.compile(
-  'must|takes no|has no|does not exist|is missing|there is no|no such |Error: '
-  '|config argument |is a value without keys|knows examples|do not fit'
+  'must|takes no|ha(?:s|ve) no|does not exist|is missing|there is no|no such '
+  '|Error: |config argument |is a value without keys|knows examples|do not fit'
   '|is empty|he choices are|cannot|has the role|needs|asks for|did you mean'
   '|it is an option of'
 )
