@@ -7,6 +7,7 @@ from flowdistill.convert import (
   edm2_options,
   edm_options,
   ncsnpp,
+  sd3,
   sit,
 )
 from flowdistill.convert.converter import Converter
@@ -48,6 +49,11 @@ CONVERTERS = {
     grid=KARRAS,
     side=edm2.SIDE,
     changes=edm2_options.changes,
+  ),
+  'sd3': sd3.SD3Converter(
+    naming=sd3.NAMING,
+    make_rules=lambda shapes, side: sd3.make_rules(shapes),
+    grid={'name': 'shifted'},  # by 3
   ),
   'sit': sit.SiTConverter(
     naming=sit.NAMING,
