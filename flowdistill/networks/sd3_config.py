@@ -86,6 +86,7 @@ class SD3Config:
 
   def _check_dual(self) -> None:
     dual, last = tuple(self.dual_attention_layers), self.num_layers - 1
+    object.__setattr__(self, 'dual_attention_layers', dual)  # JSON has lists
     if any(not 0 <= i <= last for i in dual) or len(set(dual)) < len(dual):
       raise ValueError(
         f'dual_attention_layers = {dual} must be different numbers of blocks, '

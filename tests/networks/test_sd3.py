@@ -74,7 +74,11 @@ def drawn(config=tiny_sd3.SMALL, **options):
   """(graph, params) with no parameter at zero."""
   graph, params = tiny_sd3.built(config, **options)
   rng = np.random.default_rng(0)
-  draw = lambda _, w: (0.3 * rng.normal(size=w.shape)).astype(np.float32)  # noqa: E731
+
+  def draw(path, w):
+    del path
+    return (0.3 * rng.normal(size=w.shape)).astype(np.float32)
+
   return graph, changed(params, draw)
 
 
