@@ -140,7 +140,7 @@ def space_of(spec, shape=SHAPE):
     ),
     (
       {'path': 'x', 'tile': 20},
-      r'space\.tile = 20 must be a multiple of 8 pix',
+      r'space\.tile = 20 must be a multiple of 8',
     ),
     ({'path': 'x', 'tile': 0}, r'space\.tile = 0 must be a multiple of 8'),
     (

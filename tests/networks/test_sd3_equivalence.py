@@ -17,7 +17,6 @@ diffusers = pytest.importorskip('diffusers')
 
 pytestmark = pytest.mark.slow
 RULES = CONVERTERS['sd3']
-BRANCHES = pytest.mark.parametrize('branch', tiny_sd3.BRANCHES)
 TOLERANCE = 1e-4  # of the largest number
 
 
@@ -75,8 +74,13 @@ def assert_close(found, wanted, what=''):
   assert error < TOLERANCE * largest, (what, error, largest)
 
 
-@BRANCHES
-@pytest.mark.parametrize('sides', [tiny_sd3.SIDE, (4, 10)])
+@pytest.mark.parametrize(
+  ('branch', 'sides'),
+  [
+    *((branch, tiny_sd3.SIDE) for branch in tiny_sd3.BRANCHES),
+    ('medium', (4, 14)),  # in another place of the table
+  ],
+)
 def test_the_answer_and_every_block_are_theirs(branch, sides, monkeypatch):
   theirs, graph, params = both(branch)
   x, t, _, cond = tiny_sd3.inputs(sides=sides)
@@ -113,7 +117,7 @@ def test_the_answer_and_every_block_are_theirs(branch, sides, monkeypatch):
   assert blocks is None or len(blocks) == len(wanted)
 
 
-@BRANCHES
+@pytest.mark.parametrize('branch', ['medium', 'dual_last'])
 def test_gradients_and_tangents_are_theirs(branch):
   theirs, graph, params = both(branch)
   x, t, _, cond = tiny_sd3.inputs()
@@ -147,15 +151,14 @@ def test_gradients_and_tangents_are_theirs(branch):
   found = RULES.to_torch(jax.device_get(by_name(grads)), 0)
   assert not found.pop('pos_embed.pos_embed').any()
   assert found.keys() == wanted.keys()
-  largest = max(float(g.abs().max()) for g in wanted.values())
+  largest = max(float(g.detach().abs().max()) for g in wanted.values())
   for name, gradient in wanted.items():
     error = np.abs(found[name] - gradient.detach().numpy()).max()
     assert error < TOLERANCE * largest, name
 
 
-@pytest.mark.parametrize('branch', ['medium_3_5', 'medium'])
-def test_bfloat16_is_not_coarser_than_theirs(branch):
-  theirs, graph, params = both(branch, dtype='bfloat16')
+def test_bfloat16_is_not_coarser_than_theirs():
+  theirs, graph, params = both('medium_3_5', dtype='bfloat16')
   x, t, _, cond = tiny_sd3.inputs(batch=4)
   half = {k: torch.tensor(v).bfloat16() for k, v in cond.items()}
   with torch.no_grad():
