@@ -6,6 +6,7 @@ from flowdistill.convert import (
   edm2,
   edm2_options,
   edm_options,
+  flux,
   ncsnpp,
   sd3,
   sit,
@@ -49,6 +50,11 @@ CONVERTERS = {
     grid=KARRAS,
     side=edm2.SIDE,
     changes=edm2_options.changes,
+  ),
+  'flux': flux.FluxConverter(
+    naming=flux.NAMING,
+    make_rules=lambda shapes, side: flux.make_rules(shapes),
+    grid={'name': 'uniform'},
   ),
   'sd3': sd3.SD3Converter(
     naming=sd3.NAMING,
