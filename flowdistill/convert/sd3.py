@@ -7,7 +7,8 @@ are block 3 in the files of diffusers and in those of Stability AI. The latter
 have queries, keys and values as one array, and shift before scale in the head
 and in the last block's text, where diffusers has scale before shift. They are
 renamed to those of diffusers when they are read, and back when they are
-written. Only ours has embeddings of s, of scalars and of labels.
+written. What only ours has is written under names of its own, and read where it
+is there: the second embedding of a target time as time_text_embed_2.
 
 Source of the names: https://github.com/huggingface/diffusers, 0.42,
 `SD3Transformer2DModel` and its reader of single files;
@@ -32,19 +33,22 @@ from flowdistill.convert.stacked import (
   stacked,
 )
 
+ONLY_OURS = re.compile(r'times\.(?:of_s\.|sign$)|scalars\.|label\.')
 NAMING = Naming(
   'SD3',
-  r'(?:pos_embed|norm_out|proj_out|context_embedder|time_text_embed|'
-  r'transformer_blocks|[xty]_embedder|joint_blocks|final_layer)(?:\.|$)',
+  r'(?:pos_embed|norm_out|proj_out|context_embedder|time_text_embed(?:_2)?|'
+  r'transformer_blocks|[xty]_embedder|joint_blocks|final_layer)(?:\.|$)|'
+  rf'{ONLY_OURS.pattern}',
 )
 DIFFUSERS, ORIGINAL = NAMES = 'diffusers', 'original'
-ONLY_OURS = re.compile(r'times\.(?:of_s|sign)|scalars\.|label\.')
 LAYER = re.compile(r'blocks_(\d+)\.(\d+)\.(.+)')
 POSITION = 'position'
 LAYERS = {
   'first': 'pos_embed.proj',
   'times.of_t.first': 'time_text_embed.timestep_embedder.linear_1',
   'times.of_t.second': 'time_text_embed.timestep_embedder.linear_2',
+  'times.of_s.first': 'time_text_embed_2.timestep_embedder.linear_1',
+  'times.of_s.second': 'time_text_embed_2.timestep_embedder.linear_2',
   'pooled.first': 'time_text_embed.text_embedder.linear_1',
   'pooled.second': 'time_text_embed.text_embedder.linear_2',
   'text': 'context_embedder',
@@ -124,8 +128,7 @@ class SD3Converter(Converter):
     """
     if names not in NAMES:
       raise ValueError(f'names = {names!r} must be one of {NAMES}')
-    ours = {p: x for p, x in arrays.items() if not ONLY_OURS.match(p)}
-    theirs = super().to_torch(single_arrays(ours), side, '', network)
+    theirs = super().to_torch(single_arrays(arrays), side, '', network)
     theirs = to_original(theirs) if names == ORIGINAL else theirs
     return {f'{prefix}{name}': x for name, x in theirs.items()}
 
@@ -139,10 +142,15 @@ class SD3Converter(Converter):
     self, reader: Any, arrays: Mapping[str, np.ndarray], shapes: Shapes
   ) -> Arrays:
     """Our arrays, of which `reader` reads those of single layers."""
-    ours = {p: shape for p, shape in shapes.items() if not ONLY_OURS.match(p)}
-    names = {p.partition('.')[0] for p in ours if '.each.' in p}
+    stacks = {path.partition('.')[0] for path in shapes if '.each.' in path}
     theirs = from_original(arrays, NAMING)
-    return stacked(reader(theirs, single_shapes(ours)), names)
+    present = {part for name in theirs if (part := NAMING.bare(name))}
+    single = {
+      path: shape
+      for path, shape in single_shapes(shapes).items()
+      if not ONLY_OURS.match(path) or _rule(path, 0, {}).theirs in present
+    }
+    return stacked(reader(theirs, single), stacks)
 
 
 def _numbers(paths: Iterable[str]) -> dict[tuple[int, int], int]:
@@ -161,11 +169,21 @@ def _rule(path: str, size: int, numbers: Mapping[tuple[int, int], int]) -> Rule:
   part, _, leaf = inside.rpartition('.')
   if leaf.endswith('_scale'):
     part, leaf = inside, 'weight'
+  if part not in names and ONLY_OURS.match(path):
+    own = re.sub(r'\.kernel$', '.weight', path)
+    return Rule(path, own, _axes(path, size))
   if part not in names:
     raise ValueError(f'{path} is no array of an SD3')
   name = names[part]
   if match:
     number = numbers[int(match[1]), int(match[2])]
     name = f'transformer_blocks.{number}.{name}'
-  axes = (2, 3, 1, 0) if size == 4 else tuple(reversed(range(size)))
-  return Rule(path, f'{name}.{"bias" if leaf == "bias" else "weight"}', axes)
+  their_leaf = 'bias' if leaf == 'bias' else 'weight'
+  return Rule(path, f'{name}.{their_leaf}', _axes(path, size))
+
+
+def _axes(path: str, size: int) -> tuple[int, ...]:
+  """The transposition of theirs to ours."""
+  if path.endswith('.embedding'):
+    return tuple(range(size))
+  return (2, 3, 1, 0) if size == 4 else tuple(reversed(range(size)))

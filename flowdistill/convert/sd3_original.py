@@ -104,8 +104,8 @@ def to_original(arrays: Mapping[str, np.ndarray]) -> Arrays:
 def _original(name: str, last: int) -> tuple[str, int, bool]:
   """A name of diffusers: the original, which part of it, whether swapped."""
   match, (layer, leaf) = THEIRS.fullmatch(name), _cut(name)
-  if match is None:
-    new, swap, place = TO_OUTSIDE[layer], layer == HEAD, 0
+  if match is None:  # a layer without another name is ours alone
+    new, swap, place = TO_OUTSIDE.get(layer, layer), layer == HEAD, 0
   else:
     layer, leaf = _cut(match[2])
     inside, place = TO_INSIDE[layer]

@@ -12,10 +12,6 @@ from flowdistill.convert.sd3 import ORIGINAL
 RULES = CONVERTERS['sd3']
 BRANCHES = pytest.mark.parametrize('branch', tiny_sd3.BRANCHES)
 MEDIUM = 'medium_3_5'
-OTHER = {
-  'times': {'target_time': 'sum', 'sign': True},
-  'scalars': ('guidance',),
-}
 shapes_of = functools.cache(tiny_sd3.shapes_of)
 
 
@@ -50,16 +46,23 @@ def test_there_and_back_to_the_bit(branch, names):
   )
 
 
-def test_only_ours_has_a_second_time_scalars_and_labels():
+@pytest.mark.parametrize('names', sd3.NAMES)
+def test_what_only_ours_has_is_there_and_back(names):
+  """And weights without it are read."""
   ours, _ = drawn(MEDIUM)
-  plain, _ = drawn(MEDIUM)
-  shapes = tiny_sd3.shapes(tiny_sd3.options_of(MEDIUM), **OTHER)
-  ours |= {p: np.ones(shapes[p]) for p in shapes.keys() - ours.keys()}
-  theirs = RULES.to_torch(ours, 0)
-  assert theirs.keys() == RULES.to_torch(plain, 0).keys()
-  back = RULES.from_torch(theirs, shapes)
-  alone = {path.split('.')[1] for path in ours.keys() - back.keys()}
-  assert alone == {'of_s', 'sign', 'of'}
+  plain = RULES.to_torch(ours, 0, names=names)
+  shapes, rng = shapes_of(MEDIUM, two_times=True), np.random.default_rng(1)
+  alone = {p: s for p, s in shapes.items() if p not in ours}
+  assert {path.split('.')[1] for path in alone} == {'of_s', 'sign', 'of'}
+  ours |= {
+    path: rng.normal(size=shape).astype(np.float32)
+    for path, shape in alone.items()
+  }
+  theirs = RULES.to_torch(ours, 0, names=names)
+  assert 'time_text_embed_2.timestep_embedder.linear_1.weight' in theirs
+  assert len(theirs) == len(plain) + len(alone)
+  assert_equal(RULES.from_torch(theirs, shapes), ours)
+  assert RULES.from_torch(plain, shapes).keys() == ours.keys() - alone.keys()
   assert RULES.constants(theirs, shapes) == {'position'}
 
 

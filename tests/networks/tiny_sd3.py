@@ -88,8 +88,12 @@ def shapes(config=SMALL, **options):
   return {path: x.shape for path, x in by_name(params).items()}
 
 
-def shapes_of(branch):
-  return shapes(options_of(branch))
+def shapes_of(branch, *, two_times=False):
+  more = {
+    'times': {'target_time': 'sum', 'sign': True},
+    'scalars': ('guidance',),
+  }
+  return shapes(options_of(branch), **(more if two_times else {}))
 
 
 def inputs(batch=2, sides=SIDE, seed=1):
