@@ -6,7 +6,9 @@ from flowdistill.convert import (
   edm2,
   edm2_options,
   edm_options,
+  flux,
   ncsnpp,
+  sd3,
   sit,
 )
 from flowdistill.convert.converter import Converter
@@ -48,6 +50,16 @@ CONVERTERS = {
     grid=KARRAS,
     side=edm2.SIDE,
     changes=edm2_options.changes,
+  ),
+  'flux': flux.FluxConverter(
+    naming=flux.NAMING,
+    make_rules=lambda shapes, side: flux.make_rules(shapes),
+    grid={'name': 'uniform'},
+  ),
+  'sd3': sd3.SD3Converter(
+    naming=sd3.NAMING,
+    make_rules=lambda shapes, side: sd3.make_rules(shapes),
+    grid={'name': 'shifted'},  # by 3
   ),
   'sit': sit.SiTConverter(
     naming=sit.NAMING,

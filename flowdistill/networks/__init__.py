@@ -12,9 +12,11 @@ from flowdistill.networks.edm2 import EDM2
 from flowdistill.networks.edm_adm import EDMADM
 from flowdistill.networks.edm_ncsnpp import EDMNCSNpp
 from flowdistill.networks.features import FEATURES
+from flowdistill.networks.flux import Flux
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.mmdit import MMDiT
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.sd3 import SD3
 from flowdistill.networks.sit import SiT
 from flowdistill.networks.stylegan2_discriminator import (
   StyleGAN2Discriminator,
@@ -27,9 +29,11 @@ NETWORKS = {
   'edm2': EDM2,
   'edm_adm': EDMADM,
   'edm_ncsnpp': EDMNCSNpp,
+  'flux': Flux,
   'mlp': MLP,
   'mmdit': MMDiT,
   'ncsnpp': NCSNpp,
+  'sd3': SD3,
   'sit': SiT,
   'stylegan2_discriminator': StyleGAN2Discriminator,
   'unet': UNet,
