@@ -144,7 +144,7 @@ def transfers(blueprint: Blueprint, layout: Layout) -> list[Transfer]:
 
 def largest(blueprint: Blueprint, layout: Layout) -> list[Row]:
   """The largest arrays of all networks, and how they are sharded."""
-  params = {name: r.params for name, r in blueprint.state.roles.items()}
+  params = [(name, r.params) for name, r in blueprint.state.roles.items()]
   rows = [
     {
       'role': role,
@@ -154,7 +154,7 @@ def largest(blueprint: Blueprint, layout: Layout) -> list[Row]:
       'bytes': nbytes(array),
       'cut': axes,
     }
-    for role, weights in {**params, **blueprint.frozen_params}.items()
+    for role, weights in [*params, *blueprint.frozen_params.items()]
     for path, array, axes in layout.mesh_axes(weights)
   ]
   return sorted(rows, key=lambda row: -row['bytes'])[:LARGEST]

@@ -82,10 +82,10 @@ def load_learner(
   layout: Layout,
   step: int | None,
 ) -> Trained:
-  """Reads the weights of a role that learns."""
+  """Reads the weights of a role that learns, as it was trained: LoRA too."""
   reference = Reference(str(blueprint.folder), which, name)
   abstract = weights_in_stage(reference, blueprint)
-  return weights.load(name, abstract, layout, step)
+  return weights.load(name, abstract, layout, step, merge=False)
 
 
 def conditions(
