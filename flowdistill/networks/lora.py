@@ -27,6 +27,7 @@ from flowdistill.networks.lora_layers import (
   KINDS,
   Adapted,
   delta,
+  give_key,
   why_not,
   width_of,
 )
@@ -124,8 +125,7 @@ def give_masks(model: nnx.Module, key: Array) -> None:
   for path, layer in adapted_layers(model):
     own = jax.random.fold_in(key, zlib.crc32(named(path).encode()))
     stacked = layer.lora_b.shape[:-2]
-    keys = jax.random.key_data(jax.random.split(own, stacked))
-    layer.lora_key = nnx.Variable(keys)
+    give_key(layer, jax.random.key_data(jax.random.split(own, stacked)))
 
 
 def merged(model: nnx.Module) -> nnx.State:

@@ -81,7 +81,7 @@ class AdaptedConv(nnx.Conv):
 
 
 Adapted = AdaptedLinear | AdaptedConv
-KINDS: dict[type, type[Adapted]] = {
+KINDS: dict[type, Any] = {
   nnx.Linear: AdaptedLinear,
   nnx.Conv: AdaptedConv,
 }
@@ -121,6 +121,11 @@ def init_a(key: Array, shape: tuple[int, ...], stacked: Any = ()) -> Array:
     1 / 3, 'fan_in', 'uniform', batch_axis=stacked
   )
   return init(key, shape, jnp.float32)
+
+
+def give_key(layer: Any, key: Array) -> None:
+  """Gives a layer the data of a key, [..., 2], for the masks of `masked`."""
+  layer.lora_key = nnx.Variable(key)
 
 
 def masked(layer: Any, x: Array) -> Array:

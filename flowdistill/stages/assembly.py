@@ -178,7 +178,7 @@ def fresh_state(assembly: Assembly) -> TrainState:
     for name, role in blueprint.learners.items()
     if role.weights is not None and role.base is None
   }
-  adapted = [n for n, role in blueprint.learners.items() if role.base]
+  adapted = {n: r.base for n, r in blueprint.learners.items() if r.base}
   partial = [n for n in loaded if blueprint.learners[n].weights.matching]
   for name in partial:
     say_matching(blueprint, name, loaded[name])
@@ -192,9 +192,9 @@ def fresh_state(assembly: Assembly) -> TrainState:
     }
     for name in partial:
       params[name] = weights.take_matching(params[name], loaded[name])
-    for name in adapted:  # what learns in full starts from the base
-      base = frozen[blueprint.learners[name].base]
-      params[name] = weights.take_matching(params[name], cast(base, 'float32'))
+    for name, base in adapted.items():  # what learns in full starts from it
+      wide = cast(frozen[base], 'float32')
+      params[name] = weights.take_matching(params[name], wide)
     return init_state(blueprint.learners, params)
 
   shardings = layout.shardings(blueprint.state)

@@ -38,9 +38,9 @@ def in_bfloat16(
     state = cast(inner.init(params), 'bfloat16')
     return Rounded(jnp.zeros((), jnp.int32), state)
 
-  def update(grads: Any, state: Rounded, params: Any = None) -> Any:
+  def update(updates: Any, state: Any, params: Any = None) -> Any:
     wide = cast(state.inner, 'float32')
-    updates, new = inner.update(grads, wide, params)
+    updates, new = inner.update(updates, wide, params)
     key = jax.random.fold_in(jax.random.key(0), state.count)
     return updates, Rounded(state.count + 1, rounded(new, key))
 

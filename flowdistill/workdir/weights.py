@@ -47,6 +47,7 @@ def load(
   step: int | None = None,
   *,
   merge: bool = True,
+  base: Trained | None = None,
 ) -> Trained:
   """Reads only the weights that a reference names, by default at the last step.
 
@@ -59,6 +60,7 @@ def load(
     step: of the checkpoint.
     merge: whether those of LoRA are merged with their base, in float32;
       otherwise they are as they were trained, and so is the network.
+    base: of LoRA, if it is already there.
 
   Raises:
     ConfigError: if there is no such checkpoint, or the base of LoRA is another
@@ -66,7 +68,7 @@ def load(
   """
   if weights.stage is None:
     return _load_file(role, weights, layout)
-  return _load_checkpoint(weights, layout, step, merge=merge)
+  return _load_checkpoint(weights, layout, step, merge=merge, base=base)
 
 
 def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
@@ -79,7 +81,12 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
 
 
 def _load_checkpoint(
-  weights: Weights, layout: Layout | None, step: int | None, *, merge: bool
+  weights: Weights,
+  layout: Layout | None,
+  step: int | None,
+  *,
+  merge: bool,
+  base: Trained | None,
 ) -> Trained:
   reference, stage = weights.reference, weights.stage
   role, folder = reference.role, stage.folder / CHECKPOINTS
@@ -104,7 +111,9 @@ def _load_checkpoint(
   origin = f'{reference.source} at step {step}'
   row, model = stage.learners[role], weights.model
   if row.base is not None:
-    params = row.model.whole(params, load_base(stage, role, layout))
+    base = base or load(role, stage.weights(role), layout)
+    check_base(stage, role, base.origin)
+    params = row.model.whole(params, base.params)
     if not merge:
       return Trained(row.model, params, origin, step)
     place = layout.shardings(model.params) if layout else None
@@ -112,21 +121,19 @@ def _load_checkpoint(
   return Trained(model, cast(params, reference.dtype), origin, step)
 
 
-def load_base(stage: Any, role: str, layout: Layout | None) -> Params:
-  """The frozen weights that the low-rank factors of a stage's role adapt.
+def check_base(stage: Any, role: str, origin: str) -> None:
+  """Refuses other frozen weights than those that a role's LoRA was trained on.
 
   Raises:
-    ConfigError: if they are missing, or are others than those recorded.
+    ConfigError: naming both.
   """
-  found = load(role, stage.weights(role), layout)
   key = reference_key(role, stage.learners[role])
-  was = recorded_references(stage.folder).get(key, found.origin)
-  if was != found.origin:
+  was = recorded_references(stage.folder).get(key, origin)
+  if was != origin:
     raise ConfigError(
-      f'{stage.folder}: the base of its LoRA was {was}, and is now '
-      f'{found.origin}: the factors are of no use to other weights'
+      f'{stage.folder}: the base of its LoRA was {was}, and is now {origin}: '
+      'the factors are of no use to other weights'
     )
-  return found.params
 
 
 def reference_key(name: str, role: Role) -> str:
