@@ -77,6 +77,8 @@ def check(blueprint: Blueprint) -> None:
   )
   only(blueprint, 'optim.accumulate', own['accumulate'], 1)
   only(blueprint, 'optim.only', own['only'], '*')
+  only(blueprint, 'optim.state_dtype', own['state_dtype'], 'float32')
+  only(blueprint, 'lora', spec['lora'], None)
   check_network(blueprint, 'network', spec['network'])
   check_objective(blueprint, spec['objective'])
   only(blueprint, 'roles', [n for n in blueprint.learns if n != STUDENT], [])

@@ -22,6 +22,7 @@ from flowdistill.build.learning import (
   salt_of,
   start_of,
 )
+from flowdistill.build.lora import Adaptation
 from flowdistill.build.models import Model, init_params, shape_model
 from flowdistill.build.tables import ROOMS, bind_stage
 from flowdistill.build.weights import Weights, frozen_role
@@ -145,7 +146,7 @@ class Blueprint:
       'roles': {n: {**r, **unset} for n, r in self.spec['roles'].items()},
     }
     networks = [
-      (name, role.base, role.model.graph, *jax.tree.leaves(role.model.params))
+      (name, role.base, role.model.graph, *jax.tree.leaves(role.model.complete))
       for name, role in self.roles.items()
     ]
     kept = [(n, *jax.tree.leaves(p)) for n, p in self.frozen_params.items()]
@@ -219,9 +220,13 @@ class Blueprint:
 
   @property
   def frozen(self) -> dict[str, Weights]:
-    """Name -> weights, one entry for the frozen roles that share a tree."""
+    """Name -> weights, one entry for the roles that share a tree.
+
+    It has the name of the first of them, frozen roles before those that learn.
+    """
     bases = {r.base for r in self.roles.values() if r.base is not None}
-    return {n: self.weights(n) for n in self.stage.frozen if n in bases}
+    names = [*self.stage.frozen, *self.learners]
+    return {name: self.weights(name) for name in names if name in bases}
 
   @property
   def frozen_params(self) -> dict[str, Params]:
@@ -236,8 +241,12 @@ class Blueprint:
 
   def init(self, name: str) -> Params:
     """Fresh parameters of a role that learns, a function of the seed."""
-    network = self.stage.learners[name].network
-    return init_params(maker(name, network, self.sees, self.stage.seed))
+    learner, model = self.stage.learners[name], self.learners[name].model
+    make = maker(name, learner.network, self.sees, self.stage.seed)
+    if model.plain is None:
+      return init_params(make)
+    where = self.learner_key(name, 'lora')
+    return adaptation(name, self.stage, model.plain, make, where).init()
 
   def batch(self, rows: int | None = None) -> dict[str, Any]:
     """A batch, abstractly, of `rows` examples or of `train.batch_size`."""
@@ -261,13 +270,23 @@ class Blueprint:
 
   def variant(self, name: str, **options: Any) -> Model:
     """A role's network with changed values of the options that it has."""
-    spec = self.learner_spec(name)['network']
+    spec, model = self.learner_spec(name)['network'], self.learners[name].model
     changed = {k: v for k, v in options.items() if spec.get(k, v) != v}
     if not changed:
-      return self.learners[name].model
+      return model
     key = self.learner_key(name, 'network')
     network = bind({**spec, **changed}, Network, key, ROOMS)
-    return shape_model(maker(name, network, self.sees, self.stage.seed))
+    make = maker(name, network, self.sees, self.stage.seed)
+    plain = shape_model(make)
+    if model.plain is None:
+      return plain
+    where = self.learner_key(name, 'lora')
+    return adaptation(name, self.stage, plain, make, where).model()
+
+  def plain(self, name: str, **options: Any) -> Model:
+    """`variant`, without the low-rank factors that adapt it."""
+    model = self.variant(name, **options)
+    return model.plain or model
 
   def changed(self, **options: Any) -> 'Blueprint':
     """The stage with changed options of the networks that have them."""
@@ -316,18 +335,17 @@ def make_blueprint(
     with located(join(where, f'evaluation.{key}'), ['text']):
       return found.encoded_as(data)
 
+  def model_of(role: str) -> Model:
+    own = spec if role == STUDENT else spec['roles'][role]
+    learner, at = stage.learners[role], role_key(role, where)
+    make = maker(role, learner.network, sees, stage.seed)
+    plain = shape(own['network'], sees, make)
+    if learner.lora is None:
+      return plain
+    return adaptation(role, stage, plain, make, join(at, 'lora')).model()
+
   learners = {
-    role: learner_role(
-      role,
-      stage,
-      data,
-      where,
-      shape(
-        spec['network'] if role == STUDENT else spec['roles'][role]['network'],
-        sees,
-        maker(role, stage.learners[role].network, sees, stage.seed),
-      ),
-    )
+    role: learner_role(role, stage, data, where, model_of(role))
     for role in stage.learners
   }
   return Blueprint(
@@ -350,8 +368,7 @@ def learner_role(
   name: str, stage: Any, data: Data, where: str, model: Model
 ) -> Role:
   """The row of a network that is trained."""
-  learner = stage.learners[name]
-  at = where if name == STUDENT else join(where, f'roles.{name}')
+  learner, at = stage.learners[name], role_key(name, where)
   return Role(
     model=model,
     signature=model.signature,
@@ -362,7 +379,50 @@ def learner_role(
     ),
     every=learner.every,
     start=start_of(learner, stage.train, data, at),
+    base=base_of(name, stage),
   )
+
+
+def role_key(name: str, where: str) -> str:
+  """The key of the section of a role that learns, in a stage at `where`."""
+  return where if name == STUDENT else join(where, f'roles.{name}')
+
+
+def base_of(name: str, stage: Any) -> str | None:
+  """The role whose frozen weights a role adapts, itself if no other has them.
+
+  None if it is trained without LoRA.
+  """
+  learner = stage.learners[name]
+  if learner.lora is None:
+    return None
+  adapted = {
+    n: each.init_from for n, each in stage.learners.items() if each.lora
+  }
+  shared = {**stage.frozen, **adapted}
+  wanted = whole_of(learner.init_from)
+  return next(n for n, other in shared.items() if whole_of(other) == wanted)
+
+
+def whole_of(reference: Reference) -> Reference:
+  """The reference to all arrays of a network, whichever of them match."""
+  return dataclasses.replace(reference, matching=False)
+
+
+def adaptation(
+  name: str,
+  stage: Any,
+  plain: Model,
+  make: Callable[[], nnx.Module],
+  where: str,
+) -> Adaptation:
+  """How low-rank factors adapt the network of a role that learns."""
+  salt = salt_of(f'{name}.lora')
+
+  def key() -> jax.Array:
+    return jax.random.fold_in(jax.random.key(stage.seed), salt)
+
+  return Adaptation(plain, make, stage.learners[name].lora, key, where)
 
 
 def maker(

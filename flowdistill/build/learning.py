@@ -39,6 +39,7 @@ def build_learning(
       clip=learner.optim.clip,
       accumulate=accumulate,
       only=learner.optim.only,
+      state_dtype=learner.optim.state_dtype,
     )
   emas = {key: kind(calls, to_calls) for key, kind in learner.ema.items()}
   if name == STUDENT:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from flowdistill.networks.lora import give_masks, merged
 from flowdistill.networks.sd3_positions import Table
 from flowdistill.networks.stack import constrain_layer_inputs, unstacked
 from flowdistill.training.roles import AVERAGE, Apply, Params
@@ -27,6 +28,8 @@ class Model:
     signature: the kind of its output, see `training/roles.py`.
     watch: see `make_apply`.
     project: (params after an update, before it) -> params; None leaves them.
+    plain: the network that `params`, low-rank factors, adapt, with the frozen
+      ones; None if `params` are all that it has.
   """
 
   graph: Any
@@ -35,10 +38,32 @@ class Model:
   signature: str = AVERAGE
   watch: Callable[[nnx.Module], None] | None = None
   project: Callable[[Params, Params], Params] | None = None
+  plain: 'Model | None' = None
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
-    """apply(params, x_t, t, s, cond, key=None) -> [b, ...]."""
+    """apply(params, x_t, t, s, cond, key=None) -> [b, ...], of all params."""
     return make_apply(self.graph, self.watch)(params, *args, **kwargs)
+
+  def whole(self, params: Params, base: Params) -> Params:
+    """All parameters: those that learn, and the others from the base."""
+    if self.plain is None:
+      return params
+    own = dict(nnx.to_flat_state(params))
+    frozen = dict(nnx.to_flat_state(base))
+    wanted = [path for path, _ in nnx.to_flat_state(self.plain.params)]
+    rest = {path: frozen[path] for path in wanted if path not in own}
+    return nnx.from_flat_state({**rest, **own})
+
+  @property
+  def complete(self) -> Params:
+    """All parameters, abstractly, as `apply` takes them."""
+    if self.plain is None:
+      return self.params
+    return self.whole(self.params, self.plain.params)
+
+  def merged(self, params: Params) -> Params:
+    """All parameters as those of `plain`, in float32."""
+    return merged(nnx.merge(self.graph, params))
 
 
 def make_apply(graph: Any, watch: Any = None) -> Apply:
@@ -49,6 +74,8 @@ def make_apply(graph: Any, watch: Any = None) -> Apply:
 
   def apply(params, *args, **kwargs):
     model = nnx.merge(graph, params)
+    if kwargs.get('key') is not None:
+      give_masks(model, kwargs['key'])
     if watch is not None:
       watch(unstacked(model))
     return model(*args, **kwargs)

@@ -60,7 +60,7 @@ def in_dtype(params: Params, reference: Reference) -> Params:
 
 
 def weights_in_stage(reference: Reference, stage: Any) -> Weights:
-  """The weights that a stage will have when it is trained.
+  """The weights that a stage will have when it is trained; LoRA is merged.
 
   Raises:
     ConfigError: if the stage trains no such role, or tracks no such EMA and
@@ -76,9 +76,11 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
   if isinstance(name, float):
     spelled = f'{reference.source}: weights = {reference.weights!r}'
     check_reconstruction(stage, role, name, spelled)
-  model = stage.learners[role].model  # its frozen roles need not exist
+  model = stage.plain(role)  # its frozen roles need not exist
+  if stage.learners[role].base is not None:
+    params = model.params  # merged
   if reference.dtype != Reference.dtype:
-    model = stage.variant(role, dtype=reference.dtype)
+    model = stage.plain(role, dtype=reference.dtype)
   return Weights(reference, model, in_dtype(params, reference), stage)
 
 

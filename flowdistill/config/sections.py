@@ -5,7 +5,7 @@ and its options; `build/tables.py` maps each marker to its table.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from flowdistill.config.bind import suggest
@@ -14,7 +14,7 @@ from flowdistill.training.ema import Ema, named
 from flowdistill.training.ema_snapshots import check_snapshot_dtype
 from flowdistill.training.lengths import Length
 from flowdistill.training.optim import adam, cosine
-from flowdistill.training.rounding import check_dtype
+from flowdistill.training.rounding import DTYPES, check_dtype
 from flowdistill.training.sharding import AXES, RULES, TACTICS
 from flowdistill.training.trackers import TRACKERS
 
@@ -98,8 +98,9 @@ class Reference:
     role: the role of that stage whose weights are taken.
     matching: only in `init_from`: takes the arrays whose name and shape match
       an array of this network, and initialises the others.
-    dtype: only in `frozen`: dtype of the weights and of the network's large
-      products, 'float32' or 'bfloat16', which halves the memory.
+    dtype: only in `frozen`, and in the `init_from` of a LoRA: dtype of the
+      frozen weights, 'float32' or 'bfloat16', which halves the memory. In
+      `frozen` it is that of the network's large products, too.
   """
 
   source: str
@@ -177,6 +178,8 @@ class Optim:
     accumulate: steps whose gradients are averaged into one update.
     only: pattern of the paths of the parameters that learn, such as 'times.*';
       the others keep the weights that they start from.
+    state_dtype: in which the optimiser keeps its moments, 'float32' or
+      'bfloat16', which halves their memory; these are rounded stochastically.
   """
 
   optimiser: Optimiser = adam
@@ -184,10 +187,57 @@ class Optim:
   clip: float | None = 1.0
   accumulate: int = 1
   only: str = '*'
+  state_dtype: str = 'float32'
 
   def __post_init__(self) -> None:
     if self.accumulate < 1:
       raise ValueError(f'accumulate = {self.accumulate} must be at least 1')
+    check_choice('state_dtype', self.state_dtype, DTYPES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lora:
+  """Low-rank factors that learn, beside the frozen weights of `init_from`.
+
+  Attributes:
+    layers: patterns of the names of layers that get factors, such as
+      'blocks.*.qkv': linear layers and convolutions.
+    rank: r of the factors A [n_in, r] and B [r, n_out].
+    alpha: A B is multiplied by alpha / rank; None is alpha = rank.
+    dropout: rate of the masks of the inputs of A, in [0, 1).
+    full: patterns of the paths of arrays that learn themselves, such as
+      'times.of_s.*', and all those that `init_from` does not have.
+  """
+
+  layers: tuple[str, ...] = ()
+  rank: int = 8
+  alpha: float | None = None
+  dropout: float = 0.0
+  full: tuple[str, ...] = ()
+
+  def __post_init__(self) -> None:
+    for name in ('layers', 'full'):
+      patterns = tuple(getattr(self, name))
+      object.__setattr__(self, name, patterns)  # JSON has lists
+      if '' in patterns or len(set(patterns)) < len(patterns):
+        raise ValueError(
+          f'{name} = {list(patterns)} must be patterns, each once'
+        )
+    if not self.layers:
+      raise ValueError(
+        "layers = [] must name at least one layer, such as 'blocks.*.qkv'"
+      )
+    if self.rank < 1:
+      raise ValueError(f'rank = {self.rank} must be at least 1')
+    if self.alpha is not None and not self.alpha > 0:
+      raise ValueError(f'alpha = {self.alpha} must be above 0, or None')
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f'dropout = {self.dropout} must lie in [0, 1)')
+
+  @property
+  def scale(self) -> float:
+    """α / r."""
+    return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -347,6 +397,14 @@ class Hosts:
   def __post_init__(self) -> None:
     if not self.timeout > 0:
       raise ValueError(f'timeout = {self.timeout} must be above 0')
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+  """Raises ValueError for a value that is not among the choices."""
+  if value not in choices:
+    raise ValueError(
+      f'{name} = {value!r} does not exist; {suggest(value, choices)}'
+    )
 
 
 def check_every(every: Length | None) -> None:

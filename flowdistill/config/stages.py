@@ -16,6 +16,7 @@ from flowdistill.config.sections import (
   Evaluator,
   Hosts,
   Logging,
+  Lora,
   MeshAxes,
   Network,
   Optim,
@@ -47,6 +48,8 @@ class Learner:
     ema: name -> EMA weights that are tracked; `main` is the one that is
       sampled.
     init_from: source of the first weights; None is a fresh initialisation.
+    lora: its low-rank factors learn, and the weights of `init_from` are frozen;
+      None trains all weights.
     every: steps from one update to the next.
     start: when it begins to learn; until then it keeps its first weights, and
       an objective such as `adversarial` disregards it.
@@ -57,11 +60,13 @@ class Learner:
   optim: Optim = Optim()
   ema: Mapping[str, EmaKind] = dataclasses.field(default_factory=dict)
   init_from: Reference | None = None
+  lora: Lora | None = None
   every: int = 1
   start: Length = Length(steps=0)
 
   def __post_init__(self) -> None:
     check_ema(self.ema)
+    check_base(self.lora, self.init_from)
     if self.every < 1:
       raise ValueError(f'every = {self.every} must be at least 1')
 
@@ -83,6 +88,8 @@ class TrainStage:
     roles: name -> another network that is trained beside the student.
     init_from: source of the student's first weights; None is a fresh
       initialisation.
+    lora: the student's low-rank factors learn, and the weights of `init_from`
+      are frozen; None trains all weights.
     resume: folder of a stage whose whole state is restored at the start.
     pairs: 'stage:NAME' or a folder of pairs, which replace the examples of the
       data set in training, but not in evaluators.
@@ -102,6 +109,7 @@ class TrainStage:
   frozen: Mapping[str, Reference] = dataclasses.field(default_factory=dict)
   roles: Mapping[str, Learner] = dataclasses.field(default_factory=dict)
   init_from: Reference | None = None
+  lora: Lora | None = None
   resume: str | None = None
   pairs: str | None = None
   evaluation: Evaluation = Evaluation()
@@ -115,6 +123,7 @@ class TrainStage:
     if self.seed < 0:
       raise ValueError(f'seed = {self.seed} must be at least 0')
     check_ema(self.ema)
+    check_base(self.lora, self.init_from)
     for name in self.roles:
       if name == STUDENT or name in self.frozen:
         raise ValueError(
@@ -134,6 +143,7 @@ class TrainStage:
       *(f'evaluation.{key}' for key in FEATURES if not reference),
       *(['checkpoint.best'] if not (measured and scheduled) else []),
       *(['ema_snapshots'] if not powers and not spec['roles'] else []),
+      *(['lora'] if spec['init_from'] is None else []),
     ]
 
   @property
@@ -145,6 +155,7 @@ class TrainStage:
       optim=self.optim,
       ema=self.ema,
       init_from=self.init_from,
+      lora=self.lora,
     )
     return {STUDENT: student, **self.roles}
 
@@ -290,6 +301,15 @@ class EncodeStage:
     of_images = ['space', 'sample', 'flips']
     idle = of_images if spec['text_encoder'] is not None else []
     return idle if spec['sample'] else [*idle, 'seed']
+
+
+def check_base(lora: Lora | None, init_from: Reference | None) -> None:
+  """Raises ValueError for a LoRA without the weights that it adapts."""
+  if lora is not None and init_from is None:
+    raise ValueError(
+      "init_from = None must be weights, such as 'stage:NAME', with lora: "
+      'they are the base that it adapts'
+    )
 
 
 def check_ema(emas: Mapping[str, Any]) -> None:

@@ -138,10 +138,16 @@ def with_tiny_networks(stage: dict[str, Any]) -> dict[str, Any]:
   def shrink(learner: dict[str, Any]) -> dict[str, Any]:
     network = learner['network']
     tiny = TINY_NETWORKS.get(network['name'], {})
-    return {**learner, 'network': {**network, **tiny}}
+    return {**learner, 'network': {**network, **tiny}, **tiny_lora(learner)}
 
   roles = {name: shrink(role) for name, role in stage['roles'].items()}
   return shrink({**stage, 'roles': roles})
+
+
+def tiny_lora(learner: dict[str, Any]) -> dict[str, Any]:
+  """A LoRA of a rank that no layer of tiny networks is too narrow for."""
+  lora = learner.get('lora')
+  return {'lora': {**lora, 'rank': 1}} if lora else {}
 
 
 def without_files(dataset: dict[str, Any]) -> dict[str, Any]:

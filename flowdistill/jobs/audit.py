@@ -96,7 +96,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   blueprint, workdir = blueprints[name], blueprints.workdir
   role = blueprint.learns[0]
   models = {
-    precision: blueprint.variant(role, dtype=network_dtype(precision))
+    precision: blueprint.plain(role, dtype=network_dtype(precision))
     for precision in INPUTS
   }
   which, params = load_weights(blueprints, name, options)
@@ -127,7 +127,7 @@ def load_weights(
   """The name of the weights, and the weights: of a checkpoint, or random."""
   blueprint = blueprints[stage]
   name = blueprint.learns[0]
-  wanted = blueprint.learners[name].model.params
+  wanted = blueprint.plain(name).params
   if not has_checkpoint(blueprint.folder):
     return RANDOM, draw_weights(wanted, options.seed)
   reference = Reference(str(blueprint.folder), options.weights)

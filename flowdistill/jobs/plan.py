@@ -139,8 +139,10 @@ def show(row: Row) -> None:
   mesh = ' x '.join(f'{name} {size}' for name, size in row['mesh'].items())
   print(f'{row["stage"]}: {row["devices"]} device(s), {mesh}')
   table = f', and a table of {row["stored"]:,}' if row['stored'] else ''
+  learn = row['parameters_that_learn']
+  lora = '' if learn == row['parameters'] else f', of which {learn:,} learn'
   print(
-    f'{row["parameters"]:,} parameters{table}; a call for one example is '
+    f'{row["parameters"]:,} parameters{lora}{table}; a call for one example is '
     f'{human(row["macs"], "MAC")}, {human(row["macs_of_convolutions"], "MAC")} '
     'of it in convolutions'
   )

@@ -1,6 +1,7 @@
 """The cost of a training step, in operations and in forward passes."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,19 +62,27 @@ def useful_flops(blueprint: Blueprint) -> float | None:
 def size_of(blueprint: Blueprint) -> dict[str, int]:
   """Parameters of the first network, and MACs of a call for one example.
 
+  All of its parameters learn, but for LoRA, whose factors are counted too.
+
   `macs` are all of them; papers on U-Nets often count `macs_of_convolutions`,
   without attention. `stored` are entries of tables, such as SD3's positions,
   which are not among the parameters.
   """
-  params = first(blueprint).params
-  total = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+  model = first(blueprint)
+  tables = stored(model.complete)
   convolutions = call_flops(blueprint, rows=1, of=CONVOLUTIONS)
   return {
-    'parameters': total - stored(params),
-    'stored': stored(params),
+    'parameters': count(model.complete) - tables,
+    'parameters_that_learn': count(model.params) - stored(model.params),
+    'stored': tables,
     'macs': call_flops(blueprint, rows=1) // 2,
     'macs_of_convolutions': convolutions // 2,
   }
+
+
+def count(tree: Any) -> int:
+  """The number of numbers in a tree of arrays."""
+  return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
 def first(blueprint: Blueprint) -> Model:
@@ -95,4 +104,4 @@ def call_flops(
     cond = {**batch['cond'], **dict.fromkeys(model.scalars, t)}
     return model.apply(params, batch['x0'], t, t, cond)
 
-  return flops(call, model.params, blueprint.batch(rows), of=of)
+  return flops(call, model.complete, blueprint.batch(rows), of=of)

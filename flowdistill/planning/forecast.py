@@ -81,7 +81,8 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
 
   The peak is less than the sum, as activations are freed while gradients are
   computed. Along `fsdp`, a parameter is all-gathered where a layer reads it;
-  those of frozen networks, which the backward pass does not read, are omitted.
+  those of frozen networks, which the backward pass does not read, are omitted,
+  but for the base of LoRA.
   """
   state, frozen = blueprint.state, blueprint.frozen_params
   shards = layout.shards(state)
@@ -94,10 +95,11 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
     blueprint.step(), *args, shards=shards, axes=axes, parts=parts
   )
   gathered = max(
-    gathered_bytes(
-      own_gradients(blueprint, name), role.params, *args, layout=layout
+    sum(
+      gathered_bytes(f, params, *args, layout=layout)
+      for f, params in read_again(blueprint, name)
     )
-    for name, role in state.roles.items()
+    for name in state.roles
   )
   return {
     'parameters': _total([role.params for role in roles]),
@@ -110,6 +112,20 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
     'temporaries': peak.temporaries + gathered,
     'peak': _total((shards, weights, local)) + peak.total + gathered,
   }
+
+
+def read_again(blueprint: Blueprint, name: str) -> list[tuple[Any, Any]]:
+  """(f, params) of what a role's backward pass reads; see `own_gradients`."""
+  own = own_gradients(blueprint, name), blueprint.state.roles[name].params
+  base = blueprint.learners[name].base
+  if base is None:
+    return [own]
+  gradients = blueprint.gradients(name)
+
+  def f(params: Any, state: Any, frozen: Any, *rest: Any) -> Any:
+    return gradients(state, {**frozen, base: params}, *rest)
+
+  return [own, (f, blueprint.frozen_params[base])]
 
 
 def own_gradients(blueprint: Blueprint, name: str) -> Any:
@@ -144,7 +160,7 @@ def transfers(blueprint: Blueprint, layout: Layout) -> list[Transfer]:
 
 def largest(blueprint: Blueprint, layout: Layout) -> list[Row]:
   """The largest arrays of all networks, and how they are sharded."""
-  params = {name: r.params for name, r in blueprint.state.roles.items()}
+  params = [(name, r.params) for name, r in blueprint.state.roles.items()]
   rows = [
     {
       'role': role,
@@ -154,7 +170,7 @@ def largest(blueprint: Blueprint, layout: Layout) -> list[Row]:
       'bytes': nbytes(array),
       'cut': axes,
     }
-    for role, weights in {**params, **blueprint.frozen_params}.items()
+    for role, weights in [*params, *blueprint.frozen_params.items()]
     for path, array, axes in layout.mesh_axes(weights)
   ]
   return sorted(rows, key=lambda row: -row['bytes'])[:LARGEST]

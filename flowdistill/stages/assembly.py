@@ -16,6 +16,7 @@ from flowdistill.datasets.pipeline import make_batches
 from flowdistill.training import checkpoint, sharding
 from flowdistill.training.checkpoint import CheckpointError, Checkpoints
 from flowdistill.training.roles import Params
+from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import TrainState, init_state
 from flowdistill.workdir import folders, weights
@@ -58,7 +59,7 @@ def assemble(
     for name, abstract in blueprint.frozen.items()
   }
   origins = {
-    name: loaded[role.base].origin
+    weights.reference_key(name, role): loaded[role.base].origin
     for name, role in blueprint.roles.items()
     if role.base is not None
   }
@@ -175,13 +176,14 @@ def fresh_state(assembly: Assembly) -> TrainState:
   loaded = {
     name: weights.load(name, blueprint.weights(name), layout).params
     for name, role in blueprint.learners.items()
-    if role.weights is not None
+    if role.weights is not None and role.base is None
   }
+  adapted = {n: r.base for n, r in blueprint.learners.items() if r.base}
   partial = [n for n in loaded if blueprint.learners[n].weights.matching]
   for name in partial:
     say_matching(blueprint, name, loaded[name])
 
-  def start(loaded: Mapping[str, Params]) -> TrainState:
+  def start(loaded: Mapping[str, Params], frozen: Any) -> TrainState:
     params = {
       name: loaded[name]
       if name in loaded and name not in partial
@@ -190,10 +192,13 @@ def fresh_state(assembly: Assembly) -> TrainState:
     }
     for name in partial:
       params[name] = weights.take_matching(params[name], loaded[name])
+    for name, base in adapted.items():  # what learns in full starts from it
+      wide = cast(frozen[base], 'float32')
+      params[name] = weights.take_matching(params[name], wide)
     return init_state(blueprint.learners, params)
 
   shardings = layout.shardings(blueprint.state)
-  return jax.jit(start, out_shardings=shardings)(loaded)
+  return jax.jit(start, out_shardings=shardings)(loaded, assembly.frozen)
 
 
 def say_matching(blueprint: Blueprint, name: str, loaded: Params) -> None:
@@ -219,9 +224,9 @@ def sampled(
   """
   roles = {n: assembly.blueprint.roles[n] for n in assembly.blueprint.drawable}
   return {
-    name: _weights(assembly, state, name, which)
-    if role.base is None
-    else assembly.frozen[role.base]
+    name: assembly.frozen[role.base]
+    if role.learns is None
+    else role.whole(_weights(assembly, state, name, which), assembly.frozen)
     for name, role in roles.items()
   }
 
@@ -229,7 +234,7 @@ def sampled(
 def _weights(
   assembly: Assembly, state: TrainState, role: str, which: str
 ) -> Params:
-  """The weights of a role that learns."""
+  """The weights of a role that learn."""
   own, blueprint = state.roles[role], assembly.blueprint
   found = resolved(blueprint, role, which)
   if isinstance(found, str):

@@ -96,7 +96,8 @@ def _check_effects(blueprint: Blueprint) -> None:
   scheduled = section.every is not None or section.schedules
   if stage.checkpoint.best and not scheduled:
     why['checkpoint.best'] = 'no evaluator runs while training'
-  if stage.init_from is not None and stage.resume is not None:
+  starts = stage.init_from is not None and stage.lora is None
+  if starts and stage.resume is not None:
     why['init_from'] = 'resume restores a whole state'
   for key, reason in why.items():
     raise ConfigError(f'config.{blueprint.key(key)} has no effect: {reason}')
@@ -124,19 +125,38 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
   if blueprint.stage.learners[role].init_from is None:
     return
   reference, key = blueprint.reference(role)
-  if reference.dtype != Reference.dtype:
-    raise ConfigError(f'config.{key}.dtype has no effect outside of frozen')
+  model = blueprint.learners[role].model
+  if reference.dtype != Reference.dtype and model.plain is None:
+    raise ConfigError(
+      f'config.{key}.dtype has no effect outside of frozen, and without lora'
+    )
   weights = blueprint.weights(role)
   if weights.stage is not None:
     check_same_text(weights.stage.sees, blueprint.sees, key)
-  loaded = weights.params
-  fresh = blueprint.learners[role].model.params
+  loaded, fresh = weights.params, (model.plain or model).params
+  if reference.matching and model.plain is not None:
+    _check_full(blueprint, role, loaded)
   if not reference.matching:
     check_same_shapes(fresh, loaded, key)
   elif not matching(fresh, loaded):
     raise ConfigError(
       f'config.{key}: no array there matches an array of this stage in name '
       'and shape'
+    )
+
+
+def _check_full(blueprint: Blueprint, role: str, base: Any) -> None:
+  """What the base of LoRA does not have must learn in full."""
+  model = blueprint.learners[role].model
+  own, plain = by_name(model.params), by_name(model.plain.params)
+  missing = plain.keys() - matching(model.plain.params, base).keys()
+  if left := sorted(missing - own.keys()):
+    raise ConfigError(
+      f'config.{blueprint.learner_key(role, "lora.full")} = '
+      f'{list(blueprint.stage.learners[role].lora.full)} must match '
+      f'{", ".join(left[:3])}{", ..." * (len(left) > 3)}: the base, '
+      f'{blueprint.reference(role)[0].source!r}, does not have '
+      f'{"them" if len(left) > 1 else "it"}'
     )
 
 

@@ -65,7 +65,7 @@ def answer_shape(model: Model, sees: DataSpec) -> tuple[int, ...]:
   times = jax.ShapeDtypeStruct((1,), jnp.float32)
   cond: dict[str, Any] = dict.fromkeys(model.scalars, times)
   cond |= batch['cond']
-  args = model.params, batch['x0'], times, times, cond
+  args = model.complete, batch['x0'], times, times, cond
   return tuple(jax.eval_shape(model.apply, *args).shape[1:])
 
 

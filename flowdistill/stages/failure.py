@@ -78,7 +78,7 @@ def replay(assembly: Assembly) -> str:
     _load_batch(folder),
     jax.random.key(blueprint.stage.seed),
     watch,
-    set().union(*(module_kinds(m.graph, m.params) for m in models)),
+    set().union(*(module_kinds(m.graph, m.complete) for m in models)),
     train.drop_cond,
     train.flip,
   )

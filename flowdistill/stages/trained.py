@@ -44,7 +44,9 @@ class TrainedStage:
     """The same stage, with the weights of another checkpoint."""
     learns = [n for n in self.models if n in self.blueprint.learners]
     models = {
-      name: load_learner(self.blueprint, name, self.which, self.layout, step)
+      name: load_learner(
+        self.blueprint, name, self.which, self.layout, step, self.models
+      )
       for name in learns
     }
     return dataclasses.replace(self, models={**self.models, **models})
@@ -65,13 +67,18 @@ def load_stage(
   roles: Iterable[str] | None = None,
 ) -> TrainedStage:
   """Reads the weights of a stage's networks, by default of all its roles."""
-  layout = sampling_layout(blueprint)
+  layout, names = sampling_layout(blueprint), list(roles or blueprint.roles)
   models = {
-    name: load_learner(blueprint, name, which, layout, step)
-    if name in blueprint.learners
-    else weights.load(name, blueprint.weights(name), layout)
-    for name in (roles or blueprint.roles)
+    name: weights.load(name, blueprint.weights(name), layout)
+    for name in names
+    if name not in blueprint.learners
   }
+  models |= {
+    name: load_learner(blueprint, name, which, layout, step, models)
+    for name in names
+    if name in blueprint.learners
+  }
+  models = {name: models[name] for name in names}
   return TrainedStage(blueprint, layout, models, which)
 
 
@@ -81,11 +88,17 @@ def load_learner(
   which: str,
   layout: Layout,
   step: int | None,
+  loaded: Mapping[str, Trained],
 ) -> Trained:
-  """Reads the weights of a role that learns."""
+  """Reads the weights of a role that learns, as it was trained: LoRA too.
+
+  Its base may be among the frozen networks that are `loaded`.
+  """
   reference = Reference(str(blueprint.folder), which, name)
   abstract = weights_in_stage(reference, blueprint)
-  return weights.load(name, abstract, layout, step)
+  row = blueprint.learners[name]
+  base = loaded.get(row.base) if row.base not in (None, name) else None
+  return weights.load(name, abstract, layout, step, merge=False, base=base)
 
 
 def conditions(

@@ -16,6 +16,7 @@ import jax
 import optax
 
 from flowdistill.training.lengths import Length
+from flowdistill.training.moments import in_bfloat16
 from flowdistill.training.sharding import path_name
 
 ToSteps = Callable[[Length], int]
@@ -137,6 +138,7 @@ def make_optimiser(
   clip: float | None = None,
   accumulate: int = 1,
   only: str = '*',
+  state_dtype: str = 'float32',
 ) -> optax.GradientTransformation:
   """Adds clipping and accumulation of gradients to an optimiser.
 
@@ -148,6 +150,8 @@ def make_optimiser(
       clipped, and `inner`, with its schedule, counts updates.
     only: pattern of the paths of the parameters that are updated; the others
       keep their values, and are in no norm that clips.
+    state_dtype: of the state of `inner`, 'float32' or 'bfloat16'; the sum of
+      gradients that are accumulated is float32.
 
   Raises:
     ValueError: if `clip` is not above 0, or `accumulate` not an integer of at
@@ -159,6 +163,8 @@ def make_optimiser(
     raise ValueError(f'accumulate = {accumulate!r} must be an integer')
   if accumulate < 1:
     raise ValueError(f'accumulate = {accumulate} must be at least 1')
+  if state_dtype != 'float32':
+    inner = in_bfloat16(inner)
   if clip is not None:
     inner = optax.chain(optax.clip_by_global_norm(clip), inner)
   if only != '*':

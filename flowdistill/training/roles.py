@@ -64,7 +64,8 @@ class Role:
     learns: None for a network that is frozen.
     every: steps from one update to the next; the first is step `every`.
     start: steps before it begins to learn; then the first is `start + every`.
-    base: name of the frozen tree of its parameters, or of those they adapt.
+    base: name of the frozen tree of its parameters, or, if it learns, of those
+      that they adapt (LoRA); None if it has no frozen ones.
   """
 
   model: Any
@@ -90,6 +91,12 @@ class Role:
   def is_drawable(self) -> bool:
     """Whether samples can be drawn from it."""
     return self.signature in DRAWABLE
+
+  def whole(self, params: Params, frozen: Mapping[str, Params]) -> Params:
+    """All parameters, of those that learn: with those that they adapt."""
+    if self.base is None or self.learns is None:
+      return params
+    return self.model.whole(params, frozen[self.base])
 
   def view(self, params: Params, key: Array | None = None) -> Any:
     """The callable for objectives, with the given parameters."""
@@ -134,21 +141,25 @@ def make_nets(
       nets[name] = role.view(frozen[role.base or name])
       continue
     own = state.roles[name]
-    nets[name] = role.view(own.params)
+    nets[name] = role.view(role.whole(own.params, frozen))
     if role.start:
       started = state.step >= role.start
-      call = functools.partial(called, role)
+      call = functools.partial(called, role, frozen)
       nets[name] = View(call, own.params, role.signature, started)
     if own.emas:
-      nets[role.learns.ema_role] = role.view(own.sampled)
+      nets[role.learns.ema_role] = role.view(role.whole(own.sampled, frozen))
   row = roles[learns]
-  call = functools.partial(called, row, key=key)
+  call = functools.partial(called, row, frozen, key=key)
   nets[learns] = View(call, params, row.signature)
   return Roles(nets)
 
 
 def called(
-  role: Role, params: Params, *inputs: Any, key: Array | None = None
+  role: Role,
+  frozen: Mapping[str, Params],
+  params: Params,
+  *inputs: Any,
+  key: Array | None = None,
 ) -> Any:
-  """The answer of a network at given parameters."""
-  return role.view(params, key)(*inputs)
+  """The answer of a network at given parameters, those that learn."""
+  return role.view(role.whole(params, frozen), key)(*inputs)

@@ -3,8 +3,9 @@
 It has three axes. Rows of a batch are sharded along `data` and `fsdp`.
 Parameters, EMA weights and the optimiser's state are replicated along `data`,
 and sharded along `fsdp` and `tensor` by rules: (pattern of the path, tactic),
-of which the first that matches applies. The compiler shards all intermediate
-values, and inserts the collectives.
+of which the first that matches applies. Low-rank factors are sharded as the
+kernel of their layer, A along its inputs and B along its outputs. The compiler
+shards all intermediate values, and inserts the collectives.
 """
 
 import dataclasses
@@ -84,6 +85,13 @@ RULES = (
   ('*.down.kernel', 'row'),
   ('*', 'fsdp'),
 )
+KERNEL, RANK = 'kernel', {'lora_a': -1, 'lora_b': -2}
+"""Low-rank factors A [..., n_in, r], B [..., r, n_out], which lie beside the
+kernel of their layer; and the axis of each that has the rank."""
+WHOLE = 2**31 - 1  # a length that no mesh axis divides
+KERNEL, RANK = 'kernel', {'lora_a': -1, 'lora_b': -2}
+"""Low-rank factors A [..., n_in, r], B [..., r, n_out], which lie beside the
+kernel of their layer; and the axis of each that has the rank."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +132,21 @@ class Layout:
     """The sharding of every array of a tree, by its path and shape."""
 
     def place(path: Any, leaf: Any) -> NamedSharding:
-      tactic = TACTICS[self.tactic(path_name(path))]
-      return NamedSharding(self.mesh, tactic(leaf.shape, self.mesh))
+      return NamedSharding(self.mesh, self._spec(path_name(path), leaf.shape))
 
     return jax.tree.map_with_path(place, tree)
+
+  def _spec(self, path: str, shape: Shape) -> PartitionSpec:
+    """How an array is sharded; of low-rank factors, the rank is not."""
+    layer, _, name = path.rpartition('.')
+    if name not in RANK:
+      return TACTICS[self.tactic(path)](shape, self.mesh)
+    if math.prod(shape) < SMALL:
+      return PartitionSpec()
+    kernel = [*shape]
+    kernel[RANK[name]] = WHOLE
+    tactic = TACTICS[self.tactic(f'{layer}.{KERNEL}')]
+    return tactic(tuple(kernel), self.mesh)
 
   def abstract(self, tree: Any) -> Any:
     """The tree abstractly, with the shardings of the rules."""

@@ -14,12 +14,13 @@ from flowdistill.build.weights import Weights, weights_of
 from flowdistill.config.bind import ConfigError
 from flowdistill.training import checkpoint
 from flowdistill.training.named_arrays import by_name
-from flowdistill.training.roles import Params
+from flowdistill.training.roles import Params, Role
 from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout
 from flowdistill.training.state import RoleState
 from flowdistill.workdir.ema_snapshots import reconstruct
 from flowdistill.workdir.folders import CHECKPOINTS
+from flowdistill.workdir.record import recorded_references
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,17 +45,30 @@ def load(
   weights: Weights,
   layout: Layout | None = None,
   step: int | None = None,
+  *,
+  merge: bool = True,
+  base: Trained | None = None,
 ) -> Trained:
   """Reads only the weights that a reference names, by default at the last step.
 
   Without a layout they are placed on the first device.
 
+  Args:
+    role: the role that they are for.
+    weights: abstractly.
+    layout: of all devices.
+    step: of the checkpoint.
+    merge: whether those of LoRA are merged with their base, in float32;
+      otherwise they are as they were trained, and so is the network.
+    base: of LoRA, if it is already there.
+
   Raises:
-    ConfigError: if there is no such checkpoint.
+    ConfigError: if there is no such checkpoint, or the base of LoRA is another
+      one than when it was trained.
   """
   if weights.stage is None:
     return _load_file(role, weights, layout)
-  return _load_checkpoint(weights, layout, step)
+  return _load_checkpoint(weights, layout, step, merge=merge, base=base)
 
 
 def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
@@ -67,7 +81,12 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
 
 
 def _load_checkpoint(
-  weights: Weights, layout: Layout | None, step: int | None
+  weights: Weights,
+  layout: Layout | None,
+  step: int | None,
+  *,
+  merge: bool,
+  base: Trained | None,
 ) -> Trained:
   reference, stage = weights.reference, weights.stage
   role, folder = reference.role, stage.folder / CHECKPOINTS
@@ -90,7 +109,36 @@ def _load_checkpoint(
   else:
     params = state.params if name == 'params' else state.emas[name]
   origin = f'{reference.source} at step {step}'
-  return Trained(weights.model, cast(params, reference.dtype), origin, step)
+  row, model = stage.learners[role], weights.model
+  if row.base is not None:
+    base = base or load(role, stage.weights(role), layout)
+    check_base(stage, role, base.origin)
+    params = row.model.whole(params, base.params)
+    if not merge:
+      return Trained(row.model, params, origin, step)
+    place = layout.shardings(model.params) if layout else None
+    params = jax.jit(row.model.merged, out_shardings=place)(params)
+  return Trained(model, cast(params, reference.dtype), origin, step)
+
+
+def check_base(stage: Any, role: str, origin: str) -> None:
+  """Refuses other frozen weights than those that a role's LoRA was trained on.
+
+  Raises:
+    ConfigError: naming both.
+  """
+  key = reference_key(role, stage.learners[role])
+  was = recorded_references(stage.folder).get(key, origin)
+  if was != origin:
+    raise ConfigError(
+      f'{stage.folder}: the base of its LoRA was {was}, and is now {origin}: '
+      'the factors are of no use to other weights'
+    )
+
+
+def reference_key(name: str, role: Role) -> str:
+  """The key of the origin of a role's frozen weights in the record."""
+  return name if role.learns is None else f'{name}.init_from'
 
 
 def _only(state: RoleState, names: Iterable[str]) -> RoleState:

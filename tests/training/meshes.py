@@ -3,7 +3,8 @@
   python meshes.py NETWORK OBJECTIVE 2x2x2 ...
 
 prints, for every mesh (data x fsdp x tensor), the largest differences relative
-to the largest number of an array, and how many arrays were really cut.
+to the largest number of an array, and how many arrays were really cut. `lora`
+is a DiT of which only low-rank factors learn; its base is the teacher.
 """
 
 import functools
@@ -16,7 +17,9 @@ import numpy as np
 import optax
 from flax import nnx
 
+from flowdistill.build.lora import Adaptation
 from flowdistill.build.models import Model, with_rows
+from flowdistill.config.sections import Lora
 from flowdistill.flow.guidance import fixed
 from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.networks.dit import DiT
@@ -90,6 +93,7 @@ MAKE = {
   'joint': joint,
   'dit': dit,
   'scan': functools.partial(dit, depth=6, remat='full'),
+  'lora': functools.partial(dit, depth=6),
   'conv': Conv,
 }
 
@@ -97,7 +101,7 @@ MAKE = {
 def problem(network, name):
   """(value and gradient of (params, frozen, batch), its arguments)."""
   make = MAKE[network]
-  graph, params = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(0)))
+  graph, params = nnx.split(make_one(make))
   _, other = nnx.split(make(SHAPE, CLASSES, rngs=nnx.Rngs(2)))
   objective = OBJECTIVES[name]
 
@@ -106,8 +110,11 @@ def problem(network, name):
 
   learns = Learning(loss, optax.sgd(1.0), {'main': Ema(lambda step: 1.0)})
   model = Model(graph, params)
+  student, own, base = model, params, None
+  if network == 'lora':
+    student, own, base = *adapted(model, lambda: make_one(make)), 'teacher'
   roles = {
-    'student': Role(model, learns=learns),
+    'student': Role(student, learns=learns, base=base),
     'teacher': Role(model, 'velocity', base='teacher'),
     'weak': Role(model, 'velocity', base='weak'),
   }
@@ -129,7 +136,24 @@ def problem(network, name):
     loss, grads, _ = gradients('student', roles, state, frozen, batch, key, key)
     return loss, grads
 
-  return value, params, {'teacher': other, 'weak': params}, batch
+  return value, own, {'teacher': other, 'weak': params}, batch
+
+
+def make_one(make):
+  return make(SHAPE, CLASSES, rngs=nnx.Rngs(0))
+
+
+def adapted(plain, make):
+  """The network with factors that are not zero, and these."""
+  lora = Lora(layers=('blocks.*.qkv', '*.out', '*.up', '*.down'), rank=16)
+  found = Adaptation(plain, make, lora, lambda: jax.random.key(4), 'lora')
+  own = found.init()
+  return found.model(), jax.tree.map(
+    lambda x: (
+      x + 0.05 * jnp.cos(jnp.arange(x.size, dtype=jnp.float32)).reshape(x.shape)
+    ),
+    own,
+  )
 
 
 def main(network, objective, *meshes):

@@ -114,6 +114,52 @@ def test_loss_and_gradients_are_those_of_one_device(network):
 
 
 @pytest.mark.slow
+def test_loss_and_gradients_of_low_rank_factors_are_those_of_one_device():
+  """Their base is sharded as any network, and shared with the teacher."""
+  for found in compared('lora', 'ayf_emd', '4x2x1', '2x2x2'):
+    assert found['loss'] < 1e-5
+    assert found['grads'] < 1e-5
+    assert found['cut'] == 8
+
+
+def test_factors_are_sharded_as_the_kernel_of_their_layer():
+  mesh = jax.sharding.AbstractMesh((2, 2, 2), AXES)
+
+  def layer(*kernel, rank=16):
+    *stacked, n_in, n_out = kernel
+    a, b = (*stacked, n_in, rank), (*stacked, rank, n_out)
+    shapes = {'kernel': kernel, 'lora_a': a, 'lora_b': b}
+    return {k: jax.ShapeDtypeStruct(v, 'float32') for k, v in shapes.items()}
+
+  tree = {
+    'qkv': layer(2, 64, 192),
+    'out': layer(64, 64),
+    'other': layer(3, 64, 96),
+    'few': layer(64, 64, rank=2),
+  }
+  found = Layout(mesh).shardings(tree)
+  cut = jax.tree.map(lambda place: tuple(place.spec), found)
+  assert cut == {
+    'qkv': {
+      'kernel': (None, 'fsdp', 'tensor'),
+      'lora_a': (None, 'fsdp', None),
+      'lora_b': (None, None, 'tensor'),
+    },
+    'out': {
+      'kernel': ('tensor', 'fsdp'),
+      'lora_a': ('tensor', None),
+      'lora_b': (None, 'fsdp'),
+    },
+    'other': {
+      'kernel': (None, None, 'fsdp'),
+      'lora_a': (None, 'fsdp', None),
+      'lora_b': (None, None, 'fsdp'),
+    },
+    'few': {'kernel': (None, 'fsdp'), 'lora_a': (), 'lora_b': ()},
+  }
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('objective', ['ayf_lmd', 'mean_flow', 'scm', 'tvm'])
 @pytest.mark.parametrize('network', ['dit', 'conv'])
 def test_every_tangent_is_that_of_one_device(network, objective):
