@@ -25,7 +25,7 @@ OPTIMISERS = {
   'adamw': functools.partial(torch.optim.AdamW, fused=True),
   'radam': torch.optim.RAdam,
 }
-NOT_OURS = ('name', 'dtype', 'remat', 'dropout', 'fir')
+NOT_OURS = ('name', 'dtype', 'attention_form', 'remat', 'dropout', 'fir')
 DECAY = 0.999  # of the EMAs: it has no effect on the time
 
 

@@ -54,6 +54,14 @@ def weights_of(stage: Any, reference: Reference) -> tuple[str | float, Params]:
   return name, state.emas[name]
 
 
+def changes_of(reference: Reference) -> dict[str, str]:
+  """The options of a network that a reference changes."""
+  changes = {'attention_form': reference.attention_form}
+  if reference.dtype != Reference.dtype:
+    changes['dtype'] = reference.dtype
+  return {name: value for name, value in changes.items() if value is not None}
+
+
 def in_dtype(params: Params, reference: Reference) -> Params:
   """Abstract weights in the dtype of a reference."""
   return jax.eval_shape(lambda x: cast(x, reference.dtype), params)
@@ -77,8 +85,8 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
     spelled = f'{reference.source}: weights = {reference.weights!r}'
     check_reconstruction(stage, role, name, spelled)
   model = stage.learners[role].model  # its frozen roles need not exist
-  if reference.dtype != Reference.dtype:
-    model = stage.variant(role, dtype=reference.dtype)
+  if changes := changes_of(reference):
+    model = stage.variant(role, **changes)
   return Weights(reference, model, in_dtype(params, reference), stage)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from flowdistill.config.bind import suggest
 from flowdistill.flow.spec import DataSpec
+from flowdistill.networks.attention import FORMS
 from flowdistill.training.ema import Ema, named
 from flowdistill.training.ema_snapshots import check_snapshot_dtype
 from flowdistill.training.lengths import Length
@@ -100,6 +101,8 @@ class Reference:
       an array of this network, and initialises the others.
     dtype: only in `frozen`: dtype of the weights and of the network's large
       products, 'float32' or 'bfloat16', which halves the memory.
+    attention_form: only in `frozen`: that of the network, see its options; None
+      is the one with which it was trained.
   """
 
   source: str
@@ -107,6 +110,7 @@ class Reference:
   role: str = STUDENT
   matching: bool = False
   dtype: str = 'float32'
+  attention_form: str | None = None
 
   @classmethod
   def of(cls, value: Any) -> 'Reference':
@@ -127,6 +131,7 @@ class Reference:
     if not isinstance(reference.matching, bool):
       raise ValueError(f'{value!r}: matching must be True or False')
     check_dtype(reference.dtype)
+    check_form(reference.attention_form)
     return reference
 
 
@@ -347,6 +352,15 @@ class Hosts:
   def __post_init__(self) -> None:
     if not self.timeout > 0:
       raise ValueError(f'timeout = {self.timeout} must be above 0')
+
+
+def check_form(form: str | None) -> None:
+  """Raises ValueError for a form of attention that there is not."""
+  if form is not None and form not in FORMS:
+    raise ValueError(
+      f'attention_form = {form!r} must be a form of attention; '
+      f'{suggest(form, FORMS)}'
+    )
 
 
 def check_every(every: Length | None) -> None:

@@ -10,6 +10,7 @@ from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
+from flowdistill.build.weights import changes_of
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import EmaSnapshots, Reference
@@ -124,8 +125,8 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
   if blueprint.stage.learners[role].init_from is None:
     return
   reference, key = blueprint.reference(role)
-  if reference.dtype != Reference.dtype:
-    raise ConfigError(f'config.{key}.dtype has no effect outside of frozen')
+  for name in changes_of(reference):
+    raise ConfigError(f'config.{key}.{name} has no effect outside of frozen')
   weights = blueprint.weights(role)
   if weights.stage is not None:
     check_same_text(weights.stage.sees, blueprint.sees, key)
@@ -179,6 +180,11 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key}.weights = {reference.weights!r} has no effect: a file has '
       'one set of weights'
+    )
+  if reference.attention_form is not None:
+    raise ConfigError(
+      f'config.{key}.attention_form = {reference.attention_form!r} has no '
+      'effect on a network that is read from a file'
     )
   with naming(key):
     read_weights(role, reference.source)
