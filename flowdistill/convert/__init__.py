@@ -6,6 +6,7 @@ from flowdistill.convert import (
   edm2,
   edm2_options,
   edm_options,
+  flux,
   ncsnpp,
   sit,
 )
@@ -48,6 +49,11 @@ CONVERTERS = {
     grid=KARRAS,
     side=edm2.SIDE,
     changes=edm2_options.changes,
+  ),
+  'flux': flux.FluxConverter(
+    naming=flux.NAMING,
+    make_rules=lambda shapes, side: flux.make_rules(shapes),
+    grid={'name': 'uniform'},
   ),
   'sit': sit.SiTConverter(
     naming=sit.NAMING,

@@ -22,7 +22,7 @@ from typing import NamedTuple
 PLAIN = (
   *('state_dict', 'model_state_dict', 'model_state', 'state', 'checkpoint'),
   *('model', 'module', 'net', 'network', 'unet', 'score_model', 'online_model'),
-  *('weights', 'params', 'first_stage_model'),
+  *('weights', 'params', 'first_stage_model', 'diffusion_model'),
 )
 """Words before the parameters."""
 AVERAGES = ('shadow', 'averaged_model')

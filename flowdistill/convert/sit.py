@@ -32,12 +32,14 @@ from flowdistill.convert.rules import (
   read,
   read_ema,
 )
+from flowdistill.convert.stacked import single_arrays, single_shapes, stacked
 
 NAMING = Naming(
   'SiT', r'(?:pos_embed$|[xthry]_embedder\.|blocks\.|final_layer\.)'
 )
 ONLY_OURS = re.compile(r'times\.of_s\.|scalars\.')
-STACK = re.compile(r'blocks\.(?:each|(\d+))\.(.+)')
+STACKS = ('blocks',)
+LAYER = re.compile(r'blocks\.(\d+)\.(.+)')
 GAP = 'h_embedder.'
 POSITIONS = 'pos_embed'
 LAST = 'final_layer.linear.weight'
@@ -117,7 +119,7 @@ class SiTConverter(Converter):
   ) -> Arrays:
     """Our arrays by PyTorch's names, as `Converter.to_torch`."""
     ours = {p: x for p, x in arrays.items() if not ONLY_OURS.match(p)}
-    return super().to_torch(_unstacked(ours, list), side, prefix, network)
+    return super().to_torch(single_arrays(ours), side, prefix, network)
 
   def constants(
     self, arrays: Mapping[str, np.ndarray], shapes: Shapes
@@ -159,8 +161,9 @@ def _read(
   if any('_flax_' in name for name in arrays):
     ours.pop('position', None)
   _check(bare, ours)
-  single = _unstacked(ours, lambda shape: [shape[1:]] * shape[0])
-  return _stacked(reader(theirs, single, make_rules(single), NAMING))
+  single = single_shapes(ours)
+  read_ones = reader(theirs, single, make_rules(single), NAMING)
+  return stacked(read_ones, STACKS)
 
 
 def _check(theirs: Mapping[str, np.ndarray], shapes: Shapes) -> None:
@@ -208,7 +211,7 @@ def _rule(path: str, size: int) -> Rule:
   if path == 'position':
     return Rule(path, POSITIONS, (0, 1, 2), learnt=False)
   layer, _, leaf = path.rpartition('.')
-  match = STACK.fullmatch(layer)
+  match = LAYER.fullmatch(layer)
   names = INSIDE if match else LAYERS
   part = match[2] if match else layer
   axes = (0, 1) if part == 'label' else tuple(reversed(range(size)))
@@ -218,33 +221,6 @@ def _rule(path: str, size: int) -> Rule:
     axes = (2, 3, 1, 0)
   name = names[part] if not match else f'blocks.{match[1]}.{names[part]}'
   return Rule(path, f'{name}.{"bias" if leaf == "bias" else "weight"}', axes)
-
-
-def _unstacked(
-  of: Mapping[str, Any], parts: Callable[[Any], Iterable[Any]]
-) -> dict[str, Any]:
-  """'blocks.each.qkv.kernel' -> 'blocks.0.qkv.kernel', ..."""
-  single = dict[str, Any]()
-  for path, whole in of.items():
-    if match := STACK.fullmatch(path):
-      single |= {
-        f'blocks.{i}.{match[2]}': part for i, part in enumerate(parts(whole))
-      }
-    else:
-      single[path] = whole
-  return single
-
-
-def _stacked(single: Arrays) -> Arrays:
-  """The inverse of `_unstacked`, of arrays in the order of their layers."""
-  layers: dict[str, list[np.ndarray]] = {}
-  arrays = Arrays()
-  for path, array in single.items():
-    if match := STACK.fullmatch(path):
-      layers.setdefault(f'blocks.each.{match[2]}', []).append(array)
-    else:
-      arrays[path] = array
-  return arrays | {path: np.stack(each) for path, each in layers.items()}
 
 
 def _in_torch(arrays: Mapping[str, np.ndarray]) -> Arrays:

@@ -12,6 +12,7 @@ from flowdistill.networks.edm2 import EDM2
 from flowdistill.networks.edm_adm import EDMADM
 from flowdistill.networks.edm_ncsnpp import EDMNCSNpp
 from flowdistill.networks.features import FEATURES
+from flowdistill.networks.flux import Flux
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.mmdit import MMDiT
 from flowdistill.networks.ncsnpp import NCSNpp
@@ -27,6 +28,7 @@ NETWORKS = {
   'edm2': EDM2,
   'edm_adm': EDMADM,
   'edm_ncsnpp': EDMNCSNpp,
+  'flux': Flux,
   'mlp': MLP,
   'mmdit': MMDiT,
   'ncsnpp': NCSNpp,
