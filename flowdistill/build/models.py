@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
 
+from flowdistill.networks.sd3_positions import Table
 from flowdistill.networks.stack import constrain_layer_inputs, unstacked
 from flowdistill.training.roles import AVERAGE, Apply, Params
 
@@ -64,6 +66,13 @@ def shape_model(make: Make) -> Model:
     getattr(module, 'signature', AVERAGE),
     project=getattr(module, 'project', None),
   )
+
+
+def stored(params: Params) -> int:
+  """Entries of tables that are stored with parameters, and are none."""
+  flat = nnx.to_flat_state(params)
+  tables = [leaf.get_value() for _, leaf in flat if isinstance(leaf, Table)]
+  return sum(math.prod(table.shape) for table in tables)
 
 
 def init_params(make: Make) -> Params:

@@ -13,6 +13,7 @@ from flax import nnx
 from flowdistill.autoencoders import SPACES
 from flowdistill.autoencoders.kl import AutoencoderKL, KLConfig
 from flowdistill.autoencoders.space import Numbers, Space
+from flowdistill.autoencoders.tiles import Tiles, decode_tiles
 from flowdistill.build.foreign import (
   FileNetwork,
   path_of,
@@ -38,6 +39,8 @@ def kl(
   shift_factor: float | tuple[float, ...] = 0.0,
   pixel_range: tuple[float, float] = UNIT,
   batch_size: int = 8,
+  tile: int | None = None,
+  tile_overlap: int | None = None,
 ) -> Space:
   """Latents (z - shift) · scale of a KL autoencoder, see `autoencoders/kl.py`.
 
@@ -52,6 +55,9 @@ def kl(
     pixel_range: the values of black and white that the network sees: (-1, 1),
       with which it was trained, or (0, 1), as EDM2 uses it.
     batch_size: images on each device at once, outside of training.
+    tile: pixels of the side of a tile, to decode large images in tiles (see
+      `autoencoders/tiles.py`); None decodes the whole at once.
+    tile_overlap: pixels that two neighbours share; None is a quarter of a tile.
 
   Raises:
     ValueError: for another shape, or an option out of range.
@@ -72,7 +78,8 @@ def kl(
       'as (-1, 1) or (0, 1)'
     )
   latent = sizes.latent_shape(shape)
-  network = Autoencoder(sizes, shape[-1], path, batch_size)
+  tiles = make_tiles(tile, tile_overlap, sizes.factor)
+  network = Autoencoder(sizes, shape[-1], path, batch_size, tiles)
   half, middle = np.float32((high - low) / 2), np.float32((high + low) / 2)
   plain = pixel_range == UNIT
 
@@ -96,6 +103,31 @@ def kl(
     network.digest,
     network.load,
   )
+
+
+def make_tiles(
+  tile: int | None, overlap: int | None, factor: int
+) -> Tiles | None:
+  """Tiles of latents, from sizes in pixels; None for none.
+
+  Raises:
+    ValueError: if the factor of the autoencoder does not divide them, or a tile
+      is all overlap.
+  """
+  if tile is None:
+    if overlap is not None:
+      raise ValueError(f'tile_overlap = {overlap} has no effect without a tile')
+    return None
+  quarter = tile // factor // 4 * factor
+  overlap = quarter if overlap is None else overlap
+  if tile < factor or tile % factor:
+    raise ValueError(f'tile = {tile} must be a multiple of {factor} pixels')
+  if not 0 <= overlap < tile or overlap % factor:
+    raise ValueError(
+      f'tile_overlap = {overlap} must be a multiple of {factor} pixels below '
+      f'tile = {tile}'
+    )
+  return Tiles(tile // factor, overlap // factor)
 
 
 def check_numbers(name: str, given: Numbers, channels: int) -> np.ndarray:
@@ -123,12 +155,14 @@ class Autoencoder:
     channels: of the images.
     path: of the file.
     batch_size: examples on each device at once, of NumPy arrays.
+    tiles: in which pictures are decoded; None decodes the whole.
   """
 
   sizes: KLConfig
   channels: int
   path: str
   batch_size: int
+  tiles: Tiles | None = None
 
   def moments(self, x: Any) -> tuple[Any, Any]:
     """Mean and standard deviation of images, see `AutoencoderKL`."""
@@ -154,7 +188,7 @@ class Autoencoder:
 
   def _call(self, method: Callable[..., Any], x: Any) -> Any:
     """Of an array on devices there, of a NumPy array batch by batch."""
-    apply = _compiled(method, self.sizes, self.channels)
+    apply = _compiled(method, self.sizes, self.channels, self.tiles)
     if isinstance(x, jax.Array):
       return apply(self._placed(_layout_of(x)), x)
     layout = Layout(make_mesh(devices=jax.local_devices()))
@@ -171,13 +205,20 @@ class Autoencoder:
     return _on_devices(self, layout, stamp_of(file))
 
 
-def _moments(model: AutoencoderKL, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _moments(
+  model: AutoencoderKL, x: jax.Array, sizes: KLConfig, tiles: Tiles | None
+) -> tuple[jax.Array, jax.Array]:
+  del sizes, tiles
   mean, log_variance = model.moments(x)
   return mean, jax.numpy.exp(log_variance / 2)
 
 
-def _decode(model: AutoencoderKL, z: jax.Array) -> jax.Array:
-  return model.decode(z)
+def _decode(
+  model: AutoencoderKL, z: jax.Array, sizes: KLConfig, tiles: Tiles | None
+) -> jax.Array:
+  if tiles is None:
+    return model.decode(z)
+  return decode_tiles(model.decode, z, tiles, sizes.factor)
 
 
 def _network(sizes: KLConfig, channels: int) -> FileNetwork:
@@ -190,13 +231,16 @@ def _network(sizes: KLConfig, channels: int) -> FileNetwork:
 
 @functools.cache
 def _compiled(
-  method: Callable[..., Any], sizes: KLConfig, channels: int
+  method: Callable[..., Any],
+  sizes: KLConfig,
+  channels: int,
+  tiles: Tiles | None,
 ) -> Callable[[Params, jax.Array], Any]:
   graph = shape_model(_network(sizes, channels).make).graph
 
   def apply(params: Params, x: jax.Array) -> Any:
     with jax.default_matmul_precision('highest'):
-      return method(nnx.merge(graph, params), x)
+      return method(nnx.merge(graph, params), x, sizes, tiles)
 
   return jax.jit(apply)
 

@@ -8,6 +8,7 @@ from flowdistill.convert import (
   edm_options,
   flux,
   ncsnpp,
+  sd3,
   sit,
 )
 from flowdistill.convert.converter import Converter
@@ -54,6 +55,11 @@ CONVERTERS = {
     naming=flux.NAMING,
     make_rules=lambda shapes, side: flux.make_rules(shapes),
     grid={'name': 'uniform'},
+  ),
+  'sd3': sd3.SD3Converter(
+    naming=sd3.NAMING,
+    make_rules=lambda shapes, side: sd3.make_rules(shapes),
+    grid={'name': 'shifted'},  # by 3
   ),
   'sit': sit.SiTConverter(
     naming=sit.NAMING,

@@ -138,8 +138,9 @@ def show(row: Row) -> None:
   """Prints the size, the tables and the estimate of a stage."""
   mesh = ' x '.join(f'{name} {size}' for name, size in row['mesh'].items())
   print(f'{row["stage"]}: {row["devices"]} device(s), {mesh}')
+  table = f', and a table of {row["stored"]:,}' if row['stored'] else ''
   print(
-    f'{row["parameters"]:,} parameters; a call for one example is '
+    f'{row["parameters"]:,} parameters{table}; a call for one example is '
     f'{human(row["macs"], "MAC")}, {human(row["macs_of_convolutions"], "MAC")} '
     'of it in convolutions'
   )

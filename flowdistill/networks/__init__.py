@@ -16,6 +16,7 @@ from flowdistill.networks.flux import Flux
 from flowdistill.networks.mlp import MLP
 from flowdistill.networks.mmdit import MMDiT
 from flowdistill.networks.ncsnpp import NCSNpp
+from flowdistill.networks.sd3 import SD3
 from flowdistill.networks.sit import SiT
 from flowdistill.networks.stylegan2_discriminator import (
   StyleGAN2Discriminator,
@@ -32,6 +33,7 @@ NETWORKS = {
   'mlp': MLP,
   'mmdit': MMDiT,
   'ncsnpp': NCSNpp,
+  'sd3': SD3,
   'sit': SiT,
   'stylegan2_discriminator': StyleGAN2Discriminator,
   'unet': UNet,

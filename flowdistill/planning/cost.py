@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from flowdistill.build.blueprint import Blueprint
-from flowdistill.build.models import Model
+from flowdistill.build.models import Model, stored
 from flowdistill.planning.flops import CONVOLUTION, WORK, UnknownLength, flops
 from flowdistill.planning.hardware import peak_of
 
@@ -62,12 +62,15 @@ def size_of(blueprint: Blueprint) -> dict[str, int]:
   """Parameters of the first network, and MACs of a call for one example.
 
   `macs` are all of them; papers on U-Nets often count `macs_of_convolutions`,
-  without attention.
+  without attention. `stored` are entries of tables, such as SD3's positions,
+  which are not among the parameters.
   """
-  params = jax.tree.leaves(first(blueprint).params)
+  params = first(blueprint).params
+  total = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
   convolutions = call_flops(blueprint, rows=1, of=CONVOLUTIONS)
   return {
-    'parameters': sum(math.prod(x.shape) for x in params),
+    'parameters': total - stored(params),
+    'stored': stored(params),
     'macs': call_flops(blueprint, rows=1) // 2,
     'macs_of_convolutions': convolutions // 2,
   }

@@ -78,6 +78,7 @@ TACTICS: dict[str, Callable[[Shape, AnyMesh], PartitionSpec]] = {
 }
 RULES = (
   ('*.qkv.kernel', 'column'),
+  ('*.project.*.kernel', 'column'),  # query, key and value
   ('*.up.kernel', 'column'),
   ('*.out.kernel', 'row'),
   ('*.down.kernel', 'row'),

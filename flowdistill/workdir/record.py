@@ -16,7 +16,8 @@ from flowdistill.workdir.environment import environment
 from flowdistill.workdir.folders import CONFIG, RESULTS, names_in
 
 MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # sections about devices
-LOCAL = ('path', 'batch_size')  # options of a space that change no latents
+LOCAL = ('path', 'batch_size', 'tile', 'tile_overlap')
+"""Options of a space that change no latents."""
 
 
 def read_record(folder: pathlib.Path) -> dict[str, Any]:

@@ -205,6 +205,35 @@ def test_it_is_that_of_diffusers(more):
   assert not any(map(bool, theirs.load_state_dict(written)))
 
 
+@pytest.mark.slow
+def test_its_gradients_are_those_of_diffusers():
+  """Of the latents' mean in the image, and of the image in the latents."""
+  torch = pytest.importorskip('torch')
+  options = {**TINY, **PLAIN}
+  theirs = original(options)
+  graph, params = abstract(lambda: make(**options))
+  own = filled(params, names.from_torch(of_torch(theirs), shapes_of(params)))
+  x = SAMPLE.uniform(-1, 1, size=(1, 3, 4, 8)).astype(np.float32)
+  z = SAMPLE.normal(size=(1, 16, 2, 4)).astype(np.float32)
+  calls = {
+    'moments': (x, lambda x: theirs.encode(x).latent_dist.mean),
+    'decode': (z, lambda z: theirs.decode(z).sample),
+  }
+  for method, (point, call) in calls.items():
+    leaf = torch.tensor(point, requires_grad=True)
+    out = call(leaf)
+    weight = SAMPLE.normal(size=out.shape).astype(np.float32)
+    (out * torch.tensor(weight)).sum().backward()
+
+    def inner(point, method=method, weight=weight):
+      out = getattr(nnx.merge(graph, own), method)(point)
+      mean = out[0] if method == 'moments' else out
+      return (mean * last(weight)).sum()
+
+    found = jax.jit(jax.grad(inner))(last(point))
+    assert_close(found, last(leaf.grad.numpy()))
+
+
 # --- What cannot be -----------------------------------------------------------
 
 

@@ -4,11 +4,13 @@ import jax
 import numpy as np
 import pytest
 from autoencoders.test_kl import TINY, make, weights_of
+from flax import nnx
 from networks.features.loading import abstract, answers, filled
 from safetensors.numpy import save_file
 
 from flowdistill.autoencoders.kl import KLConfig
-from flowdistill.build.spaces import kl
+from flowdistill.autoencoders.tiles import Tiles, decode_tiles
+from flowdistill.build.spaces import kl, make_tiles
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, bind
 from flowdistill.config.resolve import resolve
@@ -80,6 +82,21 @@ def test_the_network_may_see_pixels_in_another_range(weights):
   )
 
 
+@pytest.mark.slow
+def test_large_pictures_are_decoded_in_tiles(weights):
+  file, ours = weights
+  more = {'path': str(file), 'sizes': SIZES, 'scaling_factor': 0.5}
+  space = kl(SHAPE, tile=8, tile_overlap=2, **more)
+  z = space.encode(images(2))
+  graph, params = abstract(lambda: make(**TINY))
+  model = nnx.merge(graph, filled(params, ours))
+  wanted = decode_tiles(model.decode, z / 0.5, Tiles(4, 1), 2)
+  np.testing.assert_allclose(space.decode(z), wanted, atol=1e-4)
+  at_once = kl(SHAPE, **more).decode(z)
+  assert np.abs(space.decode(z) - at_once).max() > 1e-3
+  assert make_tiles(512, None, 8) == Tiles(64, 16)
+
+
 def test_a_config_has_the_sizes_as_options(weights):
   spec = {'name': 'kl', 'path': str(weights[0]), **TINY}
   resolved = resolve(spec, Space, 'space', ROOMS)
@@ -120,6 +137,19 @@ def space_of(spec, shape=SHAPE):
     (
       {'path': 'x', 'norm_num_groups': 3},
       r'space\.block_out_channels = .* multiples of norm_num_groups = 3',
+    ),
+    (
+      {'path': 'x', 'tile': 20},
+      r'space\.tile = 20 must be a multiple of 8',
+    ),
+    ({'path': 'x', 'tile': 0}, r'space\.tile = 0 must be a multiple of 8'),
+    (
+      {'path': 'x', 'tile': 64, 'tile_overlap': 64},
+      r'tile_overlap = 64 must be a multiple of 8 pixels below tile = 64',
+    ),
+    (
+      {'path': 'x', 'tile_overlap': 8},
+      r'space\.tile_overlap = 8 has no effect without a tile',
     ),
     ({'path': 'x', 'latent_chanels': 3}, "did you mean 'latent_channels'"),
     ({'path': 'x'}, 'sides, 8 x 12, must be multiples of 8'),

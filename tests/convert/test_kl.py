@@ -1,8 +1,10 @@
 """Weights of the KL autoencoder under the names of diffusers."""
 
+import functools
+
 import numpy as np
 import pytest
-from autoencoders.test_kl import TINY, make, weights_of
+from autoencoders.test_kl import PLAIN, TINY, make, weights_of
 from networks.features.loading import abstract, shapes_of
 
 from flowdistill.convert.kl import NAMES, from_torch, to_torch, wanted
@@ -10,6 +12,11 @@ from flowdistill.convert.kl import NAMES, from_torch, to_torch, wanted
 PARAMS = abstract(lambda: make(**TINY))[1]
 SHAPES, OURS = shapes_of(PARAMS), weights_of(PARAMS)
 MIDDLE = 'encoder.mid_block.attentions.0'
+
+
+@functools.cache
+def plain():
+  return abstract(lambda: make(**TINY, **PLAIN))[1]
 
 
 def assert_equal(found, expected):
@@ -23,6 +30,22 @@ def test_there_and_back_to_the_bit(names):
   theirs = to_torch(OURS, names=names)
   back = from_torch(theirs, SHAPES)
   assert_equal(back, OURS)
+  assert_equal(to_torch(back, names=names), theirs)
+
+
+@pytest.mark.parametrize('names', NAMES)
+@pytest.mark.parametrize('prefix', ['', 'first_stage_model.'])
+def test_so_are_those_of_sd3_and_flux(names, prefix):
+  """16 channels, without convolutions around the latents."""
+  params = plain()
+  ours = weights_of(params)
+  theirs = to_torch(ours, names=names)
+  assert not any('quant' in name for name in theirs)
+  below = {f'{prefix}{name}': array for name, array in theirs.items()}
+  others = {'model.diffusion_model.pos_embed': np.zeros(3)}
+  assert set(wanted({**below, **others})) == set(below)
+  back = from_torch(below, shapes_of(params))
+  assert_equal(back, ours)
   assert_equal(to_torch(back, names=names), theirs)
 
 

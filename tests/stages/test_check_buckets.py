@@ -15,6 +15,7 @@ from flowdistill.stages.check_buckets import answer_shape, check_buckets
 MAIN, WIDE = DataSpec((16, 16, 3)), DataSpec((12, 20, 3))
 POINTS = ('mlp',)
 NOT_SAMPLED = ('stylegan2_discriminator',)
+NEED_TEXT = ('flux', 'sd3')
 STORED = ('dit', 'sit')  # positions of the tokens of one shape
 
 
@@ -24,7 +25,8 @@ def model(name, **options):
 
 
 @pytest.mark.parametrize(
-  'name', sorted({*TINY_NETWORKS} - {*POINTS, *NOT_SAMPLED, *STORED})
+  'name',
+  sorted({*TINY_NETWORKS} - {*POINTS, *NOT_SAMPLED, *STORED, *NEED_TEXT}),
 )
 def test_networks_without_stored_positions_take_any_shape(name):
   levels = {} if name == 'mmdit' else {'ch_mult': (1, 2)}

@@ -106,6 +106,7 @@ def test_a_record_comes_back(spec, tmp_path):
   [
     ({'path': 'b'}, True),
     ({'batch_size': 3}, True),
+    ({'tile': 512, 'tile_overlap': 64}, True),
     ({'scaling_factor': 1.0}, False),
     ({'name': 'pixels'}, False),
   ],
