@@ -19,6 +19,7 @@ PLATFORMS = {'gpu': 'cuda', 'cpu': 'cpu'}
 PLAIN = {  # option of a network -> its only value
   'dtype': 'float32',
   'remat': None,
+  'attention_form': 'plain',
   'dropout': 0.0,
   'fir': False,
 }
@@ -107,6 +108,8 @@ def check_teacher(blueprint: Blueprint) -> None:
   weights = blueprint.weights('teacher')
   stage, dtype = weights.stage, weights.reference.dtype
   only(blueprint, 'frozen.teacher.dtype', dtype, 'float32')
+  form = weights.reference.attention_form
+  only(blueprint, 'frozen.teacher.attention_form', form, None)
   name = 'a file' if stage is None else stage.spec['network']['name']
   one_of(blueprint, 'frozen.teacher', name, RESTATED)
   if stage is not None:

@@ -54,6 +54,14 @@ def weights_of(stage: Any, reference: Reference) -> tuple[str | float, Params]:
   return name, state.emas[name]
 
 
+def changes_of(reference: Reference) -> dict[str, str]:
+  """The options of a network that a reference changes."""
+  changes = {'attention_form': reference.attention_form}
+  if reference.dtype != Reference.dtype:
+    changes['dtype'] = reference.dtype
+  return {name: value for name, value in changes.items() if value is not None}
+
+
 def in_dtype(params: Params, reference: Reference) -> Params:
   """Abstract weights in the dtype of a reference."""
   return jax.eval_shape(lambda x: cast(x, reference.dtype), params)
@@ -76,11 +84,10 @@ def weights_in_stage(reference: Reference, stage: Any) -> Weights:
   if isinstance(name, float):
     spelled = f'{reference.source}: weights = {reference.weights!r}'
     check_reconstruction(stage, role, name, spelled)
-  model = stage.plain(role)  # its frozen roles need not exist
+  # Its frozen roles need not exist.
+  model = stage.plain(role, **changes_of(reference))
   if stage.learners[role].base is not None:
     params = model.params  # merged
-  if reference.dtype != Reference.dtype:
-    model = stage.plain(role, dtype=reference.dtype)
   return Weights(reference, model, in_dtype(params, reference), stage)
 
 

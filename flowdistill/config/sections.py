@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from flowdistill.config.bind import suggest
 from flowdistill.flow.spec import DataSpec
+from flowdistill.networks.attention_forms import FORMS
 from flowdistill.training.ema import Ema, named
 from flowdistill.training.ema_snapshots import check_snapshot_dtype
 from flowdistill.training.lengths import Length
@@ -101,6 +102,8 @@ class Reference:
     dtype: only in `frozen`, and in the `init_from` of a LoRA: dtype of the
       frozen weights, 'float32' or 'bfloat16', which halves the memory. In
       `frozen` it is that of the network's large products, too.
+    attention_form: only in `frozen`: that of the network, see its options; None
+      is the one with which it was trained.
   """
 
   source: str
@@ -108,6 +111,7 @@ class Reference:
   role: str = STUDENT
   matching: bool = False
   dtype: str = 'float32'
+  attention_form: str | None = None
 
   @classmethod
   def of(cls, value: Any) -> 'Reference':
@@ -128,6 +132,7 @@ class Reference:
     if not isinstance(reference.matching, bool):
       raise ValueError(f'{value!r}: matching must be True or False')
     check_dtype(reference.dtype)
+    check_form(reference.attention_form)
     return reference
 
 
@@ -404,6 +409,15 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
   if value not in choices:
     raise ValueError(
       f'{name} = {value!r} does not exist; {suggest(value, choices)}'
+    )
+
+
+def check_form(form: str | None) -> None:
+  """Raises ValueError for a form of attention that there is not."""
+  if form is not None and form not in FORMS:
+    raise ValueError(
+      f'attention_form = {form!r} must be a form of attention; '
+      f'{suggest(form, FORMS)}'
     )
 
 

@@ -24,6 +24,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
 from flowdistill.evaluators.signature import Row
+from flowdistill.networks.attention_forms import BLOCKWISE, FUSED
 from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_same_shapes
@@ -96,7 +97,7 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
   blueprint, workdir = blueprints[name], blueprints.workdir
   role = blueprint.learns[0]
   models = {
-    precision: blueprint.plain(role, dtype=network_dtype(precision))
+    precision: blueprint.plain(role, **network_options(blueprint, precision))
     for precision in INPUTS
   }
   which, params = load_weights(blueprints, name, options)
@@ -111,6 +112,13 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
       write_json(workdir / 'audit.json', rows)
   check_rows(rows, dtype, options.tolerance)
   return rows
+
+
+def network_options(blueprint: Blueprint, precision: str) -> dict[str, str]:
+  """The options of a network in some precision, whose attention has a jvp."""
+  form = blueprint.spec['network'].get('attention_form')
+  options = {'dtype': network_dtype(precision)}
+  return options | ({'attention_form': BLOCKWISE} if form == FUSED else {})
 
 
 def network_dtype(precision: str) -> str:

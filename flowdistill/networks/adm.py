@@ -87,6 +87,7 @@ class ADM(nnx.Module):
       dtype=options.products,
       eps=1e-5,
       head=head_channels,
+      attention_form=options.attention_form,
     )
     self.times = UNetTimes(
       nf,

@@ -1,5 +1,9 @@
 """Attention among the tokens or pixels of an example, softmax(q kᵀ / √c) v.
 
+It has three forms with equal results: `plain`, which stores the logits of all
+pairs of tokens; `blockwise`, in memory that is linear in their number; and
+`fused`, one kernel of a GPU, which refuses jvp.
+
 Source: Vaswani et al., "Attention Is All You Need" (2017),
 https://arxiv.org/abs/1706.03762, section 3.2.
 """
@@ -10,6 +14,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flowdistill.networks.attention_forms import BLOCKWISE, FUSED, PLAIN
+from flowdistill.networks.blockwise_attention import attend_in_blocks
+from flowdistill.networks.fused_attention import attend_fused
+from flowdistill.networks.grouped_heads import Attend, grouped
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.resampling import UNIFORM
 from flowdistill.networks.unet_layers import (
@@ -23,19 +31,8 @@ from flowdistill.networks.unet_layers import (
 Array = jax.Array
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
-  """Scaled dot-product attention, with a softmax in float32 or float64.
-
-  Args:
-    q: [..., queries, c].
-    k: [..., keys, c].
-    v: [..., keys, c].
-    mask: bool, broadcast to [..., queries, keys]: true where a query may attend
-      to a key, and it must to at least one. None allows all.
-
-  Returns:
-    [..., queries, c].
-  """
+def plain(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+  """`attend` with the logits of all pairs."""
   # Plain products: every fused attention refuses jvp, and jax.nn's own casts
   # to float32, too coarse to check a derivative in float64.
   logits = jnp.matmul(
@@ -49,6 +46,41 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
   return nnx.softmax(logits).astype(v.dtype) @ v
 
 
+ATTEND: dict[str, Attend] = {
+  PLAIN: grouped(plain),
+  BLOCKWISE: grouped(attend_in_blocks),
+  FUSED: attend_fused,
+}
+
+
+def attend(
+  q: Array,
+  k: Array,
+  v: Array,
+  mask: Array | None = None,
+  *,
+  form: str = PLAIN,
+) -> Array:
+  """Scaled dot-product attention, with a softmax in float32 or float64.
+
+  Args:
+    q: [..., queries, c].
+    k: [..., keys, c]; with an axis of heads, [b, heads, keys, c], it may have
+      fewer, which divide those of q.
+    v: [..., keys, c], of the heads of k.
+    mask: bool, broadcast to [..., queries, keys]: true where a query may attend
+      to a key, and it must to at least one. None allows all.
+    form: a name in `ATTEND`.
+
+  Returns:
+    [..., queries, c].
+
+  Raises:
+    ValueError: if the heads of k do not divide those of q.
+  """
+  return ATTEND[form](q, k, v, mask)
+
+
 class Attention(nnx.Module):
   """Single-head attention among the pixels of an image, with a residual."""
 
@@ -58,7 +90,7 @@ class Attention(nnx.Module):
         channels, channels, kernel_init=init, dtype=config.dtype, rngs=rngs
       )
 
-    self.rescale = config.rescale
+    self.rescale, self.form = config.rescale, config.attention_form
     self.norm = GroupNorm(channels, config)
     self.q, self.k, self.v = linear(SMALL), linear(SMALL), linear(SMALL)
     self.out = linear(ZEROS)
@@ -68,7 +100,7 @@ class Attention(nnx.Module):
     b, *_, c = h.shape
     rows = self.norm(h).reshape(-1, c)
     q, k, v = (f(rows).reshape(b, -1, c) for f in (self.q, self.k, self.v))
-    new = upcast(self.out(attend(q, k, v).reshape(-1, c)))
+    new = upcast(self.out(attend(q, k, v, form=self.form).reshape(-1, c)))
     return add(h, new.reshape(h.shape), rescale=self.rescale)
 
 
@@ -88,7 +120,7 @@ class Heads(nnx.Module):
         f'head_channels = {config.head} makes {self.heads} heads of a layer of '
         f'{channels} channels, which they must divide'
       )
-    self.rescale = config.rescale
+    self.rescale, self.form = config.rescale, config.attention_form
     self.norm = GroupNorm(channels, config)
     self.qkv = nnx.Linear(
       channels, 3 * channels, kernel_init=UNIFORM, dtype=config.dtype, rngs=rngs
@@ -104,6 +136,6 @@ class Heads(nnx.Module):
     # q, k and v of a channel are adjacent, as in the weights of ADM.
     qkv = qkv.reshape(b, -1, self.heads, c // self.heads, 3)
     q, k, v = jnp.moveaxis(qkv, (4, 2), (0, 2))
-    new = jnp.moveaxis(attend(q, k, v), 1, 2)
+    new = jnp.moveaxis(attend(q, k, v, form=self.form), 1, 2)
     new = upcast(self.out(new.reshape(-1, c))).reshape(h.shape)
     return add(h, new, rescale=self.rescale)

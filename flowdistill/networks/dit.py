@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.attention import attend
+from flowdistill.networks.attention_forms import PLAIN
 from flowdistill.networks.embeddings import (
   TimePair,
   conditioned,
@@ -124,6 +125,7 @@ class DiT(nnx.Module):
         dropout,
         cross=self.cross,
         dtype=options.products,
+        form=options.attention_form,
         rngs=rngs,
       ),
       depth,
@@ -180,20 +182,23 @@ class Block(nnx.Module):
     *,
     cross: bool = False,
     dtype: DTypeLike | None = None,
+    form: str = PLAIN,
     init: nnx.Initializer = LECUN,
     rngs: nnx.Rngs,
   ):
     def linear(n_in: int, n_out: int) -> nnx.Linear:
       return nnx.Linear(n_in, n_out, dtype=dtype, kernel_init=init, rngs=rngs)
 
-    self.heads = heads
+    self.heads, self.form = heads, form
     self.modulation = zero_linear(width, 6 * width, rngs=rngs)
     self.qkv = linear(width, 3 * width)
     self.out = linear(width, width)
     self.up, self.down = linear(width, hidden), linear(hidden, width)
     self.dropout = nnx.Dropout(dropout)
     if cross:
-      self.cross = CrossAttention(width, heads, dtype=dtype, rngs=rngs)
+      self.cross = CrossAttention(
+        width, heads, dtype=dtype, form=form, rngs=rngs
+      )
     else:
       self.cross = None
 
@@ -232,7 +237,7 @@ class Block(nnx.Module):
     q, k, v = self.split(on_rows(self.qkv, h))
     if mask is not None:
       mask = mask[:, None, None]  # for all heads and queries
-    return on_rows(self.out, joined(attend(q, k, v, mask)))
+    return on_rows(self.out, joined(attend(q, k, v, mask, form=self.form)))
 
   def split(self, qkv: Array) -> Array:
     """[b, n, 3 width] -> q, k, v [3, b, heads, n, width / heads]."""

@@ -120,7 +120,14 @@ class EDM2(nnx.Module):
       e, max_frequency=options.max_frequency, zero=True, rngs=rngs
     )
     self.scalars = make_scalars(options, e, rngs=rngs)
-    config = BlockConfig(e, dropout, head_channels, fir, options.products)
+    config = BlockConfig(
+      e,
+      dropout,
+      head_channels,
+      fir,
+      options.products,
+      options.attention_form,
+    )
     self.first = MPConv(channels + 1, widths[0], rngs=rngs)
     self.enc, self.dec, self.order = make_blocks(
       widths, config, blocks=res_blocks, attend=attend, rngs=rngs

@@ -36,6 +36,7 @@ class BlockConfig:
     head: channels of an attention head.
     fir: whether down- and upsampling filter.
     dtype: of the large products.
+    attention_form: see `NetworkOptions`.
   """
 
   embedding: int
@@ -43,6 +44,7 @@ class BlockConfig:
   head: int
   fir: bool
   dtype: DTypeLike | None
+  attention_form: str
 
 
 class Block(nnx.Module):
@@ -128,7 +130,7 @@ class Cosine(nnx.Module):
     dtype = config.dtype
     self.qkv = MPLinear(channels, 3 * channels, dtype=dtype, rngs=rngs)
     self.out = MPLinear(channels, channels, dtype=dtype, rngs=rngs)
-    self.dtype = dtype
+    self.dtype, self.form = dtype, config.attention_form
 
   def __call__(self, h: Array) -> Array:
     """[b, h, w, c] -> the same."""
@@ -137,5 +139,5 @@ class Cosine(nnx.Module):
     # q, k and v of a channel are adjacent, as in the published weights.
     qkv = unit(qkv.reshape(b, -1, self.heads, c // self.heads, 3), 3)
     q, k, v = jnp.moveaxis(qkv.astype(self.dtype or qkv.dtype), (4, 2), (0, 2))
-    new = jnp.moveaxis(attend(q, k, v), 1, 2)
+    new = jnp.moveaxis(attend(q, k, v, form=self.form), 1, 2)
     return mp_sum(h, self.out(new.reshape(-1, c)).reshape(h.shape), BALANCE)

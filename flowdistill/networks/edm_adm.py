@@ -80,5 +80,6 @@ class EDMADM(Preconditioned):
       dtype=options.products,
       eps=1e-5,
       head=head_channels,
+      attention_form=options.attention_form,
     )
     super().__init__(spec, sizes, config, options, rngs)

@@ -114,5 +114,6 @@ class EDMNCSNpp(Preconditioned):
       rescale=True,
       fir=fir,
       head=nf * max(ch_mult, default=1),  # one head
+      attention_form=options.attention_form,
     )
     super().__init__(spec, sizes, config, options, rngs)

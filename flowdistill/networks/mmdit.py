@@ -11,7 +11,7 @@ positions: `rotary.py`, without the absolute ones of that paper.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks.attention import attend
+from flowdistill.networks.attention_forms import PLAIN
 from flowdistill.networks.dit import check_tokens
 from flowdistill.networks.embeddings import (
   TimePair,
@@ -127,7 +128,7 @@ class MMDiT(nnx.Module):
       return Stack(
         lambda rngs: JointBlock(
           width, heads, hidden, dropout, length=length, last=last,
-          dtype=options.products, rngs=rngs,
+          dtype=options.products, form=options.attention_form, rngs=rngs,
         ),
         number,
         remat=options.remat,
@@ -192,6 +193,7 @@ class JointBlock(nnx.Module):
     length: number of tokens of the text, which are the first ones.
     last: whether those of the text are attended to, and left as they are.
     dtype: of the large products.
+    form: of attention.
     rngs: for the initial parameters alone.
   """
 
@@ -205,9 +207,11 @@ class JointBlock(nnx.Module):
     length: int,
     last: bool,
     dtype: DTypeLike | None,
+    form: str = PLAIN,
     rngs: nnx.Rngs,
   ):
-    self.length, both = length, {'dtype': dtype, 'rngs': rngs}
+    self.length, self.form = length, form
+    both: dict[str, Any] = {'dtype': dtype, 'rngs': rngs}
     self.picture = Stream(width, heads, hidden, dropout, **both)
     if not length:
       self.text = None
@@ -235,12 +239,12 @@ class JointBlock(nnx.Module):
     (q, k, v), rest = self.picture.project(picture, e)
     q, k = rotate(q, angles), rotate(k, angles)
     if self.text is None:
-      a = attend_as(q, k, v, mask)
+      a = attend_as(q, k, v, mask, form=self.form)
       return self.picture.update(picture, a, rest, keys[0])
     (*query, key_, value), rest_text = self.text.project(text, e)
     q = jnp.concatenate([*query, q], axis=2)
     k, v = jnp.concatenate([key_, k], 2), jnp.concatenate([value, v], 2)
-    a = attend_as(q, k, v, mask)
+    a = attend_as(q, k, v, mask, form=self.form)
     if isinstance(self.text, Stream):
       text = self.text.update(text, a[:, : self.length], rest_text, keys[1])
     picture = self.picture.update(
@@ -249,11 +253,15 @@ class JointBlock(nnx.Module):
     return jnp.concatenate([text, picture], axis=1)
 
 
-def attend_as(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+def attend_as(
+  q: Array, k: Array, v: Array, mask: Array | None, *, form: str = PLAIN
+) -> Array:
   """Attention of [b, heads, n, c] in the dtype of v, [b, n, heads · c]."""
   if mask is not None:
     mask = mask[:, None, None]  # for all heads and queries
-  return joined(attend(q.astype(v.dtype), k.astype(v.dtype), v, mask))
+  return joined(
+    attend(q.astype(v.dtype), k.astype(v.dtype), v, mask, form=form)
+  )
 
 
 class Keys(nnx.Module):

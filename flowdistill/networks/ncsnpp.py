@@ -118,6 +118,7 @@ class NCSNpp(nnx.Module):
       rescale=skip_rescale,
       fir=fir,
       dtype=options.products,
+      attention_form=options.attention_form,
     )
     self.times = UNetTimes(
       nf,

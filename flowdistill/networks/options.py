@@ -7,7 +7,8 @@ from typing import ClassVar
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import LABEL, DataSpec
-from flowdistill.networks.precision import PRODUCTS
+from flowdistill.networks.attention_forms import FORMS, FUSED, PLAIN
+from flowdistill.networks.precision import BFLOAT16, PRODUCTS
 from flowdistill.networks.ranges import check_choices
 from flowdistill.networks.stack import REMAT
 
@@ -21,6 +22,10 @@ class NetworkOptions:
       It bounds du/dt.
     dtype: of the large products, 'float32' or 'bfloat16'; everything else, the
       output included, is float32 (see `precision.py`).
+    attention_form: of all attention: 'plain' stores the logits of all pairs of
+      tokens; 'blockwise' takes memory that is linear in their number; 'fused',
+      for products in bfloat16, is one kernel on a GPU and blockwise elsewhere,
+      and has no jvp. Networks without attention ignore it.
     remat: what the backward pass rematerialises in each layer, to save memory:
       'dots', everything but the results of large products with parameters
       (convolutions are rematerialised too); 'full', everything; None disables
@@ -35,13 +40,22 @@ class NetworkOptions:
   flat: ClassVar[bool] = True  # see config/bind.py
   max_frequency: float = 16.0
   dtype: str = 'float32'
+  attention_form: str = PLAIN
   remat: str | None = None
   scalars: tuple[str, ...] = ()
 
   def __post_init__(self) -> None:
     if not self.max_frequency > 0:
       raise ValueError(f'max_frequency = {self.max_frequency} must be above 0')
-    check_choices(dtype=(self.dtype, sorted(PRODUCTS)))
+    check_choices(
+      dtype=(self.dtype, sorted(PRODUCTS)),
+      attention_form=(self.attention_form, FORMS),
+    )
+    if self.attention_form == FUSED and self.dtype != BFLOAT16:
+      raise ValueError(
+        f'attention_form = {FUSED!r} must have dtype = {BFLOAT16!r}, not '
+        f'{self.dtype!r}: the kernels have no other numbers'
+      )
     if self.remat not in (None, *REMAT):
       choices = ', '.join(map(repr, REMAT))
       raise ValueError(

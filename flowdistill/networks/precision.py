@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+BFLOAT16 = 'bfloat16'
 PRODUCTS: dict[str, DTypeLike | None] = {
   # None is the dtype of the inputs, so that derivatives can be checked in
   # float64.
   'float32': None,
-  'bfloat16': jnp.bfloat16,
+  BFLOAT16: jnp.bfloat16,
 }
 
 

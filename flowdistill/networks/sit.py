@@ -117,8 +117,8 @@ class SiT(nnx.Module):
     self.first = Patches(patch, channels, width, rngs=rngs)
     self.blocks = Stack(
       lambda rngs: Block(
-        width, heads, 4 * width, dropout, dtype=options.products, init=XAVIER,
-        rngs=rngs,
+        width, heads, 4 * width, dropout, dtype=options.products,
+        form=options.attention_form, init=XAVIER, rngs=rngs,
       ),
       depth,
       remat=options.remat,

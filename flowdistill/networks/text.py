@@ -24,6 +24,7 @@ from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import TOKENS, DataSpec
 from flowdistill.networks.attention import attend
+from flowdistill.networks.attention_forms import PLAIN
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import check_choices
@@ -163,7 +164,13 @@ def make_layers(
   if not depth:
     return None
   return Stack(
-    lambda rngs: Layer(width, heads, dtype=options.products, rngs=rngs),
+    lambda rngs: Layer(
+      width,
+      heads,
+      dtype=options.products,
+      form=options.attention_form,
+      rngs=rngs,
+    ),
     depth,
     remat=options.remat,
     rngs=rngs,
@@ -231,12 +238,13 @@ class Layer(nnx.Module):
     heads: int,
     *,
     dtype: DTypeLike | None,
+    form: str = PLAIN,
     rngs: nnx.Rngs,
   ):
     def linear(n_in: int, n_out: int) -> nnx.Linear:
       return nnx.Linear(n_in, n_out, dtype=dtype, rngs=rngs)
 
-    self.heads = heads
+    self.heads, self.form = heads, form
     self.qkv = linear(width, 3 * width)
     self.out = linear(width, width)
     self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
@@ -247,7 +255,9 @@ class Layer(nnx.Module):
     """Tokens [b, n, width] -> the same; mask as `attend`; ignores key."""
     del key
     q, k, v = by_heads(on_rows(self.qkv, normalise(h)), self.heads, 3)
-    h = h + upcast(on_rows(self.out, joined(attend(q, k, v, mask))))
+    h = h + upcast(
+      on_rows(self.out, joined(attend(q, k, v, mask, form=self.form)))
+    )
     hidden = nnx.gelu(on_rows(self.up, normalise(h)))
     return h + upcast(on_rows(self.down, hidden))
 
@@ -256,9 +266,15 @@ class CrossAttention(nnx.Module):
   """Attention of tokens to a text, zero at initialisation; no norm, no gate."""
 
   def __init__(
-    self, width: int, heads: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    self,
+    width: int,
+    heads: int,
+    *,
+    dtype: DTypeLike | None,
+    form: str = PLAIN,
+    rngs: nnx.Rngs,
   ):
-    self.heads = heads
+    self.heads, self.form = heads, form
     self.query = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
     self.keys = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
     self.out = zero_linear(width, width, rngs=rngs)
@@ -271,5 +287,5 @@ class CrossAttention(nnx.Module):
     (q,) = by_heads(on_rows(self.query, h), self.heads, 1)
     k, v = by_heads(on_rows(self.keys, text.astype(h.dtype)), self.heads, 2)
     some = jnp.any(real, axis=1)[:, None]
-    a = attend(q, k, v, (real | ~some)[:, None, None])
+    a = attend(q, k, v, (real | ~some)[:, None, None], form=self.form)
     return jnp.where(some[..., None], upcast(on_rows(self.out, joined(a))), 0)

@@ -85,6 +85,7 @@ class UNet(nnx.Module):
       dtype=options.products,
       groups=GROUPS,
       head=head_channels,
+      attention_form=options.attention_form,
     )
     self.times = TimePair(
       4 * width, max_frequency=options.max_frequency, rngs=rngs

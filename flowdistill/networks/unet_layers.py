@@ -34,6 +34,7 @@ class BlockConfig:
     groups: of a group norm, at most.
     eps: added to its variance.
     head: channels of an attention head ('adm', 'edm').
+    attention_form: see `NetworkOptions`.
   """
 
   embedding: int
@@ -45,6 +46,7 @@ class BlockConfig:
   groups: int = 32
   eps: float = 1e-6
   head: int = 64
+  attention_form: str = 'plain'
 
 
 class GroupNorm(nnx.Module):

@@ -10,6 +10,7 @@ from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
+from flowdistill.build.weights import changes_of
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import EmaSnapshots, Reference
@@ -126,9 +127,12 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
     return
   reference, key = blueprint.reference(role)
   model = blueprint.learners[role].model
-  if reference.dtype != Reference.dtype and model.plain is None:
+  for name in changes_of(reference):
+    if name == 'dtype' and model.plain is not None:
+      continue
+    also = ', and without lora' if name == 'dtype' else ''
     raise ConfigError(
-      f'config.{key}.dtype has no effect outside of frozen, and without lora'
+      f'config.{key}.{name} has no effect outside of frozen{also}'
     )
   weights = blueprint.weights(role)
   if weights.stage is not None:
@@ -199,6 +203,11 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key}.weights = {reference.weights!r} has no effect: a file has '
       'one set of weights'
+    )
+  if reference.attention_form is not None:
+    raise ConfigError(
+      f'config.{key}.attention_form = {reference.attention_form!r} has no '
+      'effect on a network that is read from a file'
     )
   with naming(key):
     read_weights(role, reference.source)

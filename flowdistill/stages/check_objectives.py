@@ -7,12 +7,14 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import STUDENT, Network
+from flowdistill.networks.attention_forms import FORMS, FUSED
 from flowdistill.objectives.roles import ANSWERS
 from flowdistill.training.roles import AVERAGE
 
 ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
 CRITIC = 'discriminator'
 TWIN = 'twinflow'
+ATTENTION, JVP = 'attention_form', 'jvp'
 EVEN = {n: {'time': 'edm'} for n in ('edm2', 'edm_adm', 'edm_ncsnpp')}
 """Network -> its options with which it does not tell t from −t."""
 TRAINS = {ADVERSARIAL: STUDENT, RELATIVISTIC: CRITIC}
@@ -25,7 +27,8 @@ def check_objectives(blueprint: Blueprint) -> None:
   Raises:
     ConfigError: if an objective trains another role, the base of `adversarial`
       is no objective of a student, the fakes of both objectives differ, or the
-      network of a twin does not tell its times from those of the student.
+      network of a twin does not tell its times from those of the student, or
+      the attention of a network has no derivative that its objective needs.
   """
   specs = {r: blueprint.learner_spec(r)['objective'] for r in blueprint.learns}
   for role, spec in specs.items():
@@ -42,6 +45,7 @@ def check_objectives(blueprint: Blueprint) -> None:
         "student without a discriminator, such as 'ayf_emd'"
       )
     check_twin(blueprint, role)
+    check_attention(blueprint, role)
   check_fakes(blueprint, specs)
   check_scale(blueprint, specs[STUDENT])
 
@@ -64,6 +68,27 @@ def check_twin(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f"config.{key} = {value!r} must be 'linear' for {TWIN!r}: its twin is "
       f'this network at −t, which with {value!r} answers the same at t and −t'
+    )
+
+
+def check_attention(blueprint: Blueprint, role: str) -> None:
+  """A network under jvp must have attention that has one.
+
+  Raises:
+    ConfigError: if it is fused.
+  """
+  spec = blueprint.learner_spec(role)
+  own, network = spec['objective'], spec['network']
+  objective = own.get('base', own)
+  tangent = objective.get('tangent')
+  if not tangent or tangent['name'] != JVP:
+    return
+  if network.get(ATTENTION) == FUSED:
+    key = blueprint.learner_key(role, f'network.{ATTENTION}')
+    others = ' or '.join(repr(form) for form in FORMS if form != FUSED)
+    raise ConfigError(
+      f'config.{key} = {FUSED!r} must be {others} for {objective["name"]!r}, '
+      f'whose tangent = {JVP!r} no fused attention has'
     )
 
 

@@ -67,6 +67,7 @@ def test_a_config_without_stages_is_one(load):
     'dropout': 0.0,
     'max_frequency': 16.0,
     'dtype': 'float32',
+    'attention_form': 'plain',
     'remat': None,
     'scalars': (),
   }

@@ -1,9 +1,18 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from networks.tiny import SHAPES, B, inputs, make
 
-from flowdistill.networks.attention import Attention, Heads, attend
+from flowdistill.flow.spec import Condition, DataSpec
+from flowdistill.networks.attention import (
+  ATTEND,
+  Attention,
+  Heads,
+  attend,
+  plain,
+)
 from flowdistill.networks.unet_layers import BlockConfig
 
 CONFIG = BlockConfig(embedding=6, kind='adm', dropout=0, dtype=None, head=4)
@@ -65,3 +74,45 @@ def test_a_head_has_so_many_channels_or_some_more(channels, heads):
 def test_heads_that_do_not_divide_raise():
   with pytest.raises(ValueError, match='^head_channels = 4 makes 5 heads of a'):
     Heads(22, CONFIG, rngs=nnx.Rngs(0))
+
+
+TEXT = {
+  'text': Condition((3, 4), 'float32'),
+  'mask': Condition((3,), 'bool', False),
+}
+WITH_TEXT = {
+  'dit': {'text': 'cross', 'text_depth': 1},
+  'mmdit': {'text_depth': 1},
+}
+
+
+@pytest.mark.parametrize('form', ATTEND)
+@pytest.mark.parametrize('name', [n for n in SHAPES if n != 'mlp'])
+def test_every_network_has_one_form_of_attention(name, form, monkeypatch):
+  """With text and without, everywhere in the network."""
+  called = []
+
+  def counted(own):
+    def attend(q, k, v, mask=None):
+      called.append(own)
+      return plain(q, k, v, mask)
+
+    return attend
+
+  for own in ATTEND:
+    monkeypatch.setitem(ATTEND, own, counted(own))
+  x, t, s, cond = inputs(name)
+  options = {'attention_form': form, 'dtype': 'bfloat16'}
+
+  def answer(**more):
+    net = make(name, **options, **more)
+    return net(x, t, s, cond)
+
+  jax.eval_shape(answer)
+  if name in WITH_TEXT:
+    before = len(called)
+    cond = {'text': jnp.ones((B, 3, 4)), 'mask': jnp.ones((B, 3), bool)}
+    spec = DataSpec(SHAPES[name], TEXT)
+    jax.eval_shape(lambda: answer(spec=spec, **WITH_TEXT[name]))
+    assert len(called) > before + 1  # in the text too
+  assert set(called) == {form}

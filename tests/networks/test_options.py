@@ -17,6 +17,14 @@ LABEL = Condition((), 'int32', 3)
   [
     ({'max_frequency': 0.0}, 'max_frequency = 0.0 must be above 0'),
     ({'dtype': 'float16'}, "dtype = 'float16' must be one of 'bfloat16', 'fl"),
+    (
+      {'attention_form': 'fast'},
+      "attention_form = 'fast' must be one of 'plain', 'blockwise', 'fused'",
+    ),
+    (
+      {'attention_form': 'fused'},
+      "attention_form = 'fused' must have dtype = 'bfloat16', not 'float32'",
+    ),
     ({'remat': 'all'}, "remat = 'all' must be None or one of 'dots', 'full'"),
     ({'scalars': ('a', 'b', 'a')}, "scalars = ('a', 'b', 'a') must be differ"),
     ({'scalars': ('label',)}, "scalars = ('label',) must be different words"),

@@ -6,10 +6,12 @@ import types
 
 import numpy as np
 import pytest
+from flax import nnx
 from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.flow.spec import DataSpec
+from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check_evaluators import check_entry, check_measured
 from flowdistill.workdir.weights import matching, take_matching
 
@@ -102,6 +104,49 @@ def test_first_weights_are_always_whole():
   wrong = half.replace('bfloat16', 'half')
   with pytest.raises(ConfigError, match="init_from: dtype = 'half' must be"):
     checked(GUIDED, DISTIL + wrong)
+
+
+FROZEN = DISTIL + "frozen.teacher={'source': 'stage:flow', %s}"
+
+
+def test_a_frozen_network_has_a_form_of_attention_of_its_own():
+  fused = FROZEN % "'attention_form': 'fused', 'dtype': 'bfloat16'"
+  specs = tiny.stages(GUIDED, fused)
+  distil = Blueprints(specs, pathlib.Path('nowhere'))['distil']
+  forms = {
+    name: {str(x) for x in find(role.model.graph)}
+    for name, role in distil.roles.items()
+  }
+  assert forms['teacher'] == {'fused'}
+  assert forms['student'] == forms['weak'] == {'plain'}
+
+
+def find(graph):
+  """The forms of attention in a network."""
+  modules = nnx.iter_modules(nnx.merge(graph, {}, {}))
+  return [m.form for _, m in modules if hasattr(m, 'form')]
+
+
+@pytest.mark.parametrize(
+  ('override', 'message'),
+  [
+    (
+      FROZEN % "'attention_form': 'fused'",
+      r"frozen\.teacher: .*attention_form = 'fused' must have dtype = 'bfloat",
+    ),
+    (
+      FROZEN % "'attention_form': 'flash'",
+      r"frozen\.teacher: attention_form = 'flash' must be a form of attention",
+    ),
+    (
+      DISTIL + "init_from={'source': 'stage:flow', 'attention_form': 'plain'}",
+      r'init_from\.attention_form has no effect outside of frozen',
+    ),
+  ],
+)
+def test_such_a_form_must_fit(override, message):
+  with pytest.raises(ConfigError, match=message):
+    checked(GUIDED, override)
 
 
 def test_a_fixed_scale_need_not_be_told():

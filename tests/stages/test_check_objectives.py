@@ -55,6 +55,28 @@ def test_a_twin_needs_a_network_that_tells_negative_times(
     check_objectives(blueprint)
 
 
+@pytest.mark.parametrize('form', ['plain', 'blockwise', 'fused'])
+@pytest.mark.parametrize('tangent', ['jvp', 'difference'])
+@pytest.mark.parametrize('where', ['objective', 'objective.base'])
+def test_attention_under_jvp_must_not_be_fused(tmp_path, where, tangent, form):
+  base = {'name': 'mean_flow', 'tangent': {'name': tangent}}
+  network = {**ast.literal_eval(DIT), 'attention_form': form}
+  network['dtype'] = 'bfloat16'
+  overrides = [f'{where}={base}', f'network={network}']
+  if where == 'objective':
+    overrides += ['roles={}', 'frozen={}']
+  blueprint = Blueprints(tiny.stages(CONFIG, *overrides), tmp_path)['run']
+  if (tangent, form) != ('jvp', 'fused'):
+    check_objectives(blueprint)
+    return
+  message = (
+    r"^config\.network\.attention_form = 'fused' must be 'plain' or "
+    r"'blockwise' for 'mean_flow', whose tangent = 'jvp' no fused attention has"
+  )
+  with pytest.raises(ConfigError, match=message):
+    check_objectives(blueprint)
+
+
 @pytest.mark.parametrize('name', ['edm_adm', 'edm_ncsnpp'])
 def test_so_it_is_with_the_networks_of_edm(tmp_path, name):
   small = {'name': name, **TINY_NETWORKS['edm_ncsnpp'], 'time': 'edm'}
