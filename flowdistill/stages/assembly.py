@@ -189,7 +189,10 @@ def fresh_state(assembly: Assembly) -> TrainState:
       for name in blueprint.learners
     }
     for name in partial:
-      params[name] = weights.take_matching(params[name], loaded[name])
+      fresh, model = params[name], blueprint.learners[name].model
+      taken = weights.matching(fresh, loaded[name])
+      params[name] = weights.take_matching(fresh, loaded[name])
+      params[name] = model.derived(params[name], taken)
     return init_state(blueprint.learners, params)
 
   shardings = layout.shardings(blueprint.state)

@@ -8,7 +8,7 @@ from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import STUDENT, Network
 from flowdistill.objectives.roles import ANSWERS
-from flowdistill.training.roles import AVERAGE
+from flowdistill.training.roles import AVERAGE, VELOCITY
 
 ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
 CRITIC = 'discriminator'
@@ -24,8 +24,9 @@ def check_objectives(blueprint: Blueprint) -> None:
 
   Raises:
     ConfigError: if an objective trains another role, the base of `adversarial`
-      is no objective of a student, the fakes of both objectives differ, or the
-      network of a twin does not tell its times from those of the student.
+      is no objective of a student, the fakes of both objectives differ, the
+      network of a twin does not tell its times from those of the student, or
+      one that ignores s is trained as an average velocity.
   """
   specs = {r: blueprint.learner_spec(r)['objective'] for r in blueprint.learns}
   for role, spec in specs.items():
@@ -42,6 +43,7 @@ def check_objectives(blueprint: Blueprint) -> None:
         "student without a discriminator, such as 'ayf_emd'"
       )
     check_twin(blueprint, role)
+    check_times(blueprint, role)
   check_fakes(blueprint, specs)
   check_scale(blueprint, specs[STUDENT])
 
@@ -64,6 +66,22 @@ def check_twin(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f"config.{key} = {value!r} must be 'linear' for {TWIN!r}: its twin is "
       f'this network at −t, which with {value!r} answers the same at t and −t'
+    )
+
+
+def check_times(blueprint: Blueprint, role: str) -> None:
+  """A network without s answers the velocity alone.
+
+  Raises:
+    ConfigError: if its objective trains the average velocity from t to s.
+  """
+  own, name = blueprint.learners[role].model, blueprint.learner_spec(role)
+  if own.signature == VELOCITY and blueprint.answers(role) != VELOCITY:
+    key = blueprint.learner_key(role, 'network.target_time')
+    raise ConfigError(
+      f"config.{key} = None must be a form of (t, s), such as 'scaled_gap': "
+      f'{name["objective"]["name"]!r} trains u(x_t, t, s), and this network '
+      'ignores s'
     )
 
 

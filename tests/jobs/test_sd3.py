@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import jax
 import numpy as np
 import pytest
 from jobs import tiny
@@ -20,7 +21,17 @@ CONFIG = pathlib.Path(__file__).with_name('sd3.py')
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
+def hastily():
+  """Compiles in half of the time, for programs that run in none."""
+  name = 'jax_disable_most_optimizations'
+  before = jax.config.read(name)
+  jax.config.update(name, True)
+  yield
+  jax.config.update(name, before)
+
+
+@pytest.fixture(scope='module')
+def run(hastily, tmp_path_factory):
   """The workdir of both stages."""
   workdir = tmp_path_factory.mktemp('sd3')
   tiny.train_here(workdir, CONFIG)
@@ -28,7 +39,6 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('hastily')
 def test_both_stages_learn(run):
   for stage in ('flow', 'distil'):
     lines = (run / stage / 'metrics.jsonl').read_text().splitlines()
@@ -40,7 +50,6 @@ def test_both_stages_learn(run):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('hastily')
 def test_positions_are_never_trained(run):
   """The student has those of the teacher, and both those of the start."""
   blueprint = Blueprints(tiny.stages(CONFIG), run)['distil']
@@ -48,18 +57,6 @@ def test_positions_are_never_trained(run):
   wanted = make_table(6, 4, 16)[...]
   np.testing.assert_array_equal(teacher['position'], wanted)
   assert np.any(teacher['last.kernel'])  # which was zero
-
-
-@pytest.fixture(scope='module')
-def hastily():
-  """Compiles in half of the time, for programs that run in none."""
-  import jax
-
-  name = 'jax_disable_most_optimizations'
-  before = jax.config.read(name)
-  jax.config.update(name, True)
-  yield
-  jax.config.update(name, before)
 
 
 @pytest.mark.slow
