@@ -31,7 +31,7 @@ from flowdistill.config.sections import STUDENT, Network, Reference
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.json_files import jsonable
 from flowdistill.training.lengths import Length
-from flowdistill.training.roles import Params, Role
+from flowdistill.training.roles import AVERAGE, VELOCITY, Params, Role
 from flowdistill.training.state import (
   TrainState,
   gradients,
@@ -367,11 +367,14 @@ def make_blueprint(
 def learner_role(
   name: str, stage: Any, data: Data, where: str, model: Model
 ) -> Role:
-  """The row of a network that is trained."""
+  """The row of a network that is trained.
+
+  One that answers a velocity is called as u(x_t, t, s), of which it ignores s.
+  """
   learner, at = stage.learners[name], role_key(name, where)
   return Role(
     model=model,
-    signature=model.signature,
+    signature=AVERAGE if model.signature == VELOCITY else model.signature,
     weights=learner.init_from,
     learns=dataclasses.replace(
       build_learning(name, learner, stage.train, data, at),

@@ -48,7 +48,14 @@ class Adaptation:
     with located(self.where, OPTIONS):
       module = nnx.eval_shape(self._adapted)
     graph, params, _ = nnx.split(module, self._learns, ...)
-    return Model(graph, params, plain.scalars, plain.signature, plain=plain)
+    return Model(
+      graph,
+      params,
+      plain.scalars,
+      plain.signature,
+      plain=plain,
+      derive=plain.derive,
+    )
 
   def init(self) -> Params:
     """The parameters that learn; those in `full` are fresh, too."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -30,6 +30,8 @@ class Model:
     project: (params after an update, before it) -> params; None leaves them.
     plain: the network that `params`, low-rank factors, adapt, with the frozen
       ones; None if `params` are all that it has.
+    derive: (all params, names of those that come from other weights) -> params,
+      in which others are made of these; None leaves them.
   """
 
   graph: Any
@@ -39,6 +41,11 @@ class Model:
   watch: Callable[[nnx.Module], None] | None = None
   project: Callable[[Params, Params], Params] | None = None
   plain: 'Model | None' = None
+  derive: Callable[[Params, Collection[str]], Params] | None = None
+
+  def derived(self, params: Params, taken: Collection[str]) -> Params:
+    """Parameters, some of them taken from other weights, as `derive` says."""
+    return params if self.derive is None else self.derive(params, taken)
 
   def apply(self, params: Params, *args: Any, **kwargs: Any) -> jax.Array:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...], of all params."""
@@ -92,6 +99,7 @@ def shape_model(make: Make) -> Model:
     scalars.names if scalars else (),
     getattr(module, 'signature', AVERAGE),
     project=getattr(module, 'project', None),
+    derive=getattr(module, 'derive', None),
   )
 
 

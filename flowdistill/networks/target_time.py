@@ -188,5 +188,6 @@ def copy_first(params: Any, taken: Collection[str]) -> Any:
   for path, leaf in flat.items():
     if SECOND in path and '.'.join(map(str, path)) not in taken:
       first = tuple(FIRST if part == SECOND else part for part in path)
-      flat[path] = leaf.replace(jnp.copy(flat[first].get_value()))
+      if first in flat:  # low-rank factors may be of one of them alone
+        flat[path] = leaf.replace(jnp.copy(flat[first].get_value()))
   return nnx.from_flat_state(flat)

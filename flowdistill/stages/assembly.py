@@ -191,14 +191,25 @@ def fresh_state(assembly: Assembly) -> TrainState:
       for name in blueprint.learners
     }
     for name in partial:
-      params[name] = weights.take_matching(params[name], loaded[name])
+      params[name] = started(blueprint, name, params[name], loaded[name])
     for name, base in adapted.items():  # what learns in full starts from it
       wide = cast(frozen[base], 'float32')
-      params[name] = weights.take_matching(params[name], wide)
+      params[name] = started(blueprint, name, params[name], wide)
     return init_state(blueprint.learners, params)
 
   shardings = layout.shardings(blueprint.state)
   return jax.jit(start, out_shardings=shardings)(loaded, assembly.frozen)
+
+
+def started(
+  blueprint: Blueprint, name: str, fresh: Params, loaded: Params
+) -> Params:
+  """What a role trains, from other weights where they match, and from fresh."""
+  model = blueprint.learners[name].model
+  whole = model.whole(fresh, loaded)
+  taken = weights.matching(whole, loaded)
+  whole = model.derived(weights.take_matching(whole, loaded), taken)
+  return weights.take_matching(fresh, whole)
 
 
 def say_matching(blueprint: Blueprint, name: str, loaded: Params) -> None:

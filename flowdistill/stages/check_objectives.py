@@ -9,7 +9,7 @@ from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import STUDENT, Network
 from flowdistill.networks.attention_forms import FORMS, FUSED
 from flowdistill.objectives.roles import ANSWERS
-from flowdistill.training.roles import AVERAGE
+from flowdistill.training.roles import AVERAGE, VELOCITY
 
 ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
 CRITIC = 'discriminator'
@@ -26,9 +26,10 @@ def check_objectives(blueprint: Blueprint) -> None:
 
   Raises:
     ConfigError: if an objective trains another role, the base of `adversarial`
-      is no objective of a student, the fakes of both objectives differ, or the
-      network of a twin does not tell its times from those of the student, or
-      the attention of a network has no derivative that its objective needs.
+      is no objective of a student, the fakes of both objectives differ, the
+      network of a twin does not tell its times from those of the student, one
+      that ignores s is trained as an average velocity, or the attention of a
+      network has no derivative that its objective needs.
   """
   specs = {r: blueprint.learner_spec(r)['objective'] for r in blueprint.learns}
   for role, spec in specs.items():
@@ -45,6 +46,7 @@ def check_objectives(blueprint: Blueprint) -> None:
         "student without a discriminator, such as 'ayf_emd'"
       )
     check_twin(blueprint, role)
+    check_times(blueprint, role)
     check_attention(blueprint, role)
   check_fakes(blueprint, specs)
   check_scale(blueprint, specs[STUDENT])
@@ -89,6 +91,22 @@ def check_attention(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key} = {FUSED!r} must be {others} for {objective["name"]!r}, '
       f'whose tangent = {JVP!r} no fused attention has'
+    )
+
+
+def check_times(blueprint: Blueprint, role: str) -> None:
+  """A network without s answers the velocity alone.
+
+  Raises:
+    ConfigError: if its objective trains the average velocity from t to s.
+  """
+  own, name = blueprint.learners[role].model, blueprint.learner_spec(role)
+  if own.signature == VELOCITY and blueprint.answers(role) != VELOCITY:
+    key = blueprint.learner_key(role, 'network.target_time')
+    raise ConfigError(
+      f"config.{key} = None must be a form of (t, s), such as 'scaled_gap': "
+      f'{name["objective"]["name"]!r} trains u(x_t, t, s), and this network '
+      'ignores s'
     )
 
 

@@ -19,6 +19,7 @@ from flowdistill.build.foreign import (
   read_foreign,
   weights_digest,
 )
+from flowdistill.build.models import Model
 from flowdistill.build.snapshot_series import open_series
 from flowdistill.build.tables import resolve_stage
 from flowdistill.build.weights import weights_in_stage
@@ -174,7 +175,8 @@ def _convert(
     saved.save(0, converted_state(run, fresh, foreign))
   reference = Reference(str(part), 'params')
   back = weights.load(name, weights_in_stage(reference, run)).params
-  error, size = compare(run, complete(fresh, foreign.params), back)
+  model = run.learners[name].model
+  error, size = compare(run, complete(model, fresh, foreign.params), back)
   conversion = Conversion(
     source.name,
     digest,
@@ -225,15 +227,21 @@ def measured(spec: Spec) -> dict[str, Any]:
   return {'evaluators': evaluators, 'evaluation': section}
 
 
-def complete(fresh: Params, arrays: Mapping[str, np.ndarray]) -> Params:
-  """`fresh` with the arrays of a file, and a missing label embedding of 0."""
+def complete(
+  model: Model, fresh: Params, arrays: Mapping[str, np.ndarray]
+) -> Params:
+  """`fresh` with the arrays of a file, and a missing label embedding of 0.
+
+  Others may be made of these, as `Model.derived` says.
+  """
 
   def value(name: str, leaf: Any) -> Any:
     other = jnp.zeros_like(leaf) if name.startswith(LABEL) else leaf
     return jnp.asarray(arrays.get(name, other))
 
   leaves = [value(name, leaf) for name, leaf in by_name(fresh).items()]
-  return jax.tree.unflatten(jax.tree.structure(fresh), leaves)
+  params = jax.tree.unflatten(jax.tree.structure(fresh), leaves)
+  return model.derived(params, arrays)
 
 
 def converted_state(
@@ -241,12 +249,13 @@ def converted_state(
 ) -> TrainState:
   """A train state of step 0 with the weights of a file."""
   (name,) = blueprint.learns
-  params = complete(fresh, foreign.params)
+  model = blueprint.learners[name].model
+  params = complete(model, fresh, foreign.params)
   state = init_state(blueprint.learners, {name: params})
   if foreign.ema is None:
     return state
   role = state.roles[name]
-  main = complete(fresh, foreign.ema)
+  main = complete(model, fresh, foreign.ema)
   role = dataclasses.replace(role, emas={**role.emas, MAIN: main})
   return dataclasses.replace(state, roles={name: role})
 

@@ -13,7 +13,9 @@ MODULES = ('', 'module.', 'module.module.', '_orig_mod.', 'module._orig_mod.')
 
 @pytest.mark.parametrize('wrapper', WRAPPERS)
 @pytest.mark.parametrize('module', MODULES)
-@pytest.mark.parametrize('attribute', ['', 'model.', 'net.'])
+@pytest.mark.parametrize(
+  'attribute', ['', 'model.', 'net.', 'model.diffusion_model.']
+)
 def test_known_prefixes_in_any_combination(wrapper, attribute, module):
   prefix = wrapper + attribute + module
   assert NAMING.bare(f'{prefix}enc.weight') == 'enc.weight'

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from networks.test_precision import FINE, equations
 from networks.tiny import changed, run, size
 from networks.tiny_flux import (
   COND,
@@ -181,6 +182,23 @@ def test_every_parameter_has_an_effect():
   )
   for path, leaf in nnx.to_flat_state(grads):
     assert size(leaf.get_value()) > 1e-6, path
+
+
+def test_only_large_products_are_rounded():
+  """Those of a block with parameters and of its attention; no time is."""
+  graph, params = shaped(
+    dtype='bfloat16', guidance_embeds=True, target_time='sum'
+  )
+  program = jax.make_jaxpr(functools.partial(run, graph))(params, *inputs())
+  used = [
+    (each.primitive.name, each.invars[0].aval.dtype)
+    for each in equations(program)
+    if each.invars
+  ]
+  rounded = [name for name, dtype in used if dtype == jnp.bfloat16]
+  # query, key, value, out, up, down of both streams; those of a single block.
+  assert rounded.count('dot_general') == (2 * 6 + 2) + (5 + 2)
+  assert not FINE & {*rounded}
 
 
 def test_padding_of_a_mask_has_no_effect():
