@@ -91,7 +91,7 @@ KINDS: dict[type, Any] = {
 def why_not(layer: nnx.Module) -> str:
   """Why a layer can have no low-rank factors; '' if it can."""
   if type(layer) not in KINDS:
-    return f'is one of {type(layer).__name__}'
+    return f'is of the class {type(layer).__name__}'
   if isinstance(layer, nnx.Conv) and layer.feature_group_count > 1:
     return f'has {layer.feature_group_count} groups of channels'
   return ''

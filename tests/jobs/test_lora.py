@@ -11,6 +11,7 @@ from jobs import tiny
 import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import convert
+from flowdistill.stages import order
 from flowdistill.stages.blueprints import Blueprints
 
 BASE = {'source': 'stage:flow', 'dtype': 'bfloat16'}
@@ -88,6 +89,9 @@ def test_it_is_sampled_and_refused_without_its_base(finished, tmp_path):
     'stage:flow at step 2', 'stage:flow at step 9'
   )
   path.write_text(text)
+  assert order.outdated(Blueprints.of_run(kept), ['distil'])['distil'] == (
+    "distil began with 'stage:flow at step 9', and flow is at step 2 now"
+  )
   with pytest.raises(ConfigError, match='the base of its LoRA was .* step 9'):
     flowdistill.load(kept)
   shutil.rmtree(kept / 'flow')

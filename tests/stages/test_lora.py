@@ -44,7 +44,7 @@ def stage(*overrides, source=DIGITS):
     ),
     (
       ["lora.layers=('label',)"],
-      r"lora\.layers = \['label'\] must be linear .*: label is one of Embed",
+      r"layers = \['label'\] must be linear .*: label is of the class Embed",
     ),
     (
       ["lora.layers=('qkv', 'qkv')"],
