@@ -44,7 +44,8 @@ def test_killed_and_continued_is_the_same_to_the_byte(finished, tmp_path):
     found = (tmp_path / 'distil' / 'checkpoints').glob('*')
     return any(p.name.isdigit() and int(p.name) > 4 for p in found)
 
-  tiny.send_when(tiny.start(tmp_path, tiny.TOY, *TOY), saved_twice)
+  process = tiny.start(tmp_path, tiny.TOY, *TOY)
+  tiny.send_when(process, saved_twice, seconds=240)
   output = tiny.start(tmp_path, tiny.TOY, *TOY).communicate()[0]
   assert 'distil: continues at step' in output, output
   arrays = tiny.arrays(finished / 'distil')

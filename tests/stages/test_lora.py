@@ -86,7 +86,7 @@ def stage(*overrides, source=DIGITS):
     ),
     (
       ['network=edm2', "lora.layers=('*',)", 'lora.full=()'],
-      r'distil\.lora: this network normalises its weights',
+      r'linear layers and convolutions: \S+ is of the class MP\w+',
     ),
     (
       ['optim.state_dtype=bf16'],
