@@ -86,10 +86,8 @@ def test_it_is_sampled_and_refused_without_its_base(finished, tmp_path):
   shutil.copytree(finished, kept)
   np.testing.assert_array_equal(flowdistill.load(kept).sample(8, nfe=2), x)
   path = kept / 'distil' / 'config.json'
-  text = path.read_text().replace(
-    'stage:flow at step 2', 'stage:flow at step 9'
-  )
-  path.write_text(text)
+  text = json.dumps(json.loads(path.read_text()))
+  path.write_text(text.replace('flow at step 2', 'flow at step 9'))
   assert order.outdated(Blueprints.of_run(kept), ['distil'])['distil'] == (
     "distil began with 'stage:flow at step 9', and flow is at step 2 now"
   )
