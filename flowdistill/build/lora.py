@@ -48,14 +48,7 @@ class Adaptation:
     with located(self.where, OPTIONS):
       module = nnx.eval_shape(self._adapted)
     graph, params, _ = nnx.split(module, self._learns, ...)
-    return Model(
-      graph,
-      params,
-      plain.scalars,
-      plain.signature,
-      plain=plain,
-      derive=plain.derive,
-    )
+    return dataclasses.replace(plain, graph=graph, params=params, plain=plain)
 
   def init(self) -> Params:
     """The parameters that learn; those in `full` are fresh, too."""
@@ -79,11 +72,6 @@ class Adaptation:
   def _chosen(self) -> tuple[set[str], set[str]]:
     """The names of the layers that are adapted, of the arrays that learn."""
     plain = self.plain
-    if plain.project is not None:
-      raise ValueError(
-        'this network normalises its weights after each update, which the '
-        'factors of a frozen weight would not survive: train all weights'
-      )
     layers = layers_of(nnx.merge(plain.graph, plain.params))
     can = [name for name, layer in layers.items() if not why_not(layer)]
     chosen = matching('layers', self.lora.layers, layers, can)

@@ -25,7 +25,6 @@ from flax import nnx
 from flowdistill.networks.lora_layers import (
   FACTORS,
   KINDS,
-  Adapted,
   delta,
   give_key,
   why_not,
@@ -81,7 +80,9 @@ def adapt(
     if (name := named(path)) not in layers:
       continue
     if why := why_not(layer):
-      raise ValueError(f'layers: {name} {why}')
+      raise ValueError(
+        f'layers must be linear layers and convolutions: {name} {why}'
+      )
     if rank > width_of(layer):
       raise ValueError(
         f'rank = {rank} must be at most {width_of(layer)}, the smaller width '
@@ -103,7 +104,7 @@ def _put(parent: Any, key: Any, child: nnx.Module) -> None:
     setattr(parent, key, child)
 
 
-def adapted_layers(model: nnx.Module) -> Iterator[tuple[Any, Adapted]]:
+def adapted_layers(model: nnx.Module) -> Iterator[tuple[Any, Any]]:
   """(path, layer) of those with factors."""
   kinds = tuple(KINDS.values())
   for path, module in nnx.iter_modules(model):

@@ -91,9 +91,9 @@ KINDS: dict[type, Any] = {
 def why_not(layer: nnx.Module) -> str:
   """Why a layer can have no low-rank factors; '' if it can."""
   if type(layer) not in KINDS:
-    return f'is a {type(layer).__name__}, no linear layer and no convolution'
+    return f'is of the class {type(layer).__name__}'
   if isinstance(layer, nnx.Conv) and layer.feature_group_count > 1:
-    return f'is a convolution of {layer.feature_group_count} groups'
+    return f'has {layer.feature_group_count} groups of channels'
   return ''
 
 

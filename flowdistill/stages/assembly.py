@@ -235,7 +235,7 @@ def sampled(
   """
   roles = {n: assembly.blueprint.roles[n] for n in assembly.blueprint.drawable}
   return {
-    name: assembly.frozen[role.base]
+    name: assembly.frozen[role.base or name]
     if role.learns is None
     else role.whole(_weights(assembly, state, name, which), assembly.frozen)
     for name, role in roles.items()

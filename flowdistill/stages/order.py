@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from flowdistill.config.bind import ConfigError, Spec, join
 from flowdistill.config.kinds import TRAIN
+from flowdistill.config.sections import STUDENT
 from flowdistill.config.stages import TEACHER
 from flowdistill.datasets.pairs import MANIFEST, read_manifest
 from flowdistill.stages.blueprints import Blueprints, latents_source
@@ -24,7 +25,7 @@ from flowdistill.workdir.folders import (
   source_folder,
 )
 from flowdistill.workdir.lock import LOCK
-from flowdistill.workdir.record import recorded_references
+from flowdistill.workdir.record import base_key, recorded_references
 from flowdistill.workdir.weights import has_checkpoint
 
 
@@ -136,11 +137,21 @@ def _recorded(blueprints: Blueprints, name: str) -> dict[str, str]:
     was = {TEACHER: manifest.get(TEACHER), **manifest.get('guides', {})}
     frozen = {TEACHER: spec[TEACHER], **spec['guides']}
   else:
-    was, frozen = recorded_references(folder), spec['frozen']
+    was, frozen = recorded_references(folder), {**spec['frozen'], **bases(spec)}
   return {
     reference['source']: was[role]
     for role, reference in frozen.items()
     if reference and was.get(role)
+  }
+
+
+def bases(spec: Spec) -> dict[str, Spec]:
+  """Key in the record -> reference of the base of each LoRA of a stage."""
+  learners = {STUDENT: spec, **spec['roles']}
+  return {
+    base_key(name): own['init_from']
+    for name, own in learners.items()
+    if own['lora']
   }
 
 

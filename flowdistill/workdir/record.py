@@ -119,7 +119,10 @@ def _only_longer(old: Spec, new: Spec) -> bool:
 
 
 def recorded_references(folder: pathlib.Path) -> dict[str, str]:
-  """Role -> origin of the frozen weights of a stage; {} before it began."""
+  """Role -> origin of the frozen weights of a stage; {} before it began.
+
+  Those that the LoRA of a role adapts are at `base_key`.
+  """
   path = folder / CONFIG
   if not path.is_file():
     return {}
@@ -127,6 +130,11 @@ def recorded_references(folder: pathlib.Path) -> dict[str, str]:
   was = record.get('references', record.get('origins', {}))
   typed(was, dict, path, "'references'")
   return {k: typed(v, str, path, f'the origin of {k}') for k, v in was.items()}
+
+
+def base_key(name: str) -> str:
+  """The key of the origin of the weights that a role's LoRA adapts."""
+  return f'{name}.init_from'
 
 
 def weights_of_space(digest: str) -> str:

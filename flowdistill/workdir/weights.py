@@ -20,7 +20,7 @@ from flowdistill.training.sharding import Layout
 from flowdistill.training.state import RoleState
 from flowdistill.workdir.ema_snapshots import reconstruct
 from flowdistill.workdir.folders import CHECKPOINTS
-from flowdistill.workdir.record import recorded_references
+from flowdistill.workdir.record import base_key, recorded_references
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ def check_base(stage: Any, role: str, origin: str) -> None:
 
 def reference_key(name: str, role: Role) -> str:
   """The key of the origin of a role's frozen weights in the record."""
-  return name if role.learns is None else f'{name}.init_from'
+  return name if role.learns is None else base_key(name)
 
 
 def _only(state: RoleState, names: Iterable[str]) -> RoleState:

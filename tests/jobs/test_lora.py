@@ -11,6 +11,7 @@ from jobs import tiny
 import flowdistill
 from flowdistill.config.bind import ConfigError
 from flowdistill.jobs import convert
+from flowdistill.stages import order
 from flowdistill.stages.blueprints import Blueprints
 
 BASE = {'source': 'stage:flow', 'dtype': 'bfloat16'}
@@ -43,7 +44,8 @@ def test_killed_and_continued_is_the_same_to_the_byte(finished, tmp_path):
     found = (tmp_path / 'distil' / 'checkpoints').glob('*')
     return any(p.name.isdigit() and int(p.name) > 4 for p in found)
 
-  tiny.send_when(tiny.start(tmp_path, tiny.TOY, *TOY), saved_twice)
+  process = tiny.start(tmp_path, tiny.TOY, *TOY)
+  tiny.send_when(process, saved_twice, seconds=240)
   output = tiny.start(tmp_path, tiny.TOY, *TOY).communicate()[0]
   assert 'distil: continues at step' in output, output
   arrays = tiny.arrays(finished / 'distil')
@@ -84,10 +86,11 @@ def test_it_is_sampled_and_refused_without_its_base(finished, tmp_path):
   shutil.copytree(finished, kept)
   np.testing.assert_array_equal(flowdistill.load(kept).sample(8, nfe=2), x)
   path = kept / 'distil' / 'config.json'
-  text = path.read_text().replace(
-    'stage:flow at step 2', 'stage:flow at step 9'
+  text = json.dumps(json.loads(path.read_text()))
+  path.write_text(text.replace('flow at step 2', 'flow at step 9'))
+  assert order.outdated(Blueprints.of_run(kept), ['distil'])['distil'] == (
+    "distil began with 'stage:flow at step 9', and flow is at step 2 now"
   )
-  path.write_text(text)
   with pytest.raises(ConfigError, match='the base of its LoRA was .* step 9'):
     flowdistill.load(kept)
   shutil.rmtree(kept / 'flow')

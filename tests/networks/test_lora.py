@@ -148,7 +148,7 @@ def test_the_mask_of_a_step_is_the_same_for_primal_and_tangent():
   assert jnp.max(jnp.abs(value - other)) > 0.01
 
 
-def test_masks_keep_the_mean_and_differ_between_stacked_layers():
+def test_masks_keep_the_mean():
   layer = nnx.Linear(4, 4, use_bias=False, rngs=nnx.Rngs(0))
   whole = nnx.Dict(layer=layer)
   adapt(
@@ -159,13 +159,13 @@ def test_masks_keep_the_mean_and_differ_between_stacked_layers():
     layers=['layer'],
     key=jax.random.key(0),
   )
-  whole.layer.lora_b[...] = jnp.linalg.inv(whole.layer.lora_a[...])
+  whole.layer.lora_a[...] = whole.layer.lora_b[...] = jnp.eye(4)
   x = jnp.ones((4000, 4))
   plain = x @ layer.kernel[...]
   whole.layer.lora_key = nnx.Variable(jax.random.key_data(jax.random.key(3)))
   branch = whole.layer(x) - plain  # the masked inputs themselves
   np.testing.assert_allclose(branch.mean(0), 1, atol=0.05)
-  assert set(np.round(np.unique(branch), 2)) <= {-0.0, 0.0, 1.33}
+  assert {*np.abs(np.round(branch, 2)).flat} == {0, np.float32(1.33)}
 
 
 def test_a_gradient_of_the_factors_forms_none_of_the_base():

@@ -35,7 +35,7 @@ def stage(*overrides, source=DIGITS):
 @pytest.mark.parametrize(
   ('overrides', 'message'),
   [
-    (['init_from=none'], r'distil: init_from = None must be weights.* base'),
+    (['init_from=none'], r'distil\.init_from = None must be weights.* base'),
     (['lora.layers=()'], r'distil\.lora.layers = \[\] must name at least one'),
     (
       ["lora.layers=('blocks.*.kqv',)"],
@@ -44,7 +44,7 @@ def stage(*overrides, source=DIGITS):
     ),
     (
       ["lora.layers=('label',)"],
-      r"lora\.layers = \['label'\] must be linear .*: label is a Embed",
+      r"layers = \['label'\] must be linear .*: label is of the class Embed",
     ),
     (
       ["lora.layers=('qkv', 'qkv')"],
@@ -67,7 +67,10 @@ def stage(*overrides, source=DIGITS):
       r"lora\.full = \['\*'\] must leave out blocks\.each\.\w+\.kernel, whose "
       'layer has low-rank factors',
     ),
-    (['lora.ranks=4'], r"lora\.ranks = 4: .* takes no 'ranks'; did you mean"),
+    (
+      ['lora.ranks=4'],
+      r"distil\.lora has no key 'ranks'; did you mean 'rank'\?",
+    ),
     (
       ["network.scalars=('guidance',)", 'init_from.matching=true'],
       r"lora\.full = \['times\.of_s\.\*'\] must match scalars\.of\.guidance\."
@@ -83,7 +86,7 @@ def stage(*overrides, source=DIGITS):
     ),
     (
       ['network=edm2', "lora.layers=('*',)", 'lora.full=()'],
-      r'distil\.lora: this network normalises its weights',
+      r'linear layers and convolutions: \S+ is of the class MP\w+',
     ),
     (
       ['optim.state_dtype=bf16'],
