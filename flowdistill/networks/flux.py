@@ -220,7 +220,13 @@ def make_blocks(
   if not number:
     return None
   return Stack(
-    lambda rngs: kind(width, heads, dtype=options.products, rngs=rngs),
+    lambda rngs: kind(
+      width,
+      heads,
+      dtype=options.products,
+      form=options.attention_form,
+      rngs=rngs,
+    ),
     number,
     remat=options.remat,
     rngs=rngs,

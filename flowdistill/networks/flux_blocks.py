@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.attention import attend
+from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.flux_positions import rotate
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.token_layers import (
@@ -69,7 +69,13 @@ class Projections(nnx.Module):
 
 
 def attention(
-  q: Array, k: Array, v: Array, angles: np.ndarray, mask: Array | None
+  q: Array,
+  k: Array,
+  v: Array,
+  angles: np.ndarray,
+  mask: Array | None,
+  *,
+  form: str = PLAIN,
 ) -> Array:
   """Attention among all tokens, in the dtype of v.
 
@@ -79,6 +85,7 @@ def attention(
     v: the values.
     angles: of the positions, [n, c / 2].
     mask: bool [b, n], true for tokens that may be attended to; None allows all.
+    form: of attention.
 
   Returns:
     [b, n, heads · c].
@@ -86,7 +93,7 @@ def attention(
   q, k = (rotate(x, angles).astype(v.dtype) for x in (q, k))
   if mask is not None:
     mask = mask[:, None, None]  # for all heads and queries
-  return joined(attend(q, k, v, mask))
+  return joined(attend(q, k, v, mask, form=form))
 
 
 class Stream(nnx.Module):
@@ -120,8 +127,15 @@ class DoubleBlock(nnx.Module):
   """Attention among all tokens, by layers of text and of picture."""
 
   def __init__(
-    self, width: int, heads: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    self,
+    width: int,
+    heads: int,
+    *,
+    dtype: DTypeLike | None,
+    form: str = PLAIN,
+    rngs: nnx.Rngs,
   ):
+    self.form = form
     self.picture = Stream(width, heads, dtype=dtype, rngs=rngs)
     self.text = Stream(width, heads, dtype=dtype, rngs=rngs)
 
@@ -151,7 +165,7 @@ class DoubleBlock(nnx.Module):
     q, k, v = (
       jnp.concatenate(both, axis=2) for both in zip(*projected, strict=True)
     )
-    a = attention(q, k, v, angles, mask)
+    a = attention(q, k, v, angles, mask, form=self.form)
     attended = a[:, :length], a[:, length:]
     updated = [
       stream.update(part, own, rest)
@@ -166,8 +180,15 @@ class SingleBlock(nnx.Module):
   """Attention and a hidden layer side by side, for all tokens alike."""
 
   def __init__(
-    self, width: int, heads: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
+    self,
+    width: int,
+    heads: int,
+    *,
+    dtype: DTypeLike | None,
+    form: str = PLAIN,
+    rngs: nnx.Rngs,
   ):
+    self.form = form
     hidden = HIDDEN * width
     self.modulation = zero_linear(width, 3 * width, rngs=rngs)
     self.project = Projections(width, heads, dtype=dtype, rngs=rngs)
@@ -187,6 +208,6 @@ class SingleBlock(nnx.Module):
     del key
     shift, scale, gate = jnp.split(self.modulation(e)[:, None], 3, axis=-1)
     m = modulate(h, shift, scale)
-    a = attention(*self.project(m), angles, mask)
+    a = attention(*self.project(m), angles, mask, form=self.form)
     both = jnp.concatenate([a, nnx.gelu(on_rows(self.up, m))], axis=-1)
     return h + gate * upcast(on_rows(self.out, both))

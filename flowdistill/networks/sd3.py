@@ -99,7 +99,7 @@ class SD3(nnx.Module):
       return Stack(
         lambda rngs: JointBlock(
           width, heads, normed=config.qk_norm is not None, dual=dual, last=last,
-          dtype=options.products, rngs=rngs,
+          dtype=options.products, form=options.attention_form, rngs=rngs,
         ),
         number,
         remat=options.remat,

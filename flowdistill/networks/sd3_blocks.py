@@ -16,14 +16,14 @@ Image Synthesis" (2024), https://arxiv.org/abs/2403.03206, section 4;
 https://github.com/huggingface/diffusers, 0.42, `SD3Transformer2DModel`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.attention import attend
+from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.token_layers import (
   by_heads,
@@ -53,7 +53,9 @@ class Read(NamedTuple):
   rest: list[Array]
 
 
-def attention(qkv: list[Array], mask: Array | None) -> Array:
+def attention(
+  qkv: list[Array], mask: Array | None, *, form: str = PLAIN
+) -> Array:
   """Attention of [b, heads, n, c], [b, n, heads · c], in the dtype of v.
 
   `mask`, bool [b, n], is true for tokens that may be attended to.
@@ -61,7 +63,9 @@ def attention(qkv: list[Array], mask: Array | None) -> Array:
   q, k, v = qkv
   if mask is not None:
     mask = mask[:, None, None]  # for all heads and queries
-  return joined(attend(q.astype(v.dtype), k.astype(v.dtype), v, mask))
+  return joined(
+    attend(q.astype(v.dtype), k.astype(v.dtype), v, mask, form=form)
+  )
 
 
 class Projections(nnx.Module):
@@ -154,17 +158,18 @@ class Stream(nnx.Module):
     normed: bool,
     dual: bool = False,
     dtype: DTypeLike | None,
+    form: str = PLAIN,
     rngs: nnx.Rngs,
   ):
     def linear(n_in: int, n_out: int) -> nnx.Linear:
       return nnx.Linear(n_in, n_out, dtype=dtype, rngs=rngs)
 
-    both = {'normed': normed, 'dtype': dtype, 'rngs': rngs}
+    both: dict[str, Any] = {'normed': normed, 'dtype': dtype, 'rngs': rngs}
     self.chunks = 9 if dual else 6
     self.modulation = zero_linear(width, self.chunks * width, rngs=rngs)
     self.project = Projections(width, heads, **both)
     self.out = linear(width, width)
-    self.second = Second(width, heads, **both) if dual else None
+    self.second = Second(width, heads, form=form, **both) if dual else None
     hidden = MLP_RATIO * width
     self.up, self.down = linear(width, hidden), linear(hidden, width)
 
@@ -198,8 +203,10 @@ class Second(nnx.Module):
     *,
     normed: bool,
     dtype: DTypeLike | None,
+    form: str = PLAIN,
     rngs: nnx.Rngs,
   ):
+    self.form = form
     self.project = Projections(
       width, heads, normed=normed, dtype=dtype, rngs=rngs
     )
@@ -209,7 +216,9 @@ class Second(nnx.Module):
     self, normed: Array, shift: Array, scale: Array, gate: Array
   ) -> Array:
     """Normalised tokens [b, n, width] -> what is added to them."""
-    a = attention(self.project(normed * (1 + scale) + shift), None)
+    a = attention(
+      self.project(normed * (1 + scale) + shift), None, form=self.form
+    )
     return gate * upcast(on_rows(self.out, a))
 
 
@@ -223,6 +232,7 @@ class JointBlock(nnx.Module):
     dual: whether the picture has a second attention.
     last: whether the text is attended to, and left as it is.
     dtype: of the large products.
+    form: of attention.
     rngs: for the initial parameters alone.
   """
 
@@ -235,10 +245,12 @@ class JointBlock(nnx.Module):
     dual: bool,
     last: bool,
     dtype: DTypeLike | None,
+    form: str = PLAIN,
     rngs: nnx.Rngs,
   ):
-    both = {'normed': normed, 'dtype': dtype, 'rngs': rngs}
-    self.picture = Stream(width, heads, dual=dual, **both)
+    self.form = form
+    both: dict[str, Any] = {'normed': normed, 'dtype': dtype, 'rngs': rngs}
+    self.picture = Stream(width, heads, dual=dual, form=form, **both)
     self.text = (Keys if last else Stream)(width, heads, **both)
 
   def __call__(
@@ -263,6 +275,6 @@ class JointBlock(nnx.Module):
       jnp.concatenate(each, axis=2)
       for each in zip(*(read.qkv for read in reads), strict=True)
     ]
-    answers = jnp.split(attention(qkv, mask), [size], axis=1)
+    answers = jnp.split(attention(qkv, mask, form=self.form), [size], axis=1)
     parts = zip(streams, tokens, answers, reads, strict=True)
     return jnp.concatenate([s.update(x, a, r) for s, x, a, r in parts], axis=1)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from networks import tiny_flux, tiny_sd3
 from networks.tiny import SHAPES, B, inputs, make
 
 from flowdistill.flow.spec import Condition, DataSpec
@@ -115,4 +116,24 @@ def test_every_network_has_one_form_of_attention(name, form, monkeypatch):
     spec = DataSpec(SHAPES[name], TEXT)
     jax.eval_shape(lambda: answer(spec=spec, **WITH_TEXT[name]))
     assert len(called) > before + 1  # in the text too
+  assert set(called) == {form}
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('name', ['flux', 'sd3'])
+def test_so_have_the_published_transformers(name, form, monkeypatch):
+  tiny = {'flux': tiny_flux, 'sd3': tiny_sd3}[name]
+  called = []
+  for own in FORMS:
+
+    def counted(q, k, v, mask=None, own=own):
+      called.append(own)
+      return plain(q, k, v, mask)
+
+    monkeypatch.setitem(FORMS, own, counted)
+  config = (
+    {} if name == 'flux' else {'config': tiny_sd3.options_of('dual_last')}
+  )
+  options = {'attention_form': form, 'dtype': 'bfloat16', **config}
+  jax.eval_shape(lambda: tiny.make(**options)(*tiny.inputs()))
   assert set(called) == {form}

@@ -114,16 +114,16 @@ def test_a_frozen_network_has_a_form_of_attention_of_its_own():
   specs = tiny.stages(GUIDED, fused)
   distil = Blueprints(specs, pathlib.Path('nowhere'))['distil']
   forms = {
-    name: {str(x) for x in find(role.model.graph)}
+    name: {str(x) for x in find(role.model)}
     for name, role in distil.roles.items()
   }
   assert forms['teacher'] == {'fused'}
   assert forms['student'] == forms['weak'] == {'plain'}
 
 
-def find(graph):
+def find(model):
   """The forms of attention in a network."""
-  modules = nnx.iter_modules(nnx.merge(graph, {}, {}))
+  modules = nnx.iter_modules(nnx.merge(model.graph, model.params))
   return [m.form for _, m in modules if hasattr(m, 'form')]
 
 
