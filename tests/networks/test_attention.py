@@ -119,18 +119,18 @@ def test_every_network_has_one_form_of_attention(name, form, monkeypatch):
   assert set(called) == {form}
 
 
-@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('form', ATTEND)
 @pytest.mark.parametrize('name', ['flux', 'sd3'])
 def test_so_have_the_published_transformers(name, form, monkeypatch):
   tiny = {'flux': tiny_flux, 'sd3': tiny_sd3}[name]
   called = []
-  for own in FORMS:
+  for own in ATTEND:
 
     def counted(q, k, v, mask=None, own=own):
       called.append(own)
       return plain(q, k, v, mask)
 
-    monkeypatch.setitem(FORMS, own, counted)
+    monkeypatch.setitem(ATTEND, own, counted)
   config = (
     {} if name == 'flux' else {'config': tiny_sd3.options_of('dual_last')}
   )
