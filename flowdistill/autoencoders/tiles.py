@@ -88,7 +88,7 @@ def decode_tiles(
 
 def places_of(
   sides: Sequence[int], tiles: Tiles, factor: int
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Array, ...]:
   """Row and column of each tile [tiles], and weights of its pixels."""
   starts = [np.array(tiles.starts(size), np.int32) for size in sides]
   weights = [tiles.weights(size, factor) for size in sides]
@@ -97,4 +97,4 @@ def places_of(
     [each[i] for each, i in zip(of, index, strict=True)]
     for of in (starts, weights)
   )
-  return *first, *second
+  return tuple(map(jnp.asarray, (*first, *second)))

@@ -9,7 +9,7 @@ TEXT = {'name': 'random_features', 'length': 4, 'width': 8}
 NETWORK = {
   'name': 'sd3',
   'sample_size': 8,
-  'num_layers': 2,
+  'num_layers': 1,
   'attention_head_dim': 8,
   'num_attention_heads': 2,
   'pos_embed_max_size': 6,
