@@ -10,7 +10,7 @@ from jobs import tiny
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
-from flowdistill.jobs import convert
+from flowdistill.jobs import convert, train
 from flowdistill.stages import order
 from flowdistill.stages.blueprints import Blueprints
 
@@ -106,7 +106,7 @@ def get_config(arg=''):
   again = {'init_from': 'stage:own', 'objective': 'rectified_flow'}
   return {
     'dataset': 'digits',
-    'network': {'name': 'sit', 'width': 8, 'depth': 2, 'heads': 2},
+    'network': {'name': 'sit', 'width': 8, 'depth': 1, 'heads': 2},
     'train': {'steps': 2, 'batch_size': 4},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 0.05}},
     'stages': {'flow': flow, 'own': own, 'again': again},
@@ -114,13 +114,23 @@ def get_config(arg=''):
 """
 
 
-def test_merged_weights_are_exported_and_trained_on(tmp_path):
+@pytest.fixture
+def unoptimised():
+  before = jax.config.read('jax_disable_most_optimizations')
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.mark.usefixtures('unoptimised')
+def test_merged_weights_are_exported_and_can_be_trained_on(tmp_path):
   source = tmp_path / 'config.py'
   source.write_text(SIT)
-  tiny.train_here(tmp_path / 'run', source)
+  specs = tiny.stages(source)
+  some = {name: specs[name] for name in ('flow', 'own')}
+  train.run(tiny.check_here(some, tmp_path / 'run'), train.Options())
   run = flowdistill.load(tmp_path / 'run', stage='own')
   to = tmp_path / 'own.safetensors'
-  specs = tiny.stages(source)
   tiny.run(
     convert, specs, tmp_path / 'run', convert.Options(stage='own', to=str(to))
   )
@@ -132,7 +142,7 @@ def test_merged_weights_are_exported_and_trained_on(tmp_path):
   moved = base.sample(6, nfe=3, sampler='euler') - x
   assert np.abs(moved).max() > 1e-2
   np.testing.assert_allclose(x, merged, atol=1e-4)
-  again = Blueprints.of_run(tmp_path / 'run')['again']
+  again = tiny.check_here(specs, tmp_path / 'run')['again']
   assert jax.tree.structure(again.weights('student').params) == (
     jax.tree.structure(again.roles['student'].model.params)
   )
