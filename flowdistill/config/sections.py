@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from flowdistill.config.bind import suggest
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks.attention import FORMS
 from flowdistill.training.ema import Ema, named
 from flowdistill.training.ema_snapshots import check_snapshot_dtype
 from flowdistill.training.lengths import Length
@@ -91,8 +90,9 @@ class Reference:
   """Weights of a network that was trained in another stage or run.
 
   Attributes:
-    source: 'stage:NAME' of this config, or the folder of a run or a stage, or
-      a file of weights for a role that is read from one (`perceptual`).
+    source: 'stage:NAME' of this config, or the folder of a run or a stage; a
+      folder of diffusers, with config.json and weights; or a file of weights
+      for a role that is read from one (`perceptual`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, the name of an EMA, or 'power:0.1' for the power
       EMA of that relative width, which is reconstructed from snapshots.
@@ -131,7 +131,8 @@ class Reference:
     if not isinstance(reference.matching, bool):
       raise ValueError(f'{value!r}: matching must be True or False')
     check_dtype(reference.dtype)
-    check_form(reference.attention_form)
+    if not isinstance(reference.attention_form, str | None):
+      raise ValueError(f'{value!r}: attention_form must be a string or None')
     return reference
 
 
@@ -352,15 +353,6 @@ class Hosts:
   def __post_init__(self) -> None:
     if not self.timeout > 0:
       raise ValueError(f'timeout = {self.timeout} must be above 0')
-
-
-def check_form(form: str | None) -> None:
-  """Raises ValueError for a form of attention that there is not."""
-  if form is not None and form not in FORMS:
-    raise ValueError(
-      f'attention_form = {form!r} must be a form of attention; '
-      f'{suggest(form, FORMS)}'
-    )
 
 
 def check_every(every: Length | None) -> None:
