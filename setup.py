@@ -87,8 +87,11 @@ setuptools.setup(
       'torch-fidelity>=0.4,<0.5',
       'transformers>=5.20,<6',  # and the text encoders of captions
       'diffusers>=0.42,<0.43',
+      'peft>=0.21,<0.22',
       'clean-fid>=0.1.35,<0.2',
     ],
+    # Networks of the Hugging Face hub, by name and commit.
+    'hub': ['huggingface_hub>=1.0,<3'],
     # Shards by http:// and gs://.
     'remote': [REMOTE, 'gcsfs>=2025.3'],
     # Trackers, by log.trackers.

@@ -23,12 +23,15 @@ class Weights:
     model: the network.
     params: abstract, in the dtype of the reference.
     stage: the blueprint of the stage that trained it; None for a file.
+    published: the folder of diffusers that it is read from, see `published.py`;
+      None for others.
   """
 
   reference: Reference
   model: Model
   params: Params
   stage: Any = None
+  published: Any = None
 
 
 def weights_of(stage: Any, reference: Reference) -> tuple[str | float, Params]:

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from flowdistill.config.bind import suggest
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks.attention_forms import FORMS
 from flowdistill.training.ema import Ema, named
 from flowdistill.training.ema_snapshots import check_snapshot_dtype
 from flowdistill.training.lengths import Length
@@ -91,8 +90,10 @@ class Reference:
   """Weights of a network that was trained in another stage or run.
 
   Attributes:
-    source: 'stage:NAME' of this config, or the folder of a run or a stage, or
-      a file of weights for a role that is read from one (`perceptual`).
+    source: 'stage:NAME' of this config, or the folder of a run or a stage; a
+      folder of diffusers, with config.json and weights, or one of the hub, see
+      `build/hub.py`; or a file of weights for a role that is read from one
+      (`perceptual`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, the name of an EMA, or 'power:0.1' for the power
       EMA of that relative width, which is reconstructed from snapshots.
@@ -132,7 +133,8 @@ class Reference:
     if not isinstance(reference.matching, bool):
       raise ValueError(f'{value!r}: matching must be True or False')
     check_dtype(reference.dtype)
-    check_form(reference.attention_form)
+    if not isinstance(reference.attention_form, str | None):
+      raise ValueError(f'{value!r}: attention_form must be a string or None')
     return reference
 
 
@@ -409,15 +411,6 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
   if value not in choices:
     raise ValueError(
       f'{name} = {value!r} does not exist; {suggest(value, choices)}'
-    )
-
-
-def check_form(form: str | None) -> None:
-  """Raises ValueError for a form of attention that there is not."""
-  if form is not None and form not in FORMS:
-    raise ValueError(
-      f'attention_form = {form!r} must be a form of attention; '
-      f'{suggest(form, FORMS)}'
     )
 
 

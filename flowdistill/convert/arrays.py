@@ -1,46 +1,22 @@
 """Files of named arrays, read so that none of them can execute code."""
 
-import json
 import pathlib
 import re
 import textwrap
 import zipfile
 from collections.abc import Iterable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from flowdistill.convert import kinds, pickles
 from flowdistill.convert.pickles import Choose, Inform
+from flowdistill.convert.safetensors_files import check_once, stored_tensors
 from flowdistill.convert.snapshots import read_snapshot
-from flowdistill.convert.tensors import DTYPES
 from flowdistill.files.flax_tree import read_flax
 
 Arrays = dict[str, np.ndarray]
-SAFE_DTYPES = {
-  'F64': 'float64',
-  'F32': 'float32',
-  'F16': 'float16',
-  'BF16': 'bfloat16',
-  'F8_E4M3': 'float8_e4m3fn',
-  'F8_E5M2': 'float8_e5m2',
-  'F8_E4M3FNUZ': 'float8_e4m3fnuz',
-  'F8_E5M2FNUZ': 'float8_e5m2fnuz',
-  'F8_E8M0': 'float8_e8m0fnu',
-  'C64': 'complex64',
-  'I64': 'int64',
-  'I32': 'int32',
-  'I16': 'int16',
-  'I8': 'int8',
-  'U64': 'uint64',
-  'U32': 'uint32',
-  'U16': 'uint16',
-  'U8': 'uint8',
-  'BOOL': 'bool',
-}
-"""Name of a type in .safetensors -> in PyTorch."""
 WIDEST = 2**26, 20
 """Arrays of .npz have at most so many bytes, and so many times those of the
 file, together: a compressed one may expand a thousand times."""
@@ -90,45 +66,15 @@ def read_chosen(
 
 
 def _read_safetensors(path: pathlib.Path, choose: Choose) -> Arrays:
-  """By the header, once safetensors has checked it against the file.
-
-  Its NumPy reader does not know bfloat16 and float8.
-  """
-  with safe_open(path, 'numpy'):
-    pass
-  with path.open('rb') as file:
-    size = int.from_bytes(file.read(8), 'little')
-    header = json.loads(file.read(size), object_pairs_hook=_once)
-    header.pop('__metadata__', None)
-    arrays = {}
-    for name in choose(list(header)):
-      entry = header[name]
-      if entry['dtype'] not in SAFE_DTYPES:
-        raise ValueError(f'{name} has the type {entry["dtype"]}')
-      begin, end = entry['data_offsets']
-      file.seek(8 + size + begin)
-      kind = DTYPES[SAFE_DTYPES[entry['dtype']]]
-      numbers = np.frombuffer(file.read(end - begin), kind)
-      arrays[name] = numbers.reshape(entry['shape'])
-  return arrays
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """The dict of pairs; raises ValueError if a name appears twice."""
-  _check_once([name for name, _ in pairs])
-  return dict(pairs)
-
-
-def _check_once(names: list[str]) -> None:
-  if len(set(names)) < len(names):
-    twice = next(n for i, n in enumerate(names) if n in names[:i])
-    raise ValueError(f'{twice} appears twice')
+  """By the header: safetensors' NumPy reader lacks bfloat16 and float8."""
+  stored = stored_tensors(path)
+  return {name: stored[name].read() for name in choose(list(stored))}
 
 
 def _read_npz(path: pathlib.Path, choose: Choose) -> Arrays:
   with zipfile.ZipFile(path) as archive:
     sizes = {e.filename: e.file_size for e in archive.infolist()}
-    _check_once(archive.namelist())
+    check_once(archive.namelist())
     names = choose([name.removesuffix('.npy') for name in sizes])
     total = sum(sizes[f'{name}.npy'] for name in names)
     most = WIDEST[0] + WIDEST[1] * path.stat().st_size

@@ -20,11 +20,11 @@ import numpy as np
 import rich
 from rich.table import Table
 
+from flowdistill.build.attention import with_jvp
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
 from flowdistill.evaluators.signature import Row
-from flowdistill.networks.attention_forms import BLOCKWISE, FUSED
 from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_same_shapes
@@ -116,9 +116,8 @@ def run(blueprints: Blueprints, options: Options) -> list[Row]:
 
 def network_options(blueprint: Blueprint, precision: str) -> dict[str, str]:
   """The options of a network in some precision, whose attention has a jvp."""
-  form = blueprint.spec['network'].get('attention_form')
-  options = {'dtype': network_dtype(precision)}
-  return options | ({'attention_form': BLOCKWISE} if form == FUSED else {})
+  own = with_jvp(blueprint.spec['network'])
+  return {'dtype': network_dtype(precision), **own}
 
 
 def network_dtype(precision: str) -> str:

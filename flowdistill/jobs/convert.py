@@ -13,7 +13,9 @@
 The first writes a run of the config's network, which can be sampled and used in
 `init_from` and `frozen`; the pickle in a .pth is never executed. It needs only
 the shape of the data, which most configs say (see `build/declared.py`). The
-second writes the array names and the time convention of the original network.
+second writes the array names and the time convention of the original network;
+with a name without an end, such as --to=transformer, it writes a folder that
+diffusers loads.
 The third writes a copy of a snapshot in which the weights alone are others. The
 fourth reconstructs an EMA of another length from the snapshots of EDM2's
 training, one of which is in memory at a time.
@@ -22,6 +24,7 @@ training, one of which is in memory at a time.
 import dataclasses
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -32,6 +35,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.data import DataRecord
 from flowdistill.build.declared import declared
 from flowdistill.build.foreign import converter
+from flowdistill.build.published import write_published
 from flowdistill.build.snapshots import write_snapshot
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
@@ -61,7 +65,7 @@ def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
 
 
 FILES = ('.pth', '.pt', '.ckpt', '.bin', '.npy', '.pkl', '.zip', '.tar', '.gz')
-FLAX = '.msgpack'
+FLAX, FOLDER = '.msgpack', ''
 WRITERS = {
   '.safetensors': _save_safetensors,
   '.npz': _save_npz,
@@ -82,7 +86,8 @@ class Options:
       run or of the data set.
     classes: with `shape`, their number; 0 without labels.
     to: a new folder; or without `from` a new file, .safetensors, .npz or
-      .msgpack, or with `like` .pkl.
+      .msgpack, or with `like` .pkl; a name without an end is a folder that
+      diffusers loads.
     like: without `from`, a snapshot (.pkl) of the original network; the new
       file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, the name of an EMA, or
@@ -117,10 +122,11 @@ class Options:
         f'--to={self.to} must end in .pkl: with --like it is a copy of '
         f'{self.like}'
       )
-    if not self.from_ and not self.like and suffix not in WRITERS:
+    if not self.from_ and not self.like and suffix not in (*WRITERS, FOLDER):
       raise ConfigError(
         f'--to={self.to} must end in {" or ".join(WRITERS)}: without --from '
-        'a stage is written to a file; .pkl needs --like'
+        'a stage is written to a file, or without an end to a folder of '
+        'diffusers; .pkl needs --like'
       )
     if self.from_ and suffix.lower() in (*FILES, *WRITERS):
       raise ConfigError(
@@ -221,6 +227,9 @@ def write(blueprint: Blueprint, to: pathlib.Path, options: Options) -> None:
     if options.like:
       like = path_of('like', options.like)
       write_snapshot(like, part, rules, network, theirs)
+    elif to.suffix == FOLDER:
+      shutil.rmtree(part, ignore_errors=True)  # of an interrupted conversion
+      write_published(part, network, theirs)
     else:
       WRITERS[to.suffix](part, theirs)
   part.replace(to)

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from flowdistill.networks.attention_forms import BLOCKWISE, FUSED, PLAIN
 from flowdistill.networks.blockwise_attention import attend_in_blocks
 from flowdistill.networks.fused_attention import attend_fused
 from flowdistill.networks.grouped_heads import Attend, grouped
@@ -46,7 +45,8 @@ def plain(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
   return nnx.softmax(logits).astype(v.dtype) @ v
 
 
-ATTEND: dict[str, Attend] = {
+PLAIN, BLOCKWISE, FUSED = 'plain', 'blockwise', 'fused'
+FORMS: dict[str, Attend] = {
   PLAIN: grouped(plain),
   BLOCKWISE: grouped(attend_in_blocks),
   FUSED: attend_fused,
@@ -70,7 +70,7 @@ def attend(
     v: [..., keys, c], of the heads of k.
     mask: bool, broadcast to [..., queries, keys]: true where a query may attend
       to a key, and it must to at least one. None allows all.
-    form: a name in `ATTEND`.
+    form: a name in `FORMS`.
 
   Returns:
     [..., queries, c].
@@ -78,7 +78,7 @@ def attend(
   Raises:
     ValueError: if the heads of k do not divide those of q.
   """
-  return ATTEND[form](q, k, v, mask)
+  return FORMS[form](q, k, v, mask)
 
 
 class Attention(nnx.Module):

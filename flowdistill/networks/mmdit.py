@@ -20,8 +20,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks.attention import attend
-from flowdistill.networks.attention_forms import PLAIN
+from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.dit import check_tokens
 from flowdistill.networks.embeddings import (
   TimePair,

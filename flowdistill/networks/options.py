@@ -7,7 +7,7 @@ from typing import ClassVar
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import LABEL, DataSpec
-from flowdistill.networks.attention_forms import FORMS, FUSED, PLAIN
+from flowdistill.networks.attention import FORMS, FUSED, PLAIN
 from flowdistill.networks.precision import BFLOAT16, PRODUCTS
 from flowdistill.networks.ranges import check_choices
 from flowdistill.networks.stack import REMAT
@@ -49,7 +49,7 @@ class NetworkOptions:
       raise ValueError(f'max_frequency = {self.max_frequency} must be above 0')
     check_choices(
       dtype=(self.dtype, sorted(PRODUCTS)),
-      attention_form=(self.attention_form, FORMS),
+      attention_form=(self.attention_form, tuple(FORMS)),
     )
     if self.attention_form == FUSED and self.dtype != BFLOAT16:
       raise ValueError(

@@ -23,8 +23,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import TOKENS, DataSpec
-from flowdistill.networks.attention import attend
-from flowdistill.networks.attention_forms import PLAIN
+from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import check_choices

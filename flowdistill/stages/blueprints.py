@@ -15,6 +15,11 @@ from flowdistill.build.data import Data, DataRecord, Expected
 from flowdistill.build.declared import declared
 from flowdistill.build.foreign import FILES, file_model
 from flowdistill.build.models import Model, shape_model
+from flowdistill.build.published import (
+  Published,
+  is_published,
+  open_published,
+)
 from flowdistill.build.tables import ROOMS
 from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
 from flowdistill.config.bind import (
@@ -149,9 +154,32 @@ class Blueprints(Mapping[str, Blueprint]):
     if role in FILES:
       model = file_model(role)
       return Weights(reference, model, in_dtype(model.params, reference))
+    if is_published(reference.source):
+      found = self._published(reference, key, before)
+      params = in_dtype(found.model.params, reference)
+      return Weights(reference, found.model, params, published=found)
     stage = self.stage_of(reference.source, key, before)
     with naming(key):
       return weights_in_stage(reference, stage)
+
+  def _published(
+    self, reference: Reference, key: str, before: str
+  ) -> Published:
+    """The network in a folder of diffusers, for the examples of a stage.
+
+    Raises:
+      ConfigError: also if the reference says which of several weights it has.
+    """
+    for name in ('weights', 'role'):
+      value = getattr(reference, name)
+      if value != getattr(Reference, name):
+        raise ConfigError(
+          f'config.{key}.{name} = {value!r} has no effect: the folder has one '
+          'network, with one set of weights'
+        )
+    sees = self[before].sees
+    made = ('published', reference, json.dumps(jsonable(sees.to_json())))
+    return self.once(made, lambda: open_published(reference, sees, key))
 
   def once(self, key: Any, make: Callable[[], T]) -> T:
     """make(), or what it returned before for an equal key."""

@@ -199,6 +199,8 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
     where = f'{key} = {reference.source!r}'
     check_knows(weights.stage.sees, blueprint.sees, where)
     return
+  if weights.published is not None:
+    return
   if reference.weights != Reference.weights:
     raise ConfigError(
       f'config.{key}.weights = {reference.weights!r} has no effect: a file has '

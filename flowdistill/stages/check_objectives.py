@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flowdistill.build.attention import DIFFERENTIABLE, OPTION, has_jvp
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import STUDENT, Network
-from flowdistill.networks.attention_forms import FORMS, FUSED
 from flowdistill.objectives.roles import ANSWERS
 from flowdistill.training.roles import AVERAGE, VELOCITY
 
 ADVERSARIAL, RELATIVISTIC = 'adversarial', 'relativistic'
 CRITIC = 'discriminator'
 TWIN = 'twinflow'
-ATTENTION, JVP = 'attention_form', 'jvp'
+JVP = 'jvp'
 EVEN = {n: {'time': 'edm'} for n in ('edm2', 'edm_adm', 'edm_ncsnpp')}
 """Network -> its options with which it does not tell t from −t."""
 TRAINS = {ADVERSARIAL: STUDENT, RELATIVISTIC: CRITIC}
@@ -85,12 +85,12 @@ def check_attention(blueprint: Blueprint, role: str) -> None:
   tangent = objective.get('tangent')
   if not tangent or tangent['name'] != JVP:
     return
-  if network.get(ATTENTION) == FUSED:
-    key = blueprint.learner_key(role, f'network.{ATTENTION}')
-    others = ' or '.join(repr(form) for form in FORMS if form != FUSED)
+  if not has_jvp(network):
+    key = blueprint.learner_key(role, f'network.{OPTION}')
+    others = ' or '.join(map(repr, DIFFERENTIABLE))
     raise ConfigError(
-      f'config.{key} = {FUSED!r} must be {others} for {objective["name"]!r}, '
-      f'whose tangent = {JVP!r} no fused attention has'
+      f'config.{key} = {network[OPTION]!r} must be {others} for '
+      f'{objective["name"]!r}, whose tangent = {JVP!r} no fused attention has'
     )
 
 

@@ -66,6 +66,8 @@ def load(
     ConfigError: if there is no such checkpoint, or the base of LoRA is another
       one than when it was trained.
   """
+  if weights.published is not None:
+    return _load_published(weights, layout)
   if weights.stage is None:
     return _load_file(role, weights, layout)
   return _load_checkpoint(weights, layout, step, merge=merge, base=base)
@@ -77,6 +79,13 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
   place = layout.shardings(params) if layout else None
   params = cast(jax.device_put(params, place), dtype)
   origin = f'{source} of sha256 {digest_of(path_of(source))}'
+  return Trained(weights.model, params, origin)
+
+
+def _load_published(weights: Weights, layout: Layout | None) -> Trained:
+  reference, found = weights.reference, weights.published
+  params = found.load(reference.dtype, layout)
+  origin = f'{reference.source} of sha256 {found.digest}'
   return Trained(weights.model, params, origin)
 
 

@@ -8,7 +8,7 @@ from networks.tiny import SHAPES, B, inputs, make
 
 from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.networks.attention import (
-  ATTEND,
+  FORMS,
   Attention,
   Heads,
   attend,
@@ -87,7 +87,7 @@ WITH_TEXT = {
 }
 
 
-@pytest.mark.parametrize('form', ATTEND)
+@pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('name', [n for n in SHAPES if n != 'mlp'])
 def test_every_network_has_one_form_of_attention(name, form, monkeypatch):
   """With text and without, everywhere in the network."""
@@ -100,8 +100,8 @@ def test_every_network_has_one_form_of_attention(name, form, monkeypatch):
 
     return attend
 
-  for own in ATTEND:
-    monkeypatch.setitem(ATTEND, own, counted(own))
+  for own in FORMS:
+    monkeypatch.setitem(FORMS, own, counted(own))
   x, t, s, cond = inputs(name)
   options = {'attention_form': form, 'dtype': 'bfloat16'}
 
@@ -119,18 +119,18 @@ def test_every_network_has_one_form_of_attention(name, form, monkeypatch):
   assert set(called) == {form}
 
 
-@pytest.mark.parametrize('form', ATTEND)
+@pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('name', ['flux', 'sd3'])
 def test_so_have_the_published_transformers(name, form, monkeypatch):
   tiny = {'flux': tiny_flux, 'sd3': tiny_sd3}[name]
   called = []
-  for own in ATTEND:
+  for own in FORMS:
 
     def counted(q, k, v, mask=None, own=own):
       called.append(own)
       return plain(q, k, v, mask)
 
-    monkeypatch.setitem(ATTEND, own, counted)
+    monkeypatch.setitem(FORMS, own, counted)
   config = (
     {} if name == 'flux' else {'config': tiny_sd3.options_of('dual_last')}
   )

@@ -2,8 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowdistill.networks.attention import attend
-from flowdistill.networks.attention_forms import FORMS
+from flowdistill.networks.attention import FORMS, attend
 
 RNG = np.random.default_rng(0)
 

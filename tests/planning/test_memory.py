@@ -13,6 +13,7 @@ from jobs import hosts, tiny
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.source import Source
 from flowdistill.flow.spec import DataSpec
+from flowdistill.networks.attention import attend
 from flowdistill.planning.forecast import bytes_per_device, inputs, lay_out
 from flowdistill.planning.memory import step_peak
 from flowdistill.stages.blueprints import Blueprints
@@ -65,6 +66,25 @@ def test_what_the_gradient_reads_is_kept():
     for n in (4, 8)
   ]
   assert kept[1] - kept[0] == pytest.approx(4 * BYTES, rel=0.01)
+
+
+@pytest.mark.parametrize(
+  ('form', 'least', 'most'), [('plain', 12, 17), ('blockwise', 1, 5)]
+)
+def test_four_times_the_tokens_need_as_much_memory(form, least, most):
+  """Of attention, in its gradient through a jvp."""
+
+  def loss(x, direction):
+    value, slope = jax.jvp(
+      lambda x: attend(x, x, x, form=form), (x,), (direction,)
+    )
+    return jnp.sum(value * slope)
+
+  def total(tokens):
+    x = jax.ShapeDtypeStruct((1, 2, tokens, 16), jnp.float32)
+    return peak(jax.grad(loss), x, x).total
+
+  assert least < total(4096) / total(1024) < most
 
 
 def test_a_scan_needs_its_body_and_what_it_stacks():

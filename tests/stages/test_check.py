@@ -136,7 +136,7 @@ def find(model):
     ),
     (
       FROZEN % "'attention_form': 'flash'",
-      r"frozen\.teacher: attention_form = 'flash' must be a form of attention",
+      r"frozen\.teacher: .*attention_form = 'flash' must be one of 'plain', 'b",
     ),
     (
       DISTIL + "init_from={'source': 'stage:flow', 'attention_form': 'plain'}",

@@ -1,0 +1,151 @@
+"""Networks in folders of diffusers, by the references of a config.
+
+  config.frozen.teacher = 'FLUX.1-dev/transformer'
+
+Its config.json says which network it is: no key of the config has to repeat it.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from flowdistill.build.foreign import converter, digest_of, path_of
+from flowdistill.build.hub import fetched, is_of_hub
+from flowdistill.build.models import Model, shape_model
+from flowdistill.build.tables import ROOMS
+from flowdistill.build.weights import changes_of
+from flowdistill.config.bind import ConfigError, bind
+from flowdistill.config.resolve import resolve
+from flowdistill.config.sections import Network, Reference
+from flowdistill.convert.diffusers_folder import (
+  CONFIG,
+  DiffusersFolder,
+  Reading,
+  is_folder_of_diffusers,
+  open_folder,
+  plan_reading,
+)
+from flowdistill.convert.diffusers_writing import write_folder
+from flowdistill.convert.rules import Arrays
+from flowdistill.flow.spec import DataSpec
+from flowdistill.training.roles import Params
+from flowdistill.training.rounding import DTYPES
+from flowdistill.training.sharding import Layout
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Published:
+  """A network in a folder, abstractly.
+
+  Attributes:
+    model: the network.
+    reading: how its arrays are made of the tensors in the files.
+    folder: it is read from.
+  """
+
+  model: Model
+  reading: Reading
+  folder: DiffusersFolder
+
+  def load(self, dtype: str, layout: Layout | None) -> Params:
+    """The weights, placed array by array."""
+    flat = dict(nnx.to_flat_state(self.model.params))
+    place = self._places(flat, layout)
+    arrays = {}
+    for path, leaf in flat.items():
+      whole = self.reading.array(_name(path), np.dtype(DTYPES[dtype]))
+      arrays[path] = leaf.replace(_put(whole, place[path]))
+      del whole  # before the next one is read
+    return nnx.from_flat_state(arrays)
+
+  def _places(
+    self, flat: Mapping[Any, Any], layout: Layout | None
+  ) -> dict[Any, Any]:
+    """Path -> sharding; without a layout the first device."""
+    if layout is None:
+      device = jax.devices()[0]
+      return dict.fromkeys(flat, jax.sharding.SingleDeviceSharding(device))
+    shardings = layout.shardings(self.model.params)
+    return {p: x.get_value() for p, x in nnx.to_flat_state(shardings)}
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """The SHA-256 of the names and the digests of its files."""
+    whole = hashlib.sha256()
+    for file in self.folder.files:
+      whole.update(f'{file.name} {digest_of(file)}\n'.encode())
+    return whole.hexdigest()
+
+
+def _name(path: Any) -> str:
+  return '.'.join(map(str, path))
+
+
+def _put(whole: np.ndarray, sharding: Any) -> jax.Array:
+  """An array on the devices, which no longer needs `whole`."""
+  array = jax.make_array_from_callback(
+    whole.shape, sharding, lambda index: whole[index]
+  )
+  return array.block_until_ready()
+
+
+def is_published(source: str) -> bool:
+  """Whether a reference names a folder of diffusers, here or of the hub."""
+  if is_of_hub(source):
+    return True
+  with contextlib.suppress(ValueError):
+    return is_folder_of_diffusers(path_of(source))
+  return False
+
+
+def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
+  """The network that a reference names, for examples of a spec.
+
+  Raises:
+    ConfigError: naming the key, if the folder cannot be read, its config.json
+      has a key that is not known, or the examples do not fit the network.
+  """
+  with _naming(key):
+    source = reference.source
+    where = fetched(source) if is_of_hub(source) else path_of(source)
+    folder = open_folder(where)
+  at = f'{key}: {folder.path / CONFIG}'
+  options = {**folder.options, **changes_of(reference)}
+  spec = resolve({'name': folder.network, **options}, Network, at, ROOMS)
+  network = bind(spec, Network, at, ROOMS)
+  model = shape_model(lambda: network(sees, rngs=nnx.Rngs(0)))
+  shapes = {
+    _name(path): leaf.shape for path, leaf in nnx.to_flat_state(model.params)
+  }
+  rules: Callable[..., Any] = converter(folder.network).make_rules
+  with _naming(key):
+    reading = plan_reading(folder, shapes, lambda single: rules(single, 0))
+  return Published(model, reading, folder)
+
+
+def write_published(
+  path: pathlib.Path, network: Mapping[str, Any], theirs: Arrays
+) -> None:
+  """Writes a folder that diffusers loads.
+
+  Raises:
+    ValueError: if diffusers has no class for the network.
+  """
+  write_folder(path, network, theirs)
+
+
+@contextlib.contextmanager
+def _naming(key: str) -> Generator[None]:
+  """Prefixes errors in its context with a key of the config."""
+  try:
+    yield
+  except ValueError as error:
+    raise ConfigError(f'config.{key}: {error}') from error

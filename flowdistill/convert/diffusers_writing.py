@@ -1,0 +1,158 @@
+"""Writes a network as a folder that diffusers, and this package, can load.
+
+Source of the layout: `ModelMixin.save_pretrained` of
+https://github.com/huggingface/diffusers, 0.42.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from flowdistill.convert.diffusers_folder import (
+  CLASS,
+  CLASSES,
+  CONFIG,
+  INDEX,
+  MAP,
+  NAME,
+)
+from flowdistill.convert.lora_names import listed
+
+VERSION = '0.42.1'
+MOST = 10 * 10**9  # bytes of a file
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """How diffusers saves a network.
+
+  Attributes:
+    keys: options of ours that its config.json has too.
+    sizes: key -> its value, which follows from the tensors.
+    own: beginnings of names that its class has none of.
+  """
+
+  keys: tuple[str, ...]
+  sizes: Mapping[str, Callable[[Arrays, Mapping[str, Any]], int]]
+  own: tuple[str, ...] = ('time_text_embed_2.', 'times.', 'label.', 'scalars.')
+
+
+def _width(name: str, axis: int) -> Callable[[Arrays, Any], int]:
+  return lambda arrays, _: arrays[name].shape[axis]
+
+
+SHARED = {
+  'joint_attention_dim': _width('context_embedder.weight', 1),
+  'pooled_projection_dim': _width(
+    'time_text_embed.text_embedder.linear_1.weight', 1
+  ),
+}
+FORMATS = {
+  'flux': Format(
+    (
+      *('patch_size', 'num_layers', 'num_single_layers', 'attention_head_dim'),
+      *('num_attention_heads', 'guidance_embeds', 'axes_dims_rope'),
+    ),
+    {
+      **SHARED,
+      'in_channels': _width('x_embedder.weight', 1),
+      'out_channels': _width('proj_out.weight', 0),
+    },
+  ),
+  'sd3': Format(
+    (
+      *('sample_size', 'patch_size', 'num_layers', 'attention_head_dim'),
+      *('num_attention_heads', 'pos_embed_max_size', 'dual_attention_layers'),
+      'qk_norm',
+    ),
+    {
+      **SHARED,
+      'in_channels': _width('pos_embed.proj.weight', 1),
+      'out_channels': lambda arrays, options: (
+        arrays['proj_out.weight'].shape[0] // options['patch_size'] ** 2
+      ),
+      'caption_projection_dim': _width('context_embedder.weight', 0),
+    },
+  ),
+}
+
+
+def config_of(network: Mapping[str, Any], theirs: Arrays) -> dict[str, Any]:
+  """The config.json of a network.
+
+  Args:
+    network: our name and options.
+    theirs: its arrays by the names of diffusers.
+
+  Raises:
+    ValueError: if diffusers has no class for it.
+  """
+  if network['name'] not in FORMATS:
+    raise ValueError(
+      f'network.name = {network["name"]!r} must be one of '
+      f'{", ".join(map(repr, FORMATS))} for a folder of diffusers'
+    )
+  if (form := network['target_time']) is not None:
+    raise ValueError(
+      f'network.target_time = {form!r} must be None for a folder of diffusers, '
+      'whose classes have one time. Write .safetensors'
+    )
+  saved = FORMATS[network['name']]
+  if own := sorted(name for name in theirs if name.startswith(saved.own)):
+    raise ValueError(f'{listed(own)}: diffusers has no such tensors')
+  (name,) = (c for c, known in CLASSES.items() if known == network['name'])
+  options = {key: network[key] for key in saved.keys}
+  sizes = {key: size(theirs, network) for key, size in saved.sizes.items()}
+  return {CLASS: name, '_diffusers_version': VERSION, **options, **sizes}
+
+
+def write_folder(
+  path: pathlib.Path,
+  network: Mapping[str, Any],
+  theirs: Arrays,
+  *,
+  most: int = MOST,
+) -> None:
+  """Writes config.json and weights, in files of at most so many bytes.
+
+  Raises:
+    ValueError: as `config_of`.
+  """
+  config = config_of(network, theirs)
+  path.mkdir(parents=True)
+  (path / CONFIG).write_text(json.dumps(config, indent=2) + '\n')
+  files = divided(theirs, most)
+  if len(files) == 1:
+    _save(path / f'{NAME}.safetensors', files[0])
+    return
+  where, total = dict[str, str](), 0
+  for i, arrays in enumerate(files, 1):
+    name = f'{NAME}-{i:05d}-of-{len(files):05d}.safetensors'
+    _save(path / name, arrays)
+    where |= dict.fromkeys(arrays, name)
+    total += sum(array.nbytes for array in arrays.values())
+  index = {'metadata': {'total_size': total}, MAP: where}
+  (path / INDEX).write_text(json.dumps(index, indent=2) + '\n')
+
+
+def divided(arrays: Arrays, most: int) -> list[dict[str, np.ndarray]]:
+  """Arrays in order, in parts of at most `most` bytes, or of a larger array."""
+  parts, size = [dict[str, np.ndarray]()], 0
+  for name, array in arrays.items():
+    if parts[-1] and size + array.nbytes > most:
+      parts.append({})
+      size = 0
+    parts[-1][name] = array
+    size += array.nbytes
+  return parts
+
+
+def _save(path: pathlib.Path, arrays: Arrays) -> None:
+  plain = {name: np.asarray(x, order='C') for name, x in arrays.items()}
+  save_file(plain, path, {'format': 'pt'})

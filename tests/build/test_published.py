@@ -1,0 +1,151 @@
+"""Networks in folders of diffusers, by the references of a config."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from convert import tiny_folders
+
+from flowdistill.build.published import is_published, open_published
+from flowdistill.build.tables import resolve_stage
+from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import Reference
+from flowdistill.convert import CONVERTERS
+from flowdistill.stages.assembly import assemble, fresh_state
+from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.check import check_train
+from flowdistill.training.named_arrays import by_name
+from flowdistill.training.sharding import Layout, make_mesh
+
+HERE = pathlib.Path(__file__).parent
+
+
+def saved(folder, network, **changes):
+  """The tensors of a folder that is written."""
+  config, _ = tiny_folders.KINDS[network]
+  arrays = tiny_folders.tensors(network)
+  tiny_folders.save(folder, {**config, **changes}, arrays, 2)
+  return arrays
+
+
+@pytest.mark.parametrize('network', tiny_folders.KINDS)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_its_weights_are_those_of_the_folder(tmp_path, network, dtype):
+  theirs = saved(tmp_path, network)
+  assert is_published(str(tmp_path))
+  _, spec = tiny_folders.KINDS[network]
+  reference = Reference(str(tmp_path), dtype=dtype)
+  found = open_published(reference, spec, 'frozen.teacher')
+  assert found.model.signature == 'velocity'
+  params = by_name(found.load(dtype, Layout(make_mesh())))
+  shapes = {n: x.shape for n, x in params.items()}
+  wanted = CONVERTERS[network].from_torch(theirs, shapes)
+  assert wanted.keys() == params.keys()
+  for name, array in wanted.items():
+    assert params[name].dtype == dtype
+    np.testing.assert_array_equal(
+      params[name], array.astype(params[name].dtype)
+    )
+  assert len(found.digest) == 64
+
+
+def test_it_has_the_form_of_attention_of_the_reference(tmp_path):
+  saved(tmp_path, 'flux')
+  reference = Reference(
+    str(tmp_path), dtype='bfloat16', attention_form='blockwise'
+  )
+  _, spec = tiny_folders.KINDS['flux']
+  found = open_published(reference, spec, 'frozen.teacher')
+  assert 'blockwise' in str(found.model.graph)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'zero_cond_t': True}, r'config\.json.*zero_cond_t'),
+    ({'num_layers': 'x'}, r"config\.json.*num_layers = 'x'"),
+    ({'joint_attention_dim': 8}, r'joint_attention_dim = 8'),
+    (
+      {'num_layers': 2},
+      r'transformer_blocks\.1\..*: these tensors are m',
+    ),
+  ],
+)
+def test_a_config_that_does_not_fit_is_named(tmp_path, changes, message):
+  saved(tmp_path, 'flux', **changes)
+  _, spec = tiny_folders.KINDS['flux']
+  with pytest.raises(
+    ConfigError, match=rf'^config\.frozen\.teacher.*{message}'
+  ):
+    open_published(Reference(str(tmp_path)), spec, 'frozen.teacher')
+
+
+@pytest.mark.parametrize('source', ['nowhere', '.', '~nobody-here/x'])
+def test_other_sources_are_no_folders_of_diffusers(source):
+  assert not is_published(source)
+
+
+@pytest.mark.slow
+def test_little_is_in_memory_beside_the_weights_that_are_placed():
+  """Less than 1.2 times the file, here of 132 million numbers of zero."""
+  out = subprocess.run(
+    [sys.executable, HERE / 'import_memory.py', '512', '8'],
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert float(out.stdout.split()[-1]) < 1.2
+
+
+@pytest.mark.slow
+def test_a_stage_starts_from_a_folder_and_is_taught_by_it(tmp_path):
+  """A student of two times, whose second embedding the folder has not."""
+  size, length, width = 8, 4, 8
+  config = tiny_folders.FLUX | {
+    'in_channels': 4,
+    'num_single_layers': 1,
+    'joint_attention_dim': width,
+    'pooled_projection_dim': 4,
+  }
+  text = {'name': 'random_features', 'length': length, 'width': width}
+  sizes = {k: v for k, v in config.items() if not k.startswith('_')}
+  folder = tmp_path / 'transformer'
+  spec = resolve_stage(
+    {
+      'dataset': {'name': 'digits', 'size': size, 'text': text},
+      'network': {
+        'name': 'flux',
+        **sizes,
+        'axes_dims_rope': (2, 4, 2),
+        'target_time': 'scaled_gap',
+      },
+      'objective': 'ayf_emd',
+      'train': {'steps': 1, 'batch_size': 4},
+      'init_from': {'source': str(folder), 'matching': True},
+      'frozen': {'teacher': {'source': str(folder), 'dtype': 'bfloat16'}},
+    }
+  )
+  blueprints = Blueprints({'': spec}, tmp_path / 'run')
+  blueprint = blueprints['']
+  params = by_name(blueprint.learners['student'].model.params)
+  shapes = {n: x.shape for n, x in params.items() if '.of_s.' not in n}
+  assert len(shapes) < len(params)
+  theirs = tiny_folders.tensors('flux', shapes)
+  tiny_folders.save(folder, config, theirs)
+  check_train(blueprints, '')
+  assembly = assemble(blueprint, tmp_path / 'run')
+  assert 'of sha256' in assembly.references['teacher']
+  wanted = CONVERTERS['flux'].from_torch(theirs, shapes)
+  teacher = by_name(assembly.frozen['teacher'])
+  assert teacher.keys() == wanted.keys()
+  student = by_name(fresh_state(assembly).roles['student'].params)
+  for name, array in wanted.items():
+    assert teacher[name].dtype == 'bfloat16'
+    np.testing.assert_array_equal(
+      teacher[name], array.astype(teacher[name].dtype)
+    )
+    np.testing.assert_array_equal(student[name], array)
