@@ -1,18 +1,18 @@
 r"""Few-step students of Stable Diffusion 3 and 3.5 by Align Your Flow.
 
-  python -m flowdistill.main --config configs/t2i/sd3.py --job=convert \
-    --from=sd3.5_medium.safetensors --to=runs/sd3_teacher
-
   python -m flowdistill.main --workdir runs/sd3 \
-    --config configs/t2i/sd3.py:teacher=runs/sd3_teacher
+    --config configs/t2i/sd3.py:teacher=stable-diffusion-3.5-medium/transformer
 
 The argument is a comma-separated list: `size=`, one of medium, medium_3_5 (the
-default) and large_3_5; `teacher=RUN`, which `--job=convert` has made of the
-published weights, in files of diffusers or of Stability AI, in place of
-training a network here; `latents=FOLDER` and `captions=FOLDER`, which the
-encode jobs of data.md and data/text_encoders.md have written with the space
-below and the text encoder `sd3`; `vae=FILE`, the weights of the autoencoder;
-and `runlocal`.
+default) and large_3_5; `teacher=`, a folder of diffusers, or a run which
+`--job=convert` has made of a file, in place of training a network here;
+`rank=64`, to train LoRA of the attention and the new embedders alone;
+`latents=FOLDER` and `captions=FOLDER`, which the encode jobs of data.md and
+data/text_encoders.md have written with the space below and the text encoder
+`sd3`; `vae=FILE`, the weights of the autoencoder; and `runlocal`.
+
+  python -m flowdistill.main --config configs/t2i/sd3.py --job=convert \
+    --from=sd3.5_medium.safetensors --to=runs/sd3_teacher
 
 The student is the teacher with a second embedder, e(t) + (t − s) e₂(s), and at
 s = t it is the teacher at the start. Guidance λ ~ U[1, 5] is an input. Nobody
@@ -27,7 +27,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from flowdistill.config import ConfigError, choose, suggest
+from flowdistill.config import beside, choose
+
+published = beside(__file__, 'published')
 
 RMS = {'qk_norm': 'rms_norm'}
 SIZES: dict[str, dict[str, Any]] = {
@@ -51,19 +53,18 @@ SIZES: dict[str, dict[str, Any]] = {
   },
 }
 """The published config.json; what they share are the defaults."""
-KNOWN = ('size', 'teacher', 'latents', 'captions', 'vae')
-SPACE = {
-  'name': 'kl',
-  'latent_channels': 16,
-  'use_quant_conv': False,
-  'use_post_quant_conv': False,
-  'scaling_factor': 1.5305,
-  'shift_factor': 0.0609,
-}
+LAYERS = (
+  'blocks_*.project.query',
+  'blocks_*.project.key',
+  'blocks_*.project.value',
+  'blocks_*.out',
+)
+LEARNT = ('times.of_s.*', 'scalars.*')
+"""What the published network does not have."""
 
 
 def get_config(arg: str = '') -> ConfigDict:
-  given = words(arg)
+  given = published.given(arg)
   teacher = given.get('teacher', 'stage:flow')
   size = choose(given.get('size', ''), SIZES, default='medium_3_5')
   flow = {
@@ -77,8 +78,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'second': 'copied',
       'scalars': ('guidance',),
     },
-    'init_from': {'source': teacher, 'matching': True},
-    'frozen': {'teacher': {'source': teacher, 'dtype': 'bfloat16'}},
+    **published.student(given, teacher, LAYERS, LEARNT),
     'objective': {
       'name': 'ayf_emd',
       'guidance': {'name': 'uniform', 'low': 1.0, 'high': 5.0},
@@ -88,12 +88,10 @@ def get_config(arg: str = '') -> ConfigDict:
     'train': {'steps': 20_000, 'batch_size': 256},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-5}},
   }
-  text = {'name': 'encoded', 'path': given.get('captions', 'captions')}
-  latents = {'name': 'latents', 'path': given.get('latents', 'latents')}
   return ConfigDict(
     {
-      'dataset': {**latents, 'text': text},
-      'space': {**SPACE, 'path': given.get('vae', 'vae.safetensors')},
+      'dataset': published.data(given),
+      'space': published.space(given, scale=1.5305, shift=0.0609),
       'network': {
         'name': 'sd3', **size, 'dtype': 'bfloat16', 'remat': 'full',
       },
@@ -105,17 +103,3 @@ def get_config(arg: str = '') -> ConfigDict:
     },
     sort_keys=False,
   )  # fmt: skip
-
-
-def words(arg: str) -> dict[str, str]:
-  """The words NAME=VALUE of an argument.
-
-  Raises:
-    ConfigError: for a word that is unknown.
-  """
-  pairs = [word.partition('=') for word in filter(None, arg.split(','))]
-  for name, equals, _ in pairs:
-    if name not in KNOWN or not equals:
-      names = [f'{known}=' for known in KNOWN]
-      raise ConfigError(f'config argument {name!r}: {suggest(name, names)}')
-  return {name: value for name, _, value in pairs}

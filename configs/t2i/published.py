@@ -1,0 +1,72 @@
+"""What the configs of published text-to-image networks share."""
+
+from typing import Any
+
+from flowdistill.config import ConfigError, suggest
+
+KNOWN = ('size', 'teacher', 'latents', 'captions', 'vae', 'rank')
+
+
+def given(arg: str) -> dict[str, str]:
+  """The words NAME=VALUE of an argument.
+
+  Raises:
+    ConfigError: for a word that is unknown, or a rank that is no number.
+  """
+  pairs = [word.partition('=') for word in filter(None, arg.split(','))]
+  for name, equals, _ in pairs:
+    if name not in KNOWN or not equals:
+      names = [f'{known}=' for known in KNOWN]
+      raise ConfigError(f'config argument {name!r}: {suggest(name, names)}')
+  words = {name: value for name, _, value in pairs}
+  if not words.get('rank', '1').isdecimal():
+    raise ConfigError(
+      f'config argument rank={words["rank"]} must be a number from 1'
+    )
+  return words
+
+
+def data(words: dict[str, str]) -> dict[str, Any]:
+  """Encoded pictures, and their encoded captions."""
+  text = {'name': 'encoded', 'path': words.get('captions', 'captions')}
+  latents = {'name': 'latents', 'path': words.get('latents', 'latents')}
+  return {**latents, 'text': text}
+
+
+def space(words: dict[str, str], *, scale: float, shift: float) -> Any:
+  """A KL autoencoder of 16 channels, as FLUX.1 and SD3 have it."""
+  return {
+    'name': 'kl',
+    'path': words.get('vae', 'vae.safetensors'),
+    'latent_channels': 16,
+    'use_quant_conv': False,
+    'use_post_quant_conv': False,
+    'scaling_factor': scale,
+    'shift_factor': shift,
+  }
+
+
+def student(
+  words: dict[str, str],
+  teacher: str,
+  layers: tuple[str, ...],
+  full: tuple[str, ...],
+) -> dict[str, Any]:
+  """Where a student starts: the whole network, or with a rank LoRA.
+
+  Args:
+    words: of the argument.
+    teacher: a reference to the published network.
+    layers: patterns of the layers that get low-rank factors.
+    full: patterns of the arrays that the teacher does not have.
+  """
+  half = {'source': teacher, 'dtype': 'bfloat16'}
+  start = {'source': teacher, 'matching': True}
+  frozen = {'teacher': half}
+  if 'rank' not in words:
+    return {'init_from': start, 'frozen': frozen}
+  return {
+    'init_from': {**half, 'matching': True},
+    'lora': {'rank': int(words['rank']), 'layers': layers, 'full': full},
+    'frozen': frozen,
+  }
