@@ -1,6 +1,14 @@
-"""Fixtures and options that more than one folder of tests uses."""
+"""Fixtures and options that more than one folder of tests uses.
 
+Most of the time of a test is compilation, so XLA optimises little here, in the
+processes that tests start too. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` is
+with all optimisations.
+"""
+
+import os
 from collections.abc import Iterator
+
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 
 import hypothesis
 import jax

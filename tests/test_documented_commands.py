@@ -6,7 +6,6 @@ import pathlib
 import tomllib
 
 import documented
-import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -237,18 +236,15 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hastily():
-  """Compiles in half of the time, for programs that run in none."""
-  name = 'jax_disable_most_optimizations'
-  before, verbosity = jax.config.values[name], logging.get_verbosity()
-  jax.config.update(name, True)
+def verbosity():
+  """That of the log, which `main` sets, is as before."""
+  before = logging.get_verbosity()
   yield
-  jax.config.update(name, before)
-  logging.set_verbosity(verbosity)
+  logging.set_verbosity(before)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('here', 'hastily')
+@pytest.mark.usefixtures('here', 'verbosity')
 @pytest.mark.parametrize('story', RUN)
 def test_it_runs_at_toy_size(story):
   for row, toy in RUN[story].items():

@@ -41,6 +41,7 @@ def finished(tmp_path_factory):
   return workdir
 
 
+@pytest.mark.slow
 def test_both_learn_each_at_its_own_steps(finished):
   """Two micro-steps of the critic are one update of its optimiser."""
   rows = lines(finished)
@@ -58,6 +59,7 @@ def test_both_learn_each_at_its_own_steps(finished):
   assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_it_is_killed_and_continued_to_the_byte(finished, tmp_path):
   def ready():
     path = tmp_path / 'metrics.jsonl'
@@ -108,6 +110,7 @@ def test_a_plan_counts_both():
   assert step_flops(blueprint) == student + critic / 5
 
 
+@pytest.mark.slow
 def test_the_student_is_what_is_drawn(finished):
   run = flowdistill.load(finished)
   assert run.sample(3, nfe=1).shape == (3, 2)

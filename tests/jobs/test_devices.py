@@ -53,10 +53,11 @@ def assert_as_one(one, many):
     np.testing.assert_allclose(array, theirs[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'mesh',
   [
-    pytest.param('data=8', marks=pytest.mark.slow),
+    'data=8',
     'data=2,fsdp=2,tensor=2',
   ],
 )
@@ -141,12 +142,13 @@ def test_a_run_goes_on_with_another_number_of_processes(one, tmp_path):
   assert_as_one(one, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('devices', 'axes'),
   [
     (8, 'fsdp=4'),
-    pytest.param(4, 'data=2,tensor=2', marks=pytest.mark.slow),
-    pytest.param(2, 'fsdp=2', marks=pytest.mark.slow),
+    (4, 'data=2,tensor=2'),
+    (2, 'fsdp=2'),
   ],
 )
 def test_what_another_mesh_restores(one, devices, axes):
@@ -216,6 +218,7 @@ def test_a_host_that_never_comes_is_waited_for_no_longer(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_hosts_that_may_write_nothing_say_where():
   """A folder that refuses even root."""
   workdir = pathlib.Path('/sys/flowdistill')

@@ -14,6 +14,9 @@ LEARN = (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope='module')
 def distance(tmp_path_factory):
   """(model, NFE) -> energy distance to the moons, from 2000 points."""

@@ -78,6 +78,7 @@ def test_align_your_flow_is_trained_in_five_stages(tmp_path):
     assert [json.loads(line)['step'] for line in text] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_teacher_is_drawn_away_from_another_role(toy, tmp_path):
   """Both networks are read; in Python it is the same."""
   how = {'sampler': 'euler', 'nfe': 4}

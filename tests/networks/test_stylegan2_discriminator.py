@@ -21,14 +21,6 @@ NO_CLASS = DataSpec.labelled((8, 8, 3), 0)
 CLASSES = 3
 
 
-@pytest.fixture(autouse=True, scope='module')
-def unoptimised():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 def make(spec, **options):
   return StyleGAN2Discriminator(spec, **TINY | options, rngs=nnx.Rngs(0))
 

@@ -24,14 +24,6 @@ BATCH, CLASSES, RATE = 4, 3, 1e-4
 GAN = 'adversarial', 'relativistic'  # see tests/jobs/test_adversarial.py
 
 
-@pytest.fixture(autouse=True, scope='module')
-def unoptimised():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 TOKENS = {
   'tokens': Condition((3,), 'int32', CLASSES),
   'mask': Condition((3,), 'bool', False),
