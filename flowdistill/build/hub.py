@@ -6,6 +6,7 @@ They are fetched when a config is checked, into the cache of `huggingface_hub`,
 where they are found again without a network.
 """
 
+import importlib
 import pathlib
 import re
 import textwrap
@@ -39,7 +40,7 @@ def fetched(source: str) -> pathlib.Path:
     )
   name, commit, folder = match.groups()
   try:
-    from huggingface_hub import snapshot_download
+    hub = importlib.import_module('huggingface_hub')
   except ImportError as error:
     raise ValueError(
       f'{source} needs huggingface_hub, which is not installed: '
@@ -48,7 +49,7 @@ def fetched(source: str) -> pathlib.Path:
   inside = folder.removeprefix('/')
   wanted = [f'{inside}/{file}' if inside else file for file in FILES]
   try:
-    root = snapshot_download(name, revision=commit, allow_patterns=wanted)
+    root = hub.snapshot_download(name, revision=commit, allow_patterns=wanted)
   except (OSError, ValueError) as error:
     why = textwrap.shorten(str(error), 300)
     raise ValueError(

@@ -5,7 +5,7 @@ three, and a LoRA of the original network updates it as one: all parts share A,
 and B has rows for each. Three updates of their own become one of the ranks'
 sum, with B block-diagonal, as kohya's sd-scripts write it.
 
-Sources: https://github.com/kohya-ss/sd-scripts, networks/lora_flux.py
+Sources: https://github.com/kohya-ss/sd-scripts, its network of FLUX
 (`split_dims`); the names: `flux_original.py` and `sd3_original.py`.
 """
 

@@ -69,9 +69,10 @@ class Stored:
       raise ValueError(f'{self.name} has the type {self.dtype}')
     kind = DTYPES[SAFE_DTYPES[self.dtype]]
     data = np.empty(self.size // kind.itemsize, kind)
+    view: Any = data.view(np.uint8)
     with self.path.open('rb') as file:
       file.seek(self.start)
-      if file.readinto(data.view(np.uint8)) != self.size:
+      if file.readinto(view) != self.size:
         raise ValueError(f'{self.name} ends early: the file is cut short')
     return data.reshape(self.shape)
 

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 Array = jax.Array
 QUERIES, KEYS = 256, 256
 """Tokens in a block, at most."""
+Blocks = tuple[Array, Array, Array | None]
+"""Keys, values, and which of them are allowed."""
 ALIGNED = 8  # which divides the tokens of one of several blocks
 
 
@@ -70,14 +72,14 @@ def attend_in_blocks(
   return out.reshape(*out.shape[:-3], -1, out.shape[-1])[..., :n, :]
 
 
-def _attend_row(q: Array, blocks: tuple[Array, Array, Array | None]) -> Array:
+def _attend_row(q: Array, blocks: Blocks) -> Array:
   """Attention of one block of queries to all blocks of keys and values."""
   k, v, _ = blocks
   wide = jnp.promote_types(q.dtype, jnp.float32)
   lead = jnp.broadcast_shapes(q.shape[:-2], k.shape[1:-2])
   lead = (*lead, q.shape[-2])
 
-  def add(sums: Sums, block: tuple[Array, ...]) -> tuple[Sums, None]:
+  def add(sums: Sums, block: Blocks) -> tuple[Sums, None]:
     k, v, allowed = block
     logits = jnp.matmul(q, k.swapaxes(-2, -1), preferred_element_type=wide)
     logits = logits / math.sqrt(q.shape[-1])

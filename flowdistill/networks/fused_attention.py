@@ -6,6 +6,8 @@ sizes cuDNN takes. On devices that are no GPUs attention is blockwise: their
 results are equal, and the speed is not.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +15,7 @@ from flowdistill.networks.blockwise_attention import attend_in_blocks
 from flowdistill.networks.grouped_heads import grouped
 
 Array = jax.Array
+Library = Literal['cudnn', 'xla']
 GPU = 'gpu'
 
 
@@ -26,7 +29,7 @@ def attend_fused(
 
 
 def attend_by_library(
-  q: Array, k: Array, v: Array, mask: Array | None, *, implementation: str
+  q: Array, k: Array, v: Array, mask: Array | None, *, implementation: Library
 ) -> Array:
   """As `attention.attend`, by jax.nn.dot_product_attention.
 
