@@ -137,7 +137,7 @@ def test_factors_are_sharded_as_the_kernel_of_their_layer():
     'other': layer(3, 64, 96),
     'few': layer(64, 64, rank=2),
   }
-  found = Layout(mesh).shardings(tree)
+  found = Layout(mesh).shardings({'block': tree})['block']
   cut = jax.tree.map(lambda place: tuple(place.spec), found)
   assert cut == {
     'qkv': {
