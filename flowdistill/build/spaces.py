@@ -77,8 +77,8 @@ def kl(
       f'pixel_range = {pixel_range} must be two numbers, black and white, such '
       'as (-1, 1) or (0, 1)'
     )
-  latent = sizes.latent_shape(shape)
   tiles = make_tiles(tile, tile_overlap, sizes.factor)
+  latent = sizes.latent_shape(shape)
   network = Autoencoder(sizes, shape[-1], path, batch_size, tiles)
   half, middle = np.float32((high - low) / 2), np.float32((high + low) / 2)
   plain = pixel_range == UNIT
