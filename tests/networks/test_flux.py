@@ -127,6 +127,7 @@ def test_with_a_scaled_gap_it_is_pretrained_at_equal_times_to_the_bit():
   assert size(run(*net, x, t, s, cond) - v) > 1e-3
 
 
+@pytest.mark.slow
 def test_with_a_sum_it_is_pretrained_while_the_second_is_zero_to_the_bit():
   x, t, s, cond = inputs()
   v = velocity()
@@ -201,6 +202,7 @@ def test_only_large_products_are_rounded():
   assert not FINE & {*rounded}
 
 
+@pytest.mark.slow
 def test_padding_of_a_mask_has_no_effect():
   x, t, s, cond = inputs()
   mask = np.array([[1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], bool)
@@ -215,6 +217,7 @@ def test_padding_of_a_mask_has_no_effect():
   np.testing.assert_allclose(whole, velocity(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_guidance_scale_is_that_of_the_option_or_of_the_condition():
   x, t, s, cond = inputs()
   u = run(*trained(guidance_embeds=True), x, t, s, cond)
@@ -242,6 +245,7 @@ def test_either_kind_of_block_may_be_missing(depths):
   assert ('double' in params) == bool(double)
 
 
+@pytest.mark.slow
 def test_a_label_and_the_guidance_of_a_student_have_no_effect_at_first():
   spec = DataSpec(IMAGE, {**COND, 'label': Condition((), 'int32', 3)})
   _, params = shaped(spec, scalars=('guidance',))
