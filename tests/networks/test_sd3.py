@@ -145,7 +145,7 @@ def test_at_s_equal_t_a_student_is_its_teacher_to_the_last_bit(form, kept):
   graph, params = drawn(one, times={'target_time': form})
   params = taken(params, teacher[1])
   if kept == 'zero':
-    params = changed(params, lambda path, w: w * (path[1] != 'of_s'))
+    params = changed(params, lambda path, w: w * ('of_s' not in path))
   x, t, s, cond = tiny_sd3.inputs()
   v = answer(teacher, x, t, t, cond)
   np.testing.assert_array_equal(answer((graph, params), x, t, t, cond), v)
@@ -179,7 +179,7 @@ def test_padding_takes_part_unless_it_is_masked():
 @pytest.mark.slow
 def test_every_parameter_has_an_effect():
   config = tiny_sd3.options_of('medium_3_5') | {
-    'num_layers': 3,
+    'num_layers': 2,
     'dual_attention_layers': (0,),
   }
   options = {'times': {'target_time': 'scaled_gap'}, 'scalars': ('guidance',)}
@@ -190,12 +190,12 @@ def test_every_parameter_has_an_effect():
   def loss(params):
     return jnp.square(answer((graph, params), x, t, s, cond)).sum()
 
-  grads = by_name(jax.grad(loss)(params))
+  grads = by_name(jax.jit(jax.grad(loss))(params))
   assert not np.any(grads.pop('position'))
   for path, gradient in grads.items():
-    # Softmax does not see what is added to all keys alike.
-    same = path.endswith('key.bias') and 'scale' not in path
-    assert size(gradient) > 1e-6 or same, path
+    # The text of the last block asks nothing, though its files have queries.
+    unused = path.startswith('blocks_1.each.text.project.query')
+    assert (size(gradient) > 1e-6) != unused, path
 
 
 @pytest.mark.parametrize(
