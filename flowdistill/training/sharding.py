@@ -89,9 +89,6 @@ KERNEL, RANK = 'kernel', {'lora_a': -1, 'lora_b': -2}
 """Low-rank factors A [..., n_in, r], B [..., r, n_out], which lie beside the
 kernel of their layer; and the axis of each that has the rank."""
 WHOLE = 2**31 - 1  # a length that no mesh axis divides
-KERNEL, RANK = 'kernel', {'lora_a': -1, 'lora_b': -2}
-"""Low-rank factors A [..., n_in, r], B [..., r, n_out], which lie beside the
-kernel of their layer; and the axis of each that has the rank."""
 
 
 @dataclasses.dataclass(frozen=True)
