@@ -58,7 +58,7 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   return ConfigDict(
     {
-      'dataset': published.data(given),
+      'dataset': published.data(given, text=(512, 4096), pooled=768),
       'space': published.space(given, scale=0.3611, shift=0.1159),
       'network': {
         'name': 'flux', **size, 'dtype': 'bfloat16', 'remat': 'full',

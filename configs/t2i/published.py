@@ -4,7 +4,9 @@ from typing import Any
 
 from flowdistill.config import ConfigError, suggest
 
-KNOWN = ('size', 'teacher', 'latents', 'captions', 'vae', 'rank')
+KNOWN = ('size', 'teacher', 'latents', 'captions', 'vae', 'rank', 'noise')
+NUMBERS = ('rank', 'noise')
+CHANNELS, FACTOR = 16, 8  # of the autoencoder
 
 
 def given(arg: str) -> dict[str, str]:
@@ -19,14 +21,35 @@ def given(arg: str) -> dict[str, str]:
       names = [f'{known}=' for known in KNOWN]
       raise ConfigError(f'config argument {name!r}: {suggest(name, names)}')
   words = {name: value for name, _, value in pairs}
-  if not words.get('rank', '1').isdecimal():
-    raise ConfigError(
-      f'config argument rank={words["rank"]} must be a number from 1'
-    )
+  for name in NUMBERS:
+    if not words.get(name, '1').isdecimal():
+      raise ConfigError(
+        f'config argument {name}={words[name]} must be a number from 1'
+      )
   return words
 
 
-def data(words: dict[str, str]) -> dict[str, Any]:
+def data(words: dict[str, str], *, text: tuple[int, int], pooled: int) -> Any:
+  """Encoded pictures and captions; or noise of their shapes, to plan a run.
+
+  Args:
+    words: of the argument.
+    text: tokens of a caption, and their width.
+    pooled: the width of the pooled caption.
+  """
+  if 'noise' in words:
+    side = int(words['noise']) // FACTOR
+    return {
+      'name': 'noise',
+      'size': 2,
+      'shape': (side, side, CHANNELS),
+      'classes': 0,
+      'conditions': {'text': text, 'pooled': (pooled,)},
+    }
+  return encoded(words)
+
+
+def encoded(words: dict[str, str]) -> dict[str, Any]:
   """Encoded pictures, and their encoded captions."""
   text = {'name': 'encoded', 'path': words.get('captions', 'captions')}
   latents = {'name': 'latents', 'path': words.get('latents', 'latents')}
@@ -35,10 +58,12 @@ def data(words: dict[str, str]) -> dict[str, Any]:
 
 def space(words: dict[str, str], *, scale: float, shift: float) -> Any:
   """A KL autoencoder of 16 channels, as FLUX.1 and SD3 have it."""
+  if 'noise' in words:
+    return 'pixels'
   return {
     'name': 'kl',
     'path': words.get('vae', 'vae.safetensors'),
-    'latent_channels': 16,
+    'latent_channels': CHANNELS,
     'use_quant_conv': False,
     'use_post_quant_conv': False,
     'scaling_factor': scale,

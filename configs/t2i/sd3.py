@@ -90,7 +90,7 @@ def get_config(arg: str = '') -> ConfigDict:
   }
   return ConfigDict(
     {
-      'dataset': published.data(given),
+      'dataset': published.data(given, text=(333, 4096), pooled=2048),
       'space': published.space(given, scale=1.5305, shift=0.0609),
       'network': {
         'name': 'sd3', **size, 'dtype': 'bfloat16', 'remat': 'full',

@@ -25,6 +25,16 @@ def test_it_may_have_no_labels_and_is_split():
   assert min(parts) > 0
 
 
+def test_further_conditions_are_noise():
+  asked = {'text': (3, 5), 'pooled': (4,)}
+  source = noise(size=64, shape=(2,), classes=0, conditions=asked)
+  assert {n: c.shape for n, c in source.spec.cond.items()} == asked
+  text = source.arrays['text']
+  assert text.shape == (64, 3, 5)
+  assert abs(text.std() - 1) < 0.1
+  assert not source.spec.cond['text'].full(2).any()
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
@@ -32,6 +42,8 @@ def test_it_may_have_no_labels_and_is_split():
     ({'shape': ()}, r'^shape = \(\) must be lengths'),
     ({'shape': (8, 0, 3)}, r'^shape = \(8, 0, 3\) must be lengths'),
     ({'classes': -1}, '^classes = -1 must be at least 0'),
+    ({'conditions': {'text': (0,)}}, r"^conditions\['text'\] = \(0,\) must be"),
+    ({'conditions': {'label': (3,)}}, 'another name than x0 and label'),
   ],
 )
 def test_options_out_of_range_raise(options, message):
