@@ -69,6 +69,23 @@ def write_lora_file(
     write_diffusers(path, lora)
 
 
+def updates_of(
+  network: str, arrays: Mapping[str, np.ndarray], scale: float
+) -> dict[str, np.ndarray]:
+  """Name of a weight in diffusers -> its update (α / r) B A, [out, in].
+
+  Args:
+    network: its name.
+    arrays: by our paths.
+    scale: α / r.
+  """
+  rules, _ = _rules(network, shapes_of(arrays))
+  return {
+    f'{name}.weight': np.asarray(factors.delta, np.float32)
+    for name, factors in from_ours(arrays, scale, rules).items()
+  }
+
+
 def is_factor(path: str) -> bool:
   """Whether an array of ours is a factor of a LoRA."""
   return FACTOR.fullmatch(path) is not None

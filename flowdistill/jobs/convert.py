@@ -19,6 +19,7 @@ the shape of the data, which most configs say (see `build/declared.py`). The
 second writes the array names and the time convention of the original network;
 with a name without an end, such as --to=transformer, it writes a folder that
 diffusers loads.
+With --check diffusers loads it, and its answers are compared with ours.
 The third writes a copy of a snapshot in which the weights alone are others. The
 fourth writes the factors of a LoRA, which diffusers loads onto its base. The
 fifth reconstructs an EMA of another length from the snapshots of EDM2's
@@ -39,16 +40,19 @@ from flowdistill.stages.conversion import Conversion, convert, open_source
 from flowdistill.stages.export import (
   FOLDER,
   FORMS,
+  LORA,
   MERGED,
   SAFETENSORS,
   WRITERS,
   Export,
   write,
 )
+from flowdistill.stages.export_check import check, check_possible
 from flowdistill.stages.job_options import path_of
 from flowdistill.workdir.record import known_data
 from flowdistill.workdir.results import say
 
+CHECKED = (FOLDER, MERGED), (SAFETENSORS, LORA)  # end of a name, form
 FILES = ('.pth', '.pt', '.ckpt', '.bin', '.npy', '.pkl', '.zip', '.tar', '.gz')
 
 
@@ -70,6 +74,8 @@ class Options:
     as_: without `from`, of a stage with LoRA: merged with its base, or the
       factors alone, as `lora` for diffusers and ComfyUI, or in the dialect of
       `kohya`; these are .safetensors.
+    check: whether diffusers loads the new folder, or the LoRA, and its answers
+      are compared with ours; needs the extra `torch`.
     like: without `from`, a snapshot (.pkl) of the original network; the new
       file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, the name of an EMA, or
@@ -89,6 +95,7 @@ class Options:
   ema: float | None = None
   kimg: int | None = None
   as_: str = MERGED
+  check: bool = False
   like: str = ''
 
   def __post_init__(self) -> None:
@@ -101,6 +108,11 @@ class Options:
     self._check_effects()
     suffix = pathlib.Path(self.to).suffix
     self._check_form(suffix)
+    if self.check and (self.from_ or (suffix, self.as_) not in CHECKED):
+      raise ConfigError(
+        f'--check needs a folder for diffusers, or --as={LORA}: --to={self.to} '
+        'is not for diffusers'
+      )
     if self.like and suffix != '.pkl':
       raise ConfigError(
         f'--to={self.to} must end in .pkl: with --like it is a copy of '
@@ -186,9 +198,13 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
       return conversion
     like = path_of('like', options.like) if options.like else None
     export = Export(options.weights, options.as_, like)
+    if options.check:
+      check_possible(blueprints[name], export)
     step = write(blueprints[name], to, export)
     folder = blueprints.folder(name)
     say(f'{options.weights} at step {step} of {folder} is in {to}')
+    if options.check:
+      say(str(check(blueprints[name], to, export)))
   except ValueError as error:
     raise ConfigError(f'--job=convert: {error}') from error
   return None

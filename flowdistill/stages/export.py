@@ -29,8 +29,8 @@ from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 from flowdistill.workdir.weights import Trained
 
-MERGED = 'merged'
-DIALECTS = {'lora': DIFFUSERS, 'kohya': KOHYA}
+MERGED, LORA = 'merged', 'lora'
+DIALECTS = {LORA: DIFFUSERS, 'kohya': KOHYA}
 """What is written of a LoRA alone -> the dialect of its file."""
 FORMS = (MERGED, *DIALECTS)
 
