@@ -6,7 +6,8 @@ r"""Few-step students of FLUX.1 by Align Your Flow.
 The argument is a comma-separated list: `size=`, dev (the default) or schnell;
 `teacher=`, a folder of diffusers, or a run which `--job=convert` has made of a
 file, in place of training a network here; `rank=64`, to train LoRA of all
-layers of the blocks and the new embedder alone; `latents=FOLDER` and
+layers of the blocks and the new embedder alone; `target_time=midpoint`, for a
+student without the new embedder, which diffusers can run; `latents=FOLDER` and
 `captions=FOLDER`, which the encode jobs of data.md and data/text_encoders.md
 have written with the space below and the text encoder `flux`; `vae=FILE`, the
 weights of the autoencoder; and `runlocal`.
@@ -44,14 +45,18 @@ def get_config(arg: str = '') -> ConfigDict:
   given = published.given(arg)
   teacher = given.get('teacher', 'stage:flow')
   size = choose(given.get('size', ''), SIZES, default='dev')
+  times = {'target_time': 'scaled_gap', 'second': 'copied'}
+  learnt = LEARNT
+  if published.of_one_time(given):
+    times, learnt = {'target_time': published.MIDPOINT}, ()
   flow = {
     'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
     'train': {'steps': 500_000, 'batch_size': 1024, 'drop_cond': 0.1},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-4}},
   }
   distil = {
-    'network': {'target_time': 'scaled_gap', 'second': 'copied'},
-    **published.student(given, teacher, LAYERS, LEARNT),
+    'network': times,
+    **published.student(given, teacher, LAYERS, learnt),
     'objective': {'name': 'ayf_emd', 'warmup_steps': 10_000},
     'train': {'steps': 20_000, 'batch_size': 256},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-5}},

@@ -4,12 +4,16 @@ from typing import Any
 
 from flowdistill.config import ConfigError, suggest
 
-KNOWN = ('size', 'teacher', 'latents', 'captions', 'vae', 'rank', 'noise')
+KNOWN = (
+  *('size', 'teacher', 'latents', 'captions', 'vae', 'rank', 'target_time'),
+  'noise',
+)
 NUMBERS = ('rank', 'noise')
+MIDPOINT = 'midpoint'
 CHANNELS, FACTOR = 16, 8  # of the autoencoder
 
 
-def given(arg: str) -> dict[str, str]:
+def given(arg: str, known: tuple[str, ...] = KNOWN) -> dict[str, str]:
   """The words NAME=VALUE of an argument.
 
   Raises:
@@ -17,8 +21,8 @@ def given(arg: str) -> dict[str, str]:
   """
   pairs = [word.partition('=') for word in filter(None, arg.split(','))]
   for name, equals, _ in pairs:
-    if name not in KNOWN or not equals:
-      names = [f'{known}=' for known in KNOWN]
+    if name not in known or not equals:
+      names = [f'{word}=' for word in known]
       raise ConfigError(f'config argument {name!r}: {suggest(name, names)}')
   words = {name: value for name, _, value in pairs}
   for name in NUMBERS:
@@ -27,6 +31,20 @@ def given(arg: str) -> dict[str, str]:
         f'config argument {name}={words[name]} must be a number from 1'
       )
   return words
+
+
+def of_one_time(words: dict[str, str]) -> bool:
+  """Whether the student has the arrays of its teacher alone.
+
+  Raises:
+    ConfigError: for another form of the times than 'midpoint'.
+  """
+  form = words.get('target_time')
+  if form not in (None, MIDPOINT):
+    raise ConfigError(
+      f'config argument target_time={form} must be {MIDPOINT!r}, or left out'
+    )
+  return form is not None
 
 
 def data(words: dict[str, str], *, text: tuple[int, int], pooled: int) -> Any:

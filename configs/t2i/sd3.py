@@ -7,6 +7,8 @@ The argument is a comma-separated list: `size=`, one of medium, medium_3_5 (the
 default) and large_3_5; `teacher=`, a folder of diffusers, or a run which
 `--job=convert` has made of a file, in place of training a network here;
 `rank=64`, to train LoRA of the attention and the new embedders alone;
+`target_time=midpoint`, for a student without new embedders, which diffusers can
+run, with λ = 4.5 and not as an input;
 `latents=FOLDER` and `captions=FOLDER`, which the encode jobs of data.md and
 data/text_encoders.md have written with the space below and the text encoder
 `sd3`; `vae=FILE`, the weights of the autoencoder; and `runlocal`.
@@ -61,27 +63,33 @@ LAYERS = (
 )
 LEARNT = ('times.of_s.*', 'scalars.*')
 """What the published network does not have."""
+FIXED = 4.5  # λ of a student that cannot be given one
 
 
 def get_config(arg: str = '') -> ConfigDict:
   given = published.given(arg)
   teacher = given.get('teacher', 'stage:flow')
   size = choose(given.get('size', ''), SIZES, default='medium_3_5')
+  times = {
+    'target_time': 'scaled_gap',
+    'second': 'copied',
+    'scalars': ('guidance',),
+  }
+  learnt, guidance = LEARNT, {'name': 'uniform', 'low': 1.0, 'high': 5.0}
+  if published.of_one_time(given):
+    times, learnt = {'target_time': published.MIDPOINT}, ()
+    guidance = {'name': 'fixed', 'scale': FIXED}
   flow = {
     'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
     'train': {'steps': 500_000, 'batch_size': 1024, 'drop_cond': 0.1},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-4}},
   }
   distil = {
-    'network': {
-      'target_time': 'scaled_gap',
-      'second': 'copied',
-      'scalars': ('guidance',),
-    },
-    **published.student(given, teacher, LAYERS, LEARNT),
+    'network': times,
+    **published.student(given, teacher, LAYERS, learnt),
     'objective': {
       'name': 'ayf_emd',
-      'guidance': {'name': 'uniform', 'low': 1.0, 'high': 5.0},
+      'guidance': guidance,
       'against': 'null',
       'warmup_steps': 10_000,
     },

@@ -13,6 +13,7 @@ import numpy as np
 
 from flowdistill.build.foreign import converter
 from flowdistill.config.bind import suggest
+from flowdistill.convert.diffusers_writing import FORMATS
 from flowdistill.convert.lora import (
   FACTOR,
   Widths,
@@ -25,6 +26,7 @@ from flowdistill.convert.lora_files import (
   write_diffusers,
   write_kohya,
 )
+from flowdistill.convert.lora_names import listed
 from flowdistill.convert.rules import Arrays, Rule, Shapes, shapes_of
 from flowdistill.convert.stacked import single_shapes
 
@@ -50,12 +52,13 @@ def write_lora_file(
 
   Raises:
     ValueError: if there is no such dialect, or none for this network, or a
-      layer with factors is not linear.
+      layer with factors is not linear, or as `check_base`.
   """
   if dialect not in DIALECTS:
     raise ValueError(
       f'dialect = {dialect!r} must be one; {suggest(dialect, DIALECTS)}'
     )
+  check_base(network, shapes_of(arrays))
   rules, widths = _rules(network, shapes_of(arrays))
   lora = from_ours(arrays, scale, rules)
   if not lora:
@@ -64,6 +67,54 @@ def write_lora_file(
     write_kohya(path, lora, widths, network)
   else:
     write_diffusers(path, lora)
+
+
+def updates_of(
+  network: str, arrays: Mapping[str, np.ndarray], scale: float
+) -> dict[str, np.ndarray]:
+  """Name of a weight in diffusers -> its update (α / r) B A, [out, in].
+
+  Args:
+    network: its name.
+    arrays: by our paths.
+    scale: α / r.
+  """
+  rules, _ = _rules(network, shapes_of(arrays))
+  return {
+    f'{name}.weight': np.asarray(factors.delta, np.float32)
+    for name, factors in from_ours(arrays, scale, rules).items()
+  }
+
+
+def is_factor(path: str) -> bool:
+  """Whether an array of ours is a factor of a LoRA."""
+  return FACTOR.fullmatch(path) is not None
+
+
+def check_base(network: str, shapes: Shapes) -> None:
+  """Checks that diffusers has a network without its factors.
+
+  Args:
+    network: its name.
+    shapes: our path -> shape.
+
+  Raises:
+    ValueError: if it has no such class, or the class lacks some arrays, as the
+      embedding of a second time.
+  """
+  if network not in FORMATS:
+    raise ValueError(
+      f'network.name = {network!r} must be one of '
+      f'{", ".join(map(repr, FORMATS))} for a file of LoRA'
+    )
+  rules, _ = _rules(network, shapes)
+  names = sorted(rule.theirs for rule in rules)
+  if own := [n for n in names if n.startswith(FORMATS[network].own)]:
+    raise ValueError(
+      f'{listed(own)}: the class of diffusers has no such arrays, and factors '
+      'alone are not the student. Write all weights, merged, or train it with '
+      "target_time = 'midpoint' and without scalars or labels"
+    )
 
 
 def read_lora_file(

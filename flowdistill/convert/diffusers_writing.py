@@ -24,6 +24,8 @@ from flowdistill.convert.diffusers_folder import (
 from flowdistill.convert.lora_names import listed
 
 VERSION = '0.42.1'
+ONE_TIME = (None, 'midpoint')
+"""Forms of the times of a network that has an embedding of one time alone."""
 MOST = 10 * 10**9  # bytes of a file
 Arrays = Mapping[str, np.ndarray]
 
@@ -98,10 +100,10 @@ def config_of(network: Mapping[str, Any], theirs: Arrays) -> dict[str, Any]:
       f'network.name = {network["name"]!r} must be one of '
       f'{", ".join(map(repr, FORMATS))} for a folder of diffusers'
     )
-  if (form := network['target_time']) is not None:
+  if (form := network['target_time']) not in ONE_TIME:
     raise ValueError(
-      f'network.target_time = {form!r} must be None for a folder of diffusers, '
-      'whose classes have one time. Write .safetensors'
+      f"network.target_time = {form!r} must be None or 'midpoint' for a folder "
+      'of diffusers, whose classes have one time. Write .safetensors'
     )
   saved = FORMATS[network['name']]
   if own := sorted(name for name in theirs if name.startswith(saved.own)):

@@ -7,6 +7,9 @@
   python -m flowdistill.main --workdir runs/edm2_s \
     --job=convert --to=mine.pkl --like=edm2-img512-s-2147483-0.070.pkl
 
+  python -m flowdistill.main --workdir runs/flux \
+    --job=convert --as=lora --to=lora.safetensors
+
   python -m flowdistill.main --config configs/ayf/imagenet64.py --stage=flow \
     --job=convert --from=raw-snapshots/edm2-img64-s --ema=0.07 --to=runs/edm2_s
 
@@ -16,61 +19,41 @@ the shape of the data, which most configs say (see `build/declared.py`). The
 second writes the array names and the time convention of the original network;
 with a name without an end, such as --to=transformer, it writes a folder that
 diffusers loads.
+With --check diffusers loads it, and its answers are compared with ours.
 The third writes a copy of a snapshot in which the weights alone are others. The
-fourth reconstructs an EMA of another length from the snapshots of EDM2's
+fourth writes the factors of a LoRA, which diffusers loads onto its base. The
+fifth reconstructs an EMA of another length from the snapshots of EDM2's
 training, one of which is in memory at a time.
 """
 
 import dataclasses
 import os
 import pathlib
-import shutil
-from typing import Any
 
-import jax
-import numpy as np
-from safetensors.numpy import save_file
-
-from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.data import DataRecord
 from flowdistill.build.declared import declared
-from flowdistill.build.foreign import converter
-from flowdistill.build.published import write_published
-from flowdistill.build.snapshots import write_snapshot
-from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import weights_of_ema
-from flowdistill.config.sections import Reference
-from flowdistill.files.atomic import naming
-from flowdistill.files.flax_tree import write_flax
 from flowdistill.flow.spec import DataSpec
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.conversion import Conversion, convert, open_source
+from flowdistill.stages.export import (
+  FOLDER,
+  FORMS,
+  LORA,
+  MERGED,
+  SAFETENSORS,
+  WRITERS,
+  Export,
+  write,
+)
+from flowdistill.stages.export_check import check, check_possible
 from flowdistill.stages.job_options import path_of
-from flowdistill.training.named_arrays import by_name
-from flowdistill.workdir import weights
 from flowdistill.workdir.record import known_data
 from flowdistill.workdir.results import say
 
-
-def _save_npz(path: pathlib.Path, arrays: Any) -> None:
-  with path.open('wb') as file:  # NumPy would add .npz to the name
-    np.savez(file, **arrays)
-
-
-def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
-  # save_file ignores strides, so a transposed array must be copied first;
-  # np.ascontiguousarray would make a vector of a scalar.
-  save_file({n: np.asarray(a, order='C') for n, a in arrays.items()}, path)
-
-
+CHECKED = (FOLDER, MERGED), (SAFETENSORS, LORA)  # end of a name, form
 FILES = ('.pth', '.pt', '.ckpt', '.bin', '.npy', '.pkl', '.zip', '.tar', '.gz')
-FLAX, FOLDER = '.msgpack', ''
-WRITERS = {
-  '.safetensors': _save_safetensors,
-  '.npz': _save_npz,
-  FLAX: write_flax,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +71,11 @@ class Options:
     to: a new folder; or without `from` a new file, .safetensors, .npz or
       .msgpack, or with `like` .pkl; a name without an end is a folder that
       diffusers loads.
+    as_: without `from`, of a stage with LoRA: merged with its base, or the
+      factors alone, as `lora` for diffusers and ComfyUI, or in the dialect of
+      `kohya`; these are .safetensors.
+    check: whether diffusers loads the new folder, or the LoRA, and its answers
+      are compared with ours; needs the extra `torch`.
     like: without `from`, a snapshot (.pkl) of the original network; the new
       file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, the name of an EMA, or
@@ -106,6 +94,8 @@ class Options:
   weights: str = 'ema'
   ema: float | None = None
   kimg: int | None = None
+  as_: str = MERGED
+  check: bool = False
   like: str = ''
 
   def __post_init__(self) -> None:
@@ -117,6 +107,12 @@ class Options:
       raise ConfigError('--to is missing: the folder, or the file, to write')
     self._check_effects()
     suffix = pathlib.Path(self.to).suffix
+    self._check_form(suffix)
+    if self.check and (self.from_ or (suffix, self.as_) not in CHECKED):
+      raise ConfigError(
+        f'--check needs a folder for diffusers, or --as={LORA}: --to={self.to} '
+        'is not for diffusers'
+      )
     if self.like and suffix != '.pkl':
       raise ConfigError(
         f'--to={self.to} must end in .pkl: with --like it is a copy of '
@@ -136,6 +132,22 @@ class Options:
       )
     if os.path.lexists(path_of('to', self.to)):
       raise ConfigError(f'--to={self.to} must not exist; take another name')
+
+  def _check_form(self, suffix: str) -> None:
+    if self.as_ not in FORMS:
+      raise ConfigError(
+        f'--as={self.as_} must be one of {", ".join(FORMS)}; '
+        f'{suggest(self.as_, FORMS)}'
+      )
+    if self.as_ == MERGED:
+      return
+    if self.from_ or self.like:
+      other = '--from' if self.from_ else '--like'
+      raise ConfigError(f'--as={self.as_} has no effect with {other}')
+    if suffix != SAFETENSORS:
+      raise ConfigError(
+        f'--to={self.to} must end in {SAFETENSORS} with --as={self.as_}'
+      )
 
   def _check_effects(self) -> None:
     if self.from_ and self.like:
@@ -184,7 +196,15 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
       conversion = convert(blueprints.specs[name], data, source, to)
       say(f'{conversion} {to}')
       return conversion
-    write(blueprints[name], to, options)
+    like = path_of('like', options.like) if options.like else None
+    export = Export(options.weights, options.as_, like)
+    if options.check:
+      check_possible(blueprints[name], export)
+    step = write(blueprints[name], to, export)
+    folder = blueprints.folder(name)
+    say(f'{options.weights} at step {step} of {folder} is in {to}')
+    if options.check:
+      say(str(check(blueprints[name], to, export)))
   except ValueError as error:
     raise ConfigError(f'--job=convert: {error}') from error
   return None
@@ -205,32 +225,3 @@ def data_of(blueprints: Blueprints, name: str, options: Options) -> DataRecord:
       f'{error}. Only the shape of the images is needed: --shape=32,32,3, and '
       '--classes=10 where they have classes'
     ) from error
-
-
-def write(blueprint: Blueprint, to: pathlib.Path, options: Options) -> None:
-  """Writes the weights of a trained stage, with the names of PyTorch."""
-  network, which = blueprint.spec['network'], options.weights
-  rules = converter(network['name'])
-  name, folder = blueprint.learns[0], blueprint.folder
-  abstract = weights_in_stage(Reference(str(folder), which), blueprint)
-  trained = weights.load(name, abstract)
-  arrays = jax.device_get(by_name(trained.params))
-  theirs = rules.to_torch(arrays, blueprint.sees.shape[0], network=network)
-  if to.suffix == FLAX:
-    theirs = rules.in_flax(theirs)
-  for name, array in theirs.items():
-    if not np.isfinite(array).all():
-      raise ValueError(f'{name} of {folder} has numbers that are not finite')
-  part = to.with_name(f'{to.name}.part')
-  part.parent.mkdir(parents=True, exist_ok=True)
-  with naming(part):
-    if options.like:
-      like = path_of('like', options.like)
-      write_snapshot(like, part, rules, network, theirs)
-    elif to.suffix == FOLDER:
-      shutil.rmtree(part, ignore_errors=True)  # of an interrupted conversion
-      write_published(part, network, theirs)
-    else:
-      WRITERS[to.suffix](part, theirs)
-  part.replace(to)
-  say(f'{which} at step {trained.step} of {folder} is in {to}')

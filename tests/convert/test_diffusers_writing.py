@@ -47,16 +47,17 @@ def test_sizes_that_the_data_decided_are_in_the_config(tmp_path, kind):
   ('change', 'message'),
   [
     ({'name': 'dit'}, "network.name = 'dit' must be one of 'flux', 'sd3' for"),
-    ({'target_time': 'sum'}, "network.target_time = 'sum' must be None for a"),
+    ({'target_time': 'sum'}, "network.target_time = 'sum' must be None or 'm"),
   ],
 )
 def test_what_diffusers_does_not_have_is_refused(tmp_path, change, message):
   theirs = tiny_folders.tensors('flux')
   with pytest.raises(ValueError, match=f'^{re.escape(message)}'):
     write_folder(tmp_path / 'new', NETWORKS['flux'] | change, theirs)
+  half = NETWORKS['flux'] | {'target_time': 'midpoint'}
   more = theirs | {'label.weight': np.ones(1)}
   with pytest.raises(ValueError, match='^label.weight: diffusers has no such'):
-    write_folder(tmp_path / 'new', NETWORKS['flux'], more)
+    write_folder(tmp_path / 'new', half, more)
   assert not (tmp_path / 'new').exists()
 
 
