@@ -11,6 +11,7 @@ from convert import tiny_folders
 
 from flowdistill.build.published import is_published, open_published
 from flowdistill.build.tables import resolve_stage
+from flowdistill.build.weights import Weights
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
 from flowdistill.convert import CONVERTERS
@@ -19,6 +20,7 @@ from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_train
 from flowdistill.training.named_arrays import by_name
 from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.workdir import weights
 
 HERE = pathlib.Path(__file__).parent
 
@@ -81,6 +83,19 @@ def test_a_config_that_does_not_fit_is_named(tmp_path, changes, message):
     ConfigError, match=rf'^config\.frozen\.teacher.*{message}'
   ):
     open_published(Reference(str(tmp_path)), spec, 'frozen.teacher')
+
+
+def test_weights_that_are_not_finite_end_in_one_line(tmp_path):
+  arrays = tiny_folders.tensors('flux')
+  arrays = {n: np.full_like(x, np.nan) for n, x in arrays.items()}
+  tiny_folders.save(tmp_path, tiny_folders.FLUX, arrays)
+  _, spec = tiny_folders.KINDS['flux']
+  reference = Reference(str(tmp_path))
+  found = open_published(reference, spec, 'frozen.teacher')
+  model = found.model
+  abstract = Weights(reference, model, model.params, published=found)
+  with pytest.raises(ConfigError, match=r'safetensors: \S+ has numbers that a'):
+    weights.load('teacher', abstract)
 
 
 @pytest.mark.parametrize('source', ['nowhere', '.', '~nobody-here/x'])
