@@ -36,9 +36,13 @@ from flowdistill.convert.diffusers_folder import (
 from flowdistill.convert.diffusers_writing import write_folder
 from flowdistill.convert.rules import Arrays
 from flowdistill.flow.spec import DataSpec
+from flowdistill.training.json_files import jsonable
 from flowdistill.training.roles import Params
 from flowdistill.training.rounding import DTYPES
 from flowdistill.training.sharding import Layout
+
+UNSHAPED = ('num_attention_heads', 'attention_head_dim', 'axes_dims_rope')
+"""Options with which a network is another one of the same shapes."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,6 +133,30 @@ def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
   with _naming(key):
     reading = plan_reading(folder, shapes, lambda single: rules(single, 0))
   return Published(model, reading, folder)
+
+
+def check_unshaped(
+  published: Mapping[str, Any], network: Mapping[str, Any], key: str
+) -> None:
+  """Checks options of a network that starts from published weights.
+
+  They are those that no shape tells: with others it is another function.
+
+  Args:
+    published: options of the folder.
+    network: options of ours.
+    key: of our network in the config.
+
+  Raises:
+    ConfigError: naming the first that differs.
+  """
+  for name in UNSHAPED:
+    given, own = published.get(name), network.get(name)
+    if None not in (given, own) and jsonable(given) != jsonable(own):
+      raise ConfigError(
+        f'config.{key}.{name} = {own!r} must be {given!r}, as in the folder '
+        'that this network starts from'
+      )
 
 
 def write_published(

@@ -29,6 +29,7 @@ INDEX, MAP = f'{NAME}.safetensors.index.json', 'weight_map'
 CLASSES = {'FluxTransformer2DModel': 'flux', 'SD3Transformer2DModel': 'sd3'}
 """Class of diffusers -> name of our network."""
 FLOATS = ('F64', 'F32', 'F16', 'BF16')
+LONGEST = 255  # characters of the name of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ def is_folder_of_diffusers(path: pathlib.Path) -> bool:
   """Whether a folder has a config.json of a class of diffusers."""
   try:
     return CLASS in json.loads((path / CONFIG).read_text())
-  except (OSError, ValueError, TypeError):
+  except (OSError, ValueError, TypeError, RecursionError):
     return False
 
 
@@ -72,7 +73,7 @@ def open_folder(path: pathlib.Path) -> DiffusersFolder:
   """
   config = _json(path / CONFIG)
   name = config.get(CLASS)
-  if name not in CLASSES:
+  if not isinstance(name, str) or name not in CLASSES:
     raise ValueError(
       f'{path / CONFIG} is of the class {name!r}; those that are read are '
       f'{", ".join(CLASSES)}'
@@ -133,7 +134,11 @@ def _tensors(path: pathlib.Path) -> dict[str, Stored]:
 
 def _is_name(value: Any) -> bool:
   """Whether it is a file in the folder itself."""
-  return isinstance(value, str) and pathlib.PurePath(value).name == value != ''
+  return (
+    isinstance(value, str)
+    and pathlib.PurePath(value).name == value != ''
+    and len(value) <= LONGEST
+  )
 
 
 def _opened(path: pathlib.Path) -> dict[str, Stored]:

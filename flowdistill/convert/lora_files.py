@@ -39,6 +39,9 @@ BESIDE = 'adapter_config.json'
 """The file in which PEFT has what diffusers has in the metadata."""
 OTHER = ('use_dora', 'use_rslora')
 """Methods whose update is not (α / r) B A."""
+STARTS = ('pissa', 'olora', 'corda', 'loftq', 'lora_ga')
+"""Initialisations of PEFT that change the base, to which A and B belong."""
+MOST = 1e30  # of the size of α
 PLAIN = re.compile(r'\^?[\w.]+')
 Alpha = Callable[[str, int], float]
 """alpha(name of a layer, rank) -> α."""
@@ -157,18 +160,26 @@ def alpha_of(config: Mapping[str, Any]) -> Alpha:
   """α by the configuration of PEFT; without one it is r.
 
   Raises:
-    ValueError: for another method than LoRA, or α that are not numbers.
+    ValueError: for another method than LoRA, factors of another base than the
+      published one, or α that are not finite numbers.
   """
   for key in OTHER:
     if config.get(key):
       raise ValueError(f'it has {key}, which is another method than LoRA')
+  start = config.get('init_lora_weights')
+  if isinstance(start, str) and start.startswith(STARTS):
+    raise ValueError(
+      f'it has init_lora_weights = {start!r:.40}, which changes the base that '
+      'its factors are for: convert it to a plain LoRA in PEFT first'
+    )
   patterns = config.get('alpha_pattern') or {}
   if not isinstance(patterns, Mapping):
     raise ValueError('its alpha_pattern must be a dict')
   whole = config.get('lora_alpha')
   for value in [whole, *patterns.values()]:
-    if value is not None and type(value) not in (int, float):
-      raise ValueError(f'its alpha {value!r} is no number')
+    number = type(value) in (int, float) and abs(value) < MOST
+    if value is not None and not number:
+      raise ValueError(f'its alpha {str(value)!r:.40} is no finite number')
   for pattern in patterns:
     if not PLAIN.fullmatch(pattern):
       raise ValueError(f'its alpha_pattern has {pattern!r}, no name of a layer')

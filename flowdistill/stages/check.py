@@ -9,6 +9,7 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
+from flowdistill.build.published import check_unshaped
 from flowdistill.build.sampling_plan import check_grid
 from flowdistill.build.weights import changes_of
 from flowdistill.config.bind import ConfigError, located, suggest
@@ -137,6 +138,12 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
   weights = blueprint.weights(role)
   if weights.stage is not None:
     check_same_text(weights.stage.sees, blueprint.sees, key)
+  if weights.published is not None:
+    check_unshaped(
+      weights.published.folder.options,
+      blueprint.learner_spec(role)['network'],
+      blueprint.learner_key(role, 'network'),
+    )
   loaded, fresh = weights.params, (model.plain or model).params
   if reference.matching and model.plain is not None:
     _check_full(blueprint, role, loaded)

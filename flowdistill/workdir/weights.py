@@ -84,7 +84,10 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
 
 def _load_published(weights: Weights, layout: Layout | None) -> Trained:
   reference, found = weights.reference, weights.published
-  params = found.load(reference.dtype, layout)
+  try:
+    params = found.load(reference.dtype, layout)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
   origin = f'{reference.source} of sha256 {found.digest}'
   return Trained(weights.model, params, origin)
 

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 from convert import tiny_folders
 
-from flowdistill.build.published import is_published, open_published
+from flowdistill.build.published import (
+  check_unshaped,
+  is_published,
+  open_published,
+)
 from flowdistill.build.tables import resolve_stage
+from flowdistill.build.weights import Weights
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
 from flowdistill.convert import CONVERTERS
@@ -19,6 +24,7 @@ from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_train
 from flowdistill.training.named_arrays import by_name
 from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.workdir import weights
 
 HERE = pathlib.Path(__file__).parent
 
@@ -83,6 +89,34 @@ def test_a_config_that_does_not_fit_is_named(tmp_path, changes, message):
     open_published(Reference(str(tmp_path)), spec, 'frozen.teacher')
 
 
+def test_a_start_has_the_heads_of_the_folder():
+  """They are in no shape, without scales of queries and keys."""
+  folder = {'num_attention_heads': 4, 'axes_dims_rope': [2, 4, 2]}
+  own = {'num_attention_heads': 4, 'axes_dims_rope': (2, 4, 2), 'dtype': 'x'}
+  check_unshaped(folder, own, 'network')
+  check_unshaped({}, own, 'network')
+  for name, value in {
+    'num_attention_heads': 2,
+    'axes_dims_rope': (4, 2, 2),
+  }.items():
+    message = rf'^config\.network\.{name} = .* must be .* as in the folder'
+    with pytest.raises(ConfigError, match=message):
+      check_unshaped(folder, {**own, name: value}, 'network')
+
+
+def test_weights_that_are_not_finite_end_in_one_line(tmp_path):
+  arrays = tiny_folders.tensors('flux')
+  arrays = {n: np.full_like(x, np.nan) for n, x in arrays.items()}
+  tiny_folders.save(tmp_path, tiny_folders.FLUX, arrays)
+  _, spec = tiny_folders.KINDS['flux']
+  reference = Reference(str(tmp_path))
+  found = open_published(reference, spec, 'frozen.teacher')
+  model = found.model
+  abstract = Weights(reference, model, model.params, published=found)
+  with pytest.raises(ConfigError, match=r'safetensors: \S+ has numbers that a'):
+    weights.load('teacher', abstract)
+
+
 @pytest.mark.parametrize('source', ['nowhere', '.', '~nobody-here/x'])
 def test_other_sources_are_no_folders_of_diffusers(source):
   assert not is_published(source)
@@ -137,6 +171,12 @@ def test_a_stage_starts_from_a_folder_and_is_taught_by_it(tmp_path):
   theirs = tiny_folders.tensors('flux', shapes)
   tiny_folders.save(folder, config, theirs)
   check_train(blueprints, '')
+  turned = {**spec['network'], 'axes_dims_rope': (4, 2, 2)}
+  other = Blueprints({'': {**spec, 'network': turned}}, tmp_path / 'other')
+  with pytest.raises(
+    ConfigError, match=r'network\.axes_dims_rope = \(4, 2, 2\)'
+  ):
+    check_train(other, '')
   assembly = assemble(blueprint, tmp_path / 'run')
   assert 'of sha256' in assembly.references['teacher']
   wanted = CONVERTERS['flux'].from_torch(theirs, shapes)

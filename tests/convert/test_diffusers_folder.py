@@ -8,7 +8,11 @@ import pytest
 from convert import tiny_folders
 
 from flowdistill.convert import CONVERTERS
-from flowdistill.convert.diffusers_folder import open_folder, plan_reading
+from flowdistill.convert.diffusers_folder import (
+  is_folder_of_diffusers,
+  open_folder,
+  plan_reading,
+)
 
 NAME = 'diffusion_pytorch_model'
 RULES = CONVERTERS['flux'].make_rules
@@ -94,6 +98,16 @@ CHANGES = {
     ),
     "is of the class 'UNet2DModel'; those that are read are FluxTransformer2D",
   ),
+  'a class that is no name': (
+    lambda f: rewrite(f / 'config.json', lambda d: d.update(_class_name=[])),
+    'is of the class []; those that are read are FluxTransformer2D',
+  ),
+  'the name of a file that no folder can have': (
+    lambda f: rewrite(
+      f / INDEX, lambda d: d['weight_map'].update(new='x' * 5000)
+    ),
+    f'{INDEX} must have a weight_map of tensors to names of files',
+  ),
   'no config': (
     lambda f: (f / 'config.json').unlink(),
     'config.json cannot be read: No such file',
@@ -107,6 +121,13 @@ CHANGES = {
     f'must have one {NAME}*.safetensors, or {INDEX}; it has {FIRST}, {SECOND}',
   ),
 }
+
+
+def test_what_is_nested_too_deeply_is_no_folder_of_diffusers(tmp_path):
+  (tmp_path / 'config.json').write_text('[' * 200_000)
+  assert not is_folder_of_diffusers(tmp_path)
+  with pytest.raises(ValueError, match=r'config\.json is no JSON: maximum rec'):
+    open_folder(tmp_path)
 
 
 @pytest.mark.parametrize('case', CHANGES)

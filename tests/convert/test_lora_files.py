@@ -209,7 +209,14 @@ Q = 'transformer.blocks.0.to_q'
     ({f'{Q}.alpha': np.array(2)}, None, f'{Q}.alpha has the type int64'),
     ({}, CONFIG, 'its metadata say alpha, and so does transformer.blocks.0.ff'),
     ({}, CONFIG | {'transformer.use_dora': True}, 'it has use_dora'),
-    ({}, {'transformer.lora_alpha': 'x'}, "its alpha 'x' is no number"),
+    (
+      {},
+      CONFIG | {'transformer.init_lora_weights': 'pissa_niter_4'},
+      "it has init_lora_weights = 'pissa_niter_4', which changes the base",
+    ),
+    ({}, {'transformer.lora_alpha': 'x'}, "its alpha 'x' is no finite number"),
+    ({}, {'lora_alpha': float('nan')}, "its alpha 'nan' is no finite number"),
+    ({}, {'lora_alpha': 10**400}, f"its alpha '1{'0' * 38} is no finite"),
     (
       {},
       {'transformer.alpha_pattern': {'(a+)+': 1}},
