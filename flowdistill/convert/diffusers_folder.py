@@ -28,6 +28,7 @@ NAME = 'diffusion_pytorch_model'
 INDEX, MAP = f'{NAME}.safetensors.index.json', 'weight_map'
 CLASSES = {'FluxTransformer2DModel': 'flux', 'SD3Transformer2DModel': 'sd3'}
 """Class of diffusers -> name of our network."""
+LAYERS = {'num_layers', 'num_single_layers'}
 FLOATS = ('F64', 'F32', 'F16', 'BF16')
 LONGEST = 255  # characters of the name of a file
 
@@ -68,8 +69,8 @@ def open_folder(path: pathlib.Path) -> DiffusersFolder:
 
   Raises:
     ValueError: naming the file, if one is missing, damaged or cut short, a
-      tensor is in no file or in two, or has a type that is not read, or the
-      class is not known.
+      tensor is in no file or in two, or has a type that is not read, the class
+      is not known, or there are more layers than tensors.
   """
   config = _json(path / CONFIG)
   name = config.get(CLASS)
@@ -85,6 +86,12 @@ def open_folder(path: pathlib.Path) -> DiffusersFolder:
       raise ValueError(
         f'{tensor.path}: {tensor.name} has the type {tensor.dtype}; weights '
         f'must be one of {", ".join(FLOATS)}'
+      )
+  for key in LAYERS & options.keys():
+    if isinstance(number := options[key], int) and number > len(tensors):
+      raise ValueError(
+        f'{path / CONFIG}: {key} = {number} must be at most {len(tensors)}, the '
+        'number of tensors'
       )
   return DiffusersFolder(path, CLASSES[name], options, tensors)
 

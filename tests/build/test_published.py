@@ -37,6 +37,7 @@ def saved(folder, network, **changes):
   return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('network', tiny_folders.KINDS)
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_its_weights_are_those_of_the_folder(tmp_path, network, dtype):

@@ -98,6 +98,10 @@ CHANGES = {
     ),
     "is of the class 'UNet2DModel'; those that are read are FluxTransformer2D",
   ),
+  'more layers than there are tensors': (
+    lambda f: rewrite(f / 'config.json', lambda d: d.update(num_layers=10**6)),
+    'config.json: num_layers = 1000000 must be at most',
+  ),
   'a class that is no name': (
     lambda f: rewrite(f / 'config.json', lambda d: d.update(_class_name=[])),
     'is of the class []; those that are read are FluxTransformer2D',
