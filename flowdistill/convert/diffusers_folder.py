@@ -90,8 +90,8 @@ def open_folder(path: pathlib.Path) -> DiffusersFolder:
   for key in LAYERS & options.keys():
     if isinstance(number := options[key], int) and number > len(tensors):
       raise ValueError(
-        f'{path / CONFIG}: {key} = {number} must be at most {len(tensors)}, the '
-        'number of tensors'
+        f'{path / CONFIG}: {key} = {number} must be at most {len(tensors)}, '
+        'the number of tensors'
       )
   return DiffusersFolder(path, CLASSES[name], options, tensors)
 
