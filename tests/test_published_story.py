@@ -219,7 +219,7 @@ def with_lora(network, model, file):
   others = {
     k: None
     for k, p in known.items()
-    if k not in ('self', 'transformer') and p.default is inspect._empty
+    if k not in ('self', 'transformer') and p.default is p.empty
   }
   pipeline = kind(**others, transformer=model)
   pipeline.load_lora_weights(str(file.parent), weight_name=file.name)

@@ -22,7 +22,7 @@ from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 
 EXAMPLES = 2
-TIMES = np.float32([0.9, 0.6]), np.float32([0.2, 0.6])  # t and s
+TIMES = np.array([[0.9, 0.6], [0.2, 0.6]], np.float32)  # t and s
 
 
 def check_possible(blueprint: Blueprint, export: Export) -> None:
@@ -71,7 +71,8 @@ def _asked(blueprint: Blueprint, params: Any) -> Asked:
   with jax.default_matmul_precision('highest'):
     ours = jax.jit(model.apply)(params, x, t, s, cond)
   two = blueprint.spec['network']['target_time'] is not None
-  return Asked(x, t - (t - s) / 2 if two else t, cond, np.asarray(ours))
+  middle = np.asarray(t - (t - s) / 2)
+  return Asked(x, middle if two else t, cond, np.asarray(ours))
 
 
 def drawn(spec: DataSpec) -> tuple[np.ndarray, dict[str, np.ndarray]]:
