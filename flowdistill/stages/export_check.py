@@ -22,7 +22,7 @@ from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 
 EXAMPLES = 2
-TIMES = np.float32([0.9, 0.6]), np.float32([0.2, 0.6])  # t and s
+TIMES = np.array([[0.9, 0.6], [0.2, 0.6]], np.float32)  # t and s
 
 
 def check_possible(blueprint: Blueprint, export: Export) -> None:
@@ -67,7 +67,7 @@ def _asked(blueprint: Blueprint, params: Any) -> Asked:
   name = blueprint.learns[0]
   model = blueprint.plain(name, dtype='float32', attention_form='plain')
   x, cond = drawn(blueprint.sees)
-  t, s = TIMES
+  t, s = TIMES[0], TIMES[1]
   with jax.default_matmul_precision('highest'):
     ours = jax.jit(model.apply)(params, x, t, s, cond)
   two = blueprint.spec['network']['target_time'] is not None
