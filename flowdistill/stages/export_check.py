@@ -67,7 +67,7 @@ def _asked(blueprint: Blueprint, params: Any) -> Asked:
   name = blueprint.learns[0]
   model = blueprint.plain(name, dtype='float32', attention_form='plain')
   x, cond = drawn(blueprint.sees)
-  t, s = TIMES
+  t, s = TIMES[0], TIMES[1]
   with jax.default_matmul_precision('highest'):
     ours = jax.jit(model.apply)(params, x, t, s, cond)
   two = blueprint.spec['network']['target_time'] is not None
