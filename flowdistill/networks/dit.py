@@ -13,7 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks.attention import PLAIN, attend
+from flowdistill.networks.attention import PLAIN
 from flowdistill.networks.embeddings import (
   TimePair,
   conditioned,
@@ -38,8 +38,8 @@ from flowdistill.networks.text import (
   make_text,
 )
 from flowdistill.networks.token_layers import (
+  attend_tokens,
   by_heads,
-  joined,
   modulate,
   on_rows,
   patchify,
@@ -234,9 +234,7 @@ class Block(nnx.Module):
   def attend(self, h: Array, mask: Array | None) -> Array:
     """Attention among the tokens of an example, [b, n, width] -> the same."""
     q, k, v = self.split(on_rows(self.qkv, h))
-    if mask is not None:
-      mask = mask[:, None, None]  # for all heads and queries
-    return on_rows(self.out, joined(attend(q, k, v, mask, form=self.form)))
+    return on_rows(self.out, attend_tokens(q, k, v, mask, form=self.form))
 
   def split(self, qkv: Array) -> Array:
     """[b, n, 3 width] -> q, k, v [3, b, heads, n, width / heads]."""

@@ -12,60 +12,26 @@ single ones as in Dehghani et al., "Scaling Vision Transformers to 22 Billion
 Parameters" (2023), https://arxiv.org/abs/2302.05442, section 2.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.attention import PLAIN, attend
+from flowdistill.networks.attention import PLAIN
 from flowdistill.networks.flux_positions import rotate
+from flowdistill.networks.joint_blocks import MLP_RATIO, Projections, Stream
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.token_layers import (
-  by_heads,
-  joined,
+  attend_tokens,
   modulate,
   on_rows,
-  rms_norm,
   zero_linear,
 )
 
 Array = jax.Array
-HIDDEN = 4  # width of a hidden layer over that of a token
-
-
-class Projections(nnx.Module):
-  """Queries, keys and values of each head, of modulated tokens.
-
-  Args:
-    width: of a token.
-    heads: number of attention heads, which divides the width.
-    dtype: of the large products.
-    rngs: for the initial parameters alone.
-  """
-
-  def __init__(
-    self, width: int, heads: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
-  ):
-    def linear() -> nnx.Linear:
-      return nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-
-    self.heads = heads
-    self.query, self.key, self.value = linear(), linear(), linear()
-    self.query_scale = nnx.Param(jnp.ones(width // heads))
-    self.key_scale = nnx.Param(jnp.ones(width // heads))
-
-  def __call__(self, m: Array) -> tuple[Array, Array, Array]:
-    """[b, n, width] -> q, k, v [b, heads, n, c], of which q, k are float32."""
-    q, k, v = (
-      by_heads(on_rows(layer, m), self.heads, 1)[0]
-      for layer in (self.query, self.key, self.value)
-    )
-    return (
-      rms_norm(q, self.query_scale[...]),
-      rms_norm(k, self.key_scale[...]),
-      v,
-    )
 
 
 def attention(
@@ -90,37 +56,8 @@ def attention(
   Returns:
     [b, n, heads · c].
   """
-  q, k = (rotate(x, angles).astype(v.dtype) for x in (q, k))
-  if mask is not None:
-    mask = mask[:, None, None]  # for all heads and queries
-  return joined(attend(q, k, v, mask, form=form))
-
-
-class Stream(nnx.Module):
-  """The layers of the text's or the picture's tokens in a double block."""
-
-  def __init__(
-    self, width: int, heads: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs
-  ):
-    def linear(n_in: int, n_out: int) -> nnx.Linear:
-      return nnx.Linear(n_in, n_out, dtype=dtype, rngs=rngs)
-
-    hidden = HIDDEN * width
-    self.modulation = zero_linear(width, 6 * width, rngs=rngs)
-    self.project = Projections(width, heads, dtype=dtype, rngs=rngs)
-    self.out = linear(width, width)
-    self.up, self.down = linear(width, hidden), linear(hidden, width)
-
-  def modulated(self, e: Array) -> list[Array]:
-    """Shift, scale and gate of attention, then of the hidden layer."""
-    return jnp.split(self.modulation(e)[:, None], 6, axis=-1)
-
-  def update(self, h: Array, a: Array, rest: list[Array]) -> Array:
-    """Tokens h [b, n, width] after attention a, with what `rest` modulates."""
-    gate_a, shift, scale, gate_m = rest
-    h = h + gate_a * upcast(on_rows(self.out, a))
-    hidden = nnx.gelu(on_rows(self.up, modulate(h, shift, scale)))
-    return h + gate_m * upcast(on_rows(self.down, hidden))
+  q, k = rotate(q, angles), rotate(k, angles)
+  return attend_tokens(q, k, v, mask, form=form)
 
 
 class DoubleBlock(nnx.Module):
@@ -136,8 +73,9 @@ class DoubleBlock(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.form = form
-    self.picture = Stream(width, heads, dtype=dtype, rngs=rngs)
-    self.text = Stream(width, heads, dtype=dtype, rngs=rngs)
+    own: dict[str, Any] = {'normed': True, 'dtype': dtype, 'rngs': rngs}
+    self.picture = Stream(width, heads, **own)
+    self.text = Stream(width, heads, **own)
 
   def __call__(
     self,
@@ -157,23 +95,16 @@ class DoubleBlock(nnx.Module):
     del key
     parts = h[:, :length], h[:, length:]
     streams = self.text, self.picture
-    projected, rests = [], []
-    for stream, part in zip(streams, parts, strict=True):
-      shift, scale, *rest = stream.modulated(e)
-      projected.append(stream.project(modulate(part, shift, scale)))
-      rests.append(rest)
+    reads = [s.read(x, e) for s, x in zip(streams, parts, strict=True)]
     q, k, v = (
-      jnp.concatenate(both, axis=2) for both in zip(*projected, strict=True)
+      jnp.concatenate(both, axis=2)
+      for both in zip(*(read.qkv for read in reads), strict=True)
     )
     a = attention(q, k, v, angles, mask, form=self.form)
-    attended = a[:, :length], a[:, length:]
-    updated = [
-      stream.update(part, own, rest)
-      for stream, part, own, rest in zip(
-        streams, parts, attended, rests, strict=True
-      )
-    ]
-    return jnp.concatenate(updated, axis=1)
+    each = zip(
+      streams, parts, (a[:, :length], a[:, length:]), reads, strict=True
+    )
+    return jnp.concatenate([s.update(x, a, r) for s, x, a, r in each], axis=1)
 
 
 class SingleBlock(nnx.Module):
@@ -189,9 +120,11 @@ class SingleBlock(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.form = form
-    hidden = HIDDEN * width
+    hidden = MLP_RATIO * width
     self.modulation = zero_linear(width, 3 * width, rngs=rngs)
-    self.project = Projections(width, heads, dtype=dtype, rngs=rngs)
+    self.project = Projections(
+      width, heads, normed=True, dtype=dtype, rngs=rngs
+    )
     self.up = nnx.Linear(width, hidden, dtype=dtype, rngs=rngs)
     self.out = nnx.Linear(width + hidden, width, dtype=dtype, rngs=rngs)
 

@@ -20,7 +20,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import DataSpec
-from flowdistill.networks.attention import PLAIN, attend
+from flowdistill.networks.attention import PLAIN
 from flowdistill.networks.dit import check_tokens
 from flowdistill.networks.embeddings import (
   TimePair,
@@ -41,8 +41,8 @@ from flowdistill.networks.text import (
   mean_of,
 )
 from flowdistill.networks.token_layers import (
+  attend_tokens,
   by_heads,
-  joined,
   modulate,
   on_rows,
   patchify,
@@ -238,29 +238,18 @@ class JointBlock(nnx.Module):
     (q, k, v), rest = self.picture.project(picture, e)
     q, k = rotate(q, angles), rotate(k, angles)
     if self.text is None:
-      a = attend_as(q, k, v, mask, form=self.form)
+      a = attend_tokens(q, k, v, mask, form=self.form)
       return self.picture.update(picture, a, rest, keys[0])
     (*query, key_, value), rest_text = self.text.project(text, e)
     q = jnp.concatenate([*query, q], axis=2)
     k, v = jnp.concatenate([key_, k], 2), jnp.concatenate([value, v], 2)
-    a = attend_as(q, k, v, mask, form=self.form)
+    a = attend_tokens(q, k, v, mask, form=self.form)
     if isinstance(self.text, Stream):
       text = self.text.update(text, a[:, : self.length], rest_text, keys[1])
     picture = self.picture.update(
       picture, a[:, -picture.shape[1] :], rest, keys[0]
     )
     return jnp.concatenate([text, picture], axis=1)
-
-
-def attend_as(
-  q: Array, k: Array, v: Array, mask: Array | None, *, form: str = PLAIN
-) -> Array:
-  """Attention of [b, heads, n, c] in the dtype of v, [b, n, heads · c]."""
-  if mask is not None:
-    mask = mask[:, None, None]  # for all heads and queries
-  return joined(
-    attend(q.astype(v.dtype), k.astype(v.dtype), v, mask, form=form)
-  )
 
 
 class Keys(nnx.Module):

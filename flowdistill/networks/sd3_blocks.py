@@ -1,112 +1,27 @@
 """The blocks of Stable Diffusion 3: joint attention of a picture and a text.
 
-Tokens of the picture come first. Each kind has layers of its own, modulated by
-the embedding e of times and pooled text:
+Tokens of the picture come first. The text of the last block is attended to, and
+has no layers of its own after that.
 
-  h ← h + gate · attention(all tokens) [+ gate₂ · attention(the picture's)]
-  h ← h + gate · hidden layer
-
-What is in brackets is the second attention of SD3.5 medium's first blocks,
-which sees what the first one sees. The text of the last block is attended to,
-and has no layers of its own after that. Modulations are in the order of
-diffusers.
-
-Source: Esser et al., "Scaling Rectified Flow Transformers for High-Resolution
-Image Synthesis" (2024), https://arxiv.org/abs/2403.03206, section 4;
-https://github.com/huggingface/diffusers, 0.42, `SD3Transformer2DModel`.
+Source: see `joint_blocks.py`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from flowdistill.networks.attention import PLAIN, attend
-from flowdistill.networks.precision import upcast
+from flowdistill.networks.attention import PLAIN
+from flowdistill.networks.joint_blocks import Projections, Read, Stream
 from flowdistill.networks.token_layers import (
-  by_heads,
-  joined,
-  modulate,
+  attend_tokens,
   normalise,
-  on_rows,
-  rms_norm,
   zero_linear,
 )
 
 Array = jax.Array
-MLP_RATIO = 4
-
-
-class Read(NamedTuple):
-  """What a stream has computed before attention.
-
-  Attributes:
-    qkv: queries, keys and values [b, heads, n, c].
-    normed: the normalised tokens [b, n, width].
-    rest: what is left of the modulation, each [b, 1, width].
-  """
-
-  qkv: list[Array]
-  normed: Array
-  rest: list[Array]
-
-
-def attention(
-  qkv: list[Array], mask: Array | None, *, form: str = PLAIN
-) -> Array:
-  """Attention of [b, heads, n, c], [b, n, heads · c], in the dtype of v.
-
-  `mask`, bool [b, n], is true for tokens that may be attended to.
-  """
-  q, k, v = qkv
-  if mask is not None:
-    mask = mask[:, None, None]  # for all heads and queries
-  return joined(
-    attend(q.astype(v.dtype), k.astype(v.dtype), v, mask, form=form)
-  )
-
-
-class Projections(nnx.Module):
-  """Queries, keys and values of tokens.
-
-  Args:
-    width: of a token.
-    heads: number of heads.
-    normed: whether q and k of a head are divided by their root mean square.
-    dtype: of the products.
-    rngs: for the initial parameters alone.
-  """
-
-  def __init__(
-    self,
-    width: int,
-    heads: int,
-    *,
-    normed: bool,
-    dtype: DTypeLike | None,
-    rngs: nnx.Rngs,
-  ):
-    def linear() -> nnx.Linear:
-      return nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-
-    self.heads = heads
-    self.query, self.key, self.value = linear(), linear(), linear()
-    size = width // heads
-    self.query_scale = nnx.Param(jnp.ones(size)) if normed else None
-    self.key_scale = nnx.Param(jnp.ones(size)) if normed else None
-
-  def __call__(self, h: Array) -> list[Array]:
-    """[b, n, width] -> q, k, v [b, heads, n, c]."""
-    q, k, v = (
-      by_heads(on_rows(layer, h), self.heads, 1)[0]
-      for layer in (self.query, self.key, self.value)
-    )
-    if self.query_scale is not None and self.key_scale is not None:
-      q = rms_norm(q, self.query_scale[...])
-      k = rms_norm(k, self.key_scale[...])
-    return [q, k, v]
 
 
 class Keys(nnx.Module):
@@ -141,85 +56,6 @@ class Keys(nnx.Module):
     """The tokens as they were."""
     del a, read
     return h
-
-
-class Stream(nnx.Module):
-  """All layers of one kind of tokens in a block.
-
-  The modulation is shift, scale and gate of attention, the same of the hidden
-  layer, and with `dual` the same of the second attention.
-  """
-
-  def __init__(
-    self,
-    width: int,
-    heads: int,
-    *,
-    normed: bool,
-    dual: bool = False,
-    dtype: DTypeLike | None,
-    form: str = PLAIN,
-    rngs: nnx.Rngs,
-  ):
-    def linear(n_in: int, n_out: int) -> nnx.Linear:
-      return nnx.Linear(n_in, n_out, dtype=dtype, rngs=rngs)
-
-    both: dict[str, Any] = {'normed': normed, 'dtype': dtype, 'rngs': rngs}
-    self.chunks = 9 if dual else 6
-    self.modulation = zero_linear(width, self.chunks * width, rngs=rngs)
-    self.project = Projections(width, heads, **both)
-    self.out = linear(width, width)
-    self.second = Second(width, heads, form=form, **both) if dual else None
-    hidden = MLP_RATIO * width
-    self.up, self.down = linear(width, hidden), linear(hidden, width)
-
-  def read(self, h: Array, e: Array) -> Read:
-    """Tokens [b, n, width] and embedding e [b, width]."""
-    normed, parts = normalise(h), self.modulation(e)[:, None]
-    shift, scale, *rest = jnp.split(parts, self.chunks, axis=-1)
-    return Read(self.project(normed * (1 + scale) + shift), normed, rest)
-
-  def update(self, h: Array, a: Array, read: Read) -> Array:
-    """Tokens h [b, n, width] after attention a [b, n, width]."""
-    gate, shift, scale, gate_m, *rest = read.rest
-    h = h + gate * upcast(on_rows(self.out, a))
-    if self.second is not None:
-      h = h + self.second(read.normed, *rest)
-    m = on_rows(self.hidden, modulate(h, shift, scale))
-    return h + gate_m * upcast(m)
-
-  def hidden(self, h: Array) -> Array:
-    """The hidden layer, [rows, width] -> [rows, width]."""
-    return self.down(nnx.gelu(self.up(h)))
-
-
-class Second(nnx.Module):
-  """Attention among the tokens of the picture alone."""
-
-  def __init__(
-    self,
-    width: int,
-    heads: int,
-    *,
-    normed: bool,
-    dtype: DTypeLike | None,
-    form: str = PLAIN,
-    rngs: nnx.Rngs,
-  ):
-    self.form = form
-    self.project = Projections(
-      width, heads, normed=normed, dtype=dtype, rngs=rngs
-    )
-    self.out = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-
-  def __call__(
-    self, normed: Array, shift: Array, scale: Array, gate: Array
-  ) -> Array:
-    """Normalised tokens [b, n, width] -> what is added to them."""
-    a = attention(
-      self.project(normed * (1 + scale) + shift), None, form=self.form
-    )
-    return gate * upcast(on_rows(self.out, a))
 
 
 class JointBlock(nnx.Module):
@@ -264,8 +100,8 @@ class JointBlock(nnx.Module):
   ) -> Array:
     """Tokens h [b, n, width] and embedding e [b, width] -> [b, n, width].
 
-    The first `size` tokens are those of the picture. `mask`: see `attention`;
-    None allows all. `key` is ignored: there is no dropout.
+    The first `size` tokens are those of the picture. `mask`: see
+    `attend_tokens`. `key` is ignored: there is no dropout.
     """
     del key
     tokens = jnp.split(h, [size], axis=1)
@@ -275,6 +111,7 @@ class JointBlock(nnx.Module):
       jnp.concatenate(each, axis=2)
       for each in zip(*(read.qkv for read in reads), strict=True)
     ]
-    answers = jnp.split(attention(qkv, mask, form=self.form), [size], axis=1)
+    a = attend_tokens(*qkv, mask, form=self.form)
+    answers = jnp.split(a, [size], axis=1)
     parts = zip(streams, tokens, answers, reads, strict=True)
     return jnp.concatenate([s.update(x, a, r) for s, x, a, r in parts], axis=1)

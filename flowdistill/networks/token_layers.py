@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.precision import upcast
 
 Array = jax.Array
@@ -55,6 +56,24 @@ def by_heads(x: Array, heads: int, parts: int) -> Array:
   b, n, width = x.shape
   x = x.reshape(b, n, heads, parts, width // heads // parts)
   return jnp.moveaxis(x, (3, 2), (0, 2))
+
+
+def attend_tokens(
+  q: Array, k: Array, v: Array, mask: Array | None, *, form: str = PLAIN
+) -> Array:
+  """Attention in the dtype of v, [b, heads, n, c] -> [b, n, heads · c].
+
+  Args:
+    q: queries.
+    k: keys.
+    v: values.
+    mask: bool [b, n], true for tokens that may be attended to; None allows all.
+    form: of attention.
+  """
+  if mask is not None:
+    mask = mask[:, None, None]  # for all heads and queries
+  q, k = q.astype(v.dtype), k.astype(v.dtype)
+  return joined(attend(q, k, v, mask, form=form))
 
 
 def joined(a: Array) -> Array:
