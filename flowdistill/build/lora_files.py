@@ -26,7 +26,7 @@ from flowdistill.convert.lora_files import (
   write_diffusers,
   write_kohya,
 )
-from flowdistill.convert.lora_names import listed
+from flowdistill.convert.names import listed
 from flowdistill.convert.rules import Arrays, Rule, Shapes, shapes_of
 from flowdistill.convert.stacked import single_shapes
 

@@ -7,11 +7,14 @@ from flowdistill.convert import (
   edm2_options,
   edm_options,
   flux,
+  flux_original,
   ncsnpp,
   sd3,
+  sd3_original,
   sit,
 )
 from flowdistill.convert.converter import Converter
+from flowdistill.convert.stacked_converter import StackedConverter
 
 FROM_EPS = {'name': 'uniform', 'start': 0.999}
 """Rectified flow and SlimFlow train, and start samples, at their time eps =
@@ -51,15 +54,22 @@ CONVERTERS = {
     side=edm2.SIDE,
     changes=edm2_options.changes,
   ),
-  'flux': flux.FluxConverter(
+  'flux': StackedConverter(
     naming=flux.NAMING,
     make_rules=lambda shapes, side: flux.make_rules(shapes),
     grid={'name': 'uniform'},
+    named=flux.in_diffusers,
+    original=flux_original.to_original,
+    only_ours=flux.ONLY_OURS,
+    check=flux.check_guidance,
   ),
-  'sd3': sd3.SD3Converter(
+  'sd3': StackedConverter(
     naming=sd3.NAMING,
     make_rules=lambda shapes, side: sd3.make_rules(shapes),
     grid={'name': 'shifted'},  # by 3
+    named=sd3.in_diffusers,
+    original=sd3_original.to_original,
+    only_ours=sd3.ONLY_OURS,
   ),
   'sit': sit.SiTConverter(
     naming=sit.NAMING,

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.convert.names import check_once
 from flowdistill.convert.prefixes import Naming
 from flowdistill.convert.rules import (
   Arrays,
   Rule,
   Shapes,
-  check_once,
   order,
 )
 

@@ -11,8 +11,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from flowdistill.convert import kinds, pickles
+from flowdistill.convert.names import check_once
 from flowdistill.convert.pickles import Choose, Inform
-from flowdistill.convert.safetensors_files import check_once, stored_tensors
+from flowdistill.convert.safetensors_files import stored_tensors
 from flowdistill.convert.snapshots import read_snapshot
 from flowdistill.files.flax_tree import read_flax
 

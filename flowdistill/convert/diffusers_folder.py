@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from flowdistill.convert import kinds
-from flowdistill.convert.lora_names import listed
+from flowdistill.convert.names import listed
 from flowdistill.convert.rules import Rule, Shapes
 from flowdistill.convert.safetensors_files import Stored, stored_tensors
 from flowdistill.convert.stacked import STACK, single_shapes

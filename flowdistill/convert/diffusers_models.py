@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from flowdistill.convert.diffusers_folder import CLASSES
-from flowdistill.convert.lora_names import listed
+from flowdistill.convert.names import listed
 
 PIPELINES = {'flux': 'FluxPipeline', 'sd3': 'StableDiffusion3Pipeline'}
 CLASS_OF = {network: name for name, network in CLASSES.items()}

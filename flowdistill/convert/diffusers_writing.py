@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from flowdistill.convert.diffusers_folder import (
   CLASS,
@@ -21,11 +20,13 @@ from flowdistill.convert.diffusers_folder import (
   MAP,
   NAME,
 )
-from flowdistill.convert.lora_names import listed
+from flowdistill.convert.names import listed
+from flowdistill.files.safetensors_writing import write_safetensors
 
 VERSION = '0.42.1'
 ONE_TIME = (None, 'midpoint')
 """Forms of the times of a network that has an embedding of one time alone."""
+OF_TORCH = {'format': 'pt'}
 MOST = 10 * 10**9  # bytes of a file
 Arrays = Mapping[str, np.ndarray]
 
@@ -131,12 +132,12 @@ def write_folder(
   (path / CONFIG).write_text(json.dumps(config, indent=2) + '\n')
   files = divided(theirs, most)
   if len(files) == 1:
-    _save(path / f'{NAME}.safetensors', files[0])
+    write_safetensors(path / f'{NAME}.safetensors', files[0], OF_TORCH)
     return
   where, total = dict[str, str](), 0
   for i, arrays in enumerate(files, 1):
     name = f'{NAME}-{i:05d}-of-{len(files):05d}.safetensors'
-    _save(path / name, arrays)
+    write_safetensors(path / name, arrays, OF_TORCH)
     where |= dict.fromkeys(arrays, name)
     total += sum(array.nbytes for array in arrays.values())
   index = {'metadata': {'total_size': total}, MAP: where}
@@ -153,8 +154,3 @@ def divided(arrays: Arrays, most: int) -> list[dict[str, np.ndarray]]:
     parts[-1][name] = array
     size += array.nbytes
   return parts
-
-
-def _save(path: pathlib.Path, arrays: Arrays) -> None:
-  plain = {name: np.asarray(x, order='C') for name, x in arrays.items()}
-  save_file(plain, path, {'format': 'pt'})

@@ -27,8 +27,9 @@ from flowdistill.convert.adm import (
   resample_filter,
   resample_filters,
 )
+from flowdistill.convert.names import check_once
 from flowdistill.convert.prefixes import Naming
-from flowdistill.convert.rules import Arrays, Rule, Shapes, check_once
+from flowdistill.convert.rules import Arrays, Rule, Shapes
 
 NAMING = Naming('EDM', r'(?:map_|enc\.|dec\.|out_)', r'\.resample_filter$')
 MAPPING = {

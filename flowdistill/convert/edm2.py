@@ -17,8 +17,9 @@ Source of the names: https://github.com/NVlabs/edm2.
 
 import re
 
+from flowdistill.convert.names import check_once
 from flowdistill.convert.prefixes import Naming
-from flowdistill.convert.rules import Rule, Shapes, check_once
+from flowdistill.convert.rules import Rule, Shapes
 
 NAMING = Naming('EDM2', r'(?:unet\.(?:emb_|enc\.|dec\.|out_)|logvar_)')
 SIDE = 'unet.enc.<side>x<side>_conv.weight'

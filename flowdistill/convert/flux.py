@@ -11,25 +11,15 @@ embedding of a target time as time_text_embed_2.
 Source of the names: https://github.com/huggingface/diffusers.
 """
 
-import dataclasses
 import re
-from collections.abc import Callable, Collection, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from flowdistill.convert.converter import Converter
+from flowdistill.convert.diffusers_layers import JOINT, OUTSIDE
 from flowdistill.convert.flux_original import FIRST, from_original
 from flowdistill.convert.prefixes import Naming
-from flowdistill.convert.rules import (
-  Arrays,
-  Rule,
-  Shapes,
-  read,
-  read_ema,
-)
-from flowdistill.convert.stacked import single_arrays, single_shapes, stacked
+from flowdistill.convert.rules import Arrays, Rule, Shapes
 
 ONLY_OURS = re.compile(r'times\.(?:of_s\.|sign$)|label\.|scalars\.')
 NAMING = Naming(
@@ -41,38 +31,10 @@ GUIDANCE = 'time_text_embed.guidance_embedder.'
 STACKS = {'double': 'transformer_blocks', 'single': 'single_transformer_blocks'}
 LAYER = re.compile(rf'({"|".join(STACKS)})\.(\d+)\.(.+)')
 LAYERS = {
-  'times.of_t.first': 'time_text_embed.timestep_embedder.linear_1',
-  'times.of_t.second': 'time_text_embed.timestep_embedder.linear_2',
-  'times.of_s.first': 'time_text_embed_2.timestep_embedder.linear_1',
-  'times.of_s.second': 'time_text_embed_2.timestep_embedder.linear_2',
+  **OUTSIDE,
   'distilled.first': f'{GUIDANCE}linear_1',
   'distilled.second': f'{GUIDANCE}linear_2',
-  'pooled.first': 'time_text_embed.text_embedder.linear_1',
-  'pooled.second': 'time_text_embed.text_embedder.linear_2',
-  'text': 'context_embedder',
   'first': 'x_embedder',
-  'modulation': 'norm_out.linear',
-  'last': 'proj_out',
-}
-DOUBLE = {
-  'picture.modulation': 'norm1.linear',
-  'picture.project.query': 'attn.to_q',
-  'picture.project.key': 'attn.to_k',
-  'picture.project.value': 'attn.to_v',
-  'picture.project.query_scale': 'attn.norm_q',
-  'picture.project.key_scale': 'attn.norm_k',
-  'picture.out': 'attn.to_out.0',
-  'picture.up': 'ff.net.0.proj',
-  'picture.down': 'ff.net.2',
-  'text.modulation': 'norm1_context.linear',
-  'text.project.query': 'attn.add_q_proj',
-  'text.project.key': 'attn.add_k_proj',
-  'text.project.value': 'attn.add_v_proj',
-  'text.project.query_scale': 'attn.norm_added_q',
-  'text.project.key_scale': 'attn.norm_added_k',
-  'text.out': 'attn.to_add_out',
-  'text.up': 'ff_context.net.0.proj',
-  'text.down': 'ff_context.net.2',
 }
 SINGLE = {
   'modulation': 'norm.linear',
@@ -84,7 +46,7 @@ SINGLE = {
   'up': 'proj_mlp',
   'out': 'proj_out',
 }
-INSIDE = {'double': DOUBLE, 'single': SINGLE}
+INSIDE = {'double': JOINT, 'single': SINGLE}
 """The layers of a block."""
 LEAVES = {'kernel': 'weight', 'bias': 'bias'}
 
@@ -123,61 +85,6 @@ def layer_name(layer: str) -> str | None:
   kind, number, inside = match.groups()
   name = INSIDE[kind].get(inside)
   return name and f'{STACKS[kind]}.{number}.{name}'
-
-
-@dataclasses.dataclass(frozen=True)
-class FluxConverter(Converter):
-  """Also reads the original names; our blocks are stacked.
-
-  What is read raises ValueError if it is of a network with another
-  `guidance_embeds`.
-  """
-
-  def from_torch(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> Arrays:
-    """Arrays of diffusers or the original, as `Converter.from_torch`."""
-    return read_by(read, arrays, shapes)
-
-  def ema_from_torch(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> Arrays:
-    """The EMA weights of a checkpoint, as `Converter.ema_from_torch`."""
-    return read_by(read_ema, arrays, shapes)
-
-  def to_torch(
-    self,
-    arrays: Mapping[str, np.ndarray],
-    side: int,
-    prefix: str = '',
-    network: Mapping[str, Any] = MappingProxyType({}),
-  ) -> Arrays:
-    """Our arrays by the names of diffusers, as `Converter.to_torch`."""
-    return super().to_torch(single_arrays(arrays), side, prefix, network)
-
-  def constants(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> frozenset[str]:
-    """None: all arrays are trained."""
-    del arrays, shapes
-    return frozenset()
-
-
-def read_by(
-  reader: Callable[..., Arrays],
-  arrays: Mapping[str, np.ndarray],
-  shapes: Shapes,
-) -> Arrays:
-  """Our arrays, of which `reader` reads those of single layers."""
-  theirs = in_diffusers(arrays)
-  present = {part for name in theirs if (part := NAMING.bare(name))}
-  check_guidance(present, shapes)
-  single = {
-    path: shape
-    for path, shape in single_shapes(shapes).items()
-    if not ONLY_OURS.match(path) or name_of(path) in present
-  }
-  return stacked(reader(theirs, single, make_rules(single), NAMING), STACKS)
 
 
 def in_diffusers(arrays: Mapping[str, np.ndarray]) -> Arrays:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from flowdistill.convert.halves import swapped
 from flowdistill.convert.rules import Arrays
 
 Parts = tuple[str, ...]
@@ -157,8 +158,3 @@ def cut(name: str, array: np.ndarray, parts: Sequence[str]) -> list[np.ndarray]:
     )
   ends = np.cumsum(sizes) * (rows // sum(sizes))
   return np.split(array, ends[:-1])
-
-
-def swapped(array: np.ndarray) -> np.ndarray:
-  """Scale and shift in the other order."""
-  return np.roll(array, len(array) // 2, axis=0) if array.ndim else array

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from flowdistill.convert import kinds
 from flowdistill.convert.arrays import read_chosen
@@ -29,9 +28,10 @@ from flowdistill.convert.lora_names import (
   B,
   Layer,
   Names,
-  listed,
 )
+from flowdistill.convert.names import listed
 from flowdistill.convert.rules import Arrays
+from flowdistill.files.safetensors_writing import write_safetensors
 
 METADATA = 'lora_adapter_metadata'
 PREFIX = 'transformer.'
@@ -210,7 +210,7 @@ def write_diffusers(path: pathlib.Path, lora: LoRA) -> None:
     'target_modules': list(scaled),
   }
   text = json.dumps({f'{PREFIX}{key}': value for key, value in config.items()})
-  save(path, arrays, {METADATA: text, 'format': 'pt'})
+  write_safetensors(path, arrays, {METADATA: text, 'format': 'pt'})
 
 
 def write_kohya(
@@ -247,14 +247,4 @@ def write_kohya(
     raise ValueError(
       f'{listed(sorted(left))}: the original of {network} has no such layers'
     )
-  save(path, arrays, {'format': 'pt'})
-
-
-def save(
-  path: pathlib.Path,
-  arrays: Mapping[str, np.ndarray],
-  metadata: Mapping[str, str],
-) -> None:
-  """Writes .safetensors, which needs arrays without strides of their own."""
-  plain = {n: np.array(x, order='C') for n, x in arrays.items()}
-  save_file(plain, path, dict(metadata))
+  write_safetensors(path, arrays, {'format': 'pt'})

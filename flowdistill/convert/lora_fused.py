@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from flowdistill.convert import flux_original, sd3_original
+from flowdistill.convert.halves import swapped
 from flowdistill.convert.lora import Factors, Widths
 
 
@@ -105,11 +106,6 @@ def _is_diagonal(parts: Sequence[np.ndarray]) -> bool:
     for j, block in enumerate(row)
     if i != j
   )
-
-
-def swapped(b: np.ndarray) -> np.ndarray:
-  """Both halves of the rows in the other order."""
-  return np.roll(b, len(b) // 2, axis=0)
 
 
 def flux_layers(names: Iterable[str]) -> list[Fused]:

@@ -14,7 +14,7 @@ https://github.com/comfyanonymous/ComfyUI; https://github.com/kohya-ss/sd-script
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flowdistill.convert.lora_fused import ORIGINALS, Fused
@@ -116,9 +116,3 @@ def split(name: str) -> tuple[str, str | None]:
     if name.endswith(end):
       return name.removesuffix(end), what
   return name, None
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-  """'a, b and 3 others'."""
-  more = f' and {len(names) - most} others' if len(names) > most else ''
-  return f'{", ".join(names[:most])}{more}'

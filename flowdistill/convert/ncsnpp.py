@@ -17,8 +17,9 @@ https://github.com/yuanzhi-zhu/SlimFlow.
 
 import re
 
+from flowdistill.convert.names import check_once
 from flowdistill.convert.prefixes import Naming
-from flowdistill.convert.rules import Rule, Shapes, check_once, order
+from flowdistill.convert.rules import Rule, Shapes, order
 
 NAMING = Naming('NCSN++', r'all_modules\.')
 ONLY_OURS = re.compile(r'times\.of_s\.|label\.|scalars\.')

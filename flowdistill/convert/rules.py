@@ -169,10 +169,3 @@ def order(layer: str, words: Sequence[str], naming: Naming) -> tuple[int, ...]:
   if not all(part.isdigit() or part in words for part in parts):
     raise ValueError(f'{layer} is no layer of an {naming.name}')
   return tuple(int(p) if p.isdigit() else words.index(p) for p in parts)
-
-
-def check_once(names: list[str]) -> None:
-  """Raises ValueError if a name appears twice."""
-  twice = {name for name in names if names.count(name) > 1}
-  if twice:
-    raise ValueError(f'{min(twice)} appears twice')

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
+from flowdistill.convert.names import check_once
 from flowdistill.convert.tensors import DTYPES
 
 SAFE_DTYPES = {
@@ -108,10 +109,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   """The dict of pairs; raises ValueError if a name appears twice."""
   check_once([name for name, _ in pairs])
   return dict(pairs)
-
-
-def check_once(names: list[str]) -> None:
-  """Raises ValueError if a name appears twice."""
-  if len(set(names)) < len(names):
-    twice = next(n for i, n in enumerate(names) if n in names[:i])
-    raise ValueError(f'{twice} appears twice')

@@ -15,23 +15,15 @@ Source of the names: https://github.com/huggingface/diffusers, 0.42,
 https://github.com/Stability-AI/sd3.5.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
-from flowdistill.convert.converter import Converter
+from flowdistill.convert.diffusers_layers import JOINT, OUTSIDE
 from flowdistill.convert.prefixes import Naming
 from flowdistill.convert.rules import Arrays, Rule, Shapes
-from flowdistill.convert.sd3_original import from_original, to_original
-from flowdistill.convert.stacked import (
-  single_arrays,
-  single_shapes,
-  stacked,
-)
+from flowdistill.convert.sd3_original import from_original
 
 ONLY_OURS = re.compile(r'times\.(?:of_s\.|sign$)|scalars\.|label\.')
 NAMING = Naming(
@@ -40,46 +32,17 @@ NAMING = Naming(
   r'transformer_blocks|[xty]_embedder|joint_blocks|final_layer)(?:\.|$)|'
   rf'{ONLY_OURS.pattern}',
 )
-DIFFUSERS, ORIGINAL = NAMES = 'diffusers', 'original'
 LAYER = re.compile(r'blocks_(\d+)\.(\d+)\.(.+)')
 POSITION = 'position'
-LAYERS = {
-  'first': 'pos_embed.proj',
-  'times.of_t.first': 'time_text_embed.timestep_embedder.linear_1',
-  'times.of_t.second': 'time_text_embed.timestep_embedder.linear_2',
-  'times.of_s.first': 'time_text_embed_2.timestep_embedder.linear_1',
-  'times.of_s.second': 'time_text_embed_2.timestep_embedder.linear_2',
-  'pooled.first': 'time_text_embed.text_embedder.linear_1',
-  'pooled.second': 'time_text_embed.text_embedder.linear_2',
-  'text': 'context_embedder',
-  'modulation': 'norm_out.linear',
-  'last': 'proj_out',
-}
+LAYERS = {**OUTSIDE, 'first': 'pos_embed.proj'}
 INSIDE = {
-  'picture.modulation': 'norm1.linear',
-  'picture.project.query': 'attn.to_q',
-  'picture.project.key': 'attn.to_k',
-  'picture.project.value': 'attn.to_v',
-  'picture.project.query_scale': 'attn.norm_q',
-  'picture.project.key_scale': 'attn.norm_k',
-  'picture.out': 'attn.to_out.0',
+  **JOINT,
   'picture.second.project.query': 'attn2.to_q',
   'picture.second.project.key': 'attn2.to_k',
   'picture.second.project.value': 'attn2.to_v',
   'picture.second.project.query_scale': 'attn2.norm_q',
   'picture.second.project.key_scale': 'attn2.norm_k',
   'picture.second.out': 'attn2.to_out.0',
-  'picture.up': 'ff.net.0.proj',
-  'picture.down': 'ff.net.2',
-  'text.modulation': 'norm1_context.linear',
-  'text.project.query': 'attn.add_q_proj',
-  'text.project.key': 'attn.add_k_proj',
-  'text.project.value': 'attn.add_v_proj',
-  'text.project.query_scale': 'attn.norm_added_q',
-  'text.project.key_scale': 'attn.norm_added_k',
-  'text.out': 'attn.to_add_out',
-  'text.up': 'ff_context.net.0.proj',
-  'text.down': 'ff_context.net.2',
 }
 """The layers of a block."""
 
@@ -97,60 +60,9 @@ def make_rules(shapes: Shapes) -> list[Rule]:
   return [_rule(path, len(shape), numbers) for path, shape in shapes.items()]
 
 
-@dataclasses.dataclass(frozen=True)
-class SD3Converter(Converter):
-  """Also reads the names of Stability AI; our blocks are stacked."""
-
-  def from_torch(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> Arrays:
-    """The arrays of a file, as `Converter.from_torch`."""
-    return self._read(super().from_torch, arrays, shapes)
-
-  def ema_from_torch(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> Arrays:
-    """The EMA weights of a checkpoint, as `Converter.ema_from_torch`."""
-    return self._read(super().ema_from_torch, arrays, shapes)
-
-  def to_torch(
-    self,
-    arrays: Mapping[str, np.ndarray],
-    side: int,
-    prefix: str = '',
-    network: Mapping[str, Any] = MappingProxyType({}),
-    names: str = DIFFUSERS,
-  ) -> Arrays:
-    """Our arrays by the names of diffusers, or with ORIGINAL of Stability AI.
-
-    Raises:
-      ValueError: if `names` is not in NAMES.
-    """
-    if names not in NAMES:
-      raise ValueError(f'names = {names!r} must be one of {NAMES}')
-    theirs = super().to_torch(single_arrays(arrays), side, '', network)
-    theirs = to_original(theirs) if names == ORIGINAL else theirs
-    return {f'{prefix}{name}': x for name, x in theirs.items()}
-
-  def constants(
-    self, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> frozenset[str]:
-    """The paths of our arrays that are not trained."""
-    return frozenset({POSITION} & shapes.keys())
-
-  def _read(
-    self, reader: Any, arrays: Mapping[str, np.ndarray], shapes: Shapes
-  ) -> Arrays:
-    """Our arrays, of which `reader` reads those of single layers."""
-    stacks = {path.partition('.')[0] for path in shapes if '.each.' in path}
-    theirs = from_original(arrays, NAMING)
-    present = {part for name in theirs if (part := NAMING.bare(name))}
-    single = {
-      path: shape
-      for path, shape in single_shapes(shapes).items()
-      if not ONLY_OURS.match(path) or _rule(path, 0, {}).theirs in present
-    }
-    return stacked(reader(theirs, single), stacks)
+def in_diffusers(arrays: Mapping[str, np.ndarray]) -> Arrays:
+  """Arrays of a file by the names of diffusers, with their prefixes."""
+  return from_original(arrays, NAMING)
 
 
 def _numbers(paths: Iterable[str]) -> dict[tuple[int, int], int]:

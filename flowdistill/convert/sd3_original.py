@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from flowdistill.convert.halves import swapped
 from flowdistill.convert.prefixes import Naming
 from flowdistill.convert.rules import Arrays
 
@@ -112,13 +113,6 @@ def _original(name: str, last: int) -> tuple[str, int, bool]:
     new = f'joint_blocks.{match[1]}.{inside}'
     swap = layer == LAST and int(match[1]) == last
   return f'{new}.{leaf}' if leaf else new, place, swap
-
-
-def swapped(array: np.ndarray) -> np.ndarray:
-  """Shift and scale along the first axis in the other order."""
-  if not array.ndim or len(array) % 2:
-    return array  # of which the rules say that its shape is wrong
-  return np.concatenate(np.split(array, 2)[::-1])
 
 
 def _renamed(name: str, array: np.ndarray, last: int) -> Arrays:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import save_file
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.foreign import converter
@@ -25,6 +24,7 @@ from flowdistill.build.weights import Weights, weights_in_stage
 from flowdistill.config.sections import Reference
 from flowdistill.files.atomic import naming
 from flowdistill.files.flax_tree import write_flax
+from flowdistill.files.safetensors_writing import write_safetensors
 from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 from flowdistill.workdir.weights import Trained
@@ -40,15 +40,9 @@ def _save_npz(path: pathlib.Path, arrays: Any) -> None:
     np.savez(file, **arrays)
 
 
-def _save_safetensors(path: pathlib.Path, arrays: Any) -> None:
-  # save_file ignores strides, so a transposed array must be copied first;
-  # np.ascontiguousarray would make a vector of a scalar.
-  save_file({n: np.asarray(a, order='C') for n, a in arrays.items()}, path)
-
-
 SAFETENSORS, FLAX, FOLDER = '.safetensors', '.msgpack', ''
 WRITERS = {
-  SAFETENSORS: _save_safetensors,
+  SAFETENSORS: write_safetensors,
   '.npz': _save_npz,
   FLAX: write_flax,
 }

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from convert.lora_layers import NETWORKS, assert_alike, drawn
 
+from flowdistill.convert.halves import swapped
 from flowdistill.convert.lora import Factors
-from flowdistill.convert.lora_fused import ORIGINALS, Fused, swapped
+from flowdistill.convert.lora_fused import ORIGINALS, Fused
 
 PARTS = Fused('linear1', ('q', 'k', 'mlp'))
 WIDTHS = {'q': (2, 6), 'k': (2, 6), 'mlp': (8, 6)}

@@ -7,7 +7,7 @@ import pytest
 from networks import tiny_sd3
 
 from flowdistill.convert import CONVERTERS, sd3
-from flowdistill.convert.sd3 import ORIGINAL
+from flowdistill.convert.stacked_converter import NAMES, ORIGINAL
 
 RULES = CONVERTERS['sd3']
 BRANCHES = pytest.mark.parametrize('branch', tiny_sd3.BRANCHES)
@@ -34,7 +34,7 @@ def assert_equal(found, wanted):
 
 
 @BRANCHES
-@pytest.mark.parametrize('names', sd3.NAMES)
+@pytest.mark.parametrize('names', NAMES)
 def test_there_and_back_to_the_bit(branch, names):
   ours, shapes = drawn(branch)
   theirs = RULES.to_torch(ours, 0, names=names)
@@ -46,7 +46,7 @@ def test_there_and_back_to_the_bit(branch, names):
   )
 
 
-@pytest.mark.parametrize('names', sd3.NAMES)
+@pytest.mark.parametrize('names', NAMES)
 def test_what_only_ours_has_is_there_and_back(names):
   """And weights without it are read."""
   ours, _ = drawn(MEDIUM)
