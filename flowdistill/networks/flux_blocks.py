@@ -141,6 +141,7 @@ class SingleBlock(nnx.Module):
     del key
     shift, scale, gate = jnp.split(self.modulation(e)[:, None], 3, axis=-1)
     m = modulate(h, shift, scale)
-    a = attention(*self.project(m), angles, mask, form=self.form)
+    q, k, v = self.project(m)
+    a = attention(q, k, v, angles, mask, form=self.form)
     both = jnp.concatenate([a, nnx.gelu(on_rows(self.up, m))], axis=-1)
     return h + gate * upcast(on_rows(self.out, both))

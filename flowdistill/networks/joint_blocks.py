@@ -165,6 +165,6 @@ class Second(nnx.Module):
     self, normed: Array, shift: Array, scale: Array, gate: Array
   ) -> Array:
     """Normalised tokens [b, n, width] -> what is added to them."""
-    qkv = self.project(normed * (1 + scale) + shift)
-    a = attend_tokens(*qkv, None, form=self.form)
+    q, k, v = self.project(normed * (1 + scale) + shift)
+    a = attend_tokens(q, k, v, None, form=self.form)
     return gate * upcast(on_rows(self.out, a))

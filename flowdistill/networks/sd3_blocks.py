@@ -107,11 +107,11 @@ class JointBlock(nnx.Module):
     tokens = jnp.split(h, [size], axis=1)
     streams = self.picture, self.text
     reads = [s.read(x, e) for s, x in zip(streams, tokens, strict=True)]
-    qkv = [
+    q, k, v = [
       jnp.concatenate(each, axis=2)
       for each in zip(*(read.qkv for read in reads), strict=True)
     ]
-    a = attend_tokens(*qkv, mask, form=self.form)
+    a = attend_tokens(q, k, v, mask, form=self.form)
     answers = jnp.split(a, [size], axis=1)
     parts = zip(streams, tokens, answers, reads, strict=True)
     return jnp.concatenate([s.update(x, a, r) for s, x, a, r in parts], axis=1)
