@@ -3,7 +3,6 @@
 import pathlib
 import runpy
 
-import jax
 import numpy as np
 import pytest
 from jobs import tiny
@@ -33,16 +32,6 @@ FEW = (
 
 class Opened(Exception):
   """A picture was opened."""
-
-
-@pytest.fixture
-def hastily():
-  """Compiles in half of the time, for programs that run in none."""
-  name = 'jax_disable_most_optimizations'
-  before = jax.config.values[name]
-  jax.config.update(name, True)
-  yield
-  jax.config.update(name, before)
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
@@ -95,7 +84,6 @@ def test_its_prompts_are_in_words_of_the_training():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('hastily')
 @pytest.mark.parametrize('recipe', OTHERS)
 def test_recipes_that_no_document_runs_train(tmp_path, recipe):
   rows = tiny.train_here(tmp_path, f'{CONFIG}:{recipe},runlocal', *FEW)
@@ -104,7 +92,6 @@ def test_recipes_that_no_document_runs_train(tmp_path, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures('hastily')
 def test_no_picture_is_opened_without_data(tmp_path, monkeypatch):
   specs = tiny.stages(f'{CONFIG}:datafree,runlocal', *FEW)
   blueprints = tiny.check_here(specs, tmp_path)

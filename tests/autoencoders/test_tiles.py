@@ -1,5 +1,7 @@
 """Decoding in tiles: exact where each place is decoded by itself."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,7 @@ def test_tiles_cover_and_their_weights_add_up_to_one(size, overlap):
   side = min(4, size)
   assert starts[0] == 0
   assert starts[-1] + side == size
-  assert all(0 < b - a <= 4 - overlap for a, b in zip(starts, starts[1:]))  # noqa: B905, RUF007
+  assert all(0 < b - a <= 4 - overlap for a, b in itertools.pairwise(starts))
   total = np.zeros(FACTOR * size)
   for i, weight in zip(starts, weights, strict=True):
     total[FACTOR * i :][: FACTOR * side] += weight

@@ -26,14 +26,6 @@ diffusers = pytest.importorskip('diffusers')
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True, scope='module')
-def unoptimised():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 B, TEXT, WORDS, POOLED = 2, 10, 5, 6
 CONFIGS = {
   'dev': {

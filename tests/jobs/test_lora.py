@@ -114,15 +114,6 @@ def get_config(arg=''):
 """
 
 
-@pytest.fixture
-def unoptimised():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
-@pytest.mark.usefixtures('unoptimised')
 def test_merged_weights_are_exported_and_can_be_trained_on(tmp_path):
   source = tmp_path / 'config.py'
   source.write_text(SIT)

@@ -49,14 +49,6 @@ FIELDS = {
 EMBEDDER = (256 * 3072 + 3072) + (3072 * 3072 + 3072)
 
 
-@pytest.fixture(autouse=True, scope='module')
-def unoptimised():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 def count(spec=None, **options):
   spec = spec or DataSpec(LATENTS, PUBLISHED)
   net = nnx.eval_shape(

@@ -29,14 +29,6 @@ TOKENS = {
 DIT = {'layers': ('blocks.*.qkv', '*.up'), 'rank': 2, 'alpha': 3.0}
 
 
-@pytest.fixture(autouse=True, scope='module')
-def unoptimised():
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 def dit(depth=5):  # so many are scanned
   return DiT(SPEC, width=8, depth=depth, heads=2, rngs=nnx.Rngs(0))
 
@@ -53,7 +45,9 @@ def unet():
 
 
 def adaptation(make, **options):
-  key = lambda: jax.random.key(1)  # noqa: E731
+  def key():
+    return jax.random.key(1)
+
   return Adaptation(shape_model(make), make, Lora(**options), key, 'lora')
 
 

@@ -20,15 +20,6 @@ RULES = CONVERTERS['sd3']
 TOLERANCE = 1e-4  # of the largest number
 
 
-@pytest.fixture(autouse=True, scope='module')
-def unoptimised():
-  """Compiles in half of the time, for programs that run in none."""
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 def both(branch, **options):
   """Theirs, and ours with the same weights: (module, graph, params)."""
   torch.manual_seed(0)
