@@ -31,6 +31,8 @@ AGAINST_TORCH = (
 )
 OF_TORCH = {  # with what comes by the extra `torch`
   'flowdistill/convert/diffusers_models.py',
+  'flowdistill/convert/flow_maps/flow_map_transformer.py',
+  'flowdistill/convert/flow_maps/pipeline.py',
   'flowdistill/text_encoders/torch_models.py',
 }
 FLAGS = re.compile(r'(absl\.(flags|app)|ml_collections\.config_flags)\b')

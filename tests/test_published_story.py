@@ -226,6 +226,29 @@ def with_lora(network, model, file):
   return pipeline.transformer
 
 
+def nothing_for_text(network):
+  """A pipeline's text encoders, as None."""
+  kind = getattr(diffusers, KINDS[network][1])
+  known = inspect.signature(kind.__init__).parameters
+  return {k: None for k in known if k.startswith(('text_enc', 'tokenizer'))}
+
+
+def saved_pipeline(network, folder):
+  """The pipeline of what is there, without text encoders."""
+  kind = getattr(diffusers, KINDS[network][1])
+  vae = diffusers.AutoencoderKL.from_pretrained(folder / 'vae')
+  transformer = getattr(diffusers, KINDS[network][0]).from_pretrained(
+    folder / 'transformer'
+  )
+  kind(
+    **nothing_for_text(network),
+    vae=vae,
+    transformer=transformer,
+    scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+  ).save_pretrained(folder / 'pipeline')
+  return folder / 'pipeline'
+
+
 @pytest.mark.parametrize('stage', STAGES)
 def test_it_continued_where_it_was_killed(story, stage):
   _, _, workdir, _ = story
@@ -258,6 +281,37 @@ def test_diffusers_samples_what_we_sample(story, stage, tmp_path):
       np.testing.assert_allclose(x, y, atol=1e-3)
   for x, y in zip(there(with_lora(network, base, file)), theirs, strict=True):
     np.testing.assert_allclose(x, y, atol=1e-3)
+
+
+def test_a_pipeline_draws_what_we_draw(story, tmp_path):
+  network, folder, workdir, specs = story
+  base, to = saved_pipeline(network, folder), tmp_path / 'student'
+  tiny.run(
+    convert,
+    specs,
+    workdir,
+    convert.Options(
+      stage='ayf', to=str(to), pipeline=str(base), nfe=2, check=True
+    ),
+  )
+  pipeline = diffusers.DiffusionPipeline.from_pretrained(
+    to, trust_remote_code=True, **nothing_for_text(network)
+  )
+  x1, cond, _, ours = sampled_here(flowdistill.load(workdir, stage='ayf'), 2)
+  noise = tensor(x1).permute(0, 3, 1, 2)
+  if network == 'flux':
+    noise = pipeline._pack_latents(noise, len(x1), CHANNELS, LATENT, LATENT)
+  drawn = pipeline(
+    prompt_embeds=tensor(cond['text']),
+    pooled_prompt_embeds=tensor(cond['pooled']),
+    latents=noise,
+    height=SIDE,
+    width=SIDE,
+    output_type='np',
+  ).images
+  wanted = np.clip(ours / 2 + 0.5, 0, 1)
+  assert np.ptp(wanted) > 0.1
+  np.testing.assert_allclose(drawn, wanted, atol=1e-3)
 
 
 def test_a_damaged_export_is_found(story, tmp_path):

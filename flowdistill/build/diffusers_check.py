@@ -57,13 +57,15 @@ class Asked:
 
   Attributes:
     x: [b, h, w, c].
-    time: of a network of one time, [b].
+    t: [b].
+    s: [b]; t for a network of one time.
     cond: the conditions.
     ours: [b, h, w, c].
   """
 
   x: np.ndarray
-  time: np.ndarray
+  t: np.ndarray
+  s: np.ndarray
   cond: Mapping[str, np.ndarray]
   ours: np.ndarray
 
@@ -150,7 +152,7 @@ def _compared(
   path: pathlib.Path, network: str, model: Any, asked: Asked
 ) -> Comparison:
   models: Any = importlib.import_module(MODULE)
-  theirs = models.answer(network, model, asked.x, asked.time, asked.cond)
+  theirs = models.answer(network, model, asked.x, asked.t, asked.s, asked.cond)
   largest = float(np.abs(theirs - asked.ours).max())
   size = float(np.abs(asked.ours).max())
   if not largest <= MOST * size:

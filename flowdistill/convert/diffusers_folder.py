@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from flowdistill.convert import kinds
+from flowdistill.convert.diffusers_classes import CLASSES, options_of
 from flowdistill.convert.names import listed
 from flowdistill.convert.rules import Rule, Shapes
 from flowdistill.convert.safetensors_files import Stored, stored_tensors
@@ -26,8 +27,6 @@ from flowdistill.convert.stacked import STACK, single_shapes
 CONFIG, CLASS = 'config.json', '_class_name'
 NAME = 'diffusion_pytorch_model'
 INDEX, MAP = f'{NAME}.safetensors.index.json', 'weight_map'
-CLASSES = {'FluxTransformer2DModel': 'flux', 'SD3Transformer2DModel': 'sd3'}
-"""Class of diffusers -> name of our network."""
 LAYERS = {'num_layers', 'num_single_layers'}
 FLOATS = ('F64', 'F32', 'F16', 'BF16')
 LONGEST = 255  # characters of the name of a file
@@ -64,6 +63,11 @@ def is_folder_of_diffusers(path: pathlib.Path) -> bool:
     return False
 
 
+def class_of(path: pathlib.Path) -> Any:
+  """What a config.json names as its class."""
+  return _json(path / CONFIG).get(CLASS)
+
+
 def open_folder(path: pathlib.Path) -> DiffusersFolder:
   """Reads the config, and the headers of all files.
 
@@ -79,7 +83,7 @@ def open_folder(path: pathlib.Path) -> DiffusersFolder:
       f'{path / CONFIG} is of the class {name!r}; those that are read are '
       f'{", ".join(CLASSES)}'
     )
-  options = {k: v for k, v in config.items() if not k.startswith('_')}
+  options = options_of(config)
   tensors = _tensors(path)
   for tensor in tensors.values():
     if tensor.dtype not in FLOATS:

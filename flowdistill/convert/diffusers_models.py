@@ -13,12 +13,12 @@ import diffusers
 import numpy as np
 import torch
 
-from flowdistill.convert.diffusers_folder import CLASSES
+from flowdistill.convert.diffusers_classes import FLOW_MAPS, PLAIN
+from flowdistill.convert.diffusers_folder import class_of
+from flowdistill.convert.flow_maps import flow_map_transformer
 from flowdistill.convert.names import listed
 
 PIPELINES = {'flux': 'FluxPipeline', 'sd3': 'StableDiffusion3Pipeline'}
-CLASS_OF = {network: name for name, network in CLASSES.items()}
-GUIDANCE = 3.5  # of FLUX.1-dev where the examples have none
 THOUSAND = 1000
 PACK = 2  # side of the latents in a token
 Cond = Mapping[str, np.ndarray]
@@ -30,7 +30,8 @@ def load_folder(network: str, path: pathlib.Path) -> torch.nn.Module:
   Raises:
     ValueError: naming tensors that are missing, not expected, or do not fit.
   """
-  kind = getattr(diffusers, CLASS_OF[network])
+  ours = class_of(path) == FLOW_MAPS[network]
+  kind = getattr(flow_map_transformer if ours else diffusers, class_of(path))
   try:
     model, report = kind.from_pretrained(
       str(path), local_files_only=True, output_loading_info=True
@@ -48,7 +49,7 @@ def make_model(
 ) -> torch.nn.Module:
   """A network by its config.json and its arrays."""
   options = {k: v for k, v in config.items() if not k.startswith('_')}
-  model = getattr(diffusers, CLASS_OF[network])(**options)
+  model = getattr(diffusers, PLAIN[network])(**options)
   state = {n: tensor(x) for n, x in theirs.items()}
   model.load_state_dict(state)
   return model.eval()
@@ -61,10 +62,23 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 
 @torch.no_grad()
 def answer(
-  network: str, model: Any, x: np.ndarray, time: np.ndarray, cond: Cond
+  network: str,
+  model: Any,
+  x: np.ndarray,
+  t: np.ndarray,
+  s: np.ndarray,
+  cond: Cond,
 ) -> np.ndarray:
   """Latents [b, h, w, c] and times [b] -> the velocity, [b, h, w, c]."""
-  found = ANSWERS[network](model, tensor(x), tensor(time), cond)
+  given = _captions(cond)
+  if isinstance(model, flow_map_transformer.TwoTimes):
+    given |= {'timestep': tensor(t), 'target': tensor(s)}
+    if model.config.takes_guidance:
+      given['scale'] = tensor(cond['guidance'])
+  else:
+    middle = tensor(t - (t - s) / 2)
+    given['timestep'] = THOUSAND * middle if network == 'sd3' else middle
+  found = ANSWERS[network](model, tensor(x), cond, given)
   return found.permute(0, 2, 3, 1).numpy()
 
 
@@ -76,31 +90,31 @@ def _captions(cond: Cond) -> dict[str, Any]:
   }
 
 
-def _flux(model: Any, x: torch.Tensor, time: Any, cond: Cond) -> torch.Tensor:
+def _flux(
+  model: Any, x: torch.Tensor, cond: Cond, given: dict[str, Any]
+) -> torch.Tensor:
   kind = diffusers.FluxPipeline
   if 'control' in cond:
     x = torch.cat([x, tensor(cond['control'])], -1)
   b, h, w, channels = x.shape
-  scale = cond.get('distilled_guidance', np.full(b, GUIDANCE))
+  scale = cond.get('distilled_guidance')
   packed = model(
     hidden_states=kind._pack_latents(x.permute(0, 3, 1, 2), b, channels, h, w),
-    timestep=time,
-    guidance=tensor(scale),
+    guidance=None if scale is None else tensor(scale),
     img_ids=kind._prepare_latent_image_ids(
       b, h // PACK, w // PACK, x.device, x.dtype
     ),
     txt_ids=torch.zeros(cond['text'].shape[1], 3),
-    **_captions(cond),
+    **given,
   )[0]
   return kind._unpack_latents(packed, h, w, 1)
 
 
-def _sd3(model: Any, x: torch.Tensor, time: Any, cond: Cond) -> torch.Tensor:
-  return model(
-    hidden_states=x.permute(0, 3, 1, 2),
-    timestep=THOUSAND * time,
-    **_captions(cond),
-  )[0]
+def _sd3(
+  model: Any, x: torch.Tensor, cond: Cond, given: dict[str, Any]
+) -> torch.Tensor:
+  del cond
+  return model(hidden_states=x.permute(0, 3, 1, 2), **given)[0]
 
 
 ANSWERS: Mapping[str, Callable[..., torch.Tensor]] = {

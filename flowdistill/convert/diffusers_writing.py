@@ -1,5 +1,8 @@
 """Writes a network as a folder that diffusers, and this package, can load.
 
+A network of two times is of a class of ours, which is written beside its
+weights (`flow_maps/`), unless it can be called at one time.
+
 Source of the layout: `ModelMixin.save_pretrained` of
 https://github.com/huggingface/diffusers, 0.42.
 """
@@ -7,14 +10,21 @@ https://github.com/huggingface/diffusers, 0.42.
 import dataclasses
 import json
 import pathlib
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from flowdistill.convert.diffusers_classes import (
+  FLOW_MAPS,
+  MODULE,
+  PLAIN,
+  is_flow_map,
+  two_times,
+)
 from flowdistill.convert.diffusers_folder import (
   CLASS,
-  CLASSES,
   CONFIG,
   INDEX,
   MAP,
@@ -24,9 +34,10 @@ from flowdistill.convert.names import listed
 from flowdistill.files.safetensors_writing import write_safetensors
 
 VERSION = '0.42.1'
-ONE_TIME = (None, 'midpoint')
-"""Forms of the times of a network that has an embedding of one time alone."""
 OF_TORCH = {'format': 'pt'}
+EMBEDDERS = ('time_text_embed_2.', 'scalars.of.guidance.')
+"""Beginnings of names that a class of ours has beside those of diffusers."""
+SIGN = 'times.sign'  # of negative times, at which nothing is sampled
 MOST = 10 * 10**9  # bytes of a file
 Arrays = Mapping[str, np.ndarray]
 
@@ -43,7 +54,7 @@ class Format:
 
   keys: tuple[str, ...]
   sizes: Mapping[str, Callable[[Arrays, Mapping[str, Any]], int]]
-  own: tuple[str, ...] = ('time_text_embed_2.', 'times.', 'label.', 'scalars.')
+  own: tuple[str, ...] = (*EMBEDDERS, SIGN, 'label.', 'scalars.')
 
 
 def _width(name: str, axis: int) -> Callable[[Arrays, Any], int]:
@@ -86,33 +97,34 @@ FORMATS = {
 }
 
 
-def config_of(network: Mapping[str, Any], theirs: Arrays) -> dict[str, Any]:
+def config_of(
+  network: Mapping[str, Any], theirs: Arrays, *, called: bool = False
+) -> dict[str, Any]:
   """The config.json of a network.
 
   Args:
     network: our name and options.
     theirs: its arrays by the names of diffusers.
+    called: see `is_flow_map`.
 
   Raises:
-    ValueError: if diffusers has no class for it.
+    ValueError: if there is no class for it.
   """
   if network['name'] not in FORMATS:
     raise ValueError(
       f'network.name = {network["name"]!r} must be one of '
       f'{", ".join(map(repr, FORMATS))} for a folder of diffusers'
     )
-  if (form := network['target_time']) not in ONE_TIME:
-    raise ValueError(
-      f"network.target_time = {form!r} must be None or 'midpoint' for a folder "
-      'of diffusers, whose classes have one time. Write .safetensors'
-    )
-  saved = FORMATS[network['name']]
-  if own := sorted(name for name in theirs if name.startswith(saved.own)):
-    raise ValueError(f'{listed(own)}: diffusers has no such tensors')
-  (name,) = (c for c, known in CLASSES.items() if known == network['name'])
+  saved, ours = FORMATS[network['name']], is_flow_map(network, called=called)
+  (kinds, more) = (FLOW_MAPS, two_times(network)) if ours else (PLAIN, {})
+  has = (*EMBEDDERS, SIGN) if ours else ()
+  own = {name for name in theirs if name.startswith(saved.own)}
+  if beyond := sorted(name for name in own if not name.startswith(has)):
+    raise ValueError(f'{listed(beyond)}: diffusers has no such tensors')
   options = {key: network[key] for key in saved.keys}
   sizes = {key: size(theirs, network) for key, size in saved.sizes.items()}
-  return {CLASS: name, '_diffusers_version': VERSION, **options, **sizes}
+  name = {CLASS: kinds[network['name']], '_diffusers_version': VERSION}
+  return {**name, **options, **sizes, **more}
 
 
 def write_folder(
@@ -120,6 +132,7 @@ def write_folder(
   network: Mapping[str, Any],
   theirs: Arrays,
   *,
+  called: bool = False,
   most: int = MOST,
 ) -> None:
   """Writes config.json and weights, in files of at most so many bytes.
@@ -127,9 +140,16 @@ def write_folder(
   Raises:
     ValueError: as `config_of`.
   """
-  config = config_of(network, theirs)
+  config = config_of(network, theirs, called=called)
   path.mkdir(parents=True)
   (path / CONFIG).write_text(json.dumps(config, indent=2) + '\n')
+  if is_flow_map(network, called=called):
+    shutil.copyfile(MODULE, path / MODULE.name)
+  write_weights(path, {n: x for n, x in theirs.items() if n != SIGN}, most)
+
+
+def write_weights(path: pathlib.Path, theirs: Arrays, most: int) -> None:
+  """Writes safetensors, in one file or in several with an index."""
   files = divided(theirs, most)
   if len(files) == 1:
     write_safetensors(path / f'{NAME}.safetensors', files[0], OF_TORCH)

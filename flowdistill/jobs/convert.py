@@ -9,6 +9,8 @@
 
   python -m flowdistill.main --workdir runs/flux \
     --job=convert --as=lora --to=lora.safetensors
+  python -m flowdistill.main --workdir runs/flux \
+    --job=convert --pipeline=FLUX.1-dev --nfe=4 --to=flux_student
 
   python -m flowdistill.main --config configs/ayf/imagenet64.py --stage=flow \
     --job=convert --from=raw-snapshots/edm2-img64-s --ema=0.07 --to=runs/edm2_s
@@ -22,7 +24,8 @@ diffusers loads.
 With --check diffusers loads it, and its answers are compared with ours.
 The third writes a copy of a snapshot in which the weights alone are others. The
 fourth writes the factors of a LoRA, which diffusers loads onto its base. The
-fifth reconstructs an EMA of another length from the snapshots of EDM2's
+fifth writes a pipeline of diffusers whose other parts are those of a folder.
+The sixth reconstructs an EMA of another length from the snapshots of EDM2's
 training, one of which is in memory at a time.
 """
 
@@ -32,6 +35,7 @@ import pathlib
 
 from flowdistill.build.data import DataRecord
 from flowdistill.build.declared import declared
+from flowdistill.build.pipelines import Pipeline
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import weights_of_ema
 from flowdistill.flow.spec import DataSpec
@@ -76,6 +80,10 @@ class Options:
       `kohya`; these are .safetensors.
     check: whether diffusers loads the new folder, or the LoRA, and its answers
       are compared with ours; needs the extra `torch`.
+    pipeline: without `from`, a folder of diffusers with the pipeline of the
+      pretrained network; `to` becomes one with the network of the stage.
+    nfe: with `pipeline`, the number of jumps by default.
+    guidance: with `pipeline`, the scale by default of a student that takes one.
     like: without `from`, a snapshot (.pkl) of the original network; the new
       file is a copy of it, with the weights of the stage in its numbers' types.
     weights: those of the stage to write: ema, params, the name of an EMA, or
@@ -97,6 +105,9 @@ class Options:
   as_: str = MERGED
   check: bool = False
   like: str = ''
+  pipeline: str = ''
+  nfe: int | None = None
+  guidance: float | None = None
 
   def __post_init__(self) -> None:
     if self.ema is not None:
@@ -113,6 +124,18 @@ class Options:
         f'--check needs a folder for diffusers, or --as={LORA}: --to={self.to} '
         'is not for diffusers'
       )
+    if self.pipeline and (self.from_ or suffix != FOLDER):
+      raise ConfigError(
+        f'--pipeline={self.pipeline} has no effect with --from, and needs '
+        '--to, a folder, whose name has no end'
+      )
+    for name, value in {'nfe': self.nfe, 'guidance': self.guidance}.items():
+      if value is not None and not self.pipeline:
+        raise ConfigError(
+          f'--{name}={value} needs --pipeline, which records it'
+        )
+    if self.nfe is not None and self.nfe < 1:
+      raise ConfigError(f'--nfe={self.nfe} must be at least 1')
     if self.like and suffix != '.pkl':
       raise ConfigError(
         f'--to={self.to} must end in .pkl: with --like it is a copy of '
@@ -197,7 +220,8 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
       say(f'{conversion} {to}')
       return conversion
     like = path_of('like', options.like) if options.like else None
-    export = Export(options.weights, options.as_, like)
+    pipeline = pipeline_of(options)
+    export = Export(options.weights, options.as_, like, pipeline)
     if options.check:
       check_possible(blueprints[name], export)
     step = write(blueprints[name], to, export)
@@ -208,6 +232,14 @@ def run(blueprints: Blueprints, options: Options) -> Conversion | None:
   except ValueError as error:
     raise ConfigError(f'--job=convert: {error}') from error
   return None
+
+
+def pipeline_of(options: Options) -> Pipeline | None:
+  """What `pipeline` asks for."""
+  if not options.pipeline:
+    return None
+  base = path_of('pipeline', options.pipeline)
+  return Pipeline(base, options.nfe, options.guidance)
 
 
 def data_of(blueprints: Blueprints, name: str, options: Options) -> DataRecord:

@@ -18,6 +18,7 @@ from flowdistill.build.lora_files import (
   is_factor,
   write_lora_file,
 )
+from flowdistill.build.pipelines import Pipeline, write_pipeline_folder
 from flowdistill.build.published import write_published
 from flowdistill.build.snapshots import write_snapshot
 from flowdistill.build.weights import Weights, weights_in_stage
@@ -57,11 +58,13 @@ class Export:
     weights: those of the stage: ema, params, the name of an EMA, or power:0.1.
     form: one of `FORMS`; a LoRA is written merged with its base, or alone.
     like: a snapshot of which a copy is written; None writes none.
+    pipeline: that is written with the network; None writes it alone.
   """
 
   weights: str = 'ema'
   form: str = MERGED
   like: pathlib.Path | None = None
+  pipeline: Pipeline | None = None
 
 
 def write(blueprint: Blueprint, to: pathlib.Path, export: Export) -> int:
@@ -88,7 +91,7 @@ def write(blueprint: Blueprint, to: pathlib.Path, export: Export) -> int:
   with naming(part):
     if export.form == MERGED:
       trained = weights.load(name, abstract)
-      _write_whole(part, blueprint, trained, export.like)
+      _write_whole(part, blueprint, trained, export)
     else:
       trained = _write_factors(part, blueprint, abstract, export.form)
   part.replace(to)
@@ -99,7 +102,7 @@ def _write_whole(
   part: pathlib.Path,
   blueprint: Blueprint,
   trained: Trained,
-  like: pathlib.Path | None,
+  export: Export,
 ) -> None:
   network = blueprint.spec['network']
   rules = converter(network['name'])
@@ -109,11 +112,14 @@ def _write_whole(
   if suffix == FLAX:
     theirs = rules.in_flax(theirs)
   check_finite(theirs, blueprint.folder)
-  if like is not None:
-    write_snapshot(like, part, rules, network, theirs)
+  if export.like is not None:
+    write_snapshot(export.like, part, rules, network, theirs)
   elif suffix == FOLDER:
     shutil.rmtree(part, ignore_errors=True)  # of an interrupted conversion
-    write_published(part, network, theirs)
+    if export.pipeline is None:
+      write_published(part, network, theirs)
+    else:
+      write_pipeline_folder(part, network, theirs, export.pipeline)
   else:
     WRITERS[suffix](part, theirs)
 

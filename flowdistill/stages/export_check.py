@@ -21,7 +21,10 @@ from flowdistill.stages.export import MERGED, Export, check_factors
 from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 
+DISTILLED = 'distilled_guidance'
+TRANSFORMER = 'transformer'  # its folder in a pipeline
 EXAMPLES = 2
+SCALES = np.array([1.5, 4.0], np.float32)
 TIMES = np.array([[0.9, 0.6], [0.2, 0.6]], np.float32)  # t and s
 
 
@@ -55,7 +58,8 @@ def check(blueprint: Blueprint, to: pathlib.Path, export: Export) -> Comparison:
   merged = weights.load(name, abstract).params
   asked = _asked(blueprint, merged)
   if export.form == MERGED:
-    return check_folder(to, spec['name'], asked)
+    folder = to / TRANSFORMER if export.pipeline else to
+    return check_folder(folder, spec['name'], asked)
   trained = weights.load(name, abstract, merge=False)
   lora = blueprint.stage.learners[name].lora
   arrays = jax.device_get(by_name(trained.params))
@@ -67,12 +71,15 @@ def _asked(blueprint: Blueprint, params: Any) -> Asked:
   name = blueprint.learns[0]
   model = blueprint.plain(name, dtype='float32', attention_form='plain')
   x, cond = drawn(blueprint.sees)
-  t, s = TIMES[0], TIMES[1]
+  network = blueprint.spec['network']
+  cond |= dict.fromkeys(network['scalars'], SCALES)
+  if scale := network.get(DISTILLED):
+    cond.setdefault(DISTILLED, np.full(EXAMPLES, scale, np.float32))
+  two = network['target_time'] is not None
+  t, s = TIMES[0], TIMES[int(two)]
   with jax.default_matmul_precision('highest'):
     ours = jax.jit(model.apply)(params, x, t, s, cond)
-  two = blueprint.spec['network']['target_time'] is not None
-  middle = np.asarray(t - (t - s) / 2)
-  return Asked(x, middle if two else t, cond, np.asarray(ours))
+  return Asked(x, t, s, cond, np.asarray(ours))
 
 
 def drawn(spec: DataSpec) -> tuple[np.ndarray, dict[str, np.ndarray]]:

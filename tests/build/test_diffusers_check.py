@@ -17,14 +17,14 @@ class Models:
   """In place of those of diffusers: answers x + 1 at all times."""
 
   @staticmethod
-  def answer(network, model, x, time, cond):
-    del network, time, cond
+  def answer(network, model, x, t, s, cond):
+    del network, t, s, cond
     return x + model
 
 
 def compared(model):
   x = np.ones((2, 2, 2, 1), np.float32)
-  asked = Asked(x, np.ones(2), {}, x + 1)
+  asked = Asked(x, np.ones(2), np.ones(2), {}, x + 1)
   return diffusers_check._compared(FILE, 'flux', model, asked)
 
 

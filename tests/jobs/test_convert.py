@@ -186,6 +186,13 @@ def test_a_stage_starts_from_it(tmp_path):
     ({'to': 'b.npz', 'shape': (8, 8, 1)}, '--shape needs --from'),
     ({'to': 'b', 'from_': 'a', 'classes': 3}, '--classes needs --shape'),
     (
+      {'to': 'b.npz', 'pipeline': 'a'},
+      '--pipeline=a has no effect with --from, and needs --to, a folder',
+    ),
+    ({'to': 'b', 'nfe': 2}, '--nfe=2 needs --pipeline, which records it'),
+    ({'to': 'b', 'guidance': 2.0}, '--guidance=2.0 needs --pipeline'),
+    ({'to': 'b', 'pipeline': 'a', 'nfe': 0}, '--nfe=0 must be at least 1'),
+    (
       {'to': 'b', 'from_': 'a', 'shape': (8, 0, 1)},
       '--shape=8,0,1 --classes=0 must be positive',
     ),

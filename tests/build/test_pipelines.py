@@ -1,0 +1,37 @@
+"""What a pipeline records must be what its network takes."""
+
+import pathlib
+
+import pytest
+
+from flowdistill.build.pipelines import Pipeline
+
+ONE = {'name': 'flux', 'target_time': None, 'scalars': ()}
+TWO = {'name': 'flux', 'target_time': 'sum', 'scalars': ()}
+SCALED = {**TWO, 'scalars': ('guidance',), 'distilled_guidance': 3.5}
+BASE = pathlib.Path('base')
+
+
+def test_jumps_are_of_equal_length():
+  jumps = Pipeline(BASE, nfe=4, guidance=2.0).jumps(SCALED)
+  assert jumps.step_times == [1.0, 0.75, 0.5, 0.25]
+  assert jumps.guidance_scale == 2.0
+  assert jumps.distilled_guidance == 3.5
+
+
+def test_a_network_of_one_time_has_none():
+  assert Pipeline(BASE).jumps(ONE) is None
+
+
+@pytest.mark.parametrize(
+  ('network', 'given', 'message'),
+  [
+    (ONE, {'nfe': 2}, '--nfe=2 has no effect: a network of one time'),
+    (TWO, {}, '--nfe is missing: the pipeline records one'),
+    (TWO, {'nfe': 1, 'guidance': 2.0}, '--guidance=2 has no effect: this netw'),
+    (SCALED, {'nfe': 1}, '--guidance is missing: the pipeline records one'),
+  ],
+)
+def test_what_is_missing_or_has_no_effect_is_named(network, given, message):
+  with pytest.raises(ValueError, match=f'^{message}'):
+    Pipeline(BASE, **given).jumps(network)
