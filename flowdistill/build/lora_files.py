@@ -16,6 +16,7 @@ from flowdistill.config.bind import suggest
 from flowdistill.convert.diffusers_writing import FORMATS
 from flowdistill.convert.lora import (
   FACTOR,
+  LoRA,
   Widths,
   from_ours,
   to_ours,
@@ -115,6 +116,21 @@ def check_base(network: str, shapes: Shapes) -> None:
       'alone are not the student. Write all weights, merged, or train it with '
       "target_time = 'midpoint' and without scalars or labels"
     )
+
+
+def read_updates(path: pathlib.Path, network: str, shapes: Shapes) -> LoRA:
+  """The updates in a file by the names of diffusers.
+
+  Args:
+    path: of the file, in any dialect.
+    network: its name.
+    shapes: our path -> shape, of the network without factors.
+
+  Raises:
+    ValueError: as `read_lora`.
+  """
+  _, widths = _rules(network, shapes)
+  return read_lora(path, widths, network)
 
 
 def read_lora_file(

@@ -19,6 +19,7 @@ from flax import nnx
 
 from flowdistill.build.foreign import converter, digest_of, path_of
 from flowdistill.build.hub import fetched, is_of_hub
+from flowdistill.build.lora_files import read_updates
 from flowdistill.build.models import Model, shape_model
 from flowdistill.build.tables import ROOMS
 from flowdistill.build.weights import changes_of
@@ -53,11 +54,13 @@ class Published:
     model: the network.
     reading: how its arrays are made of the tensors in the files.
     folder: it is read from.
+    lora: the file of a LoRA that is merged with it; None without.
   """
 
   model: Model
   reading: Reading
   folder: DiffusersFolder
+  lora: pathlib.Path | None = None
 
   def load(self, dtype: str, layout: Layout | None) -> Params:
     """The weights, placed array by array."""
@@ -83,8 +86,8 @@ class Published:
   @functools.cached_property
   def digest(self) -> str:
     """The SHA-256 of the names and the digests of its files."""
-    whole = hashlib.sha256()
-    for file in self.folder.files:
+    whole, lora = hashlib.sha256(), [self.lora] if self.lora else []
+    for file in (*self.folder.files, *lora):
       whole.update(f'{file.name} {digest_of(file)}\n'.encode())
     return whole.hexdigest()
 
@@ -115,7 +118,8 @@ def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
 
   Raises:
     ConfigError: naming the key, if the folder cannot be read, its config.json
-      has a key that is not known, or the examples do not fit the network.
+      has a key that is not known, the examples do not fit the network, or a
+      LoRA does not.
   """
   with _naming(key):
     source = reference.source
@@ -132,7 +136,12 @@ def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
   rules: Callable[..., Any] = converter(folder.network).make_rules
   with _naming(key):
     reading = plan_reading(folder, shapes, lambda single: rules(single, 0))
-  return Published(model, reading, folder)
+    if reference.lora is None:
+      return Published(model, reading, folder)
+    lora = path_of(reference.lora)
+    updates = read_updates(lora, folder.network, shapes)
+  reading = dataclasses.replace(reading, lora=updates)
+  return Published(model, reading, folder, lora)
 
 
 def check_unshaped(

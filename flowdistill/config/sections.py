@@ -105,6 +105,8 @@ class Reference:
       `frozen` it is that of the network's large products, too.
     attention_form: only in `frozen`: that of the network, see its options; None
       is the one with which it was trained.
+    lora: only of a folder of diffusers: a file with a LoRA of its network that
+      is merged with the weights; None is without.
   """
 
   source: str
@@ -113,6 +115,7 @@ class Reference:
   matching: bool = False
   dtype: str = 'float32'
   attention_form: str | None = None
+  lora: str | None = None
 
   @classmethod
   def of(cls, value: Any) -> 'Reference':
@@ -133,8 +136,9 @@ class Reference:
     if not isinstance(reference.matching, bool):
       raise ValueError(f'{value!r}: matching must be True or False')
     check_dtype(reference.dtype)
-    if not isinstance(reference.attention_form, str | None):
-      raise ValueError(f'{value!r}: attention_form must be a string or None')
+    for name in ('attention_form', 'lora'):
+      if not isinstance(getattr(reference, name), str | None):
+        raise ValueError(f'{value!r}: {name} must be a string or None')
     return reference
 
 

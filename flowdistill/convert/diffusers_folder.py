@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from flowdistill.convert import kinds
 from flowdistill.convert.diffusers_classes import CLASSES, options_of
+from flowdistill.convert.lora import LoRA
 from flowdistill.convert.names import listed
 from flowdistill.convert.rules import Rule, Shapes
 from flowdistill.convert.safetensors_files import Stored, stored_tensors
@@ -168,10 +169,12 @@ class Reading:
   Attributes:
     shapes: our path -> shape; layers are stacked.
     parts: our path -> (rule, tensor) of each layer, or of the one array.
+    lora: name of a layer -> what is added to its weight.
   """
 
   shapes: Shapes
   parts: Mapping[str, list[tuple[Rule, Stored]]]
+  lora: LoRA = dataclasses.field(default_factory=dict)
 
   def array(self, path: str, dtype: np.dtype) -> np.ndarray:
     """One of our arrays.
@@ -183,13 +186,20 @@ class Reading:
     parts = self.parts[path]
     layers = whole if STACK.fullmatch(path) else whole[None]
     for layer, (rule, tensor) in zip(layers, parts, strict=True):
-      array = rule.read(tensor.read())
+      array = rule.read(self._updated(tensor))
       if not np.isfinite(array).all():
         raise ValueError(
           f'{tensor.path}: {tensor.name} has numbers that are not finite'
         )
       layer[...] = array
     return whole
+
+  def _updated(self, tensor: Stored) -> np.ndarray:
+    """A tensor as it is, or W + ΔW in float32."""
+    name = tensor.name.removesuffix('.weight')
+    if name not in self.lora:
+      return tensor.read()
+    return tensor.read().astype(np.float32) + self.lora[name].delta
 
 
 def plan_reading(

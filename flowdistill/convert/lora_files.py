@@ -33,6 +33,7 @@ from flowdistill.convert.names import listed
 from flowdistill.convert.rules import Arrays
 from flowdistill.files.safetensors_writing import write_safetensors
 
+READ = (kinds.SAFETENSORS, kinds.ZIPPED, kinds.LEGACY)
 METADATA = 'lora_adapter_metadata'
 PREFIX = 'transformer.'
 BESIDE = 'adapter_config.json'
@@ -53,7 +54,8 @@ def read_lora(
   """The update of every layer in a file, float32.
 
   Args:
-    path: of a .safetensors file.
+    path: of a .safetensors file, or one of PyTorch such as .pth, of which
+      nothing is executed (see `pickles.py`).
     widths: of the linear layers of the network, by their names in diffusers.
     network: its name, for files with the layers of its original.
 
@@ -62,8 +64,10 @@ def read_lora(
       of no layer, a layer twice or without one of A and B, or one that does
       not fit, or says α in two ways.
   """
-  if (kind := kinds.kind_of(path)) != kinds.SAFETENSORS:
-    raise ValueError(f'{path} is {kind}; a LoRA must be .safetensors')
+  if (kind := kinds.kind_of(path)) not in READ:
+    raise ValueError(
+      f'{path} is {kind}; a LoRA must be .safetensors, or a file of PyTorch'
+    )
   arrays = read_chosen(path, lambda names: names)
   try:
     return _of_arrays(arrays, _config_of(path), widths, network)
@@ -77,7 +81,9 @@ def _of_arrays(
   widths: Widths,
   network: str,
 ) -> dict[str, Factors]:
-  layers, left = Names(widths, network).sort(arrays)
+  known = Names(widths, network)
+  arrays = without_shared(arrays, known)
+  layers, left = known.sort(arrays)
   if left:
     raise ValueError(
       f'{listed(sorted(left))}: these tensors are not used. A file must have '
@@ -100,6 +106,22 @@ def _of_arrays(
       check_fits(name, factors, widths)
       found[name], origin[name] = factors, layer.names[A]
   return found
+
+
+def without_shared(
+  arrays: Mapping[str, np.ndarray], known: Names
+) -> Mapping[str, np.ndarray]:
+  """Names without first parts such as 'net.' that all share, if one is known.
+
+  Where none is, they stay as they are.
+  """
+  bare, ours = dict(arrays), {name.partition('.')[0] for name in known.dotted}
+  while not known.sort(bare)[0]:
+    first = {name.partition('.')[0] for name in bare}
+    if len(first) != 1 or first & ours or not all('.' in n for n in bare):
+      return arrays
+    bare = {name.partition('.')[2]: x for name, x in bare.items()}
+  return bare
 
 
 def _parts(
@@ -130,8 +152,10 @@ def _parts(
 
 def _config_of(path: pathlib.Path) -> dict[str, Any]:
   """What the metadata of a file say of the method, or the file of PEFT."""
-  with safe_open(path, 'numpy') as opened:
-    metadata = opened.metadata() or {}
+  metadata = {}
+  if kinds.kind_of(path) == kinds.SAFETENSORS:
+    with safe_open(path, 'numpy') as opened:
+      metadata = opened.metadata() or {}
   beside = path.with_name(BESIDE)
   if METADATA in metadata:
     config = _json(metadata[METADATA], f'the metadata {METADATA}')
@@ -141,7 +165,7 @@ def _config_of(path: pathlib.Path) -> dict[str, Any]:
       if key.startswith(PREFIX)
     }
     return inside or config
-  if path.name == 'adapter_model.safetensors' and beside.is_file():
+  if path.stem == 'adapter_model' and beside.is_file():
     return _json(beside.read_text(), BESIDE)
   return {}
 

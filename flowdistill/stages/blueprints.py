@@ -150,7 +150,16 @@ class Blueprints(Mapping[str, Blueprint]):
   def weights(
     self, role: str, reference: Reference, key: str, before: str = ''
   ) -> Weights:
-    """The weights that a reference names, abstractly; see `stage_of`."""
+    """The weights that a reference names, abstractly; see `stage_of`.
+
+    Raises:
+      ConfigError: also for a LoRA that is to be merged with weights of a run.
+    """
+    if reference.lora is not None and not is_published(reference.source):
+      raise ConfigError(
+        f'config.{key}.lora = {reference.lora!r} has no effect: the source, '
+        f'{reference.source!r}, is no folder of diffusers'
+      )
     if role in FILES:
       model = file_model(role)
       return Weights(reference, model, in_dtype(model.params, reference))

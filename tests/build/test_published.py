@@ -19,6 +19,8 @@ from flowdistill.build.weights import Weights
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
 from flowdistill.convert import CONVERTERS
+from flowdistill.convert.lora import Factors
+from flowdistill.convert.lora_files import write_diffusers
 from flowdistill.stages.assembly import assemble, fresh_state
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_train
@@ -57,6 +59,48 @@ def test_its_weights_are_those_of_the_folder(tmp_path, network, dtype):
       params[name], array.astype(params[name].dtype)
     )
   assert len(found.digest) == 64
+
+
+@pytest.mark.parametrize('network', tiny_folders.KINDS)
+def test_a_lora_is_merged_with_its_weights(tmp_path, network):
+  """W + (α / r) B A of its layer, and no other array changes."""
+  theirs, layer = saved(tmp_path, network), 'transformer_blocks.0.attn.to_q'
+  out, inside = theirs[f'{layer}.weight'].shape
+  rng, file = np.random.default_rng(0), tmp_path / 'lora' / 'a.safetensors'
+  a = rng.normal(size=(2, inside)).astype(np.float32)
+  b = rng.normal(size=(out, 2)).astype(np.float32)
+  file.parent.mkdir()
+  write_diffusers(file, {layer: Factors(a, b, 3.0)})
+  _, spec = tiny_folders.KINDS[network]
+  plain, merged = (
+    open_published(Reference(str(tmp_path), lora=lora), spec, 'init_from')
+    for lora in (None, str(file))
+  )
+  assert plain.digest != merged.digest
+  params = by_name(merged.load('float32', Layout(make_mesh())))
+  theirs[f'{layer}.weight'] = theirs[f'{layer}.weight'] + 1.5 * (b @ a)
+  wanted = CONVERTERS[network].from_torch(
+    theirs, {n: x.shape for n, x in params.items()}
+  )
+  changed = 0
+  for name, array in wanted.items():
+    found = np.asarray(params[name])
+    np.testing.assert_allclose(found, array, atol=1e-6, err_msg=name)
+    changed += not np.array_equal(found, array)
+  assert changed <= 1
+
+
+def test_a_lora_of_another_network_is_named(tmp_path):
+  saved(tmp_path, 'flux')
+  file = tmp_path / 'lora.safetensors'
+  wrong = Factors(np.ones((1, 5), np.float32), np.ones((7, 1), np.float32), 1)
+  write_diffusers(file, {'transformer_blocks.0.attn.to_q': wrong})
+  _, spec = tiny_folders.KINDS['flux']
+  reference = Reference(str(tmp_path), lora=str(file))
+  with pytest.raises(
+    ConfigError, match=r'^config\.init_from: .*has A of shape'
+  ):
+    open_published(reference, spec, 'init_from')
 
 
 def test_it_has_the_form_of_attention_of_the_reference(tmp_path):

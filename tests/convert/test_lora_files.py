@@ -245,8 +245,41 @@ def test_a_file_without_tensors_is_named(tmp_path):
 def test_a_pickle_is_refused(tmp_path):
   path = tmp_path / 'lora.safetensors'
   path.write_bytes(pickle.dumps({'a': 1}))
-  with pytest.raises(ValueError, match=r'a LoRA must be \.safetensors$'):
+  with pytest.raises(ValueError, match=r'a LoRA must be \.safetensors, or a f'):
     read_lora(path, WIDTHS)
+
+
+@pytest.mark.parametrize('prefix', ['', 'net.', 'state.net.base_model.model.'])
+def test_a_file_of_pytorch_is_read_as_any_other(tmp_path, prefix):
+  torch = pytest.importorskip('torch')
+  lora = drawn(WIDTHS)
+  arrays = named(lora, prefix)
+  path, other = tmp_path / 'adapter_model.pth', tmp_path / 'other.pth'
+  for file in (path, other):
+    torch.save({n: torch.from_numpy(x) for n, x in arrays.items()}, file)
+  (tmp_path / 'adapter_config.json').write_text('{"lora_alpha": 3}')
+  assert {f.alpha for f in read_lora(path, WIDTHS).values()} == {3}
+  found = read_lora(other, WIDTHS)
+  assert found.keys() == lora.keys()
+  for name, factors in found.items():
+    assert factors.alpha == factors.rank  # nothing says another one
+    np.testing.assert_array_equal(factors.a, lora[name].a.astype(np.float32))
+
+
+def test_a_part_that_all_names_share_is_left_out(tmp_path):
+  lora = drawn(WIDTHS)
+  path = saved(tmp_path, named(lora, 'net.transformer.'))
+  assert read_lora(path, WIDTHS).keys() == lora.keys()
+
+
+def test_a_layer_that_is_not_there_does_not_become_another(tmp_path):
+  """Without its first parts it would have the name of one."""
+  widths = {'proj_out': (4, 6), 'blocks.0.proj_out': (4, 6)}
+  name, x = 'net.blocks.9.proj_out', np.ones((1, 6))
+  ends = dict(zip(ENDS[0], (x, np.ones((4, 1))), strict=True))
+  path = saved(tmp_path, {f'{name}{end}': x for end, x in ends.items()})
+  with pytest.raises(ValueError, match=rf'{re.escape(name)}.* are not used'):
+    read_lora(path, widths)
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path):

@@ -230,6 +230,10 @@ def test_a_student_outlives_its_teacher(tmp_path):
     ('flow', 'must be an earlier stage that trains'),
     ('runs/none', 'must be the folder of a run'),
     ("{'source': 'stage:flow', 'weights': 'late'}", "has no weights 'late'"),
+    (
+      "{'source': 'stage:flow', 'lora': 'a.safetensors'}",
+      r"lora = 'a\.safetensors' has no effect: .*'stage:flow', is no folder of",
+    ),
   ],
 )
 def test_a_reference_to_nothing_names_its_key(override, message):
