@@ -11,9 +11,13 @@ ones, and measures what is near between different figures, as skin tones of one
 are nearly equal. Small batches learn more from as many pictures: in batches of
 16, the teacher's loss after 37 000 pictures is that of 95 000 in batches of 64.
 
-Medians of Fréchet distances over seeds, and the time on an idle machine: not
-yet measured. The lengths are chosen for less than an hour on two cores of an
-AMD EPYC, calculated from the speeds of both stages.
+Medians of Fréchet distances over seeds, and the time of the whole: not yet
+measured. On two idle cores of an AMD EPYC a step of the teacher takes 0.27 s
+and one of the student 0.40 s, by
+
+  python -m flowdistill.main --config configs/emoji.py --job=bench --stage=flow
+
+and with --stage=distil: 46 and 28 minutes without evaluation, calculated.
 """
 
 from ml_collections import ConfigDict
