@@ -162,11 +162,16 @@ def test_it_draws_prompts_as_we_do(tmp_path, name, form):
     wanted = ours(graph, params, x, cond, times)
     found = found.permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
-  (first, _) = pipeline(PROMPTS, **drawn).images
+  first, _ = pipeline(PROMPTS, **drawn).images
   assert first.size == (bases.pixels(), bases.pixels())
   again = diffusers.DiffusionPipeline.from_pretrained(
-    new, trust_remote_code=True
+    new, trust_remote_code=True, dtype=torch.bfloat16
   )
+  drawn['latents'] = noise.to(torch.bfloat16)
+  half = again(PROMPTS, output_type='latent', **drawn).images
+  whole = pipeline(PROMPTS, output_type='latent', **drawn).images
+  assert half.dtype == torch.bfloat16
+  assert (half - whole).abs().max() < 0.1 * whole.abs().max()
   again.save_pretrained(tmp_path / 'again')
   assert bases.index_of(tmp_path / 'again')['step_times'] == list(TIMES)
   if not scaled:

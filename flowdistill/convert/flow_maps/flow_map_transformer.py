@@ -9,7 +9,8 @@ extend. `target_time` says how s is embedded beside t:
   sum         e(t) + e2(s)
   gated       (1 - gate) e(t) + gate e2(t - s)
 
-Times are embedded in float32, whatever the type of the weights is.
+Times, and the guidance scale of FLUX.1-dev, are embedded in float32, whatever
+the type of the weights is: in bfloat16, 1000 times 3.5 is 3504.
 
 This file is part of flowdistill, which has written it beside the weights.
 """
@@ -29,7 +30,7 @@ FEATURES = 256
 
 
 class GivenEmbedding(TimestepEmbedding):
-  """The embedder of t, which answers what it was given before the call."""
+  """An embedder that answers what it was given before the call."""
 
   answer: Tensor
 
@@ -71,6 +72,8 @@ class TwoTimes:
   def _add_embedders(self) -> None:
     embed, width = self.time_text_embed, self.inner_dim
     embed.timestep_embedder = GivenEmbedding(FEATURES, width)
+    if hasattr(embed, 'guidance_embedder'):
+      embed.guidance_embedder = GivenEmbedding(FEATURES, width)
     if self.config.target_time != 'midpoint':
       second = {'timestep_embedder': TimestepEmbedding(FEATURES, width)}
       self.time_text_embed_2 = nn.ModuleDict(second)
@@ -121,8 +124,11 @@ class TwoTimes:
       target: s, [b].
       scale: the guidance scale [b], if the flow map takes one.
     """
-    given = self._embed(timestep, target, scale)
-    self.time_text_embed.timestep_embedder.answer = given
+    embed, guidance = self.time_text_embed, kwargs.get('guidance')
+    embed.timestep_embedder.answer = self._embed(timestep, target, scale)
+    if guidance is not None:
+      embedder = embed.guidance_embedder
+      embedder.answer = embedder.of(guidance.float())
     return super().forward(*args, timestep=timestep, **kwargs)
 
 
