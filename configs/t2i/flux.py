@@ -7,10 +7,11 @@ The argument is a comma-separated list: `size=`, dev (the default) or schnell;
 `teacher=`, a folder of diffusers, or a run which `--job=convert` has made of a
 file, in place of training a network here; `rank=64`, to train LoRA of all
 layers of the blocks and the new embedder alone; `target_time=midpoint`, for a
-student without the new embedder, which diffusers can run; `latents=FOLDER` and
-`captions=FOLDER`, which the encode jobs of data.md and data/text_encoders.md
-have written with the space below and the text encoder `flux`; `vae=FILE`, the
-weights of the autoencoder; and `runlocal`.
+student without the new embedder, which a LoRA file can say; `latents=FOLDER`
+and `captions=FOLDER`, which the encode jobs of data.md and
+data/text_encoders.md have written with the space below and the text encoder
+`flux`; `vae=FILE`, the weights of the autoencoder; `noise=1024`, to plan with
+pictures of that side and no data; and `runlocal`.
 
 The student is the teacher with a second embedder, e(t) + (t − s) e₂(s), and at
 s = t it is the teacher at the start. FLUX.1-dev was distilled with its guidance
@@ -49,11 +50,6 @@ def get_config(arg: str = '') -> ConfigDict:
   learnt = LEARNT
   if published.of_one_time(given):
     times, learnt = {'target_time': published.MIDPOINT}, ()
-  flow = {
-    'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
-    'train': {'steps': 500_000, 'batch_size': 1024, 'drop_cond': 0.1},
-    'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-4}},
-  }
   distil = {
     'network': times,
     **published.student(given, teacher, LAYERS, learnt),
@@ -61,18 +57,10 @@ def get_config(arg: str = '') -> ConfigDict:
     'train': {'steps': 20_000, 'batch_size': 256},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-5}},
   }
-  return ConfigDict(
-    {
-      'dataset': published.data(given, text=(512, 4096), pooled=768),
-      'space': published.space(given, scale=0.3611, shift=0.1159),
-      'network': {
-        'name': 'flux', **size, 'dtype': 'bfloat16', 'remat': 'full',
-      },
-      'checkpoint': {'every': {'steps': 1000}},
-      'evaluators': {},
-      'stages': {'distil': distil} if 'teacher' in given else {
-        'flow': flow, 'distil': distil,
-      },
-    },
-    sort_keys=False,
-  )  # fmt: skip
+  return published.config(
+    given,
+    {'name': 'flux', **size},
+    distil,
+    data=published.data(given, text=(512, 4096), pooled=768),
+    space=published.space(given, scale=0.3611, shift=0.1159),
+  )

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from flowdistill.config import ConfigError, suggest
 
 KNOWN = (
@@ -11,6 +13,37 @@ KNOWN = (
 NUMBERS = ('rank', 'noise')
 MIDPOINT = 'midpoint'
 CHANNELS, FACTOR = 16, 8  # of the autoencoder
+
+
+FLOW = {
+  'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
+  'train': {'steps': 500_000, 'batch_size': 1024, 'drop_cond': 0.1},
+  'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-4}},
+}
+"""A teacher that is trained here, where none is given."""
+
+
+def config(
+  words: dict[str, str],
+  network: dict[str, Any],
+  distil: dict[str, Any],
+  *,
+  data: Any,
+  space: Any,
+) -> ConfigDict:
+  """The stage `distil`, and without a teacher the stage `flow` before it."""
+  before = {} if 'teacher' in words else {'flow': FLOW}
+  return ConfigDict(
+    {
+      'dataset': data,
+      'space': space,
+      'network': {**network, 'dtype': 'bfloat16', 'remat': 'full'},
+      'checkpoint': {'every': {'steps': 1000}},
+      'evaluators': {},
+      'stages': {**before, 'distil': distil},
+    },
+    sort_keys=False,
+  )
 
 
 def given(arg: str, known: tuple[str, ...] = KNOWN) -> dict[str, str]:

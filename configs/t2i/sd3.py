@@ -7,11 +7,12 @@ The argument is a comma-separated list: `size=`, one of medium, medium_3_5 (the
 default) and large_3_5; `teacher=`, a folder of diffusers, or a run which
 `--job=convert` has made of a file, in place of training a network here;
 `rank=64`, to train LoRA of the attention and the new embedders alone;
-`target_time=midpoint`, for a student without new embedders, which diffusers can
-run, with λ = 4.5 and not as an input;
-`latents=FOLDER` and `captions=FOLDER`, which the encode jobs of data.md and
-data/text_encoders.md have written with the space below and the text encoder
-`sd3`; `vae=FILE`, the weights of the autoencoder; and `runlocal`.
+`target_time=midpoint`, for a student without new embedders, which a LoRA file
+can say, with λ = 4.5 and not as an input; `latents=FOLDER` and
+`captions=FOLDER`, which the encode jobs of data.md and data/text_encoders.md
+have written with the space below and the text encoder `sd3`; `vae=FILE`, the
+weights of the autoencoder; `noise=1024`, to plan with pictures of that side and
+no data; and `runlocal`.
 
   python -m flowdistill.main --config configs/t2i/sd3.py --job=convert \
     --from=sd3.5_medium.safetensors --to=runs/sd3_teacher
@@ -79,11 +80,6 @@ def get_config(arg: str = '') -> ConfigDict:
   if published.of_one_time(given):
     times, learnt = {'target_time': published.MIDPOINT}, ()
     guidance = {'name': 'fixed', 'scale': FIXED}
-  flow = {
-    'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
-    'train': {'steps': 500_000, 'batch_size': 1024, 'drop_cond': 0.1},
-    'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-4}},
-  }
   distil = {
     'network': times,
     **published.student(given, teacher, LAYERS, learnt),
@@ -96,18 +92,10 @@ def get_config(arg: str = '') -> ConfigDict:
     'train': {'steps': 20_000, 'batch_size': 256},
     'optim': {'schedule': {'name': 'constant', 'learning_rate': 1e-5}},
   }
-  return ConfigDict(
-    {
-      'dataset': published.data(given, text=(333, 4096), pooled=2048),
-      'space': published.space(given, scale=1.5305, shift=0.0609),
-      'network': {
-        'name': 'sd3', **size, 'dtype': 'bfloat16', 'remat': 'full',
-      },
-      'checkpoint': {'every': {'steps': 1000}},
-      'evaluators': {},
-      'stages': {'distil': distil} if 'teacher' in given else {
-        'flow': flow, 'distil': distil,
-      },
-    },
-    sort_keys=False,
-  )  # fmt: skip
+  return published.config(
+    given,
+    {'name': 'sd3', **size},
+    distil,
+    data=published.data(given, text=(333, 4096), pooled=2048),
+    space=published.space(given, scale=1.5305, shift=0.0609),
+  )

@@ -26,7 +26,16 @@ Source of the recipes: the README and the configs of
 https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
 1.8) and, data-free, of 4.
 
-GenEval, Fréchet distances, and the time: not yet measured.
+GenEval and Fréchet distances: not yet measured. On two idle cores of an AMD
+EPYC a step of the teacher takes 0.38 s, and of the students ayf, twinflow and
+datafree 0.63, 0.83 and 0.81 s, by
+
+  python -m flowdistill.main --config configs/t2i/shapes.py --job=bench \
+    --stage=flow
+
+and with the other stages: 226 minutes without evaluation, calculated. A smaller
+teacher (width 128, depth 4, 8000 steps of 16 pictures) had learnt colours, and
+no shapes: GenEval 0.04 of 440 prompts, `euler`, 64 NFE with guidance 2.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
-"""configs/t2i/flux.py has the published networks, and its LoRA takes effect.
+"""configs/t2i/flux.py and sd3.py have the published networks.
 
-So has that of sd3.py, whose networks are in test_sd3.py.
+And their LoRA takes effect.
 """
 
 import pathlib
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from networks import tiny_flux, tiny_sd3
+from networks.test_sd3 import PUBLISHED
 
 from flowdistill.build.lora import Adaptation
 from flowdistill.build.models import shape_model
@@ -22,24 +23,42 @@ from flowdistill.networks.lora import named
 from flowdistill.stages.kinds import load_stages
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs' / 't2i'
-CONFIG = CONFIGS / 'flux.py'
+FLUX, SD3 = CONFIGS / 'flux.py', CONFIGS / 'sd3.py'
 TWO = {'target_time': 'scaled_gap', 'scalars': ('guidance',)}
 
 
-@pytest.mark.parametrize('arg', ['', 'size=schnell,teacher=a', 'runlocal'])
-def test_its_stages_are_accepted(arg):
-  found = load_stages(f'{CONFIG}:{arg}')
-  stages = ['distil'] if 'teacher' in arg else ['flow', 'distil']
-  assert list(found) == stages
+@pytest.mark.parametrize(
+  ('config', 'arg', 'network'),
+  [
+    (FLUX, '', {'guidance_embeds': True}),
+    (FLUX, 'size=schnell,teacher=a', {'guidance_embeds': False}),
+    (FLUX, 'runlocal', {'guidance_embeds': True}),
+    (SD3, '', {'num_layers': 24}),
+    (SD3, 'size=medium,teacher=a', {'num_layers': 24}),
+    (SD3, 'runlocal', {'num_layers': 2}),
+  ],
+)
+def test_their_stages_are_accepted(config, arg, network):
+  found = load_stages(f'{config}:{arg}')
+  given = 'teacher' in arg
+  assert list(found) == (['distil'] if given else ['flow', 'distil'])
   for name, spec in found.items():
     bind_stage(spec, f'stages.{name}')
-  network = found['distil']['network']
-  assert network['guidance_embeds'] == ('schnell' not in arg)
-  assert 'lora' not in found['distil'] or found['distil']['lora'] is None
+  distil = found['distil']
+  teacher = distil['frozen']['teacher']['source']
+  assert teacher == ('a' if given else 'stage:flow')
+  wanted = {'target_time': 'scaled_gap', **network}
+  assert {name: distil['network'][name] for name in wanted} == wanted
+  assert distil.get('lora') is None
+
+
+def test_sizes_of_sd3_are_those_that_are_counted():
+  sizes = runpy.run_path(str(SD3))['SIZES']
+  assert sizes == {name: options for name, (options, *_) in PUBLISHED.items()}
 
 
 def test_with_a_rank_the_base_is_the_teacher():
-  spec = load_stages(f'{CONFIG}:teacher=a,rank=8')['distil']
+  spec = load_stages(f'{FLUX}:teacher=a,rank=8')['distil']
   assert spec['lora']['rank'] == 8
   teacher = spec['frozen']['teacher']
   start = spec['init_from']
@@ -47,10 +66,18 @@ def test_with_a_rank_the_base_is_the_teacher():
   assert start['dtype'] == teacher['dtype'] == 'bfloat16'
 
 
-@pytest.mark.parametrize('arg', ['rank=many', 'rank', 'renk=3'])
-def test_a_word_that_is_wrong_is_refused(arg):
-  with pytest.raises(ConfigError, match='config argument'):
-    load_stages(f'{CONFIG}:{arg}')
+@pytest.mark.parametrize(
+  ('arg', 'message'),
+  [
+    ('rank=many', 'rank=many must be a number'),
+    ('rank', "'rank'"),
+    ('techer=a', "'techer'.*did you mean 'teacher='"),
+  ],
+)
+@pytest.mark.parametrize('config', [FLUX, SD3])
+def test_a_word_that_is_wrong_is_refused(config, arg, message):
+  with pytest.raises(ConfigError, match=f'config argument.*{message}'):
+    load_stages(f'{config}:{arg}')
 
 
 def flux():
