@@ -1,6 +1,7 @@
 """Pipelines of diffusers whose transformer is a network of ours."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,20 @@ class Pipeline:
   base: pathlib.Path
   nfe: int | None = None
   guidance: float | None = None
+
+  def __post_init__(self) -> None:
+    if self.guidance is not None and not math.isfinite(self.guidance):
+      raise ValueError(f'--guidance={self.guidance} must be a finite number')
+
+  def check(self, network: Mapping[str, Any]) -> None:
+    """Checks that it can be written with a network.
+
+    Raises:
+      ValueError: as `jumps`, or if the base is not complete or of another
+        network.
+    """
+    open_base(self.base, network['name'])
+    self.jumps(network)
 
   def jumps(self, network: Mapping[str, Any]) -> Jumps | None:
     """How a network is sampled by default; None as that of `base`.

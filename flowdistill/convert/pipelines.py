@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowdistill.convert.diffusers_classes import FLOW_MAPS, MODULE
+from flowdistill.convert.diffusers_classes import PLAIN as TRANSFORMERS
 from flowdistill.convert.diffusers_folder import CLASS
 from flowdistill.convert.diffusers_writing import VERSION
 from flowdistill.files.json_reader import read_json
@@ -76,7 +77,7 @@ def open_base(path: pathlib.Path, network: str) -> Base:
 
   Raises:
     ValueError: naming the file, if it cannot be read, is of another class, or a
-      part has no folder.
+      part has no folder of its own.
   """
   try:
     index = read_json(path / INDEX)
@@ -88,14 +89,15 @@ def open_base(path: pathlib.Path, network: str) -> Base:
       f'network.name = {network!r} must be one of {", ".join(PLAIN)} for a '
       'pipeline of diffusers'
     )
-  known = PLAIN[network], ['pipeline', OURS[network]]
-  if (kind := index.get(CLASS)) not in known:
+  if (kind := index.get(CLASS)) != PLAIN[network]:
     raise ValueError(
       f'{path / INDEX} is of the class {kind!r}; for network.name = '
       f'{network!r} it must be {PLAIN[network]!r}'
     )
   base = Base(path, index)
   for part in (*base.parts, SCHEDULER):
+    if pathlib.PurePath(part).name != part:
+      raise ValueError(f'{path / INDEX}: {part!r} must be the name of a folder')
     if not (path / part).is_dir():
       raise ValueError(f'{path / part} is not there, and {INDEX} names it')
   return base
@@ -116,6 +118,7 @@ def write_pipeline(
   for part in base.parts:
     shutil.copytree(base.path / part, path / part)
   index = {**base.index, '_diffusers_version': VERSION}
+  index[TRANSFORMER] = ['diffusers', TRANSFORMERS[network]]
   if jumps is None:
     shutil.copytree(base.path / SCHEDULER, path / SCHEDULER)
   else:

@@ -84,6 +84,8 @@ def write(blueprint: Blueprint, to: pathlib.Path, export: Export) -> int:
       finite, or the file has no place for some of them.
   """
   name, folder = blueprint.learns[0], blueprint.folder
+  if export.pipeline is not None:
+    export.pipeline.check(blueprint.spec['network'])
   reference = Reference(str(folder), export.weights)
   abstract = weights_in_stage(reference, blueprint)
   part = to.with_name(f'{to.name}.part')

@@ -35,3 +35,14 @@ def test_a_network_of_one_time_has_none():
 def test_what_is_missing_or_has_no_effect_is_named(network, given, message):
   with pytest.raises(ValueError, match=f'^{message}'):
     Pipeline(BASE, **given).jumps(network)
+
+
+@pytest.mark.parametrize('scale', [float('nan'), float('inf')])
+def test_a_guidance_scale_is_finite(scale):
+  with pytest.raises(ValueError, match='must be a finite number'):
+    Pipeline(BASE, nfe=1, guidance=scale)
+
+
+def test_what_cannot_be_written_is_found_before(tmp_path):
+  with pytest.raises(ValueError, match=r'model_index\.json cannot be read'):
+    Pipeline(tmp_path, nfe=1).check(TWO)
