@@ -17,7 +17,7 @@ and one of the student 0.40 s, by
 
   python -m flowdistill.main --config configs/emoji.py --job=bench --stage=flow
 
-and with --stage=distil: 46 and 28 minutes without evaluation, calculated.
+and with --stage=distil: more than an hour without evaluation, calculated.
 """
 
 from ml_collections import ConfigDict

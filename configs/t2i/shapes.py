@@ -27,15 +27,16 @@ https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
 1.8) and, data-free, of 4.
 
 GenEval and Fréchet distances: not yet measured. On two idle cores of an AMD
-EPYC a step of the teacher takes 0.38 s, and of the students ayf, twinflow and
-datafree 0.63, 0.83 and 0.81 s, by
+EPYC a step of the teacher takes 0.38 s, one of ayf 0.63 s, of twinflow 0.83 s
+and of datafree 0.81 s, by
 
   python -m flowdistill.main --config configs/t2i/shapes.py --job=bench \
     --stage=flow
 
-and with the other stages: 226 minutes without evaluation, calculated. A smaller
-teacher (width 128, depth 4, 8000 steps of 16 pictures) had learnt colours, and
-no shapes: GenEval 0.04 of 440 prompts, `euler`, 64 NFE with guidance 2.
+and with the other stages: far more than an hour and a half, calculated. A
+smaller teacher (width 128, depth 4, 8000 steps of 16 pictures) had learnt
+colours, and no shapes: GenEval 0.04 of 440 prompts, `euler`, 64 NFE with
+guidance 2.
 """
 
 from typing import Any
