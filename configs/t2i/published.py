@@ -13,8 +13,6 @@ KNOWN = (
 NUMBERS = ('rank', 'noise')
 MIDPOINT = 'midpoint'
 CHANNELS, FACTOR = 16, 8  # of the autoencoder
-
-
 FLOW = {
   'objective': {'name': 'rectified_flow', 'times': 'logit_normal'},
   'train': {'steps': 500_000, 'batch_size': 1024, 'drop_cond': 0.1},

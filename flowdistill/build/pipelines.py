@@ -20,6 +20,14 @@ from flowdistill.convert.rules import Arrays
 DISTILLED = 'distilled_guidance'
 
 
+def embedded_guidance(network: Mapping[str, Any]) -> float | None:
+  """The scale that a network such as FLUX.1-dev embeds; None if it has none.
+
+  It is None, too, where the examples say it.
+  """
+  return network.get(DISTILLED) if network.get('guidance_embeds') else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
   """A pipeline to write.
@@ -53,8 +61,8 @@ class Pipeline:
     """How a network is sampled by default; None as that of `base`.
 
     Raises:
-      ValueError: if the number of jumps or the guidance scale is missing, or
-        has no effect.
+      ValueError: if the number of jumps, the guidance scale, or the one that
+        is embedded is missing, or one of the first two has no effect.
     """
     takes = {
       'nfe': network['target_time'] is not None,
@@ -70,8 +78,18 @@ class Pipeline:
         raise ValueError(f'--{name}={value:g} has no effect: {WITHOUT[name]}')
     if self.nfe is None:
       return None
+    embedded = embedded_guidance(network)
+    if network.get('guidance_embeds') and embedded is None:
+      raise ValueError(
+        f'network.{DISTILLED} = None must be a number, which the pipeline '
+        'records: in training the examples have said it'
+      )
     times = np.linspace(1, 0, self.nfe + 1)[:-1]
-    return Jumps(times.tolist(), self.guidance, network.get(DISTILLED))
+    return Jumps(times.tolist(), self.guidance, embedded)
+
+  def transformer(self, folder: pathlib.Path) -> pathlib.Path:
+    """Where the network is in a pipeline."""
+    return folder / TRANSFORMER
 
 
 WITHOUT = {
@@ -80,26 +98,28 @@ WITHOUT = {
 }
 
 
-def write_pipeline_folder(
+def write_for_diffusers(
   path: pathlib.Path,
   network: Mapping[str, Any],
   theirs: Arrays,
-  pipeline: Pipeline,
+  pipeline: Pipeline | None = None,
 ) -> None:
-  """Writes a folder that `DiffusionPipeline.from_pretrained` loads.
+  """Writes a folder that diffusers loads: a transformer, or a whole pipeline.
 
   Args:
     path: of the new folder.
     network: name and options of the transformer.
     theirs: its arrays by the names of diffusers.
-    pipeline: what else it consists of.
+    pipeline: what else it consists of; None writes the transformer alone.
 
   Raises:
-    ValueError: as `Pipeline.jumps`, if diffusers has no class for the network,
-      or the base is not complete or of another network.
+    ValueError: if there is no class for the network, and as `Pipeline.check`.
   """
+  if pipeline is None:
+    write_folder(path, network, theirs)
+    return
   base = open_base(pipeline.base, network['name'])
   jumps = pipeline.jumps(network)
   called = jumps is not None
-  write_folder(path / TRANSFORMER, network, theirs, called=called)
+  write_folder(pipeline.transformer(path), network, theirs, called=called)
   write_pipeline(path, base, network['name'], jumps)

@@ -34,8 +34,6 @@ from flowdistill.convert.diffusers_folder import (
   open_folder,
   plan_reading,
 )
-from flowdistill.convert.diffusers_writing import write_folder
-from flowdistill.convert.rules import Arrays
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.json_files import jsonable
 from flowdistill.training.roles import Params
@@ -166,17 +164,6 @@ def check_unshaped(
         f'config.{key}.{name} = {own!r} must be {given!r}, as in the folder '
         'that this network starts from'
       )
-
-
-def write_published(
-  path: pathlib.Path, network: Mapping[str, Any], theirs: Arrays
-) -> None:
-  """Writes a folder that diffusers loads.
-
-  Raises:
-    ValueError: if diffusers has no class for the network.
-  """
-  write_folder(path, network, theirs)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ from flowdistill.convert.diffusers_classes import FLOW_MAPS, PLAIN
 from flowdistill.convert.diffusers_folder import class_of
 from flowdistill.convert.flow_maps import flow_map_transformer
 from flowdistill.convert.names import listed
+from flowdistill.convert.pipelines import PIPELINES
 
-PIPELINES = {'flux': 'FluxPipeline', 'sd3': 'StableDiffusion3Pipeline'}
 THOUSAND = 1000
 PACK = 2  # side of the latents in a token
 Cond = Mapping[str, np.ndarray]
@@ -97,10 +97,11 @@ def _flux(
   if 'control' in cond:
     x = torch.cat([x, tensor(cond['control'])], -1)
   b, h, w, channels = x.shape
-  scale = cond.get('distilled_guidance')
   packed = model(
     hidden_states=kind._pack_latents(x.permute(0, 3, 1, 2), b, channels, h, w),
-    guidance=None if scale is None else tensor(scale),
+    guidance=tensor(cond['distilled_guidance'])
+    if model.config.guidance_embeds
+    else None,
     img_ids=kind._prepare_latent_image_ids(
       b, h // PACK, w // PACK, x.device, x.dtype
     ),

@@ -15,16 +15,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowdistill.convert.diffusers_classes import FLOW_MAPS, MODULE
-from flowdistill.convert.diffusers_classes import PLAIN as TRANSFORMERS
+from flowdistill.convert.diffusers_classes import FLOW_MAPS, MODULE, PLAIN
 from flowdistill.convert.diffusers_folder import CLASS
 from flowdistill.convert.diffusers_writing import VERSION
 from flowdistill.files.json_reader import read_json
 
 INDEX = 'model_index.json'
 TRANSFORMER, SCHEDULER = 'transformer', 'scheduler'
-PLAIN = {'flux': 'FluxPipeline', 'sd3': 'StableDiffusion3Pipeline'}
+PIPELINES = {'flux': 'FluxPipeline', 'sd3': 'StableDiffusion3Pipeline'}
+"""Name of our network -> class of diffusers."""
 OURS = {'flux': 'FlowMapFluxPipeline', 'sd3': 'FlowMapSD3Pipeline'}
+"""The same of two times."""
 PIPELINE = MODULE.with_name('pipeline.py')
 FLOW_MAP_EULER = 'FlowMapEulerDiscreteScheduler'
 THOUSAND = 1000
@@ -84,15 +85,15 @@ def open_base(path: pathlib.Path, network: str) -> Base:
   except OSError as error:
     reason = f'{path / INDEX} cannot be read: {error.strerror}'
     raise ValueError(reason) from error
-  if network not in PLAIN:
+  if network not in PIPELINES:
     raise ValueError(
-      f'network.name = {network!r} must be one of {", ".join(PLAIN)} for a '
+      f'network.name = {network!r} must be one of {", ".join(PIPELINES)} for a '
       'pipeline of diffusers'
     )
-  if (kind := index.get(CLASS)) != PLAIN[network]:
+  if (kind := index.get(CLASS)) != PIPELINES[network]:
     raise ValueError(
       f'{path / INDEX} is of the class {kind!r}; for network.name = '
-      f'{network!r} it must be {PLAIN[network]!r}'
+      f'{network!r} it must be {PIPELINES[network]!r}'
     )
   base = Base(path, index)
   for part in (*base.parts, SCHEDULER):
@@ -118,7 +119,7 @@ def write_pipeline(
   for part in base.parts:
     shutil.copytree(base.path / part, path / part)
   index = {**base.index, '_diffusers_version': VERSION}
-  index[TRANSFORMER] = ['diffusers', TRANSFORMERS[network]]
+  index[TRANSFORMER] = ['diffusers', PLAIN[network]]
   if jumps is None:
     shutil.copytree(base.path / SCHEDULER, path / SCHEDULER)
   else:
@@ -133,7 +134,7 @@ def _of_flow_map(network: str, jumps: Jumps) -> dict[str, Any]:
     CLASS: [PIPELINE.stem, OURS[network]],
     SCHEDULER: ['diffusers', FLOW_MAP_EULER],
     TRANSFORMER: [MODULE.stem, FLOW_MAPS[network]],
-    **dataclasses.asdict(jumps),
+    **{k: v for k, v in dataclasses.asdict(jumps).items() if v is not None},
     'classifier_free_guidance': False,
   }
 

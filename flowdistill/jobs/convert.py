@@ -124,10 +124,12 @@ class Options:
         f'--check needs a folder for diffusers, or --as={LORA}: --to={self.to} '
         'is not for diffusers'
       )
-    if self.pipeline and (self.from_ or suffix != FOLDER):
+    if self.pipeline and self.from_:
+      raise ConfigError(f'--pipeline={self.pipeline} has no effect with --from')
+    if self.pipeline and suffix != FOLDER:
       raise ConfigError(
-        f'--pipeline={self.pipeline} has no effect with --from, and needs '
-        '--to, a folder, whose name has no end'
+        f'--to={self.to} must be a folder, whose name has no end: with '
+        f'--pipeline={self.pipeline} a pipeline is written'
       )
     for name, value in {'nfe': self.nfe, 'guidance': self.guidance}.items():
       if value is not None and not self.pipeline:

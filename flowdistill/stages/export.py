@@ -18,8 +18,7 @@ from flowdistill.build.lora_files import (
   is_factor,
   write_lora_file,
 )
-from flowdistill.build.pipelines import Pipeline, write_pipeline_folder
-from flowdistill.build.published import write_published
+from flowdistill.build.pipelines import Pipeline, write_for_diffusers
 from flowdistill.build.snapshots import write_snapshot
 from flowdistill.build.weights import Weights, weights_in_stage
 from flowdistill.config.sections import Reference
@@ -118,10 +117,7 @@ def _write_whole(
     write_snapshot(export.like, part, rules, network, theirs)
   elif suffix == FOLDER:
     shutil.rmtree(part, ignore_errors=True)  # of an interrupted conversion
-    if export.pipeline is None:
-      write_published(part, network, theirs)
-    else:
-      write_pipeline_folder(part, network, theirs, export.pipeline)
+    write_for_diffusers(part, network, theirs, export.pipeline)
   else:
     WRITERS[suffix](part, theirs)
 

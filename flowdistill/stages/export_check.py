@@ -14,6 +14,7 @@ from flowdistill.build.diffusers_check import (
   check_installed,
   check_lora,
 )
+from flowdistill.build.pipelines import DISTILLED, embedded_guidance
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.sections import Reference
 from flowdistill.flow.spec import DataSpec
@@ -21,8 +22,6 @@ from flowdistill.stages.export import MERGED, Export, check_factors
 from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir import weights
 
-DISTILLED = 'distilled_guidance'
-TRANSFORMER = 'transformer'  # its folder in a pipeline
 EXAMPLES = 2
 SCALES = np.array([1.5, 4.0], np.float32)
 TIMES = np.array([[0.9, 0.6], [0.2, 0.6]], np.float32)  # t and s
@@ -58,7 +57,7 @@ def check(blueprint: Blueprint, to: pathlib.Path, export: Export) -> Comparison:
   merged = weights.load(name, abstract).params
   asked = _asked(blueprint, merged)
   if export.form == MERGED:
-    folder = to / TRANSFORMER if export.pipeline else to
+    folder = export.pipeline.transformer(to) if export.pipeline else to
     return check_folder(folder, spec['name'], asked)
   trained = weights.load(name, abstract, merge=False)
   lora = blueprint.stage.learners[name].lora
@@ -73,7 +72,7 @@ def _asked(blueprint: Blueprint, params: Any) -> Asked:
   x, cond = drawn(blueprint.sees)
   network = blueprint.spec['network']
   cond |= dict.fromkeys(network['scalars'], SCALES)
-  if scale := network.get(DISTILLED):
+  if (scale := embedded_guidance(network)) is not None:
     cond.setdefault(DISTILLED, np.full(EXAMPLES, scale, np.float32))
   two = network['target_time'] is not None
   t, s = TIMES[0], TIMES[int(two)]

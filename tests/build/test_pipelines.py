@@ -8,7 +8,8 @@ from flowdistill.build.pipelines import Pipeline
 
 ONE = {'name': 'flux', 'target_time': None, 'scalars': ()}
 TWO = {'name': 'flux', 'target_time': 'sum', 'scalars': ()}
-SCALED = {**TWO, 'scalars': ('guidance',), 'distilled_guidance': 3.5}
+DEV = {**TWO, 'guidance_embeds': True, 'distilled_guidance': 3.5}
+SCALED = {**DEV, 'scalars': ('guidance',)}
 BASE = pathlib.Path('base')
 
 
@@ -17,6 +18,11 @@ def test_jumps_are_of_equal_length():
   assert jumps.step_times == [1.0, 0.75, 0.5, 0.25]
   assert jumps.guidance_scale == 2.0
   assert jumps.distilled_guidance == 3.5
+
+
+def test_what_is_not_embedded_is_not_recorded():
+  schnell = {**DEV, 'guidance_embeds': False}
+  assert Pipeline(BASE, nfe=1).jumps(schnell).distilled_guidance is None
 
 
 def test_a_network_of_one_time_has_none():
@@ -30,6 +36,11 @@ def test_a_network_of_one_time_has_none():
     (TWO, {}, '--nfe is missing: the pipeline records one'),
     (TWO, {'nfe': 1, 'guidance': 2.0}, '--guidance=2 has no effect: this netw'),
     (SCALED, {'nfe': 1}, '--guidance is missing: the pipeline records one'),
+    (
+      {**DEV, 'distilled_guidance': None},
+      {'nfe': 1},
+      'network.distilled_guidance = None must be a number',
+    ),
   ],
 )
 def test_what_is_missing_or_has_no_effect_is_named(network, given, message):

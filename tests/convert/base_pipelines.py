@@ -1,14 +1,14 @@
-"""Tiny pipelines of diffusers with random weights, and folders like theirs."""
-
-import json
+"""Tiny pipelines of diffusers with random weights."""
 
 import diffusers
 import torch
 from convert.flow_map_networks import CHANNELS, POOLED, SIDE, SIZES, TEXT
 from text_encoders import tiny_models as tiny
 
+from flowdistill.convert.pipelines import PIPELINES
+
 FACTOR = 2  # of the autoencoder
-KINDS = {'flux': 'FluxPipeline', 'sd3': 'StableDiffusion3Pipeline'}
+PIXELS = SIDE * FACTOR  # of a side of its pictures
 TRANSFORMERS = {
   'flux': ('FluxTransformer2DModel', {'in_channels': 4 * CHANNELS}),
   'sd3': (
@@ -20,7 +20,6 @@ TRANSFORMERS = {
     },
   ),
 }
-SCHEDULER = diffusers.FlowMatchEulerDiscreteScheduler
 
 
 def encoders(name, folder):
@@ -62,21 +61,11 @@ def save_base(name, folder):
     scaling_factor=0.8,
     shift_factor=0.1,
   )
-  pipeline = getattr(diffusers, KINDS[name])(
+  pipeline = getattr(diffusers, PIPELINES[name])(
     transformer=transformer,
-    scheduler=SCHEDULER(),
+    scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
     vae=vae,
     **encoders(name, folder / 'encoders'),
   )
   pipeline.save_pretrained(folder / 'base')
   return pipeline
-
-
-def pixels():
-  """Of a side of its pictures."""
-  return SIDE * FACTOR
-
-
-def index_of(folder):
-  """Its model_index.json."""
-  return json.loads((folder / 'model_index.json').read_text())

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from flowdistill.build.pipelines import embedded_guidance
 from flowdistill.convert import CONVERTERS
 from flowdistill.convert.diffusers_writing import write_folder
 from flowdistill.flow.spec import Condition, DataSpec
@@ -26,7 +27,6 @@ SIZES = {
     'patch_size': 1,
     'num_layers': 1,
     'num_single_layers': 1,
-    'guidance_embeds': True,
     'axes_dims_rope': (2, 4, 2),
   },
   'sd3': {
@@ -42,9 +42,11 @@ SIZES = {
 SCALES = np.array([1.5, 4.0], np.float32)
 
 
-def options_of(name, form, *, scaled=False, sign=False):
-  """Those of the config."""
-  embedded = {'distilled_guidance': 2.5} if name == 'flux' else {}
+def options_of(name, form, *, scaled=False, sign=False, embeds=True):
+  """Those of the config; `embeds` a guidance scale, as FLUX.1-dev does."""
+  scale = 2.5 if embeds else 3.5  # the default
+  embedded = {'distilled_guidance': scale, 'guidance_embeds': embeds}
+  embedded = embedded if name == 'flux' else {}
   return {
     'name': name,
     **SIZES[name],
@@ -68,8 +70,8 @@ def made(network, spec=SPEC):
   given = {'times': times, 'options': options, 'rngs': nnx.Rngs(0)}
   sizes = SIZES[network['name']]
   if network['name'] == 'flux':
-    scale = network['distilled_guidance']
-    net = Flux(spec, **sizes, distilled_guidance=scale, **given)
+    own = {k: network[k] for k in ('distilled_guidance', 'guidance_embeds')}
+    net = Flux(spec, **sizes, **own, **given)
   else:
     net = SD3(spec, config=SD3Config(**sizes), **given)
   graph, params = nnx.split(net)
@@ -95,6 +97,6 @@ def inputs(network):
 
   cond = {'text': draw(WORDS, TEXT), 'pooled': draw(POOLED)}
   cond |= dict.fromkeys(network['scalars'], SCALES)
-  if scale := network.get('distilled_guidance'):
+  if (scale := embedded_guidance(network)) is not None:
     cond['distilled_guidance'] = np.full(B, scale, np.float32)
   return draw(SIDE, SIDE, CHANNELS), cond

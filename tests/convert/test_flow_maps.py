@@ -30,6 +30,7 @@ T, S = np.array([[0.9137, 0.7], [0.2718, 0.0]], np.float32)
     *((form, {}) for form in FORMS),
     ('scaled_gap', {'scaled': True}),
     ('sum', {'sign': True}),
+    ('gated', {'embeds': False}),
   ],
 )
 def test_the_answer_is_ours(tmp_path, name, form, more):

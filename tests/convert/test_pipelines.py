@@ -154,7 +154,7 @@ def test_it_draws_prompts_as_we_do(tmp_path, name, form):
   noise = torch.from_numpy(x).permute(0, 3, 1, 2)
   if name == 'flux':
     noise = pipeline._pack_latents(noise, B, CHANNELS, SIDE, SIDE)
-  drawn = {'height': bases.pixels(), 'width': bases.pixels(), 'latents': noise}
+  drawn = {'height': bases.PIXELS, 'width': bases.PIXELS, 'latents': noise}
   for how, times in (
     ({}, TIMES),
     ({'num_inference_steps': 2}, (1.0, 0.5)),
@@ -162,13 +162,13 @@ def test_it_draws_prompts_as_we_do(tmp_path, name, form):
   ):
     found = pipeline(PROMPTS, output_type='latent', **drawn, **how).images
     if name == 'flux':
-      side = bases.pixels()
+      side = bases.PIXELS
       found = pipeline._unpack_latents(found, side, side, bases.FACTOR)
     wanted = ours(graph, params, x, cond, times)
     found = found.permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
   first, _ = pipeline(PROMPTS, **drawn).images
-  assert first.size == (bases.pixels(), bases.pixels())
+  assert first.size == (bases.PIXELS, bases.PIXELS)
   again = diffusers.DiffusionPipeline.from_pretrained(
     new, trust_remote_code=True, dtype=torch.bfloat16
   )
@@ -178,7 +178,16 @@ def test_it_draws_prompts_as_we_do(tmp_path, name, form):
   assert half.dtype == torch.bfloat16
   assert (half - whole).abs().max() < 0.1 * whole.abs().max()
   again.save_pretrained(tmp_path / 'again')
-  assert bases.index_of(tmp_path / 'again')['step_times'] == list(TIMES)
+  assert read(tmp_path / 'again' / 'model_index.json')['step_times'] == list(
+    TIMES
+  )
   if not scaled:
     with pytest.raises(ValueError, match='guidance_scale=2.0 has no effect'):
       pipeline(PROMPTS, guidance_scale=2.0, **drawn)
+    return
+  told = {'guidance_scale': 1.0, 'return_dict': False, 'output_type': 'latent'}
+  (other,) = pipeline(PROMPTS, **told, **drawn)
+  assert (other - whole).abs().max() > 1e-3  # it is told another λ
+  times = {'timestep': torch.ones(B), 'target': torch.zeros(B)}
+  with pytest.raises(ValueError, match='takes a guidance scale: give `scale`'):
+    pipeline.transformer(hidden_states=noise, **times)

@@ -187,7 +187,11 @@ def test_a_stage_starts_from_it(tmp_path):
     ({'to': 'b', 'from_': 'a', 'classes': 3}, '--classes needs --shape'),
     (
       {'to': 'b.npz', 'pipeline': 'a'},
-      '--pipeline=a has no effect with --from, and needs --to, a folder',
+      '--to=b.npz must be a folder, whose name has no end: with --pipeline=a',
+    ),
+    (
+      {'to': 'b', 'pipeline': 'a', 'from_': 'c'},
+      '--pipeline=a has no effect with --from',
     ),
     ({'to': 'b', 'nfe': 2}, '--nfe=2 needs --pipeline, which records it'),
     ({'to': 'b', 'guidance': 2.0}, '--guidance=2.0 needs --pipeline'),

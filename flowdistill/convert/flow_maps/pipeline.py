@@ -23,31 +23,70 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_output import (
 )
 from torch import Tensor
 
-Prompt = str | list[str] | None
-
 
 class FewJumps:
   """What both pipelines share."""
 
-  def _record(
+  @torch.no_grad()
+  def __call__(
     self,
-    step_times: Sequence[float],
-    guidance_scale: float | None,
-    distilled_guidance: float | None = None,
-  ) -> None:
-    self.register_to_config(
-      step_times=list(step_times),
-      guidance_scale=guidance_scale,
-      distilled_guidance=distilled_guidance,
-      classifier_free_guidance=False,
+    prompt: str | list[str] | None = None,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    num_inference_steps: int | None = None,
+    sigmas: Sequence[float] | None = None,
+    guidance_scale: float | None = None,
+    generator: Any = None,
+    latents: Tensor | None = None,
+    output_type: str = 'pil',
+    return_dict: bool = True,
+    **texts: Any,
+  ) -> Any:
+    """Pictures of prompts.
+
+    Args:
+      num_inference_steps: number of jumps, of equal length; by default those of
+        the step times.
+      sigmas: the times at which jumps begin, from 1.0 downwards.
+      guidance_scale: that the flow map is told, if it takes one.
+      latents: noise; of FLUX.1 it is packed.
+      texts: of `encode_prompt`, such as prompt_2, prompt_embeds and
+        num_images_per_prompt.
+      The others are those of the pipeline of diffusers.
+    """
+    scale, given = self._scale(guidance_scale), self._encoded(prompt, **texts)
+    side = self.default_sample_size * self.vae_scale_factor
+    size = height or side, width or side
+    latents, more = self._noise(
+      given['encoder_hidden_states'], size, generator, latents
     )
+    self._set_times(num_inference_steps, sigmas)
+    pictures = self._jump(latents, scale, **given, **more)
+    if output_type != 'latent':
+      pictures = self._decoded(self._unpacked(pictures, size), output_type)
+    self.maybe_free_model_hooks()
+    return self.answer(images=pictures) if return_dict else (pictures,)
+
+  def _unpacked(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+    """Latents [b, c, h, w] of pictures of a size in pixels."""
+    del size
+    return latents
+
+  def _record(self, *, classifier_free_guidance: bool, **options: Any) -> None:
+    """Keeps what model_index.json says of sampling."""
+    if classifier_free_guidance:
+      raise ValueError(
+        'classifier_free_guidance must be false: a jump is one call'
+      )
+    self.register_to_config(classifier_free_guidance=False, **options)
 
   def _set_times(
     self, num_inference_steps: int | None, sigmas: Sequence[float] | None
   ) -> None:
     """The times t and s of every jump follow from a number, or a list."""
     if num_inference_steps is None and sigmas is None:
-      sigmas = self.config.step_times
+      sigmas = list(self.config.step_times)
     given = {'sigmas': sigmas} if sigmas is not None else {}
     self.scheduler.set_timesteps(
       num_inference_steps, device=self._execution_device, **given
@@ -83,9 +122,7 @@ class FewJumps:
         bar.update()
     return latents
 
-  def _pictures(self, latents: Tensor, output_type: str) -> Any:
-    if output_type == 'latent':
-      return latents
+  def _decoded(self, latents: Tensor, output_type: str) -> Any:
     config = self.vae.config
     latents = latents / config.scaling_factor + (config.shift_factor or 0)
     pictures = self.vae.decode(latents, return_dict=False)[0]
@@ -94,6 +131,8 @@ class FewJumps:
 
 class FlowMapFluxPipeline(FewJumps, FluxPipeline):
   """FLUX.1 in a few jumps."""
+
+  answer = FluxPipelineOutput
 
   def __init__(
     self,
@@ -123,84 +162,51 @@ class FlowMapFluxPipeline(FewJumps, FluxPipeline):
       image_encoder=image_encoder,
       feature_extractor=feature_extractor,
     )
-    self._record(step_times, guidance_scale, distilled_guidance)
+    self._record(
+      step_times=step_times,
+      guidance_scale=guidance_scale,
+      distilled_guidance=distilled_guidance,
+      classifier_free_guidance=classifier_free_guidance,
+    )
 
-  @torch.no_grad()
-  def __call__(
+  def _encoded(
+    self, prompt: Any, prompt_2: Any = None, **texts: Any
+  ) -> dict[str, Any]:
+    embeds, pooled, ids = self.encode_prompt(
+      prompt, prompt_2, device=self._execution_device, **texts
+    )
+    return {
+      'encoder_hidden_states': embeds,
+      'pooled_projections': pooled,
+      'txt_ids': ids,
+    }
+
+  def _noise(
     self,
-    prompt: Prompt = None,
-    prompt_2: Prompt = None,
-    height: int | None = None,
-    width: int | None = None,
-    num_inference_steps: int | None = None,
-    sigmas: Sequence[float] | None = None,
-    guidance_scale: float | None = None,
-    num_images_per_prompt: int = 1,
-    generator: Any = None,
-    latents: Tensor | None = None,
-    prompt_embeds: Tensor | None = None,
-    pooled_prompt_embeds: Tensor | None = None,
-    output_type: str = 'pil',
-    return_dict: bool = True,
-    max_sequence_length: int = 512,
-  ) -> Any:
-    """Pictures of prompts.
+    embeds: Tensor,
+    size: tuple[int, int],
+    generator: Any,
+    latents: Tensor | None,
+  ) -> tuple[Tensor, dict[str, Any]]:
+    config, device = self.transformer.config, self._execution_device
+    channels = config.in_channels // 4  # a token has 2 x 2 places
+    latents, ids = self.prepare_latents(
+      len(embeds), channels, *size, embeds.dtype, device, generator, latents
+    )
+    if not config.guidance_embeds:
+      return latents, {'img_ids': ids}
+    scale = self.config.distilled_guidance
+    guidance = torch.full((len(latents),), scale, device=device)
+    return latents, {'img_ids': ids, 'guidance': guidance}
 
-    Args:
-      num_inference_steps: number of jumps, of equal length; by default those of
-        the step times.
-      sigmas: the times at which jumps begin, from 1.0 downwards.
-      guidance_scale: that the flow map is told, if it takes one.
-      latents: packed noise.
-      The others are those of FluxPipeline.
-    """
-    scale, device = self._scale(guidance_scale), self._execution_device
-    embeds, pooled, text_ids = self.encode_prompt(
-      prompt=prompt,
-      prompt_2=prompt_2,
-      prompt_embeds=prompt_embeds,
-      pooled_prompt_embeds=pooled_prompt_embeds,
-      device=device,
-      num_images_per_prompt=num_images_per_prompt,
-      max_sequence_length=max_sequence_length,
-    )
-    side = self.default_sample_size * self.vae_scale_factor
-    height, width = height or side, width or side
-    latents, picture_ids = self.prepare_latents(
-      len(embeds),
-      self.transformer.config.in_channels // 4,
-      height,
-      width,
-      embeds.dtype,
-      device,
-      generator,
-      latents,
-    )
-    guidance = None
-    if self.transformer.config.guidance_embeds:
-      value = self.config.distilled_guidance
-      guidance = torch.full((len(latents),), value, device=device)
-    self._set_times(num_inference_steps, sigmas)
-    latents = self._jump(
-      latents,
-      scale,
-      guidance=guidance,
-      encoder_hidden_states=embeds,
-      pooled_projections=pooled,
-      txt_ids=text_ids,
-      img_ids=picture_ids,
-    )
-    if output_type != 'latent':
-      latents = self._unpack_latents(
-        latents, height, width, self.vae_scale_factor
-      )
-    pictures = self._pictures(latents, output_type)
-    self.maybe_free_model_hooks()
-    return FluxPipelineOutput(images=pictures) if return_dict else (pictures,)
+  def _unpacked(self, latents: Tensor, size: tuple[int, int]) -> Tensor:
+    return self._unpack_latents(latents, *size, self.vae_scale_factor)
 
 
 class FlowMapSD3Pipeline(FewJumps, StableDiffusion3Pipeline):
   """Stable Diffusion 3 or 3.5 in a few jumps."""
+
+  answer = StableDiffusion3PipelineOutput
 
   def __init__(
     self,
@@ -217,7 +223,6 @@ class FlowMapSD3Pipeline(FewJumps, StableDiffusion3Pipeline):
     feature_extractor: Any = None,
     step_times: list = (1.0,),
     guidance_scale: float | None = None,
-    distilled_guidance: float | None = None,
     classifier_free_guidance: bool = False,
   ):
     StableDiffusion3Pipeline.__init__(
@@ -234,68 +239,37 @@ class FlowMapSD3Pipeline(FewJumps, StableDiffusion3Pipeline):
       image_encoder=image_encoder,
       feature_extractor=feature_extractor,
     )
-    self._record(step_times, guidance_scale)
+    self._record(
+      step_times=step_times,
+      guidance_scale=guidance_scale,
+      classifier_free_guidance=classifier_free_guidance,
+    )
 
-  @torch.no_grad()
-  def __call__(
-    self,
-    prompt: Prompt = None,
-    prompt_2: Prompt = None,
-    prompt_3: Prompt = None,
-    height: int | None = None,
-    width: int | None = None,
-    num_inference_steps: int | None = None,
-    sigmas: Sequence[float] | None = None,
-    guidance_scale: float | None = None,
-    num_images_per_prompt: int = 1,
-    generator: Any = None,
-    latents: Tensor | None = None,
-    prompt_embeds: Tensor | None = None,
-    pooled_prompt_embeds: Tensor | None = None,
-    output_type: str = 'pil',
-    return_dict: bool = True,
-    max_sequence_length: int = 256,
-  ) -> Any:
-    """Pictures of prompts.
-
-    Args:
-      num_inference_steps: number of jumps, of equal length; by default those of
-        the step times.
-      sigmas: the times at which jumps begin, from 1.0 downwards.
-      guidance_scale: that the flow map is told, if it takes one.
-      The others are those of StableDiffusion3Pipeline.
-    """
-    scale, device = self._scale(guidance_scale), self._execution_device
+  def _encoded(
+    self, prompt: Any, prompt_2: Any = None, prompt_3: Any = None, **texts: Any
+  ) -> dict[str, Any]:
     embeds, _, pooled, _ = self.encode_prompt(
-      prompt=prompt,
-      prompt_2=prompt_2,
-      prompt_3=prompt_3,
-      prompt_embeds=prompt_embeds,
-      pooled_prompt_embeds=pooled_prompt_embeds,
-      device=device,
+      prompt,
+      prompt_2,
+      prompt_3,
+      device=self._execution_device,
       do_classifier_free_guidance=False,
-      num_images_per_prompt=num_images_per_prompt,
-      max_sequence_length=max_sequence_length,
+      **texts,
     )
-    side = self.default_sample_size * self.vae_scale_factor
-    latents = self.prepare_latents(
-      len(embeds),
+    return {'encoder_hidden_states': embeds, 'pooled_projections': pooled}
+
+  def _noise(
+    self,
+    embeds: Tensor,
+    size: tuple[int, int],
+    generator: Any,
+    latents: Tensor | None,
+  ) -> tuple[Tensor, dict[str, Any]]:
+    channels, device = (
       self.transformer.config.in_channels,
-      height or side,
-      width or side,
-      embeds.dtype,
-      device,
-      generator,
-      latents,
+      self._execution_device,
     )
-    self._set_times(num_inference_steps, sigmas)
-    latents = self._jump(
-      latents,
-      scale,
-      encoder_hidden_states=embeds,
-      pooled_projections=pooled,
+    latents = self.prepare_latents(
+      len(embeds), channels, *size, embeds.dtype, device, generator, latents
     )
-    pictures = self._pictures(latents, output_type)
-    self.maybe_free_model_hooks()
-    made = StableDiffusion3PipelineOutput(images=pictures)
-    return made if return_dict else (pictures,)
+    return latents, {}
