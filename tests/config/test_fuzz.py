@@ -157,7 +157,7 @@ def built(load, tmp_path, *args):
   return stages
 
 
-COUNTS = [100, pytest.param(20_000, marks=pytest.mark.slow)]
+COUNTS = [100, pytest.param(5_000, marks=pytest.mark.slow)]
 BUILT = [10, pytest.param(400, marks=pytest.mark.slow)]
 
 
