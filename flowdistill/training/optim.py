@@ -17,6 +17,12 @@ import optax
 
 from flowdistill.training.lengths import Length
 from flowdistill.training.moments import in_bfloat16
+from flowdistill.training.muon import muon
+from flowdistill.training.optim_ranges import (
+  check_decay,
+  check_moments,
+  check_rate,
+)
 from flowdistill.training.sharding import path_name
 
 ToSteps = Callable[[Length], int]
@@ -42,7 +48,7 @@ def constant(
     ValueError: if a value is out of range.
   """
   del total_steps
-  _check_rate(learning_rate)
+  check_rate(learning_rate)
   return _after_warmup(
     optax.constant_schedule(learning_rate), learning_rate, to_steps(warmup)
   )
@@ -71,7 +77,7 @@ def cosine(
   """
   if not 0 <= final <= 1:
     raise ValueError(f'final = {final} must lie in [0, 1], a share of the rate')
-  _check_rate(learning_rate)
+  check_rate(learning_rate)
   rise = to_steps(warmup)
   fall = optax.cosine_decay_schedule(
     learning_rate, max(1, total_steps - rise), alpha=final
@@ -90,7 +96,7 @@ def adam(
   eps: float = 1e-8,
 ) -> optax.GradientTransformation:
   """Adam. Source: Kingma & Ba (2014), https://arxiv.org/abs/1412.6980."""
-  _check_moments(b1, b2, eps)
+  check_moments(eps, b1=b1, b2=b2)
   return optax.adam(schedule, b1=b1, b2=b2, eps=eps)
 
 
@@ -107,9 +113,8 @@ def adamw(
   Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2017),
   https://arxiv.org/abs/1711.05101.
   """
-  _check_moments(b1, b2, eps)
-  if not weight_decay >= 0:
-    raise ValueError(f'weight_decay = {weight_decay} must be at least 0')
+  check_moments(eps, b1=b1, b2=b2)
+  check_decay(weight_decay)
   return optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
@@ -125,11 +130,11 @@ def radam(
   Source: Liu et al., "On the Variance of the Adaptive Learning Rate and
   Beyond" (2019), https://arxiv.org/abs/1908.03265.
   """
-  _check_moments(b1, b2, eps)
+  check_moments(eps, b1=b1, b2=b2)
   return optax.radam(schedule, b1=b1, b2=b2, eps=eps)
 
 
-OPTIMISERS = {'adam': adam, 'adamw': adamw, 'radam': radam}
+OPTIMISERS = {'adam': adam, 'adamw': adamw, 'muon': muon, 'radam': radam}
 
 
 def make_optimiser(
@@ -184,11 +189,6 @@ def others(params: Any, pattern: str) -> Any:
   return jax.tree.map_with_path(differs, params)
 
 
-def _check_rate(learning_rate: float) -> None:
-  if not 0 < learning_rate < float('inf'):
-    raise ValueError(f'learning_rate = {learning_rate} must be above 0')
-
-
 def _after_warmup(
   schedule: optax.Schedule, learning_rate: float, steps: int
 ) -> optax.Schedule:
@@ -196,11 +196,3 @@ def _after_warmup(
     return schedule
   rise = optax.linear_schedule(0.0, learning_rate, steps)
   return optax.join_schedules([rise, schedule], [steps])
-
-
-def _check_moments(b1: float, b2: float, eps: float) -> None:
-  for name, value in {'b1': b1, 'b2': b2}.items():
-    if not 0 <= value < 1:
-      raise ValueError(f'{name} = {value} must lie in [0, 1)')
-  if not eps > 0:
-    raise ValueError(f'eps = {eps} must be above 0')

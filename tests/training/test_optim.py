@@ -174,6 +174,8 @@ def schedule(name='cosine', **options):
     (optimiser, {'eps': 0.0}, 'eps = 0.0 must be above 0'),
     (optimiser, {'name': 'radam', 'b1': 1.5}, 'b1 = 1.5'),
     (optimiser, {'name': 'adamw', 'b2': 1.0}, 'b2 = 1.0'),
+    (optimiser, {'name': 'muon', 'momentum': 1.0}, 'momentum = 1.0'),
+    (optimiser, {'name': 'muon', 'weight_decay': -1.0}, 'weight_decay = -1.0'),
     (
       optimiser,
       {'name': 'adamw', 'weight_decay': -1.0},
