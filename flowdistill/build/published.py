@@ -35,13 +35,9 @@ from flowdistill.convert.diffusers_folder import (
   plan_reading,
 )
 from flowdistill.flow.spec import DataSpec
-from flowdistill.training.json_files import jsonable
 from flowdistill.training.roles import Params
 from flowdistill.training.rounding import DTYPES
 from flowdistill.training.sharding import Layout
-
-UNSHAPED = ('num_attention_heads', 'attention_head_dim', 'axes_dims_rope')
-"""Options with which a network is another one of the same shapes."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,30 +136,6 @@ def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
     updates = read_updates(lora, folder.network, shapes)
   reading = dataclasses.replace(reading, lora=updates)
   return Published(model, reading, folder, lora)
-
-
-def check_unshaped(
-  published: Mapping[str, Any], network: Mapping[str, Any], key: str
-) -> None:
-  """Checks options of a network that starts from published weights.
-
-  They are those that no shape tells: with others it is another function.
-
-  Args:
-    published: options of the folder.
-    network: options of ours.
-    key: of our network in the config.
-
-  Raises:
-    ConfigError: naming the first that differs.
-  """
-  for name in UNSHAPED:
-    given, own = published.get(name), network.get(name)
-    if None not in (given, own) and jsonable(given) != jsonable(own):
-      raise ConfigError(
-        f'config.{key}.{name} = {own!r} must be {given!r}, as in the folder '
-        'that this network starts from'
-      )
 
 
 @contextlib.contextmanager

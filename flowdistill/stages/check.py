@@ -9,9 +9,9 @@ from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
-from flowdistill.build.published import check_unshaped
 from flowdistill.build.sampling_plan import check_grid
-from flowdistill.build.weights import changes_of
+from flowdistill.build.unshaped import check_unshaped
+from flowdistill.build.weights import Weights, changes_of
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
 from flowdistill.config.sections import EmaSnapshots, Reference
@@ -138,11 +138,12 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
   weights = blueprint.weights(role)
   if weights.stage is not None:
     check_same_text(weights.stage.sees, blueprint.sees, key)
-  if weights.published is not None:
+  if theirs := _options(weights):
     check_unshaped(
-      weights.published.folder.options,
+      theirs,
       blueprint.learner_spec(role)['network'],
       blueprint.learner_key(role, 'network'),
+      source=repr(reference.source),
     )
   loaded, fresh = weights.params, (model.plain or model).params
   if reference.matching and model.plain is not None:
@@ -154,6 +155,15 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
       f'config.{key}: no array there matches an array of this stage in name '
       'and shape'
     )
+
+
+def _options(weights: Weights) -> Mapping[str, Any]:
+  """The options of the network that has these weights, {} if not known."""
+  if weights.published is not None:
+    return weights.published.folder.options
+  if weights.stage is not None:
+    return weights.stage.learner_spec(weights.reference.role)['network']
+  return {}
 
 
 def _check_full(blueprint: Blueprint, role: str, base: Any) -> None:

@@ -10,7 +10,6 @@ import pytest
 from convert import tiny_folders
 
 from flowdistill.build.published import (
-  check_unshaped,
   is_published,
   open_published,
 )
@@ -131,21 +130,6 @@ def test_a_config_that_does_not_fit_is_named(tmp_path, changes, message):
     ConfigError, match=rf'^config\.frozen\.teacher.*{message}'
   ):
     open_published(Reference(str(tmp_path)), spec, 'frozen.teacher')
-
-
-def test_a_start_has_the_heads_of_the_folder():
-  """They are in no shape, without scales of queries and keys."""
-  folder = {'num_attention_heads': 4, 'axes_dims_rope': [2, 4, 2]}
-  own = {'num_attention_heads': 4, 'axes_dims_rope': (2, 4, 2), 'dtype': 'x'}
-  check_unshaped(folder, own, 'network')
-  check_unshaped({}, own, 'network')
-  for name, value in {
-    'num_attention_heads': 2,
-    'axes_dims_rope': (4, 2, 2),
-  }.items():
-    message = rf'^config\.network\.{name} = .* must be .* as in the folder'
-    with pytest.raises(ConfigError, match=message):
-      check_unshaped(folder, {**own, name: value}, 'network')
 
 
 def test_weights_that_are_not_finite_end_in_one_line(tmp_path):

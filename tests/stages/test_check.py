@@ -53,6 +53,10 @@ def alone(name, **options):
       r'distil\.init_from: these weights do not fit.*scalars',
     ),
     (
+      [DISTIL + 'network.heads=4'],
+      r"distil\.network\.heads = 4 must be 2, as in 'stage:flow', which this",
+    ),
+    (
       [DISTIL + 'frozen.teacher.matching=true'],
       r'distil\.frozen\.teacher\.matching has no effect outside of init_from',
     ),
