@@ -16,6 +16,8 @@ from flowdistill.evaluators.sweep import SweepEntry, grid_cells
 SMALLEST, LARGEST = 64, 128  # height of an image in the picture, in pixels
 GAP, HEAD, EDGE, LETTER = 6, 110, 30, 13.5  # pixels, DPI of them an inch
 SMALL_LETTER, LINES = 6.4, 4  # of headings that are too long for one line
+LONGEST = 26  # letters of a row's title; a longer one is in several lines
+SIZE, WRAPPED_SIZE, WRAPPED_LETTER = 8.5, 5.5, 10  # of titles; the last, pixels
 
 
 def side_by_side(
@@ -46,7 +48,9 @@ def side_by_side(
   figure, ax = _show(page)
   for line in lines:
     left, middle = lefts[line.panel], line.top + (h - GAP) / 2
-    _write(ax, left - 18, middle, line.title, ha='right', color=line.colour)
+    size = WRAPPED_SIZE if '\n' in line.title else SIZE
+    style = {'ha': 'right', 'color': line.colour, 'size': size}
+    _write(ax, left - 18, middle, line.title, **style)
   for panel, left in lefts.items():
     style = {'size': 12, 'weight': 'bold', 'color': colours(lefts)[panel]}
     _write(ax, left, 34, panel, **style)
@@ -60,7 +64,7 @@ class Line:
 
   Attributes:
     panel: the model, or '' if there is one panel for several.
-    title: of the row.
+    title: of the row, in one or more lines.
     colour: of its title.
     top: its upper edge, in pixels.
   """
@@ -79,11 +83,11 @@ def _lines(entries: Sequence[SweepEntry], h: int) -> list[Line]:
   tops = [HEAD + level * h for level in levels]
   if len(models) == 1 or len({*levels}) < len(levels):
     return [
-      Line(e.model, str(e), MUTED, top)
+      Line(e.model, _wrapped(str(e), LONGEST), MUTED, top)
       for e, top in zip(entries, tops, strict=True)
     ]
   return [
-    Line('', f'{e.model}, {e}', colour[e.model], top)
+    Line('', _wrapped(f'{e.model}, {e}', LONGEST), colour[e.model], top)
     for e, top in zip(entries, tops, strict=True)
   ]
 
@@ -133,10 +137,16 @@ def _lefts(lines: Sequence[Line], w: int) -> tuple[dict[str, int], int]:
   """Panel -> left edge of its images, after their titles; and the width."""
   lefts, end = {}, 0
   for panel in dict.fromkeys(line.panel for line in lines):
-    longest = max(len(each.title) for each in lines if each.panel == panel)
-    lefts[panel] = end + 2 * EDGE + int(longest * LETTER)
+    titles = [each.title for each in lines if each.panel == panel]
+    lefts[panel] = end + 2 * EDGE + int(max(map(_pixels, titles)))
     end = lefts[panel] + w
   return lefts, end + EDGE
+
+
+def _pixels(title: str) -> float:
+  """The width of a title; of several lines, the letters are small."""
+  first, *more = map(len, title.split('\n'))
+  return max(first, *more) * WRAPPED_LETTER if more else first * LETTER
 
 
 def _show(page: np.ndarray) -> tuple[Figure, Axes]:

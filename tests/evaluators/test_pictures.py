@@ -112,6 +112,26 @@ def test_large_images_are_made_smaller(tmp_path):
   assert width < 1000
 
 
+def test_a_long_title_is_in_several_lines(tmp_path):
+  """It takes little of the width, and none of the rows beside its own."""
+  x = np.full((3, 64, 64, 1), -1.0)
+  options = {'guidance': 2.0, 'grid': {'name': 'shifted', 'shift': 5.0}}
+  drawn = [
+    (SweepEntry('student', 'euler', 64, options), x),
+    (SweepEntry('student', 'euler', 4), x),
+  ]
+  mosaic.side_by_side(tmp_path / 'a.png', drawn)
+  page = imread(tmp_path / 'a.png')[..., :3]
+  short, long = mosaic.HEAD, mosaic.HEAD + 70
+  left = find_left(page, long, 0)
+  assert 200 < left < 340
+  inked = [
+    (page[y : y + 64, :left] < 0.9).any(axis=(1, 2)) for y in (short, long)
+  ]
+  assert [x.sum() for x in inked] == pytest.approx([20, 45], abs=8)
+  assert (page[short + 64 : long, :left] == 1).all()
+
+
 def test_points_over_the_data(tmp_path):
   image, name, models = draw(tmp_path, points())
   assert name == 'teacher_and_student.png'
