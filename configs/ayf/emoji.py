@@ -40,7 +40,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'network': {'name': 'dit', 'patch': 4, 'heads': 4},
       'train': {'batch_size': 16},
       'optim': {'schedule': {'name': 'cosine', 'warmup': 200}},
-      'evaluation': {'features': 'emoji'},
+      'evaluation': {'features': 'emoji', 'batch_size': 100},
       'stages': ayf.stages(),
     },
     sort_keys=False,

@@ -54,7 +54,7 @@ def get_config(arg: str = '') -> ConfigDict:
     },
     'train': {'steps': 4200},
     'optim': {'schedule': {'learning_rate': 5e-4}},
-    'evaluation': {'features': 'emoji'},
+    'evaluation': {'features': 'emoji', 'batch_size': 100},
     'evaluators': {
       'few_step': {
         'name': 'few_step',

@@ -133,6 +133,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'evaluation': {
         'dataset': {**dataset, 'split': 'validation', 'examples': 2000},
         'features': 'emoji',
+        'batch_size': 100,
       },
       'stages': {'flow': teacher(), **{name: student(name) for name in names}},
     },

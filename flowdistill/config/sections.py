@@ -260,7 +260,8 @@ class Evaluation:
     schedules: name of an evaluator -> its own interval, in place of `every`.
     dataset: the real examples, such as held-out ones; None is the data set of
       the stage.
-    batch_size: images that are drawn at once.
+    batch_size: images that are drawn at once; fewer take as long, as a batch is
+      filled up.
     validation: held-out examples whose own Fréchet distance from those is the
       unit of `frechet_ratio`; None measures none.
     reference: a file of statistics, or images, that samples are compared with
