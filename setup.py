@@ -69,6 +69,7 @@ setuptools.setup(
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['flowdistill', 'flowdistill.*']),
   package_data={
+    'flowdistill.autoencoders': ['*.npz'],
     'flowdistill.networks': ['*.npz'],
     'flowdistill.figures': ['templates/*'],
   },

@@ -12,6 +12,7 @@ from flax import nnx
 
 from flowdistill.autoencoders import SPACES
 from flowdistill.autoencoders.kl import AutoencoderKL, KLConfig
+from flowdistill.autoencoders.shapes_kl import SIZES, WEIGHTS
 from flowdistill.autoencoders.space import Numbers, Space
 from flowdistill.autoencoders.tiles import Tiles, decode_tiles
 from flowdistill.build.foreign import (
@@ -276,5 +277,25 @@ def _layout_of(x: jax.Array) -> Layout | None:
   return None if mesh is None else Layout(mesh)
 
 
-SPACE_LAWS: Mapping[str, Callable[..., Space]] = {**SPACES, 'kl': kl}
+def shapes_kl(shape: tuple[int, ...], *, batch_size: int = 64) -> Space:
+  """Latents of flat pictures, see `autoencoders/shapes_kl.py`.
+
+  Args:
+    shape: of an image, (h, w, 3).
+    batch_size: see `kl`.
+
+  Raises:
+    ValueError: for another shape, or an option out of range.
+  """
+  if shape[2:] != (3,):
+    raise ValueError(f'shapes_kl takes images [h, w, 3], not {list(shape)}')
+  whole = {'sizes': SIZES, 'scaling_factor': 1.0, 'batch_size': batch_size}
+  return kl(shape, path=str(WEIGHTS), **whole)
+
+
+SPACE_LAWS: Mapping[str, Callable[..., Space]] = {
+  **SPACES,
+  'kl': kl,
+  'shapes_kl': shapes_kl,
+}
 """Name in configs -> space(shape, ...)."""

@@ -16,6 +16,8 @@ from flowdistill.workdir.environment import environment
 from flowdistill.workdir.folders import CONFIG, RESULTS, names_in
 
 MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # sections about devices
+INTERVALS = {'evaluation': ('every', 'schedules'), 'checkpoint': ('every',)}
+"""Section -> its options that change nothing that is learnt."""
 LOCAL = ('path', 'batch_size', 'tile', 'tile_overlap')
 """Options of a space that change no latents."""
 
@@ -76,8 +78,9 @@ def known_data(dataset: Spec, folder: pathlib.Path) -> DataRecord | None:
 def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   """Refuses a folder of another config; only the length may grow.
 
-  Mesh and hosts may change: a checkpoint is restored onto any. So may the place
-  of the weights of a space, whose SHA-256 is compared elsewhere.
+  Mesh and hosts may change: a checkpoint is restored onto any. So may how often
+  a stage is evaluated and saved, and the place of the weights of a space, whose
+  SHA-256 is compared elsewhere.
   """
   if not (folder / CONFIG).is_file():
     return
@@ -91,14 +94,21 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   if lines and not _only_longer(old, new):
     raise ConfigError(
       f'{folder} was made with another config: {"; ".join(lines)}. Take '
-      'another --workdir, or the old values (only the length may grow)'
+      'another --workdir, or the old values (only the length may grow, and '
+      'evaluation.every and checkpoint.every change)'
     )
 
 
 def _lasting(spec: Spec) -> Spec:
   """A resolved config, without what may change."""
-  space = {'space': without_local(spec['space'])} if 'space' in spec else {}
-  return {**jsonable({**spec, **space}), **MAY_CHANGE}
+  kept = {
+    name: {k: v for k, v in spec[name].items() if k not in intervals}
+    for name, intervals in INTERVALS.items()
+    if spec.get(name)
+  }
+  if 'space' in spec:
+    kept['space'] = without_local(spec['space'])
+  return {**jsonable({**spec, **kept}), **MAY_CHANGE}
 
 
 def without_local(space: Spec) -> Spec:

@@ -126,6 +126,28 @@ def test_the_weights_of_a_space_may_move(spec, tmp_path, change, allowed):
     record.check_unchanged(now, tmp_path)
 
 
+@pytest.mark.parametrize(
+  ('section', 'change', 'allowed'),
+  [
+    ('evaluation', {'every': {'steps': 7}}, True),
+    ('evaluation', {'schedules': {'energy': {'steps': 7}}}, True),
+    ('evaluation', {'batch_size': 7}, False),
+    ('checkpoint', {'every': {'steps': 7}}, True),
+    ('checkpoint', {'keep': 7}, False),
+  ],
+)
+def test_how_often_it_is_measured_may_change(
+  spec, tmp_path, section, change, allowed
+):
+  record.write_record(tmp_path, spec, {}, DATA)
+  now = resolve_stage({**spec, section: {**spec[section], **change}})
+  if allowed:
+    record.check_unchanged(now, tmp_path)
+    return
+  with pytest.raises(ConfigError, match=rf'config: config\.{section}\.'):
+    record.check_unchanged(now, tmp_path)
+
+
 def test_data_are_known_though_options_are_newer_than_the_record(tmp_path):
   """As those of `arrays` are: a run of before does not have their keys."""
   dataset = {'name': 'arrays', 'path': 'gone.npz'}

@@ -1,0 +1,74 @@
+"""What ships as an autoencoder of flat pictures keeps what they show."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from flowdistill.autoencoders.kl import AutoencoderKL
+from flowdistill.autoencoders.shapes_kl import SIZES
+from flowdistill.autoencoders.train_shapes_kl import (
+  moments,
+  normalise,
+  stored,
+  unit,
+)
+from flowdistill.build.spaces import shapes_kl
+from flowdistill.datasets.shapes import shapes
+from flowdistill.metrics.geneval import judge, scores
+
+N = 240
+
+
+@pytest.fixture(scope='module')
+def pictures():
+  """Of combinations that it was not trained on."""
+  return shapes(size=32, split='validation', examples=N, seed=7)
+
+
+@pytest.fixture(scope='module')
+def latents(pictures):
+  return shapes_kl((32, 32, 3)).encode(pictures[np.arange(N)]['x0'])
+
+
+def test_latents_are_few_and_have_variance_one(latents):
+  assert latents.shape == (N, 8, 8, 4)
+  spread = latents.std((0, 1, 2))
+  np.testing.assert_allclose(spread, 1, atol=0.1)
+  assert np.abs(latents.mean((0, 1, 2))).max() < 0.2
+
+
+def test_what_is_decoded_shows_the_same(pictures, latents):
+  x = pictures[np.arange(N)]['x0']
+  again = shapes_kl((32, 32, 3)).decode(latents)
+  assert np.mean((again - x) ** 2) < 0.0015
+  prompts = [pictures.prompts[i] for i in range(N)]
+  pairs = zip(prompts, again, strict=True)
+  found = [
+    judge(p, pictures.detect(np.clip(y, -1, 1))).correct for p, y in pairs
+  ]
+  assert scores([p.tag for p in prompts], found)['overall'] > 0.98
+
+
+def test_normalising_changes_nothing_that_is_decoded():
+  model = AutoencoderKL(SIZES, 3, rngs=nnx.Rngs(0))
+  x = np.asarray(jax.random.randint(jax.random.key(0), (16, 8, 8, 3), 0, 256))
+  before, spread = moments(model, unit(x))
+  expected = model.decode(before)
+  normalise(model, x.astype(np.uint8))
+  after, new_spread = moments(model, unit(x))
+  np.testing.assert_allclose(jnp.std(after, (0, 1, 2)), 1, atol=1e-4)
+  np.testing.assert_allclose(model.decode(after), expected, atol=1e-5)
+  np.testing.assert_allclose(after / new_spread, before / spread, rtol=1e-3)
+
+
+def test_pictures_are_stored_in_bytes():
+  x = np.arange(256, dtype=np.uint8)
+  np.testing.assert_array_equal(stored(np.asarray(unit(x))), x)
+
+
+@pytest.mark.parametrize('shape', [(32, 32, 1), (3,), (30, 32, 3)])
+def test_other_pictures_are_refused(shape):
+  with pytest.raises(ValueError, match='shapes_kl takes|must be|divi'):
+    shapes_kl(shape)
