@@ -15,6 +15,7 @@ import optax
 from optax.contrib import MuonDimensionNumbers
 
 from flowdistill.training.optim_ranges import check_decay, check_moments
+from flowdistill.training.sharding import path_name
 
 KERNEL = 'kernel'
 RMS = 0.2  # of an update, over the rate: about that of Adam
@@ -71,8 +72,7 @@ def matrices(params: Any) -> Any:
 
 
 def _matrix(path: Any, x: Any) -> MuonDimensionNumbers | None:
-  names = jax.tree_util.keystr(path, simple=True, separator='.').split('.')
-  if KERNEL not in names[-2:] or x.ndim < 2:
+  if path_name(path).rpartition('.')[2] != KERNEL:
     return None
   first = x.ndim % 2  # past the axis of the layers of a stack
   return MuonDimensionNumbers((*range(first, x.ndim - 1),), x.ndim - 1)

@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from flowdistill.autoencoders import train_shapes_kl
 from flowdistill.autoencoders.kl import AutoencoderKL
 from flowdistill.autoencoders.shapes_kl import SIZES
-from flowdistill.autoencoders.train_shapes_kl import (
-  moments,
-  normalise,
-  stored,
-  unit,
-)
-from flowdistill.build.spaces import shapes_kl
+from flowdistill.autoencoders.train_shapes_kl import moments, normalise
+from flowdistill.build.spaces import kl, shapes_kl
+from flowdistill.datasets.images import to_unit
 from flowdistill.datasets.shapes import shapes
 from flowdistill.metrics.geneval import judge, scores
 
@@ -54,21 +51,40 @@ def test_what_is_decoded_shows_the_same(pictures, latents):
 def test_normalising_changes_nothing_that_is_decoded():
   model = AutoencoderKL(SIZES, 3, rngs=nnx.Rngs(0))
   x = np.asarray(jax.random.randint(jax.random.key(0), (16, 8, 8, 3), 0, 256))
-  before, spread = moments(model, unit(x))
+  before, spread = moments(model, to_unit(x))
   expected = model.decode(before)
   normalise(model, x.astype(np.uint8))
-  after, new_spread = moments(model, unit(x))
+  after, new_spread = moments(model, to_unit(x))
   np.testing.assert_allclose(jnp.std(after, (0, 1, 2)), 1, atol=1e-4)
   np.testing.assert_allclose(model.decode(after), expected, atol=1e-5)
   np.testing.assert_allclose(after / new_spread, before / spread, rtol=1e-3)
 
 
-def test_pictures_are_stored_in_bytes():
-  x = np.arange(256, dtype=np.uint8)
-  np.testing.assert_array_equal(stored(np.asarray(unit(x))), x)
+@pytest.mark.slow
+def test_a_short_training_writes_what_the_space_reads(
+  tmp_path, monkeypatch, capsys
+):
+  path = tmp_path / 'short.npz'
+  short = {'WEIGHTS': path, 'EXAMPLES': 64, 'HELD_OUT': 32, 'STEPS': 100}
+  for name, value in short.items():
+    monkeypatch.setattr(train_shapes_kl, name, value)
+  train_shapes_kl.main()
+  assert '100/100, loss 0.' in (said := capsys.readouterr().out)
+  x = shapes(size=32, examples=32, split='validation')[np.arange(32)]['x0']
+  space = kl((32, 32, 3), path=str(path), sizes=SIZES, scaling_factor=1.0)
+  error = np.mean((space.decode(space.encode(x)) - x) ** 2)
+  assert error == pytest.approx(float(said.split()[-1]), rel=0.02)
+  assert error < np.var(x) / 2
 
 
-@pytest.mark.parametrize('shape', [(32, 32, 1), (3,), (30, 32, 3)])
-def test_other_pictures_are_refused(shape):
-  with pytest.raises(ValueError, match='shapes_kl takes|must be|divi'):
+@pytest.mark.parametrize(
+  ('shape', 'message'),
+  [
+    ((32, 32, 1), r'shapes_kl takes images \[h, w, 3\], not \[32, 32, 1\]'),
+    ((3,), r'shapes_kl takes images \[h, w, 3\], not \[3\]'),
+    ((30, 32, 3), '30 x 32, must be multiples of 4'),
+  ],
+)
+def test_other_pictures_are_refused(shape, message):
+  with pytest.raises(ValueError, match=message):
     shapes_kl(shape)
