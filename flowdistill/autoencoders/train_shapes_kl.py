@@ -40,7 +40,7 @@ def main() -> None:
     name: x.astype(np.float16) for name, x in to_torch(arrays).items()
   }
   np.savez(WEIGHTS, **halves)
-  held_out = to_unit(drawn('validation', HELD_OUT))
+  held_out = jnp.asarray(to_unit(drawn('validation', HELD_OUT)))
   again = model.decode(moments(model, held_out)[0])
   print(f'squared error {float(jnp.mean((again - held_out) ** 2)):.5f}')
 
@@ -90,7 +90,7 @@ def train(pictures: np.ndarray) -> AutoencoderKL:
 
 def normalise(model: AutoencoderKL, pictures: np.ndarray) -> None:
   """Scales each latent to variance 1; what is decoded stays the same."""
-  mean, _ = moments(model, to_unit(pictures[:HELD_OUT]))
+  mean, _ = moments(model, jnp.asarray(to_unit(pictures[:HELD_OUT])))
   scale = jnp.std(mean, (0, 1, 2))
   last, first = model.encoder.conv_out, model.decoder.conv_in
   both = jnp.concatenate([1 / scale, jnp.ones_like(scale)])
