@@ -17,6 +17,7 @@ from flowdistill.build.data import Data
 from flowdistill.build.given import check_examples
 from flowdistill.config.sections import STUDENT
 from flowdistill.stages.blueprints import Blueprints
+from flowdistill.stages.resized import in_shape
 from flowdistill.stages.space import check_recorded_space
 from flowdistill.stages.trained import (
   Cond,
@@ -80,6 +81,8 @@ class Run:
     cond: Cond | None = None,
     seed: int = 0,
     first: int = 0,
+    height: int | None = None,
+    width: int | None = None,
     **options: Any,
   ) -> np.ndarray:
     """Draws n examples; number i is a function of (seed, i).
@@ -97,6 +100,8 @@ class Run:
         default those of the data set's examples.
       seed: of the noise, in [0, 2³²).
       first: number of the first example: 10 after 10 give the last of 20.
+      height: of a picture, in pixels; by default that of the data.
+      width: likewise.
       **options: of the sampler, such as gamma; 'grid' and 'guidance'.
 
     Returns:
@@ -104,14 +109,14 @@ class Run:
 
     Raises:
       ValueError: for an unknown name, an impossible nfe, or a number, label,
-        prompt or condition that cannot be.
+        prompt, condition or shape that cannot be.
     """
     if n is None:
       n = len([prompts] if isinstance(prompts, str) else prompts or ())
-    generator = self.stage.generator(model)
-    given = conditions(
-      self.stage.blueprint, n, label, cond, prompts=prompts, first=first
-    )
+    blueprint = in_shape(self.stage.blueprint, self.models, height, width)
+    stage = dataclasses.replace(self.stage, blueprint=blueprint)
+    generator = stage.generator(model)
+    given = conditions(blueprint, n, label, cond, prompts=prompts, first=first)
     how = {'sampler': sampler, 'nfe': nfe, 'seed': seed, 'first': first}
     return generator(n, cond=given, **how, **options).x
 

@@ -27,6 +27,7 @@ from flowdistill.files.atomic import naming
 from flowdistill.files.npz import read_npz
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.job_options import NO_LABEL, chosen_sampling, path_of
+from flowdistill.stages.resized import in_shape
 from flowdistill.stages.trained import (
   TrainedStage,
   conditions_at,
@@ -78,6 +79,8 @@ class Options(Sampling):
     cond: an .npz with other conditions, each with one value for all samples or
       one per sample; by default those of the data set.
     seed: of the noise.
+    height: of a picture, in pixels; 0 is that of the data.
+    width: likewise.
     write: npz, png (a file per image) and grid (all in one), with commas.
     out: folder of the files, with a subfolder for each of several checkpoints;
       by default W/<stage>/generated. It must be new, empty, or written by this
@@ -96,6 +99,8 @@ class Options(Sampling):
   label: int = NO_LABEL
   cond: str = ''
   seed: int = 0
+  height: int = 0
+  width: int = 0
   write: str = 'npz,png'
   out: str = ''
 
@@ -110,6 +115,9 @@ class Options(Sampling):
         raise ConfigError(f'--write={self.write}: {suggest(form, FORMS)}')
     if self.preset < 0:
       raise ConfigError(f'--preset={self.preset} must be at least 1')
+    for name in ('height', 'width'):
+      if (side := getattr(self, name)) < 0:
+        raise ConfigError(f'--{name}={side} must be at least 1, in pixels')
     if not self.patience >= 0:
       raise ConfigError(f'--patience={self.patience} must be at least 0')
 
@@ -150,6 +158,7 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
   """
   blueprint = blueprints[options.stage or list(blueprints.trained)[-1]]
   options = chosen_sampling(options, blueprint)
+  blueprint = with_shape(blueprint, options)
   folder, shape = blueprint.folder, (1, *blueprint.images.shape)
   out = path_of('out', options.out) if options.out else None
   out = (out or folder / 'generated').resolve()
@@ -187,13 +196,32 @@ def run(blueprints: Blueprints, options: Options) -> list[pathlib.Path]:
   return places
 
 
+def with_shape(blueprint: Blueprint, options: Options) -> Blueprint:
+  """The stage, abstractly, for pictures of the options' height and width.
+
+  Raises:
+    ConfigError: if they cannot be drawn.
+  """
+  sides = options.height or None, options.width or None
+  try:
+    return in_shape(blueprint, roles_of(blueprint, options), *sides)
+  except ValueError as error:
+    given = f'--height={options.height} --width={options.width}'
+    raise ConfigError(f'{given}: {error}') from error
+
+
+def roles_of(blueprint: Blueprint, options: Options) -> list[str]:
+  """The roles that are called."""
+  guides = functools.partial(blueprint.guides_of, options.model)
+  return [*called(options.model, options.guidance, guides)]
+
+
 def reader(
   blueprint: Blueprint, options: Options
 ) -> Callable[[int], TrainedStage]:
   """Reads the network of a step; frozen weights are read only once."""
   stage: TrainedStage | None = None
-  guides = functools.partial(blueprint.guides_of, options.model)
-  roles = called(options.model, options.guidance, guides)
+  roles = roles_of(blueprint, options)
 
   def read(step: int) -> TrainedStage:
     nonlocal stage
