@@ -10,6 +10,11 @@ import jax
 from flax import nnx
 
 from flowdistill.networks.lora import give_masks, merged
+from flowdistill.networks.offload import (
+  fetched,
+  fetched_but_stacks,
+  is_stacked,
+)
 from flowdistill.networks.sd3_positions import Table
 from flowdistill.networks.stack import constrain_layer_inputs, unstacked
 from flowdistill.training.roles import AVERAGE, Apply, Params
@@ -70,7 +75,7 @@ class Model:
 
   def merged(self, params: Params) -> Params:
     """All parameters as those of `plain`, in float32."""
-    return merged(nnx.merge(self.graph, params))
+    return merged(nnx.merge(self.graph, fetched(params)))
 
 
 def make_apply(graph: Any, watch: Any = None) -> Apply:
@@ -80,7 +85,7 @@ def make_apply(graph: Any, watch: Any = None) -> Apply:
   """
 
   def apply(params, *args, **kwargs):
-    model = nnx.merge(graph, params)
+    model = nnx.merge(graph, fetched_but_stacks(params))
     if kwargs.get('key') is not None:
       give_masks(model, kwargs['key'])
     if watch is not None:
@@ -101,6 +106,26 @@ def shape_model(make: Make) -> Model:
     project=getattr(module, 'project', None),
     derive=getattr(module, 'derive', None),
   )
+
+
+def on_devices(params: Params) -> Params:
+  """Parameters, of which those on the host are fetched."""
+  return fetched(params)
+
+
+def fetched_at_once(params: Params) -> int:
+  """Bytes of parameters on the host that a device has at the same time.
+
+  Of a stack they are those of two layers: of one that runs, and of the next.
+  """
+  total, layers = 0, 0
+  for path, x in jax.tree.leaves_with_path(params):
+    size = math.prod(x.shape) * x.dtype.itemsize
+    if is_stacked(path):
+      layers += 2 * size // max(2, x.shape[0])
+    else:
+      total += size
+  return total + layers
 
 
 def stored(params: Params) -> int:

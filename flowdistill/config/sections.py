@@ -107,6 +107,9 @@ class Reference:
       is the one with which it was trained.
     lora: only of a folder of diffusers: a file with a LoRA of its network that
       is merged with the weights; None is without.
+    offload: only in `frozen`, and in the `init_from` of a LoRA: whether the
+      weights are in the memory of the hosts. The devices fetch those of each
+      layer when it runs.
   """
 
   source: str
@@ -116,6 +119,7 @@ class Reference:
   dtype: str = 'float32'
   attention_form: str | None = None
   lora: str | None = None
+  offload: bool = False
 
   @classmethod
   def of(cls, value: Any) -> 'Reference':
@@ -133,8 +137,9 @@ class Reference:
       raise ValueError(
         f'{value!r}: source, weights and role must be strings, not empty'
       )
-    if not isinstance(reference.matching, bool):
-      raise ValueError(f'{value!r}: matching must be True or False')
+    for name in ('matching', 'offload'):
+      if not isinstance(getattr(reference, name), bool):
+        raise ValueError(f'{value!r}: {name} must be True or False')
     check_dtype(reference.dtype)
     for name in ('attention_form', 'lora'):
       if not isinstance(getattr(reference, name), str | None):

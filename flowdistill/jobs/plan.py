@@ -34,6 +34,7 @@ NAMES = {
   'ema': 'EMA weights',
   'optimiser': 'optimiser',
   'frozen': 'frozen networks',
+  'offloaded': 'offloaded to the host',
   'batch': 'batch',
   'gradients': 'gradients',
   'activations': 'activations',
@@ -166,6 +167,8 @@ def bytes_table(row: Row) -> Table:
   table.add_column('on a device')
   table.add_column('bytes', justify='right')
   for key, name in NAMES.items():
+    if key == 'offloaded' and not row['bytes_per_device'][key]:
+      continue
     nbytes = human(row['bytes_per_device'][key], 'B')
     table.add_row(name, nbytes, end_section=key == 'temporaries')
   return table

@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from flowdistill.networks.offload import fetched
+
 Array = jax.Array
 FEW = 4  # at most so many layers are unrolled
 REMAT = {
@@ -88,7 +90,8 @@ class Stack(nnx.Module):
 
     def layer(h: Array, one: Any) -> tuple[Array, None]:
       params, key = one
-      return nnx.merge(graph, params)(constrain(h), *args, key=key), None
+      here = nnx.merge(graph, fetched(params))
+      return here(constrain(h), *args, key=key), None
 
     # In a scan, XLA does not eliminate what is rematerialised as common.
     body = rematerialised(layer, self.remat, prevent_cse=False)
@@ -98,7 +101,7 @@ class Stack(nnx.Module):
   def loop(self) -> 'Loop':
     """The same layers, unrolled."""
     graph, params = nnx.split(self.each)
-    leaves, tree = jax.tree.flatten(params)
+    leaves, tree = jax.tree.flatten(fetched(params))
     # The gradient of a split is one concatenation.
     parts = [jax.lax.split(x, [1] * self.depth) for x in leaves]
     return Loop(

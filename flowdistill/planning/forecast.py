@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from flowdistill.build.blueprint import Blueprint
+from flowdistill.build.models import fetched_at_once
 from flowdistill.config.bind import located
 from flowdistill.evaluators.signature import Row
 from flowdistill.planning.cost import call_flops, size_of, step_flops
@@ -80,13 +81,16 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
   """Name -> bytes, and `peak`, their maximum over time.
 
   The peak is less than the sum, as activations are freed while gradients are
-  computed. Along `fsdp`, a parameter is all-gathered where a layer reads it;
-  those of frozen networks, which the backward pass does not read, are omitted,
-  but for the base of LoRA.
+  computed. Of offloaded networks, `offloaded` is in the memory of the host, and
+  what a device fetches at once is among the temporaries. Along `fsdp`, a
+  parameter is all-gathered where a layer reads it; those of frozen networks,
+  which the backward pass does not read, are omitted, but for the base of LoRA.
   """
   state, frozen = blueprint.state, blueprint.frozen_params
   shards = layout.shards(state)
   roles, weights = shards.roles.values(), layout.shards(frozen)
+  far = {n: p for n, p in weights.items() if is_offloaded(blueprint, n)}
+  near = {n: p for n, p in weights.items() if n not in far}
   local = inputs(blueprint, layout)
   args = state, frozen, *local
   axes = layout.axes(args[:2], TENSOR) + [None] * len(jax.tree.leaves(local))
@@ -101,17 +105,24 @@ def bytes_per_device(blueprint: Blueprint, layout: Layout) -> dict[str, int]:
     )
     for name in state.roles
   )
+  visiting = sum(map(fetched_at_once, far.values()))
   return {
     'parameters': _total([role.params for role in roles]),
     'ema': _total([role.emas for role in roles]),
     'optimiser': _total([role.opt_state for role in roles]),
-    'frozen': _total(weights),
+    'frozen': _total(near),
+    'offloaded': _total(far),
     'batch': _total(local),
     'gradients': _total([role.params for role in roles]),
     'activations': peak.activations,
-    'temporaries': peak.temporaries + gathered,
-    'peak': _total((shards, weights, local)) + peak.total + gathered,
+    'temporaries': peak.temporaries + gathered + visiting,
+    'peak': _total((shards, near, local)) + peak.total + gathered + visiting,
   }
+
+
+def is_offloaded(blueprint: Blueprint, name: str) -> bool:
+  """Whether a frozen tree is in the memory of the hosts."""
+  return blueprint.frozen[name].reference.offload
 
 
 def read_again(blueprint: Blueprint, name: str) -> list[tuple[Any, Any]]:

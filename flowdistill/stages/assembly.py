@@ -10,7 +10,7 @@ import jax
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.conditions_only import ConditionsOnly
 from flowdistill.build.ema_snapshots import resolved
-from flowdistill.build.models import with_rows
+from flowdistill.build.models import on_devices, with_rows
 from flowdistill.build.sampling import Generator, Guide
 from flowdistill.datasets.pipeline import make_batches
 from flowdistill.training import checkpoint, sharding
@@ -193,7 +193,7 @@ def fresh_state(assembly: Assembly) -> TrainState:
     for name in partial:
       params[name] = started(blueprint, name, params[name], loaded[name])
     for name, base in adapted.items():  # what learns in full starts from it
-      wide = cast(frozen[base], 'float32')
+      wide = cast(on_devices(frozen[base]), 'float32')
       params[name] = started(blueprint, name, params[name], wide)
     return init_state(blueprint.learners, params)
 

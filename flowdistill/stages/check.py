@@ -128,13 +128,16 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
     return
   reference, key = blueprint.reference(role)
   model = blueprint.learners[role].model
-  for name in changes_of(reference):
-    if name == 'dtype' and model.plain is not None:
+  for name in [*changes_of(reference), *['offload'] * reference.offload]:
+    of_base = name in ('dtype', 'offload')
+    if of_base and model.plain is not None:
       continue
-    also = ', and without lora' if name == 'dtype' else ''
+    also = ', and without lora' if of_base else ''
     raise ConfigError(
       f'config.{key}.{name} has no effect outside of frozen{also}'
     )
+  if reference.offload:
+    _check_fetched_again(blueprint, role)
   weights = blueprint.weights(role)
   if weights.stage is not None:
     check_same_text(weights.stage.sees, blueprint.sees, key)
@@ -154,6 +157,18 @@ def _check_start(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key}: no array there matches an array of this stage in name '
       'and shape'
+    )
+
+
+def _check_fetched_again(blueprint: Blueprint, role: str) -> None:
+  """The backward pass must not keep the layers that were fetched."""
+  network = blueprint.learner_spec(role)['network']
+  if network.get('remat') is None:
+    key = blueprint.learner_key(role, 'network.remat')
+    raise ConfigError(
+      f'config.{blueprint.reference(role)[1]}.offload = True needs '
+      f"config.{key} = 'full' or 'dots': else the backward pass keeps every "
+      'layer that it has fetched'
     )
 
 
@@ -223,11 +238,13 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
       f'config.{key}.weights = {reference.weights!r} has no effect: a file has '
       'one set of weights'
     )
-  if reference.attention_form is not None:
-    raise ConfigError(
-      f'config.{key}.attention_form = {reference.attention_form!r} has no '
-      'effect on a network that is read from a file'
-    )
+  for name in ('attention_form', 'offload'):
+    value = getattr(reference, name)
+    if value != getattr(Reference, name):
+      raise ConfigError(
+        f'config.{key}.{name} = {value!r} has no effect on a network that is '
+        'read from a file'
+      )
   with naming(key):
     read_weights(role, reference.source)
 

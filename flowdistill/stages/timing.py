@@ -19,6 +19,7 @@ from flowdistill.stages.assembly import Assembly, jit_step, lay_out
 from flowdistill.stages.random_inputs import draw_batch, draw_weights
 from flowdistill.training.roles import Params
 from flowdistill.training.state import TrainState, init_state
+from flowdistill.workdir.weights import home_of
 
 CACHE = 'jax_enable_compilation_cache'
 
@@ -78,8 +79,11 @@ class StepClock:
 
   def __init__(self, blueprint: Blueprint, inputs: Inputs):
     layout = lay_out(blueprint)
-    shardings = layout.shardings(blueprint.frozen_params)
-    self.frozen = jax.device_put(inputs.frozen, shardings)
+    homes = {
+      name: home_of(weights.reference, layout).shardings(weights.params)
+      for name, weights in blueprint.frozen.items()
+    }
+    self.frozen = jax.device_put(dict(inputs.frozen), homes)
     self.state, self.batch, self.key = inputs.state, inputs.batch, inputs.key
     assembly = Assembly(blueprint, blueprint.folder, layout, {}, {}, None)
     args = self.state, self.frozen, self.batch, self.key

@@ -29,6 +29,7 @@ from jax.sharding import (
 AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 ROWS = (DATA, FSDP)
 SPLIT = {'allow_split_physical_axes': True}  # of a torus, where necessary
+HOST = 'pinned_host'  # the memory of a host that its devices can read
 SMALL = 1024  # elements; a smaller array is not worth a collective
 Shape = tuple[int, ...]
 Rules = Sequence[tuple[str, str]]
@@ -98,10 +99,28 @@ class Layout:
   Attributes:
     mesh: of all devices, or an abstract one to plan for devices elsewhere.
     rules: (pattern, tactic); the first whose pattern matches a path applies.
+    memory: the kind of memory that arrays of the rules are in; None is that of
+      the devices.
   """
 
   mesh: AnyMesh
   rules: Rules = RULES
+  memory: str | None = None
+
+  @property
+  def offloaded(self) -> 'Layout':
+    """The same, in the memory of the hosts.
+
+    Raises:
+      ValueError: if these devices cannot read it.
+    """
+    kinds = [memory.kind for memory in jax.devices()[0].addressable_memories()]
+    if HOST not in kinds:
+      raise ValueError(
+        f'this backend has no memory of the kind {HOST!r}, only '
+        f'{", ".join(map(repr, kinds))}'
+      )
+    return dataclasses.replace(self, memory=HOST)
 
   @property
   def replicated(self) -> NamedSharding:
@@ -129,7 +148,8 @@ class Layout:
     """The sharding of every array of a tree, by its path and shape."""
 
     def place(path: Any, leaf: Any) -> NamedSharding:
-      return NamedSharding(self.mesh, self._spec(path_name(path), leaf.shape))
+      spec = self._spec(path_name(path), leaf.shape)
+      return NamedSharding(self.mesh, spec, memory_kind=self.memory)
 
     return jax.tree.map_with_path(place, tree)
 

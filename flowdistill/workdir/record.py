@@ -18,6 +18,7 @@ from flowdistill.workdir.folders import CONFIG, RESULTS, names_in
 MAY_CHANGE = dict.fromkeys(('mesh', 'hosts'))  # sections about devices
 INTERVALS = {'evaluation': ('every', 'schedules'), 'checkpoint': ('every',)}
 """Section -> its options that change nothing that is learnt."""
+OFFLOAD = 'offload'  # of references: in which memory weights are
 LOCAL = ('path', 'batch_size', 'tile', 'tile_overlap')
 """Options of a space that change no latents."""
 
@@ -79,8 +80,8 @@ def check_unchanged(spec: Spec, folder: pathlib.Path) -> None:
   """Refuses a folder of another config; only the length may grow.
 
   Mesh and hosts may change: a checkpoint is restored onto any. So may how often
-  a stage is evaluated and saved, and the place of the weights of a space, whose
-  SHA-256 is compared elsewhere.
+  a stage is evaluated and saved, the memory of frozen weights, and the place of
+  the weights of a space, whose SHA-256 is compared elsewhere.
   """
   if not (folder / CONFIG).is_file():
     return
@@ -108,7 +109,17 @@ def _lasting(spec: Spec) -> Spec:
   }
   if 'space' in spec:
     kept['space'] = without_local(spec['space'])
-  return {**jsonable({**spec, **kept}), **MAY_CHANGE}
+  return {**without_offload(jsonable({**spec, **kept})), **MAY_CHANGE}
+
+
+def without_offload(config: Any) -> Any:
+  """A config without where its frozen weights are kept."""
+  if isinstance(config, list):
+    return [*map(without_offload, config)]
+  if not isinstance(config, dict):
+    return config
+  rest = {k: v for k, v in config.items() if k != OFFLOAD}
+  return {k: without_offload(v) for k, v in rest.items()}
 
 
 def without_local(space: Spec) -> Spec:

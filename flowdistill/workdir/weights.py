@@ -12,6 +12,7 @@ from flowdistill.build.foreign import digest_of, path_of, read_weights
 from flowdistill.build.models import Model
 from flowdistill.build.weights import Weights, weights_of
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import Reference
 from flowdistill.training import checkpoint
 from flowdistill.training.named_arrays import by_name
 from flowdistill.training.roles import Params, Role
@@ -66,11 +67,35 @@ def load(
     ConfigError: if there is no such checkpoint, or the base of LoRA is another
       one than when it was trained.
   """
+  home = layout
+  if layout is not None:
+    home = home_of(weights.reference, layout)
   if weights.published is not None:
-    return _load_published(weights, layout)
+    return _load_published(weights, home)
   if weights.stage is None:
     return _load_file(role, weights, layout)
-  return _load_checkpoint(weights, layout, step, merge=merge, base=base)
+  found = _load_checkpoint(weights, layout, step, merge=merge, base=base)
+  if home is None or home is layout:
+    return found
+  there = jax.device_put(found.params, home.shardings(found.params))
+  return dataclasses.replace(found, params=there)
+
+
+def home_of(reference: Reference, layout: Layout) -> Layout:
+  """Where the weights that a reference names are to be.
+
+  Raises:
+    ConfigError: if they are to be in the memory of the hosts, and the devices
+      cannot read it.
+  """
+  if not reference.offload:
+    return layout
+  try:
+    return layout.offloaded
+  except ValueError as error:
+    raise ConfigError(
+      f'{reference.source}: offload = True must be False: {error}'
+    ) from error
 
 
 def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
