@@ -42,6 +42,11 @@ NAMES = {
   'peak': 'at the peak',
 }
 
+OFFLOADED = (
+  '{} come from the host whenever an offloaded network is called, and once more '
+  'in the backward pass of a LoRA: no time here includes that'
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -225,6 +230,7 @@ def verdict(row: Row) -> list[str]:
     for key in ('of_products', 'of_communication', 'per_step', 'per_step_apart')
   )
   most = f', most of it {row["dominant"]}' if row['dominant'] else ''
+  fetched = row['bytes_per_device']['offloaded']
   return [
     f'at {row["utilisation"]:.0%} of the peak of {row["kind"]}: products take '
     f'{products} of a step, communication {sending}{most}',
@@ -234,6 +240,7 @@ def verdict(row: Row) -> list[str]:
     f'{row["device_hours"]:.3g} device-hours{cost}',
     f'fits: {fits}, {100 * row["share_of_memory"]:.3g} % of '
     f'{human(row["memory"], "B")}',
+    *[OFFLOADED.format(human(fetched, 'B'))] * bool(fetched),
   ]
 
 

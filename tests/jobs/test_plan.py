@@ -225,7 +225,7 @@ ROW = {
   'devices': 4,
   'steps': 9000,
   'flops_per_step': 4e14,
-  'bytes_per_device': {'peak': 20e9},
+  'bytes_per_device': {'peak': 20e9, 'offloaded': 0},
   'mesh': {'data': 2, 'fsdp': 2, 'tensor': 1},
   'traffic': [],
 }
@@ -242,7 +242,10 @@ def test_an_estimate_by_hand():
   assert (found['fits'], found['share_of_memory']) == (True, 0.625)
   small = plan.priced(ROW, plan.Options(kind='v5e'))
   assert (small['fits'], small['dollars']) == (False, None)
-  assert plan.verdict({**ROW, **small})[3] == 'fits: no, 125 % of 16 GB'
+  assert plan.verdict({**ROW, **small})[3:] == ['fits: no, 125 % of 16 GB']
+  far = {'bytes_per_device': {'peak': 20e9, 'offloaded': 24e9}}
+  last = plan.verdict({**ROW, **small, **far})[-1]
+  assert last.startswith('24 GB come from the host whenever')
 
 
 @pytest.mark.parametrize('count', [1, 40])
