@@ -43,8 +43,8 @@ NAMES = {
 }
 
 OFFLOADED = (
-  '{} come from the host whenever an offloaded network is called, and once more '
-  'in the backward pass of a LoRA: no time here includes that'
+  '{} come from the host whenever an offloaded network is called, and once '
+  'more in the backward pass of a LoRA: no time here includes that'
 )
 
 

@@ -107,7 +107,11 @@ class Attention(nnx.Module):
 class Heads(nnx.Module):
   """Multi-head attention among the pixels of an image, with a residual.
 
-  A head has `config.head` channels, or more where that does not divide them.
+  A head has `config.head` channels, or more where that does not divide them. A
+  text has keys and values of its own, beside those of the pixels.
+
+  Source of the text: Nichol et al., "GLIDE" (2021),
+  https://arxiv.org/abs/2112.10741, section 4.1.
 
   Raises:
     ValueError: if the heads do not divide the channels.
@@ -128,14 +132,39 @@ class Heads(nnx.Module):
     self.out = nnx.Linear(
       channels, channels, kernel_init=ZEROS, dtype=config.dtype, rngs=rngs
     )
+    self.text = make_context(channels, config, rngs=rngs)
 
-  def __call__(self, h: Array) -> Array:
-    """[b, h, w, c] -> the same."""
+  def __call__(
+    self, h: Array, text: Array | None = None, real: Array | None = None
+  ) -> Array:
+    """[b, h, w, c] -> the same.
+
+    Tokens `text` [b, n, d] are attended to where they are `real`, bool [b, n].
+    """
     b, *_, c = h.shape
     qkv = self.qkv(self.norm(h).reshape(-1, c))
     # q, k and v of a channel are adjacent, as in the weights of ADM.
     qkv = qkv.reshape(b, -1, self.heads, c // self.heads, 3)
     q, k, v = jnp.moveaxis(qkv, (4, 2), (0, 2))
-    new = jnp.moveaxis(attend(q, k, v, form=self.form), 1, 2)
+    mask = None
+    if self.text is not None and text is not None and real is not None:
+      kv = self.text(text).reshape(b, -1, self.heads, c // self.heads, 2)
+      pairs = zip((k, v), jnp.moveaxis(kv, (4, 2), (0, 2)), strict=True)
+      k, v = (jnp.concatenate(pair, 2) for pair in pairs)
+      pixels = jnp.ones((b, q.shape[2]), bool)
+      mask = jnp.concatenate([pixels, real], 1)[:, None, None]
+    new = jnp.moveaxis(attend(q, k, v, mask, form=self.form), 1, 2)
     new = upcast(self.out(new.reshape(-1, c))).reshape(h.shape)
     return add(h, new, rescale=self.rescale)
+
+
+def make_context(
+  channels: int, config: BlockConfig, *, rngs: nnx.Rngs
+) -> nnx.Linear | None:
+  """Keys and values of a text, None without."""
+  if not config.text:
+    return None
+  size, init = 2 * channels, UNIFORM
+  return nnx.Linear(
+    config.text, size, kernel_init=init, dtype=config.dtype, rngs=rngs
+  )

@@ -37,6 +37,7 @@ from flowdistill.networks.text import (
   POOLED,
   check_text,
   make_projection,
+  make_summary,
   make_text,
   mean_of,
 )
@@ -119,7 +120,7 @@ class MMDiT(nnx.Module):
       rngs=rngs,
     )  # fmt: skip
     length = 0 if self.text is None else self.text.length
-    self.summary = make_summary(width, rngs=rngs) if length else None
+    self.summary = make_summary(width, width, self.text, rngs=rngs)
     self.first = nnx.Linear(size, width, rngs=rngs)
     hidden = int(width * mlp_ratio)
 
@@ -174,11 +175,6 @@ class MMDiT(nnx.Module):
     shift, scale = jnp.split(self.modulation(e)[:, None], 2, axis=-1)
     h = on_rows(self.last, modulate(h, shift, scale))
     return unpatchify(h, grid, self.patch)
-
-
-def make_summary(width: int, *, rngs: nnx.Rngs) -> nnx.Linear:
-  """A product of the mean of the text, 0 where there is none."""
-  return nnx.Linear(width, width, use_bias=False, rngs=rngs)
 
 
 class JointBlock(nnx.Module):

@@ -146,6 +146,18 @@ class Text(nnx.Module):
     return h, real
 
 
+def make_summary(
+  width: int, size: int, text: Text | None, *, rngs: nnx.Rngs
+) -> nnx.Linear | None:
+  """[b, width], the mean of a text, -> [b, size]; None without text.
+
+  It has no bias: where there is no text, it is 0.
+  """
+  if text is None:
+    return None
+  return nnx.Linear(width, size, use_bias=False, rngs=rngs)
+
+
 def make_null(width: int, *, rngs: nnx.Rngs) -> nnx.Param:
   """A token, as small as an embedding."""
   return nnx.Param(SMALL(rngs.params(), (width,), jnp.float32))

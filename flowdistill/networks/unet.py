@@ -3,10 +3,14 @@
 Its layers are those of ADM, but a group norm has eight groups, and the times
 are embedded by `TimePair`, whose derivative is bounded: it suits images up to
 128 x 128 and training from scratch by objectives that differentiate the network
-in time.
+in time. A text is attended to beside the pixels, and its mean is added to the
+embedding.
 
 Source of the layers: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image
-Synthesis" (2021), https://arxiv.org/abs/2105.05233.
+Synthesis" (2021), https://arxiv.org/abs/2105.05233; of text in them: Nichol et
+al., "GLIDE: Towards Photorealistic Image Generation and Editing with
+Text-Guided Diffusion Models" (2021), https://arxiv.org/abs/2112.10741, section
+4.1, where the embedding has the last token in place of the mean.
 """
 
 from collections.abc import Mapping
@@ -25,13 +29,24 @@ from flowdistill.networks.embeddings import (
 from flowdistill.networks.options import DEFAULTS, NetworkOptions
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import check_dropout, check_sizes
+from flowdistill.networks.text import (
+  NAMES,
+  POOLED,
+  check_text,
+  has_text,
+  make_projection,
+  make_summary,
+  make_text,
+  mean_of,
+)
 from flowdistill.networks.unet_layers import BlockConfig, conv3
 from flowdistill.networks.unet_levels import make_run
 from flowdistill.networks.unet_pyramids import head
 from flowdistill.networks.unet_trunk import heights, make_trunk, run_trunk
 
 Array = jax.Array
-GROUPS = 8
+GROUPS, HEADS = 8, 4  # of norms; of the transformer of a text
+TEXT_WIDTH = 128
 
 
 class UNet(nnx.Module):
@@ -45,6 +60,10 @@ class UNet(nnx.Module):
     attention: it follows each block at heights up to this; 0 disables it. The
       middle always has it.
     head_channels: of an attention head; layers with fewer have one head.
+    text_width: of a token of the text, a multiple of 4; None is 128.
+    text_depth: layers of a transformer of the text alone; None is 2 for
+      `tokens`, and 0 for `text`.
+    null: what no text is: 'empty', nothing is attended to; 'learnt', a token.
     dropout: dropout rate in each block, in [0, 1).
     options: those that all networks share.
     rngs: for the initial parameters alone.
@@ -65,12 +84,17 @@ class UNet(nnx.Module):
     res_blocks: int = 2,
     attention: int = 16,
     head_channels: int = 64,
+    text_width: int | None = None,
+    text_depth: int | None = None,
+    null: str = 'empty',
     dropout: float = 0.0,
     options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
-    options.check_conditions(spec, 'unet')
+    options.check_conditions(spec, 'unet', NAMES)
+    check_text(spec)
     check_sizes(width=width, res_blocks=res_blocks, head_channels=head_channels)
+    tokens = width_of_text(spec, text_width)
     if width % GROUPS:
       raise ValueError(f'width = {width} must be a multiple of {GROUPS}')
     if attention < 0:
@@ -86,12 +110,19 @@ class UNet(nnx.Module):
       groups=GROUPS,
       head=head_channels,
       attention_form=options.attention_form,
+      text=tokens,
     )
     self.times = TimePair(
       4 * width, max_frequency=options.max_frequency, rngs=rngs
     )
     self.label = make_label(spec.num_classes, 4 * width, rngs=rngs)
     self.scalars = make_scalars(options, 4 * width, rngs=rngs)
+    self.pooled = make_projection(spec, POOLED, 4 * width, rngs=rngs)
+    self.text = make_text(
+      spec, tokens, HEADS, depth=text_depth, null=null, options=options,
+      rngs=rngs,
+    )  # fmt: skip
+    self.summary = make_summary(tokens, 4 * width, self.text, rngs=rngs)
     widths = [width * multiple for multiple in ch_mult]
     channels = spec.shape[-1]
     self.first = conv3(channels, widths[0], rngs=rngs)
@@ -115,11 +146,35 @@ class UNet(nnx.Module):
     *,
     key: Array | None = None,
   ) -> Array:
-    """x_t [b, h, w, c], t, s, `cond['label']`, scalars [b] -> [b, h, w, c]."""
+    """x_t [b, h, w, c], t, s [b] and `cond` [b, ...] -> [b, h, w, c]."""
     e = conditioned(
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
-    run = make_run(nnx.silu(e), key, self.remat)
+    if self.pooled is not None:
+      e = e + self.pooled(cond[POOLED])
+    said = () if self.text is None else self.text(cond)
+    if self.summary is not None:
+      e = e + self.summary(mean_of(*said))
+    run = make_run(nnx.silu(e), key, self.remat, *said)
     image, trunk = upcast(x_t), (self.down, self.middle, self.up)
     h, _ = run_trunk(trunk, self.first(image), image, run)
     return self.last(h)
+
+
+def width_of_text(spec: DataSpec, width: int | None) -> int:
+  """The width of a token of the text, 0 without text.
+
+  Raises:
+    ValueError: if it is out of range, or there is no text.
+  """
+  if not has_text(spec):
+    if width is not None:
+      raise ValueError(
+        f'text_width = {width} has no effect: these examples have no text'
+      )
+    return 0
+  width = TEXT_WIDTH if width is None else width
+  check_sizes(text_width=width)
+  if width % HEADS:
+    raise ValueError(f'text_width = {width} must be a multiple of {HEADS}')
+  return width

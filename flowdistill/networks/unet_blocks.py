@@ -119,6 +119,9 @@ class Step(nnx.Module):
     kind = Heads if config.kind in JOINT else Attention
     self.attention = kind(n_out, config, rngs=rngs) if attend else None
 
-  def __call__(self, h: Array, e: Array, *, key: Array | None = None) -> Array:
+  def __call__(
+    self, h: Array, e: Array, *said: Array, key: Array | None = None
+  ) -> Array:
+    """h and e as of a block; `said` is a text and which of it is real."""
     h = self.block(h, e, key=key)
-    return h if self.attention is None else self.attention(h)
+    return h if self.attention is None else self.attention(h, *said)

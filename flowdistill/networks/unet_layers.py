@@ -35,6 +35,8 @@ class BlockConfig:
     eps: added to its variance.
     head: channels of an attention head ('adm', 'edm').
     attention_form: see `NetworkOptions`.
+    text: width of the tokens of a text that attention sees, too ('adm',
+      'edm'); 0 without.
   """
 
   embedding: int
@@ -47,6 +49,7 @@ class BlockConfig:
   eps: float = 1e-6
   head: int = 64
   attention_form: str = 'plain'
+  text: int = 0
 
 
 class GroupNorm(nnx.Module):

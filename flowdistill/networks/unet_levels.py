@@ -135,16 +135,23 @@ def resize(
   return Resample(n, n, up=up, fir=config.fir, dtype=config.dtype, rngs=rngs)
 
 
-def make_run(e: Array, key: Array | None, remat: str | None) -> Run:
-  """run(layer, h) with e, a dropout key per layer, and a policy of `REMAT`."""
+def make_run(
+  e: Array, key: Array | None, remat: str | None, *said: Array
+) -> Run:
+  """run(layer, h) with e, a dropout key per layer, and a policy of `REMAT`.
+
+  Steps, which may have attention, also see what is `said`: a text, and which of
+  it is real.
+  """
   numbers = itertools.count()
 
   def run(layer: Callable[..., Array], h: Array) -> Array:
     own = None if key is None else jax.random.fold_in(key, next(numbers))
 
-    def call(h: Array, e: Array) -> Array:
-      return layer(h, e, key=own)
+    def call(h: Array, e: Array, *said: Array) -> Array:
+      return layer(h, e, *said, key=own)
 
-    return rematerialised(call, remat)(h, e)
+    seen = said if isinstance(layer, Step) else ()
+    return rematerialised(call, remat)(h, e, *seen)
 
   return run

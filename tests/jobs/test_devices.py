@@ -69,6 +69,22 @@ def test_eight_devices_train_as_one_does(one, tmp_path, mesh):
   assert_as_one(one, tmp_path)
 
 
+@pytest.mark.slow
+def test_muon_on_eight_devices_is_as_on_one(tmp_path):
+  """It orthogonalises whole matrices, of which a device has a part."""
+  for name, devices, axes in (
+    ('one', 1, ()),
+    ('eight', 8, ('data=2', 'fsdp=2', 'tensor=2')),
+  ):
+    more = [f'--config.mesh.{axis}' for axis in axes]
+    process = start(
+      tmp_path / name, devices, '--config.optim.optimiser=muon', *more
+    )
+    errors = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, errors
+  assert_as_one(tmp_path / 'one', tmp_path / 'eight')
+
+
 @pytest.mark.parametrize(
   'mesh',
   [

@@ -36,6 +36,7 @@ NETS = {
   'context': ('dit', {}),
   'cross': ('dit', {'text': 'cross'}),
   'joint': ('mmdit', {}),
+  'pixels': ('unet', {}),
 }
 EVERY = pytest.mark.parametrize('way', NETS)
 WORDS = DataSpec(
@@ -318,6 +319,15 @@ def test_text_and_tokens_exclude_each_other():
 def test_text_is_seen_in_one_of_two_ways():
   with pytest.raises(ValueError, match="^text = 'corss' must be one of"):
     DiT(SPEC, text='corss', rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+  ('width', 'message'),
+  [(0, 'text_width = 0 must be at least 1'), (6, 'must be a multiple of 4')],
+)
+def test_the_text_of_a_unet_has_a_width(width, message):
+  with pytest.raises(ValueError, match=message):
+    nnx.eval_shape(lambda: make('unet', spec=SPEC, text_width=width))
 
 
 def test_the_mean_of_real_tokens():

@@ -76,6 +76,7 @@ def test_a_normalisation_has_eight_groups():
     ({'width': 12}, 'width = 12 must be a multiple of 8'),
     ({'res_blocks': 0}, 'res_blocks = 0 must be at least 1'),
     ({'head_channels': 0}, 'head_channels = 0 must be at least 1'),
+    ({'text_width': 8}, 'text_width = 8 has no effect: these examples have'),
     ({'ch_mult': ()}, 'ch_mult = () must be multiples, each at least 1'),
     ({'ch_mult': (1, 1, 1)}, 'ch_mult = (1, 1, 1) halves the image 2 times, '),
     ({'attention': -1}, 'attention = -1 must be a height, 0 for none'),
