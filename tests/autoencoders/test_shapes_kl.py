@@ -39,13 +39,20 @@ def test_latents_are_few_and_have_variance_one(latents):
 def test_what_is_decoded_shows_the_same(pictures, latents):
   x = pictures[np.arange(N)]['x0']
   again = shapes_kl((32, 32, 3)).decode(latents)
-  assert np.mean((again - x) ** 2) < 0.0015
+  assert np.mean((again - x) ** 2) < 0.0018
   prompts = [pictures.prompts[i] for i in range(N)]
   pairs = zip(prompts, again, strict=True)
   found = [
     judge(p, pictures.detect(np.clip(y, -1, 1))).correct for p, y in pairs
   ]
-  assert scores([p.tag for p in prompts], found)['overall'] > 0.98
+  assert scores([p.tag for p in prompts], found)['overall'] > 0.97
+
+
+def test_latents_carry_little_that_no_picture_shows(pictures):
+  """The divergence of a picture, in nats; without its weight it is 700."""
+  mean, std = shapes_kl((32, 32, 3)).moments(pictures[np.arange(N)]['x0'])
+  divergence = (mean**2 + std**2 - 1) / 2 - jnp.log(std)
+  assert 200 < jnp.sum(divergence, (1, 2, 3)).mean() < 320
 
 
 def test_normalising_changes_nothing_that_is_decoded():
