@@ -8,7 +8,7 @@ import pytest
 from jobs import tiny
 
 from flowdistill.build.tables import bind_stage
-from flowdistill.datasets.shapes import Shapes
+from flowdistill.datasets.latents import Latents
 from flowdistill.jobs import train
 from flowdistill.stages.assembly import assemble, batches
 from flowdistill.stages.kinds import load_stages
@@ -23,7 +23,7 @@ SMALL = {
   'prompts': {'name': 'pictures', 'prompts': ['a red circle'], **ONE},
 }
 FEW = (
-  'dataset.examples=300',
+  'stages.encode.dataset.examples=300',
   'evaluation.dataset.examples=60',
   'evaluation.features=none',
   f'evaluators={SMALL}',
@@ -37,7 +37,8 @@ class Opened(Exception):
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_each_recipe_has_a_teacher_and_its_students(recipe):
   found = load_stages(f'{CONFIG}:{recipe}')
-  assert list(found) == ['flow', *RECIPES[recipe]]
+  assert list(found) == ['encode', 'flow', *RECIPES[recipe]]
+  del found['encode']
   for name in RECIPES[recipe]:
     assert found[name]['init_from']['source'] == 'stage:flow'
   for name, spec in found.items():
@@ -76,8 +77,9 @@ def test_the_recipes_differ_as_their_papers_say():
 
 
 def test_its_prompts_are_in_words_of_the_training():
-  (flow,) = tiny.stages(f'{CONFIG}:flow', 'dataset.examples=600').values()
-  source = bind_stage(flow, 'stages.flow').dataset()
+  flow = tiny.stages(f'{CONFIG}:flow')['flow']
+  shown = {**flow['evaluation']['dataset'], 'split': 'train', 'examples': 600}
+  source = bind_stage({**flow, 'dataset': shown}, 'stages.flow').dataset()
   encoder = source.encoder
   assert not any(encoder.unknown(each) for each in OWN['PROMPTS'])
   assert max(map(encoder.size, source.captions)) <= encoder.length
@@ -95,12 +97,14 @@ def test_recipes_that_no_document_runs_train(tmp_path, recipe):
 def test_no_picture_is_opened_without_data(tmp_path, monkeypatch):
   specs = tiny.stages(f'{CONFIG}:datafree,runlocal', *FEW)
   blueprints = tiny.check_here(specs, tmp_path)
-  train.run(blueprints, train.Options(stage='flow'))
+  for name in ('encode', 'flow'):
+    train.run(blueprints, train.Options(stage=name))
 
   def raises(*args):
     raise Opened
 
-  monkeypatch.setattr(Shapes, '__getitem__', raises)
+  for name in ('__getitem__', 'draw', 'stored'):
+    monkeypatch.setattr(Latents, name, raises)
   train.run(blueprints, train.Options(stage='datafree'))
 
   blueprint = blueprints['datafree']
