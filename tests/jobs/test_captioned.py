@@ -138,7 +138,7 @@ def test_it_is_killed_and_continued_to_the_byte(run, tmp_path):
 
 
 def test_a_network_that_takes_no_text_says_so():
-  stages = tiny.stages(CONFIG, 'network=unet')
+  stages = tiny.stages(CONFIG, 'network=adm')
   with pytest.raises(ConfigError, match="'text'"):
     tiny.check_here(stages, pathlib.Path('nowhere'))
 

@@ -127,9 +127,9 @@ def test_held_out_words_are_those_of_the_training(tmp_path):
 
 
 def test_a_network_that_takes_no_text_says_so():
-  with pytest.raises(ConfigError, match="unet takes no condition 'tokens'"):
+  with pytest.raises(ConfigError, match="adm takes no condition 'tokens'"):
     tiny.check_here(
-      tiny.stages(CONFIG, 'network=unet'), pathlib.Path('nowhere')
+      tiny.stages(CONFIG, 'network=adm'), pathlib.Path('nowhere')
     )
 
 
