@@ -28,7 +28,7 @@ https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
 1.8) and, data-free, of 4.
 
 GenEval and Fréchet distances of three seeds, and the time of the whole: not yet
-measured. What one training of the teacher, of ayf and of twinflow gave is in
+measured. What one training of the teacher and of the three students gave is in
 docs/t2i_shapes.md; it is far from GenEval 0.90, and rises with the length of
 the teacher's training.
 """

@@ -128,9 +128,7 @@ def test_held_out_words_are_those_of_the_training(tmp_path):
 
 def test_a_network_that_takes_no_text_says_so():
   with pytest.raises(ConfigError, match="adm takes no condition 'tokens'"):
-    tiny.check_here(
-      tiny.stages(CONFIG, 'network=adm'), pathlib.Path('nowhere')
-    )
+    tiny.check_here(tiny.stages(CONFIG, 'network=adm'), pathlib.Path('nowhere'))
 
 
 def test_prompts_of_an_evaluator_are_checked_before_training():
