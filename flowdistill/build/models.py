@@ -16,7 +16,11 @@ from flowdistill.networks.offload import (
   is_stacked,
 )
 from flowdistill.networks.sd3_positions import Table
-from flowdistill.networks.stack import constrain_layer_inputs, unstacked
+from flowdistill.networks.stack import (
+  FEW,
+  constrain_layer_inputs,
+  unstacked,
+)
 from flowdistill.training.roles import AVERAGE, Apply, Params
 
 Make = Callable[[], nnx.Module]
@@ -116,13 +120,14 @@ def on_devices(params: Params) -> Params:
 def fetched_at_once(params: Params) -> int:
   """Bytes of parameters on the host that a device has at the same time.
 
-  Of a stack they are those of two layers: of one that runs, and of the next.
+  Of a stack they are those of two layers, of one that runs and of the next; of
+  a few layers, which may be unrolled, all of them.
   """
   total, layers = 0, 0
   for path, x in jax.tree.leaves_with_path(params):
     size = math.prod(x.shape) * x.dtype.itemsize
-    if is_stacked(path):
-      layers += 2 * size // max(2, x.shape[0])
+    if is_stacked(path) and x.shape[0] > FEW:
+      layers += 2 * size // x.shape[0]
     else:
       total += size
   return total + layers

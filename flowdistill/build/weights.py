@@ -1,6 +1,7 @@
 """The weights that a reference names, abstractly."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -55,6 +56,20 @@ def weights_of(stage: Any, reference: Reference) -> tuple[str | float, Params]:
       f'{reference.source} has no weights {name!r}; {suggest(name, choices)}'
     )
   return name, state.emas[name]
+
+
+def check_idle(
+  reference: Reference, key: str, names: Iterable[str], why: str
+) -> None:
+  """Refuses options of a reference that are not at their defaults.
+
+  Raises:
+    ConfigError: naming the first that has no effect, and why.
+  """
+  for name in names:
+    value = getattr(reference, name)
+    if value != getattr(Reference, name):
+      raise ConfigError(f'config.{key}.{name} = {value!r} has no effect{why}')
 
 
 def changes_of(reference: Reference) -> dict[str, str]:

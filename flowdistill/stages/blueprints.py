@@ -21,7 +21,12 @@ from flowdistill.build.published import (
   open_published,
 )
 from flowdistill.build.tables import ROOMS
-from flowdistill.build.weights import Weights, in_dtype, weights_in_stage
+from flowdistill.build.weights import (
+  Weights,
+  check_idle,
+  in_dtype,
+  weights_in_stage,
+)
 from flowdistill.config.bind import (
   ConfigError,
   Spec,
@@ -179,13 +184,8 @@ class Blueprints(Mapping[str, Blueprint]):
     Raises:
       ConfigError: also if the reference says which of several weights it has.
     """
-    for name in ('weights', 'role'):
-      value = getattr(reference, name)
-      if value != getattr(Reference, name):
-        raise ConfigError(
-          f'config.{key}.{name} = {value!r} has no effect: the folder has one '
-          'network, with one set of weights'
-        )
+    why = ': the folder has one network, with one set of weights'
+    check_idle(reference, key, ('weights', 'role'), why)
     sees = self[before].sees
     made = ('published', reference, json.dumps(jsonable(sees.to_json())))
     return self.once(made, lambda: open_published(reference, sees, key))

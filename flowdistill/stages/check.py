@@ -11,10 +11,10 @@ from flowdistill.build.foreign import read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
 from flowdistill.build.unshaped import check_unshaped
-from flowdistill.build.weights import Weights, changes_of
+from flowdistill.build.weights import Weights, changes_of, check_idle
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
-from flowdistill.config.sections import EmaSnapshots, Reference
+from flowdistill.config.sections import EmaSnapshots
 from flowdistill.config.stages import FEATURES, MEASURING
 from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
@@ -233,18 +233,9 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
     return
   if weights.published is not None:
     return
-  if reference.weights != Reference.weights:
-    raise ConfigError(
-      f'config.{key}.weights = {reference.weights!r} has no effect: a file has '
-      'one set of weights'
-    )
-  for name in ('attention_form', 'offload'):
-    value = getattr(reference, name)
-    if value != getattr(Reference, name):
-      raise ConfigError(
-        f'config.{key}.{name} = {value!r} has no effect on a network that is '
-        'read from a file'
-      )
+  check_idle(reference, key, ['weights'], ': a file has one set of weights')
+  why = ' on a network that is read from a file'
+  check_idle(reference, key, ('attention_form', 'offload'), why)
   with naming(key):
     read_weights(role, reference.source)
 

@@ -107,8 +107,7 @@ class Layout:
   rules: Rules = RULES
   memory: str | None = None
 
-  @property
-  def offloaded(self) -> 'Layout':
+  def on_host(self) -> 'Layout':
     """The same, in the memory of the hosts.
 
     Raises:

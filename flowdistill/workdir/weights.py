@@ -91,7 +91,7 @@ def home_of(reference: Reference, layout: Layout) -> Layout:
   if not reference.offload:
     return layout
   try:
-    return layout.offloaded
+    return layout.on_host()
   except ValueError as error:
     raise ConfigError(
       f'{reference.source}: offload = True must be False: {error}'

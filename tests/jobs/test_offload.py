@@ -10,13 +10,16 @@ from jobs import hosts, tiny
 import flowdistill
 from flowdistill.build.models import fetched_at_once
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import Reference
 from flowdistill.planning.forecast import forecast
 from flowdistill.planning.program import nbytes
 from flowdistill.stages.assembly import assemble
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.timing import StepClock, draw_inputs
-from flowdistill.training.sharding import HOST, Layout
+from flowdistill.training.sharding import HOST, Layout, make_mesh
+from flowdistill.workdir.weights import home_of
 
+LAYOUT = Layout(make_mesh())
 NOWHERE = pathlib.Path('nowhere')
 FAR = {'source': 'stage:flow', 'offload': True}
 DEEP = ('network.depth=6', 'stages.flow.train.steps=2')
@@ -117,6 +120,11 @@ def test_a_plan_counts_two_layers_of_it_and_not_the_whole():
   assert near['peak'] - far['peak'] == total - visiting > 0
 
 
+def test_few_layers_are_unrolled_and_come_all_at_once():
+  whole = blueprint(*TOY, 'network.depth=4').frozen_params['teacher']
+  assert fetched_at_once(whole) == sum(map(nbytes, jax.tree.leaves(whole)))
+
+
 @pytest.mark.slow
 def test_the_step_of_a_benchmark_has_it_on_the_host():
   found = blueprint(*TOY)
@@ -158,4 +166,7 @@ def test_devices_without_such_memory_are_named(monkeypatch):
 
   monkeypatch.setattr(jax, 'devices', lambda: [Device()])
   with pytest.raises(ValueError, match="no memory of the kind 'pinned_host'"):
-    Layout(None).offloaded  # noqa: B018
+    LAYOUT.on_host()
+  asked = Reference('stage:flow', offload=True)
+  with pytest.raises(ConfigError, match='stage:flow: offload = True must be F'):
+    home_of(asked, LAYOUT)

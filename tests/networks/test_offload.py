@@ -44,7 +44,7 @@ class Layer(nnx.Module):
 
 def made(depth=6, remat=None):
   model = Model(*nnx.split(Network(depth, remat, nnx.Rngs(0))))
-  far = LAYOUT.offloaded.shardings(model.params)
+  far = LAYOUT.on_host().shardings(model.params)
   return model, jax.device_put(model.params, far)
 
 

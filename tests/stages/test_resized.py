@@ -1,5 +1,6 @@
 """Pictures of other shapes than those of the data."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 import flowdistill
 from flowdistill.config.bind import ConfigError
+from flowdistill.flow.spec import CONTROL, Condition
 from flowdistill.jobs import generate
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.resized import in_shape
@@ -78,6 +80,22 @@ def blueprint(source, *overrides):
 def test_what_cannot_be_drawn_is_refused(source, sides, overrides, message):
   with pytest.raises(ValueError, match=message):
     in_shape(blueprint(source, *overrides), ['student'], *sides)
+
+
+def test_control_pictures_have_one_shape(source):
+  plain = blueprint(source)
+  cond = {CONTROL: Condition(plain.sees.shape)}
+  sees = dataclasses.replace(plain.sees, cond=cond)
+  controlled = dataclasses.replace(plain, sees=sees)
+  with pytest.raises(ValueError, match=r'control pictures are \[16, 16, 3\]'):
+    in_shape(controlled, ['student'], 12, 20)
+
+
+@pytest.mark.slow
+def test_the_job_names_its_options(trained):
+  options = generate.Options(samples=2, nfe=1, height=13)
+  with pytest.raises(ConfigError, match='--height=13 --width=0: height = 13'):
+    generate.run(Blueprints.of_run(trained), options)
 
 
 def test_points_have_no_height():
