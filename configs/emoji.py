@@ -61,6 +61,7 @@ def get_config(arg: str = '') -> ConfigDict:
         'samples': 1500,
         'flips': True,
         'by_figure': True,
+        'precision': True,
       },
       'pictures': {
         'name': 'pictures',

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from flowdistill.evaluators.curve import curve
 from flowdistill.evaluators.reference import (
   DivergedError,
+  Needed,
+  check_file,
   features_of,
   of_network,
   reference,
@@ -34,10 +36,12 @@ from flowdistill.evaluators.sweep import (
 )
 from flowdistill.flow.spec import LABEL
 from flowdistill.metrics.frechet import frechet_distance
-from flowdistill.metrics.metric import figure_name
-from flowdistill.metrics.moments import Moments, moments
+from flowdistill.metrics.metric import Needs, figure_name
+from flowdistill.metrics.moments import moments
 from flowdistill.metrics.neighbours import memorised
+from flowdistill.metrics.precision_recall import precision_recall
 from flowdistill.metrics.relatives import memorised_relatives
+from flowdistill.metrics.summary import Summary
 
 REAL = 10_000
 Memorised = Callable[[np.ndarray, np.ndarray], float]
@@ -55,6 +59,7 @@ def few_step(
   picture: str = 'frechet_over_nfe',
   flips: bool = False,
   by_figure: bool = False,
+  precision: bool = False,
 ) -> Iterator[Row]:
   """Yields a row per entry of the sweep, and then draws the curve.
 
@@ -78,10 +83,13 @@ def few_step(
     flips: whether a sample that is near to a mirrored example is memorised.
     by_figure: whether what is near is measured between examples of different
       figures, for data in which several examples show one, such as `emoji`.
+    precision: whether there are `precision_<features>` and `recall_<features>`
+      (see `metrics/precision_recall.py`, with 3 neighbours), too.
 
   Raises:
-    ValueError: if there are no features, or an option is out of range; at the
-      end, if no entry of a role has finite samples.
+    ValueError: if there are no features, or an option is out of range; with
+      `precision`, for a reference that is a file of moments; at the end, if no
+      entry of a role has finite samples.
   """
   entries = parse_sweep(sweep, models)
   check_samples(samples)
@@ -101,7 +109,12 @@ def few_step(
     share = functools.partial(
       memorised_relatives, kin=kin_of(source, by_figure), flips=flips
     )
-  return _rows(models, source, features, path, entries, samples, seed, share)
+  needs: list[Needs] = ['moments', *(['features'] if precision else [])]
+  needed = {features.networks[0].name: needs}
+  if features.reference is not None:
+    check_file(features, features.reference, needed)
+  work = models, source, features, path, entries, samples, seed, share
+  return _rows(*work, needed)
 
 
 def kin_of(source: Data, by_figure: bool) -> np.ndarray:
@@ -130,11 +143,11 @@ def _rows(
   samples: int,
   seed: int,
   share: Memorised,
+  needed: Needed,
 ) -> Iterator[Row]:
   (network,) = gauge.networks
   training = source[real_index(source, REAL)]['x0']
-  real = reference(gauge, source, REAL, {network.name: ['moments']})
-  moments_of_real = real.summaries[network.name].moments('features')
+  real = reference(gauge, source, REAL, needed)
   cond = conditions(source, samples)
   classes = source.spec.num_classes
   rows = []
@@ -143,7 +156,7 @@ def _rows(
     how = {**entry.columns(), 'samples': samples, 'seed': seed}
     row = {**how, **network.about, **real.about}
     try:
-      row |= _figures(x, cond, classes, network, moments_of_real)
+      row |= _figures(x, cond, classes, network, real.summaries, needed)
       row |= {'memorised': share(x, training), 'ms_per_image': ms}
     except DivergedError as error:
       row[DIVERGED] = error.bad
@@ -159,16 +172,25 @@ def _figures(
   cond: dict[str, np.ndarray],
   classes: int,
   network: Features,
-  real: Moments,
+  real: Mapping[str, Summary],
+  needed: Needed,
 ) -> Row:
-  found = of_network(
-    features_of([network], x, {network.name: ['features', 'logits']}),
-    network.name,
+  own = network.name
+  wanted: Needed = {own: ['features', 'logits']}
+  found = of_network(features_of([network], x, wanted), own)
+  distance = frechet_distance(
+    moments(found['features']), real[own].moments('features')
   )
-  name = figure_name('frechet', network.name)
-  figures = {name: frechet_distance(moments(found['features']), real)}
+  figures = {figure_name('frechet', own): distance}
   logits = found.get('logits')
   if LABEL in cond and logits is not None and logits.shape[-1] == classes:
     correct = np.argmax(logits, axis=-1) == cond[LABEL]
     figures['accuracy'] = float(np.mean(correct))
+  if 'features' in needed[own]:
+    figures |= _precision(found['features'], real[own].all('features'), own)
   return figures
+
+
+def _precision(samples: np.ndarray, real: np.ndarray, network: str) -> Row:
+  found = precision_recall(samples, real)
+  return {figure_name(name, network): found[name] for name in found}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from matplotlib.image import imread
 
 from flowdistill.evaluators.few_step import few_step
 from flowdistill.flow.spec import DataSpec
+from flowdistill.metrics.moments import moments
+from flowdistill.metrics.precision_recall import precision_recall
 
 SOURCE = digits()
 FEATURES = Pixels(SOURCE)
@@ -27,6 +30,18 @@ KEYS = [
   'memorised',
   'ms_per_image',
 ]
+
+
+PAIR = 'precision_pixels', 'recall_pixels'
+
+
+class FileOfMoments:
+  """Has what it is asked for."""
+
+  about: ClassVar = {}
+
+  def moments(self, network, kind):
+    return moments(network(X0)[kind])
 
 
 def measure(draw, folder, nfes=(1,), **options):
@@ -209,6 +224,30 @@ def test_memorised_counts_mirrored_examples_and_figures(tmp_path):
     shares.append(row['memorised'])
   assert shares[0] == shares[2] == 0  # as near as two of one figure
   assert shares[1] < 0.6 < shares[3] == 1
+
+
+def test_precision_and_recall_stand_beside_the_others_if_asked_for(tmp_path):
+  half = X0[:900]  # of 1 797 examples: all of it is real, and half is missing
+  (row,) = measure(Replay(half), tmp_path, samples=900, precision=True)
+  assert list(row) == [*KEYS[:-2], *PAIR, *KEYS[-2:]]
+  wanted = precision_recall(half.reshape(900, -1), X0.reshape(len(X0), -1))
+  assert row['precision_pixels'] == wanted['precision'] == 1
+  assert row['recall_pixels'] == pytest.approx(wanted['recall'])
+  assert 0.5 < row['recall_pixels'] < 1
+
+
+def test_precision_needs_the_real_examples_themselves(tmp_path):
+  gauge = Pixels(SOURCE)
+  gauge.reference = FileOfMoments()
+  with pytest.raises(ValueError, match='precision_recall, need the real exam'):
+    few_step(
+      {'student': Replay(X0)},
+      SOURCE,
+      gauge,
+      tmp_path,
+      sweep={'student': [['flow_map', 1]]},
+      precision=True,
+    )
 
 
 @pytest.mark.parametrize(
