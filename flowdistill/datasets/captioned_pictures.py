@@ -2,6 +2,8 @@
 
 from typing import Any, Protocol
 
+import numpy as np
+
 from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captions import Captions
 from flowdistill.datasets.decoders import Decoder
@@ -30,6 +32,7 @@ class CaptionedPictures(Pictures):
     max_broken: see `Pictures`.
     buckets: see `Pictures`.
     files: what has `stamps`, (modification time, size) by path.
+    shapes: see `Pictures`.
   """
 
   def __init__(
@@ -40,8 +43,11 @@ class CaptionedPictures(Pictures):
     max_broken: float,
     files: Any,
     buckets: Buckets | None = None,
+    shapes: np.ndarray | None = None,
   ):
-    super().__init__(encoded, decoder, max_broken=max_broken, buckets=buckets)
+    super().__init__(
+      encoded, decoder, max_broken=max_broken, buckets=buckets, shapes=shapes
+    )
     self.captioned, self.files = encoded, files
 
   @property

@@ -15,8 +15,8 @@ from flowdistill.datasets.captions import (
 )
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.files import Stamp, check_size, stamp_of
+from flowdistill.datasets.index_files import COMMAND, index_path, read_index
 from flowdistill.datasets.samples import Wanted
-from flowdistill.datasets.shard_index import COMMAND, index_path, read_index
 from flowdistill.datasets.shard_paths import title_of
 from flowdistill.datasets.split import by_hash, split_places
 from flowdistill.files.regular import open_regular
@@ -27,7 +27,7 @@ OPEN = 64  # shards
 class IndexedShards:
   """Pictures and captions in shards (see `captioned_pictures.CaptionedFiles`).
 
-  Some 75 bytes of memory for each sample, and those of its key.
+  Some 85 bytes of memory for each sample, and those of its key.
 
   Args:
     shards: their paths.
@@ -47,17 +47,17 @@ class IndexedShards:
       index = read_index(shard)
       parts.append(index.chosen(wanted))
       self.indices.append(index.without_members())
-    counts = [len(numbers) for numbers, *_ in parts]
+    counts = [len(part.number) for part in parts]
     self.shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)
-    self.number = np.concatenate([part[0] for part in parts])
-    self.place = np.concatenate([part[1] for part in parts])
-    self.json = np.concatenate([part[2] for part in parts])
-    for shard, index, (*_, faults) in zip(
-      shards, self.indices, parts, strict=True
-    ):
+    self.number = np.concatenate([part.number for part in parts])
+    self.place = np.concatenate([part.place for part in parts])
+    self.json = np.concatenate([part.json for part in parts])
+    self.shape = np.concatenate([part.shape for part in parts])
+    for shard, index, part in zip(shards, self.indices, parts, strict=True):
       self.stamps[pathlib.Path(shard)] = stamp_of(pathlib.Path(shard))
       title = title_of(shard)
-      self.faults |= {f'{title}/{index.key(k)}': f for k, f in faults.items()}
+      faults = part.faults.items()
+      self.faults |= {f'{title}/{index.key(k)}': f for k, f in faults}
     self._open = functools.lru_cache(maxsize=OPEN)(open_regular)
 
   def __len__(self) -> int:
@@ -80,6 +80,7 @@ class IndexedShards:
       places = self._hashed(split, validation)
     self.shard, self.number = self.shard[places], self.number[places]
     self.place, self.json = self.place[places], self.json[places]
+    self.shape = self.shape[places]
 
   def sample_key(self, place: int) -> str:
     """The key of a sample in its shard."""

@@ -50,6 +50,8 @@ class Pictures:
     decoder: of the files; its spec has their conditions, too.
     max_broken: largest share of unreadable files, in [0, 1].
     buckets: the rule for the shapes of batches of training; None makes squares.
+    shapes: (height, width) of the pictures, int [n, 2], where they are known;
+      zeros where not.
 
   Raises:
     ValueError: if an option is out of range.
@@ -62,11 +64,19 @@ class Pictures:
     *,
     max_broken: float,
     buckets: Buckets | None = None,
+    shapes: np.ndarray | None = None,
   ):
     check_share(max_broken)
     self.encoded, self.decoder, self.max_broken = encoded, decoder, max_broken
-    self.spec, self.pictures = decoder.spec, decoder.pictures
+    self.spec, self.pictures, self.shapes = (
+      decoder.spec,
+      decoder.pictures,
+      shapes,
+    )
     self._croppers = None if buckets is None else in_buckets(decoder, buckets)
+    self._shapes = (
+      np.zeros((len(encoded), 2), int) if shapes is None else shapes
+    )
     self.broken: dict[str, str] = {}
     self._lock = threading.Lock()
 
@@ -94,12 +104,15 @@ class Pictures:
 
   @functools.cached_property
   def bucket_of(self) -> np.ndarray:
-    """The bucket of each picture, int [n], from the headers of all files.
+    """The bucket of each picture, int [n], by the headers of those not known.
 
     A file without a readable one counts as broken, and as square.
     """
-    sizes = np.ones((len(self), 2), int)
-    rows = iter(range(len(self)))
+    known = (
+      np.zeros((len(self), 2), int) if self.shapes is None else self.shapes
+    )
+    sizes = np.maximum(known, 1)
+    rows = iter(np.flatnonzero(known[:, 0] == 0).tolist())
 
     def look() -> None:
       for row in rows:  # shared by all threads

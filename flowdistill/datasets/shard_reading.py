@@ -10,6 +10,7 @@ import numpy as np
 
 from flowdistill.datasets.captions import LONGEST
 from flowdistill.datasets.files import LARGEST
+from flowdistill.datasets.index_files import index_path, read_index
 from flowdistill.datasets.pipeline import permutation
 from flowdistill.datasets.retried import Retried, open_shard
 from flowdistill.datasets.samples import (
@@ -18,7 +19,6 @@ from flowdistill.datasets.samples import (
   grouped,
   split_name,
 )
-from flowdistill.datasets.shard_index import index_path, read_index
 from flowdistill.datasets.shard_paths import is_local, title_of
 from flowdistill.datasets.split import is_member
 from flowdistill.datasets.tar import CUT, Member, walk
@@ -103,8 +103,8 @@ class ShardReader:
     """
     if is_local(shard) and index_path(shard).exists():
       index = read_index(shard)
-      numbers, *_ = index.chosen(self.wanted)
-      return int(self._belong(index.hashes[numbers]).sum())
+      used = index.hashes[index.chosen(self.wanted).number]
+      return int(self._belong(used).sum())
     count = 0
     try:
       for sample in self._samples(shard, whole):

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import PIL.Image
 
-from flowdistill.datasets.shard_index import index_path, make_index, read_index
+from flowdistill.datasets.index_files import index_path, make_index, read_index
 from flowdistill.datasets.shards import sizes_of
 from flowdistill.files.atomic import replacing
 from flowdistill.files.npz import write_npz

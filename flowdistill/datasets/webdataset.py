@@ -8,6 +8,7 @@ from flowdistill.datasets.captioned_pictures import CaptionedPictures
 from flowdistill.datasets.catalogue import counted
 from flowdistill.datasets.decoders import Pixels
 from flowdistill.datasets.folder import say
+from flowdistill.datasets.index_files import COMMAND
 from flowdistill.datasets.indexed_shards import (
   IndexedShards,
   are_indexed,
@@ -15,7 +16,6 @@ from flowdistill.datasets.indexed_shards import (
 )
 from flowdistill.datasets.pictures import check_share
 from flowdistill.datasets.samples import Wanted
-from flowdistill.datasets.shard_index import COMMAND
 from flowdistill.datasets.shard_paths import is_local, shard_paths
 from flowdistill.datasets.shard_reading import ShardReader
 from flowdistill.datasets.shard_stream import ShardStream
@@ -111,6 +111,7 @@ def webdataset(
       max_broken=max_broken,
       files=samples,
       buckets=buckets,
+      shapes=samples.shape,
     )
     return with_text(pictures, text)
   if buckets is not None:

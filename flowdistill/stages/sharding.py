@@ -11,7 +11,7 @@ from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, Spec, bind
 from flowdistill.config.sections import Dataset
 from flowdistill.datasets.files import stamp_of
-from flowdistill.datasets.shard_index import make_index
+from flowdistill.datasets.index_files import make_index
 from flowdistill.datasets.shard_paths import shard_paths
 from flowdistill.datasets.shard_writer import KINDS, check_source, write_shards
 from flowdistill.datasets.shards import MANIFEST, write_manifest

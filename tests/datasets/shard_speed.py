@@ -25,8 +25,8 @@ from sklearn.datasets import load_sample_images
 
 from flowdistill.datasets.arrays import arrays
 from flowdistill.datasets.images import RESIZES, to_unit
+from flowdistill.datasets.index_files import make_index
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.webdataset import webdataset
 
 BATCH = 64

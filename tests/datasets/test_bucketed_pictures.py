@@ -4,6 +4,7 @@ import io
 import itertools
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,10 +15,10 @@ from datasets.tiny_shards import write
 from flowdistill.datasets.buckets import Buckets
 from flowdistill.datasets.captioned import Captioned
 from flowdistill.datasets.folder import folder
+from flowdistill.datasets.index_files import make_index
 from flowdistill.datasets.parquet import parquet
 from flowdistill.datasets.pictures import Pictures
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.stored_latents import StoredLatents
 from flowdistill.datasets.webdataset import webdataset
 from flowdistill.flow.spec import DataSpec
@@ -163,6 +164,48 @@ def test_captions_stay_with_their_pictures(tmp_path):
   for batch in itertools.islice(batches, 6):
     assert batch['x0'].shape[1:3] in SHAPES
     assert batch['number'].tolist() == numbers(batch['x0'])
+
+
+def indexed(folder, pictures):
+  """The source of a shard with these pictures, which is indexed."""
+  members = [
+    member
+    for k, data in enumerate(pictures)
+    for member in ((f'{k}.png', data), (f'{k}.txt', f'number {k}'.encode()))
+  ]
+  path = str(write(folder / 'a.tar', members))
+  make_index(path)
+  return webdataset(path=path, size=32, buckets=RULE, max_broken=0.2)
+
+
+def test_an_index_knows_the_shapes_so_that_no_picture_is_read(
+  tmp_path, monkeypatch
+):
+  source = indexed(tmp_path, [png(k, SIZES[k]) for k in range(6)])
+  assert source.encoded.shape.tolist() == [[*size] for size in SIZES]
+
+  def read(place):
+    raise AssertionError(f'{place} is read')
+
+  monkeypatch.setattr(source.encoded, 'read', read)
+  assert source.bucket_of.tolist() == BUCKET_OF
+
+
+def test_an_index_has_the_shape_of_the_upright_picture(tmp_path):
+  file, exif = io.BytesIO(), PIL.Image.Exif()
+  exif[PIL.ExifTags.Base.Orientation] = 6
+  PIL.Image.new('RGB', (24, 40)).save(file, 'PNG', exif=exif)
+  source = indexed(tmp_path, [file.getvalue()])
+  assert source.encoded.shape.tolist() == [[24, 40]]
+  assert source.bucket_of.tolist() == [1]
+
+
+def test_a_picture_whose_shape_no_index_knows_is_read_and_named(tmp_path):
+  pictures = [png(k, SIZES[k]) for k in range(6)]
+  source = indexed(tmp_path, [*pictures[:5], pictures[5][:20]])
+  assert source.encoded.shape[5].tolist() == [0, 0]
+  assert source.bucket_of.tolist() == [*BUCKET_OF[:5], 0]
+  assert [*source.broken] == ['a.tar/5']
 
 
 @pytest.mark.parametrize(

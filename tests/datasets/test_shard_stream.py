@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowdistill.datasets import command_output, retried, shard_stream
+from flowdistill.datasets.index_files import make_index
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.shard_stream import ahead
 from flowdistill.datasets.stream import Stream, length_of
 from flowdistill.datasets.webdataset import webdataset

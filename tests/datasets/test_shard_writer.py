@@ -8,8 +8,8 @@ import pytest
 from datasets.tiny_shards import colour
 
 from flowdistill.datasets.images import to_unit
+from flowdistill.datasets.index_files import index_path
 from flowdistill.datasets.parquet import parquet
-from flowdistill.datasets.shard_index import index_path
 from flowdistill.datasets.shard_writer import write_shards
 from flowdistill.datasets.source import Source
 from flowdistill.datasets.webdataset import webdataset

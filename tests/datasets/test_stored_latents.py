@@ -11,9 +11,9 @@ from datasets.tiny_shards import Numbers
 from datasets.tiny_shards import write as write_tar
 
 from flowdistill.datasets.buckets import Buckets
+from flowdistill.datasets.index_files import make_index
 from flowdistill.datasets.latents import STORED, latents
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.shard_index import make_index
 from flowdistill.datasets.shard_writer import write_shards
 from flowdistill.datasets.shards import MANIFEST, write_manifest
 from flowdistill.datasets.stored_latents import ALL_KEYS

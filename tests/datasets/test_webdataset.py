@@ -11,15 +11,14 @@ import pytest
 from datasets import tiny_shards
 from datasets.tiny_shards import png, sample, write, write_shards
 
-from flowdistill.datasets import shard_index
-from flowdistill.datasets.pipeline import make_batches
-from flowdistill.datasets.shard_index import (
-  Index,
-  as_bytes,
+from flowdistill.datasets import index_files
+from flowdistill.datasets.index_files import (
   index_path,
   make_index,
   read_index,
 )
+from flowdistill.datasets.pipeline import make_batches
+from flowdistill.datasets.shard_index import Index, as_bytes
 from flowdistill.datasets.split import hash_of, is_member
 from flowdistill.datasets.stream import Stream
 from flowdistill.datasets.webdataset import webdataset
@@ -297,11 +296,11 @@ def test_an_empty_shard_has_no_sample(tmp_path):
     make_index(str(tmp_path / 'zero.tar'))
 
 
-LIKELY = ('keys', 'hashes', 'place')
+LIKELY = ('keys', 'hashes', 'place', 'shape')
 """Of which other values may be right, too."""
 
 
-@pytest.mark.parametrize('name', [*shard_index.ARRAYS])
+@pytest.mark.parametrize('name', [*index_files.ARRAYS])
 def test_a_damaged_index_is_refused(folder, name):
   shard = str(folder / 'a-0.tar')
   arrays = dict(vars(read_index(shard)))
@@ -361,6 +360,7 @@ def of_a_million(folder):
       np.repeat(np.arange(n, dtype=np.int32), 2),
       np.tile(np.asarray([0, 1], np.int32), n),
       np.tile(real.place, (n, 1)),
+      np.tile(real.shape, (n, 1)),
     )
     with open(index_path(str(path)), 'wb') as file:
       np.savez(file, **vars(index))

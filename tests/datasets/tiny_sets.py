@@ -8,7 +8,7 @@ from datasets.tiny_columns import save, table
 from datasets.tiny_shards import png, write
 
 from flowdistill.datasets import DATASETS
-from flowdistill.datasets.shard_index import make_index
+from flowdistill.datasets.index_files import make_index
 
 INDEXED = ('webdataset', 'parquet', 'hugging_face')
 SETS = ('stream', *INDEXED)

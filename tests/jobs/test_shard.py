@@ -7,7 +7,7 @@ from jobs import tiny
 
 from flowdistill.config.bind import ConfigError
 from flowdistill.datasets import DATASETS
-from flowdistill.datasets.shard_index import index_path
+from flowdistill.datasets.index_files import index_path
 from flowdistill.datasets.webdataset import webdataset
 from flowdistill.jobs import index, shard
 from flowdistill.stages.blueprints import Blueprints
