@@ -38,8 +38,10 @@ INSTALL = [
   'tqdm>=4.66,<5',
 ]
 REMOTE = 'fsspec[http]>=2025.3'
+HUB = 'huggingface_hub>=1.0,<3'
 TEST = [
   REMOTE,
+  HUB,
   'pytest>=8.4,<10',
   'pytest-xdist>=3.8,<4',
   'hypothesis>=6.100,<7',
@@ -92,7 +94,7 @@ setuptools.setup(
       'clean-fid>=0.1.35,<0.2',
     ],
     # Networks of the Hugging Face hub, by name and commit.
-    'hub': ['huggingface_hub>=1.0,<3'],
+    'hub': [HUB],
     # Shards by http:// and gs://.
     'remote': [REMOTE, 'gcsfs>=2025.3'],
     # Trackers, by log.trackers.

@@ -10,6 +10,7 @@ import importlib
 import pathlib
 import re
 import textwrap
+from collections.abc import Sequence
 
 HUB = 'hub:'
 FORM = re.compile(r'hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})((?:/[\w.-]+)*)')
@@ -25,8 +26,12 @@ def is_of_hub(source: str) -> bool:
   return source.startswith(HUB)
 
 
-def fetched(source: str) -> pathlib.Path:
+def fetched(source: str, files: Sequence[str] = FILES) -> pathlib.Path:
   """The folder of the hub, on this machine.
+
+  Args:
+    source: hub:OWNER/NAME@COMMIT/FOLDER, or without the folder.
+    files: that are wanted of it, by patterns; those of a network by default.
 
   Raises:
     ValueError: if it is not named so, `huggingface_hub` is not installed, or it
@@ -47,7 +52,7 @@ def fetched(source: str) -> pathlib.Path:
       "pip install 'flowdistill[hub]'"
     ) from error
   inside = folder.removeprefix('/')
-  wanted = [f'{inside}/{file}' if inside else file for file in FILES]
+  wanted = [f'{inside}/{file}' if inside else file for file in files]
   try:
     root = hub.snapshot_download(name, revision=commit, allow_patterns=wanted)
   except (OSError, ValueError) as error:

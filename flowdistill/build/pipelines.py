@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from flowdistill.build.hub import fetched
 from flowdistill.convert.diffusers_writing import write_folder
 from flowdistill.convert.pipelines import (
+  INDEX,
+  SCHEDULER,
   TRANSFORMER,
   Jumps,
   open_base,
+  read_base,
   write_pipeline,
 )
 from flowdistill.convert.rules import Arrays
@@ -26,6 +30,19 @@ def embedded_guidance(network: Mapping[str, Any]) -> float | None:
   It is None, too, where the examples say it.
   """
   return network.get(DISTILLED) if network.get('guidance_embeds') else None
+
+
+def fetched_base(source: str) -> pathlib.Path:
+  """All of a pipeline of the hub but its transformer, on this machine.
+
+  Args:
+    source: hub:OWNER/NAME@COMMIT.
+
+  Raises:
+    ValueError: as `fetched`, or if its index cannot be read.
+  """
+  parts = read_base(fetched(source, [INDEX])).parts
+  return fetched(source, [INDEX, *(f'{p}/*' for p in (*parts, SCHEDULER))])
 
 
 @dataclasses.dataclass(frozen=True)

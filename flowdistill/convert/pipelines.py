@@ -69,8 +69,21 @@ class Jumps:
   distilled_guidance: float | None
 
 
-def open_base(path: pathlib.Path, network: str) -> Base:
+def read_base(path: pathlib.Path) -> Base:
   """Reads what a pipeline consists of.
+
+  Raises:
+    ValueError: naming the file, if it cannot be read.
+  """
+  try:
+    return Base(path, read_json(path / INDEX))
+  except OSError as error:
+    reason = f'{path / INDEX} cannot be read: {error.strerror}'
+    raise ValueError(reason) from error
+
+
+def open_base(path: pathlib.Path, network: str) -> Base:
+  """Opens a pipeline whose parts are all there.
 
   Args:
     path: of its folder.
@@ -80,22 +93,17 @@ def open_base(path: pathlib.Path, network: str) -> Base:
     ValueError: naming the file, if it cannot be read, is of another class, or a
       part has no folder of its own.
   """
-  try:
-    index = read_json(path / INDEX)
-  except OSError as error:
-    reason = f'{path / INDEX} cannot be read: {error.strerror}'
-    raise ValueError(reason) from error
+  base = read_base(path)
   if network not in PIPELINES:
     raise ValueError(
       f'network.name = {network!r} must be one of {", ".join(PIPELINES)} for a '
       'pipeline of diffusers'
     )
-  if (kind := index.get(CLASS)) != PIPELINES[network]:
+  if (kind := base.index.get(CLASS)) != PIPELINES[network]:
     raise ValueError(
       f'{path / INDEX} is of the class {kind!r}; for network.name = '
       f'{network!r} it must be {PIPELINES[network]!r}'
     )
-  base = Base(path, index)
   for part in (*base.parts, SCHEDULER):
     if pathlib.PurePath(part).name != part:
       raise ValueError(f'{path / INDEX}: {part!r} must be the name of a folder')

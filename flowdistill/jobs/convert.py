@@ -35,7 +35,8 @@ import pathlib
 
 from flowdistill.build.data import DataRecord
 from flowdistill.build.declared import declared
-from flowdistill.build.pipelines import Pipeline
+from flowdistill.build.hub import is_of_hub
+from flowdistill.build.pipelines import Pipeline, fetched_base
 from flowdistill.config.bind import ConfigError, suggest
 from flowdistill.config.sampling import weights_of_ema
 from flowdistill.flow.spec import DataSpec
@@ -81,7 +82,8 @@ class Options:
     check: whether diffusers loads the new folder, or the LoRA, and its answers
       are compared with ours; needs the extra `torch`.
     pipeline: without `from`, a folder of diffusers with the pipeline of the
-      pretrained network; `to` becomes one with the network of the stage.
+      pretrained network, or hub:OWNER/NAME@COMMIT; `to` becomes one with the
+      network of the stage.
     nfe: with `pipeline`, the number of jumps by default.
     guidance: with `pipeline`, the scale by default of a student that takes one.
     like: without `from`, a snapshot (.pkl) of the original network; the new
@@ -240,7 +242,9 @@ def pipeline_of(options: Options) -> Pipeline | None:
   """What `pipeline` asks for."""
   if not options.pipeline:
     return None
-  base = path_of('pipeline', options.pipeline)
+  source = options.pipeline
+  of_hub = is_of_hub(source)
+  base = fetched_base(source) if of_hub else path_of('pipeline', source)
   return Pipeline(base, options.nfe, options.guidance)
 
 

@@ -1,14 +1,19 @@
 """Folders of the hub: by commit, and from the cache without a network."""
 
+import json
 import sys
 
+import huggingface_hub
 import pytest
 from convert import tiny_folders
+from huggingface_hub import constants
 
 from flowdistill.build.hub import fetched
+from flowdistill.build.pipelines import fetched_base
 from flowdistill.build.published import is_published, open_published
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
+from flowdistill.convert.pipelines import open_base
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 SOURCE = f'hub:owner/name@{COMMIT}/transformer'
@@ -42,16 +47,14 @@ def test_the_library_that_is_missing_is_named(monkeypatch):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
   """A cache without a network; returns the folder of the commit in it."""
-  constants = pytest.importorskip('huggingface_hub.constants')
   monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
   monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
-  library = pytest.importorskip('huggingface_hub')
-  real = library.snapshot_download
+  real = huggingface_hub.snapshot_download
 
   def cached(*args, **options):
     return real(*args, cache_dir=tmp_path, **options)
 
-  monkeypatch.setattr(library, 'snapshot_download', cached)
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', cached)
   return tmp_path / 'models--owner--name' / 'snapshots' / COMMIT
 
 
@@ -72,3 +75,37 @@ def test_what_is_not_in_the_cache_is_named(cache):
   )
   with pytest.raises(ConfigError, match=message):
     open_published(Reference(SOURCE), spec, 'frozen.teacher')
+
+
+def test_of_a_pipeline_all_is_fetched_but_its_transformer(cache, monkeypatch):
+  index = {
+    '_class_name': 'FluxPipeline',
+    'scheduler': ['diffusers', 'FlowMatchEulerDiscreteScheduler'],
+    'transformer': ['diffusers', 'FluxTransformer2DModel'],
+    'image_encoder': [None, None],
+    'vae': ['diffusers', 'AutoencoderKL'],
+  }
+  cache.mkdir(parents=True)
+  (cache / 'model_index.json').write_text(json.dumps(index))
+  for part in ('scheduler', 'vae'):
+    (cache / part).mkdir()
+  real, wanted = huggingface_hub.snapshot_download, []
+
+  def noted(*args, allow_patterns, **options):
+    wanted.append(allow_patterns)
+    return real(*args, allow_patterns=allow_patterns, **options)
+
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', noted)
+  base = fetched_base(f'hub:owner/name@{COMMIT}')
+  assert base == cache
+  assert wanted == [
+    ['model_index.json'],
+    ['model_index.json', 'vae/*', 'scheduler/*'],
+  ]
+  assert open_base(base, 'flux').parts == ['vae']
+
+
+def test_a_repository_without_a_pipeline_is_named(cache):
+  cache.mkdir(parents=True)
+  with pytest.raises(ValueError, match=r'model_index\.json cannot be read: No'):
+    fetched_base(f'hub:owner/name@{COMMIT}')
