@@ -28,7 +28,8 @@ from flowdistill.datasets.shards import (
 )
 from flowdistill.files.json_reader import fields, refuse
 from flowdistill.files.paths import expand
-from flowdistill.flow.spec import Condition, Stored
+from flowdistill.files.stored_array import StoredArray
+from flowdistill.flow.spec import Condition
 
 FORMAT = 'flowdistill captions 1'
 TEXT, MASK, POOLED, KEY, SIZE = 'text', 'mask', 'pooled', 'key', 'size'
@@ -118,7 +119,7 @@ class Cache:
     null = self.manifest['null'][name]
     if not isinstance(null, str):
       return null
-    return Stored(str((self.folder / null_of(name)).resolve()), null)
+    return StoredArray(str((self.folder / null_of(name)).resolve()), null)
 
   def rows(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
     """name -> [n, ...] of the captions with these numbers."""

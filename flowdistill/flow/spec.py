@@ -5,52 +5,15 @@ defines what a label is.
 """
 
 import dataclasses
-import functools
-import hashlib
-import io
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from flowdistill.files.stored_array import StoredArray
+
 LABEL, TOKENS, CONTROL = 'label', 'tokens', 'control'
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-  """A null value that is too large for a record: an array in an .npy file.
-
-  Attributes:
-    path: of the file, which is read when the value is first needed.
-    sha256: of the file.
-  """
-
-  path: str
-  sha256: str
-
-  def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-    """The array, [*shape].
-
-    Raises:
-      ValueError: if the file is missing, or another one.
-    """
-    del copy
-    return _read(self.path, self.sha256).astype(dtype)
-
-
-@functools.lru_cache(maxsize=8)
-def _read(path: str, sha256: str) -> np.ndarray:
-  try:
-    data = pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise ValueError(
-      f'the null condition in {path} cannot be read: {error}'
-    ) from error
-  if hashlib.sha256(data).hexdigest() != sha256:
-    raise ValueError(f'{path} is not the null condition that was trained on')
-  return np.load(io.BytesIO(data), allow_pickle=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +24,7 @@ class Condition:
     shape: without the batch axis, () for a scalar.
     dtype: name of a NumPy dtype.
     null: the unconditional value: a number for all entries, nested tuples
-      of `shape`, or `Stored`.
+      of `shape`, or a `StoredArray`.
   """
 
   shape: tuple[int, ...] = ()
@@ -186,5 +149,5 @@ class DataSpec:
 
 def _as_tuples(value: Any) -> Any:
   if isinstance(value, Mapping):
-    return Stored(**value)
+    return StoredArray(**value)
   return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
