@@ -61,7 +61,7 @@ def get_config(arg: str = '') -> ConfigDict:
         'samples': 1500,
         'flips': True,
         'by_figure': True,
-        'precision': True,
+        'precision_recall': True,
       },
       'pictures': {
         'name': 'pictures',

@@ -59,7 +59,7 @@ def few_step(
   picture: str = 'frechet_over_nfe',
   flips: bool = False,
   by_figure: bool = False,
-  precision: bool = False,
+  precision_recall: bool = False,
 ) -> Iterator[Row]:
   """Yields a row per entry of the sweep, and then draws the curve.
 
@@ -83,13 +83,13 @@ def few_step(
     flips: whether a sample that is near to a mirrored example is memorised.
     by_figure: whether what is near is measured between examples of different
       figures, for data in which several examples show one, such as `emoji`.
-    precision: whether there are `precision_<features>` and `recall_<features>`
-      (see `metrics/precision_recall.py`, with 3 neighbours), too.
+    precision_recall: whether there are `precision_<features>` and
+      `recall_<features>` (see `metrics/precision_recall.py`, 3 neighbours).
 
   Raises:
     ValueError: if there are no features, or an option is out of range; with
-      `precision`, for a reference that is a file of moments; at the end, if no
-      entry of a role has finite samples.
+      `precision_recall`, for a reference that is a file of moments; at the
+      end, if no entry of a role has finite samples.
   """
   entries = parse_sweep(sweep, models)
   check_samples(samples)
@@ -109,7 +109,7 @@ def few_step(
     share = functools.partial(
       memorised_relatives, kin=kin_of(source, by_figure), flips=flips
     )
-  needs: list[Needs] = ['moments', *(['features'] if precision else [])]
+  needs: list[Needs] = ['moments', *(['features'] if precision_recall else [])]
   needed = {features.networks[0].name: needs}
   if features.reference is not None:
     check_file(features, features.reference, needed)

@@ -228,7 +228,7 @@ def test_memorised_counts_mirrored_examples_and_figures(tmp_path):
 
 def test_precision_and_recall_stand_beside_the_others_if_asked_for(tmp_path):
   half = X0[:900]  # of 1 797 examples: all of it is real, and half is missing
-  (row,) = measure(Replay(half), tmp_path, samples=900, precision=True)
+  (row,) = measure(Replay(half), tmp_path, samples=900, precision_recall=True)
   assert list(row) == [*KEYS[:-2], *PAIR, *KEYS[-2:]]
   wanted = precision_recall(half.reshape(900, -1), X0.reshape(len(X0), -1))
   assert row['precision_pixels'] == wanted['precision'] == 1
@@ -246,7 +246,7 @@ def test_precision_needs_the_real_examples_themselves(tmp_path):
       gauge,
       tmp_path,
       sweep={'student': [['flow_map', 1]]},
-      precision=True,
+      precision_recall=True,
     )
 
 
