@@ -1,11 +1,11 @@
 """Text conditions of a transformer: `text` or `tokens`, `mask` and `pooled`.
 
 `text` [b, n, d] are the vectors of an encoder, which are projected; `tokens`
-[b, n] are integers, which are embedded, and enter a small transformer that is
-trained with the network. Both get a position, zero at initialisation, as an
-encoder may have added its own. `mask` [b, n] is true for real tokens: no other
-token is attended to by one, so that padding has no effect, and no real token,
-the null condition, is the network without text.
+[b, n] are integers, which are embedded, and enter a small transformer with
+rotary positions that is trained with the network. Both get another position,
+zero at initialisation, as an encoder may have added its own. `mask` [b, n] is
+true for real tokens: no other token is attended to by one, so that padding has
+no effect, and no real token, the null condition, is the network without text.
 
 Source: Peebles & Xie, "Scalable Diffusion Models with Transformers" (2022),
 https://arxiv.org/abs/2212.09748, section 3.2 (in-context); a pooled vector in
@@ -27,6 +27,7 @@ from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import check_choices
+from flowdistill.networks.rotary import angles_in_row, rotate
 from flowdistill.networks.stack import Stack
 from flowdistill.networks.token_layers import (
   by_heads,
@@ -42,6 +43,7 @@ NAMES = (TEXT, TOKENS, MASK, POOLED)
 NULLS = ('empty', 'learnt')
 SMALL = nnx.initializers.normal(0.02)  # as small as the label embedding
 DEPTH = 2  # layers of the transformer of `tokens`
+THETA = 10_000.0  # of its rotary positions
 
 
 def has_text(spec: DataSpec) -> bool:
@@ -171,9 +173,19 @@ def make_layers(
   *,
   rngs: nnx.Rngs,
 ) -> Stack | None:
-  """The transformer of the text, None if it has no layer."""
+  """The transformer of the text, None if it has no layer.
+
+  Raises:
+    ValueError: if a head has an odd number of channels.
+  """
   if not depth:
     return None
+  if width // heads % 2:
+    raise ValueError(
+      f'a head of the transformer of the text has {width} / {heads} = '
+      f'{width // heads} channels, and must have an even number: change the '
+      'width or the heads, or set text_depth = 0'
+    )
   return Stack(
     lambda rngs: Layer(
       width,
@@ -241,7 +253,11 @@ def mean_of(text: Array, real: Array) -> Array:
 
 
 class Layer(nnx.Module):
-  """A layer of the transformer of the text: attention and a hidden layer."""
+  """A layer of the transformer of the text: attention and a hidden layer.
+
+  Keys and queries turn by the places of their tokens: without, what belongs to
+  which word is learnt several times as slowly (docs/t2i_shapes.md).
+  """
 
   def __init__(
     self,
@@ -266,6 +282,8 @@ class Layer(nnx.Module):
     """Tokens [b, n, width] -> the same; mask as `attend`; ignores key."""
     del key
     q, k, v = by_heads(on_rows(self.qkv, normalise(h)), self.heads, 3)
+    angles = angles_in_row(*q.shape[-2:], THETA)
+    q, k = rotate(q, angles), rotate(k, angles)
     h = h + upcast(
       on_rows(self.out, joined(attend(q, k, v, mask, form=self.form)))
     )

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from flowdistill.networks.rotary import angles_of, rotate
+from flowdistill.networks.rotary import angles_in_row, angles_of, rotate
 
 GRID, SIZE = (3, 4), 8
 PLACES = [*itertools.product(*map(range, GRID))]
@@ -50,3 +50,16 @@ def test_rows_turn_one_half_and_columns_the_other():
   assert not angles[0, :, 0].any()
   assert not angles[:, 0, 1].any()
   np.testing.assert_allclose(angles[2, 1].ravel(), [2, 0.2, 1, 0.1])
+
+
+@pytest.mark.usefixtures('x64')
+def test_in_a_row_they_are_those_of_roformer():
+  """Pair k of x[m] as a complex number, times exp(i m θ^(−2k / c))."""
+  x = np.random.default_rng(2).normal(size=(5, SIZE))
+  half, places = SIZE // 2, np.arange(5)[:, None]
+  wanted = (x[:, :half] + 1j * x[:, half:]) * np.exp(
+    1j * places * 10_000.0 ** (-2 * np.arange(half) / SIZE)
+  )
+  found = np.asarray(rotate(x, angles_in_row(5, SIZE, 10_000.0)))
+  np.testing.assert_allclose(found[:, :half], wanted.real, atol=1e-12)
+  np.testing.assert_allclose(found[:, half:], wanted.imag, atol=1e-12)

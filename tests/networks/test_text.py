@@ -22,7 +22,8 @@ from networks.tiny import (
 
 from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.networks.dit import DiT
-from flowdistill.networks.text import mean_of
+from flowdistill.networks.options import DEFAULTS
+from flowdistill.networks.text import Text, make_layers, mean_of
 
 TOKENS, WIDTH, POOLED = 4, 5, 3
 LABELLED = DataSpec.labelled(IMAGE, CLASSES)
@@ -135,6 +136,30 @@ def test_the_order_of_words_reaches_the_network(way):
     turned = {**cond, name: cond[name][:, ::-1]}
     off = run(*net, x, t, s, turned) - run(*net, x, t, s, cond)
     assert size(off) > 1e-3, name
+
+
+def test_a_transformer_of_words_sees_their_offsets_and_their_order():
+  """At initialisation, where the positions that are added are zero."""
+  text = Text(
+    WORDS, 8, 2, depth=2, null='empty', options=DEFAULTS, rngs=nnx.Rngs(0)
+  )
+
+  def states(tokens, mask):
+    cond = {'tokens': jnp.asarray([tokens]), 'mask': jnp.asarray([mask], bool)}
+    h, real = text(cond)
+    return np.asarray(h[real])
+
+  first = states([3, 1, 4, 9], [1, 1, 1, 0])
+  later = states([9, 3, 1, 4], [0, 1, 1, 1])
+  turned = states([4, 1, 3, 9], [1, 1, 1, 0])
+  np.testing.assert_allclose(later, first, atol=1e-5)
+  assert size(turned[::-1] - first) > 1e-2
+
+
+def test_a_head_of_the_text_has_an_even_number_of_channels():
+  with pytest.raises(ValueError, match=r'6 / 2 = 3 channels, and must have an'):
+    make_layers(6, 2, 1, DEFAULTS, rngs=nnx.Rngs(0))
+  assert make_layers(6, 2, 0, DEFAULTS, rngs=nnx.Rngs(0)) is None
 
 
 @EVERY
