@@ -135,7 +135,7 @@ def index_of(
     np.asarray([number[ending] for _, ending, _ in owned], np.int32),
     np.asarray(place, np.int64).reshape(-1, 2),
     np.asarray(
-      [shape_in(shard, *member) for _, *member in owned], np.int32
+      [shape_in(shard, ending, m) for _, ending, m in owned], np.int32
     ).reshape(-1, 2),
   )
 

@@ -282,7 +282,7 @@ class Layer(nnx.Module):
     """Tokens [b, n, width] -> the same; mask as `attend`; ignores key."""
     del key
     q, k, v = by_heads(on_rows(self.qkv, normalise(h)), self.heads, 3)
-    angles = angles_in_row(*q.shape[-2:], THETA)
+    angles = angles_in_row(q.shape[-2], q.shape[-1], THETA)
     q, k = rotate(q, angles), rotate(k, angles)
     h = h + upcast(
       on_rows(self.out, joined(attend(q, k, v, mask, form=self.form)))
