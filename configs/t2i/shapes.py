@@ -40,8 +40,8 @@ from ml_collections import ConfigDict
 from flowdistill.config import choose
 
 GUIDED = 2.0
-STEPS, TWIN_STEPS, TEACHER_STEPS = 1500, 1000, 4000
-EXAMPLES = 30_000
+STEPS, TWIN_STEPS, TEACHER_STEPS = 2000, 1200, 9000
+EXAMPLES = 60_000
 # A combination that is held out in each (docs/data.md).
 PROMPTS = (
   'a red circle',
@@ -121,7 +121,7 @@ def get_config(arg: str = '') -> ConfigDict:
       'dataset': {'name': 'latents', 'path': 'stage:encode', 'text': WORDS},
       'space': {'name': 'shapes_kl'},
       'network': {
-        'name': 'unet', 'width': 96, 'ch_mult': (1, 1), 'res_blocks': 1,
+        'name': 'unet', 'width': 64, 'ch_mult': (1, 1), 'res_blocks': 1,
         'attention': 4, 'head_channels': 32,
       },
       'train': {'batch_size': 64},
