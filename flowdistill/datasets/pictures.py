@@ -68,15 +68,9 @@ class Pictures:
   ):
     check_share(max_broken)
     self.encoded, self.decoder, self.max_broken = encoded, decoder, max_broken
-    self.spec, self.pictures, self.shapes = (
-      decoder.spec,
-      decoder.pictures,
-      shapes,
-    )
+    self.spec, self.pictures = decoder.spec, decoder.pictures
     self._croppers = None if buckets is None else in_buckets(decoder, buckets)
-    self._shapes = (
-      np.zeros((len(encoded), 2), int) if shapes is None else shapes
-    )
+    self._shapes = shapes
     self.broken: dict[str, str] = {}
     self._lock = threading.Lock()
 
@@ -108,9 +102,9 @@ class Pictures:
 
     A file without a readable one counts as broken, and as square.
     """
-    known = (
-      np.zeros((len(self), 2), int) if self.shapes is None else self.shapes
-    )
+    known = self._shapes
+    if known is None:
+      known = np.zeros((len(self), 2), int)
     sizes = np.maximum(known, 1)
     rows = iter(np.flatnonzero(known[:, 0] == 0).tolist())
 

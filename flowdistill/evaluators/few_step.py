@@ -113,8 +113,9 @@ def few_step(
   needed = {features.networks[0].name: needs}
   if features.reference is not None:
     check_file(features, features.reference, needed)
-  work = models, source, features, path, entries, samples, seed, share
-  return _rows(*work, needed)
+  return _rows(
+    models, source, features, path, entries, samples, seed, share, needed
+  )
 
 
 def kin_of(source: Data, by_figure: bool) -> np.ndarray:

@@ -2,8 +2,9 @@
 
   python -m flowdistill.main --job=index --path='SHARDS/{000000..000123}.tar'
 
-A small file beside each shard says where its samples lie. There is no config,
-and no workdir.
+A small file beside each shard says where its samples lie, and which shapes its
+pictures have, for which each of them is read once. There is no config, and no
+workdir.
 """
 
 import dataclasses

@@ -207,6 +207,12 @@ def test_options_that_cannot_be_raise(options, message):
     convert.Options(**options)
 
 
+def test_a_pipeline_of_the_hub_is_asked_for_by_its_commit():
+  options = convert.Options(to='b', pipeline='hub:a/b@main', nfe=2)
+  with pytest.raises(ValueError, match="'hub:a/b@main' must be hub:OWNER/NAME"):
+    convert.pipeline_of(options)
+
+
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
