@@ -1,18 +1,18 @@
 """Text encoders, functions `f(*, ...) -> TextEncoder`; see `encoder.py`.
 
 Those of `rows.py` are models of transformers in local folders, which run in
-PyTorch; `random_features` needs no files.
+PyTorch, as `openuni` does; `random_features` needs no files.
 """
 
 from collections.abc import Callable
 
 from flowdistill.text_encoders.combined import SD3, Flux
 from flowdistill.text_encoders.encoder import TextEncoder
+from flowdistill.text_encoders.openuni import OpenUni
 from flowdistill.text_encoders.random_features import RandomFeatures
 from flowdistill.text_encoders.rows import CLIP_POOLED, ROWS, Row
-from flowdistill.text_encoders.tower import Running, Tower
-
-PLAIN = Running()
+from flowdistill.text_encoders.running import PLAIN, Running
+from flowdistill.text_encoders.tower import Tower
 
 
 def published(name: str, row: Row) -> Callable[..., TextEncoder]:
@@ -99,6 +99,29 @@ def sd3(
   return SD3('sd3', tuple(towers), length)
 
 
+def openuni(
+  *,
+  path: str = '',
+  internvl3: str = '',
+  tokenizer: str = '',
+  proj_type: str = 'enc_proj',
+  running: Running = PLAIN,
+) -> OpenUni:
+  """The text of OpenUni.
+
+  Args:
+    path: a .safetensors or .pth with `meta_queries`, `connector` and
+      `projector`, such as a whole checkpoint of OpenUni.
+    internvl3: the folder of InternVL3, of its authors or for transformers; only
+      its language model is read.
+    tokenizer: that of the tokenizer; by default the same.
+    proj_type: where the linear layer is: before the connector ('proj_enc'),
+      behind it ('enc_proj', in all published ones) or 'proj_enc_proj'.
+    running: how it runs.
+  """
+  return OpenUni(path, internvl3, tokenizer or internvl3, proj_type, running)
+
+
 def part(
   name: str, row: Row, path: str, tokenizer: str, length: int, running: Running
 ) -> Tower:
@@ -112,4 +135,5 @@ TEXT_ENCODERS = {
   **{name: published(name, row) for name, row in ROWS.items()},
   'flux': flux,
   'sd3': sd3,
+  'openuni': openuni,
 }

@@ -8,7 +8,7 @@ networks of an encoder without one were trained on its padding, too.
 The empty caption is the null condition.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +44,30 @@ def padded(rows: Sequence[np.ndarray], length: int) -> Arrays:
   for k, row in enumerate(rows):
     text[k, : len(row)], mask[k, : len(row)] = row, True
   return {TEXT: text, MASK: mask}
+
+
+def in_row(
+  rows: Sequence[Sequence[int]], length: int, padding: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows of tokens as [n, length], padded, and which of them are real."""
+  tokens = np.full((len(rows), length), padding, np.int64)
+  mask = np.zeros(tokens.shape, bool)
+  for k, row in enumerate(rows):
+    tokens[k, : len(row)], mask[k, : len(row)] = row, True
+  return tokens, mask
+
+
+def in_batches(
+  encode: Callable[[Sequence[str]], Arrays], captions: Sequence[str], size: int
+) -> Arrays:
+  """What `encode` answers for all captions, of which it sees `size` at once."""
+  parts = [
+    encode(captions[first : first + size])
+    for first in range(0, len(captions), size)
+  ]
+  return {
+    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+  }
 
 
 def check_length(length: int, most: int = MOST) -> int:

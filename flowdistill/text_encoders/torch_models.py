@@ -77,10 +77,13 @@ def load_model(folder: str, name: str, dtype: str, device: str) -> Loaded:
   if info['missing_keys']:
     some = sorted(info['missing_keys'])[:3]
     raise ValueError(f'its weights have no {", ".join(some)} for a {name}')
-  chosen = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-  return Loaded(
-    model.eval().requires_grad_(False).to(chosen), torch.device(chosen)
-  )
+  chosen = device_of(device)
+  return Loaded(model.eval().requires_grad_(False).to(chosen), chosen)
+
+
+def device_of(name: str) -> torch.device:
+  """A device of PyTorch; '' is the first GPU, or the CPU without one."""
+  return torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from flowdistill.text_encoders.encoder import (
   TEXT,
   Arrays,
   check_length,
+  in_batches,
+  in_row,
   padded,
 )
 from flowdistill.text_encoders.folder import (
@@ -21,31 +23,7 @@ from flowdistill.text_encoders.folder import (
   hashes_of,
 )
 from flowdistill.text_encoders.rows import Row
-
-DTYPES = ('float32', 'bfloat16', 'float16')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Running:
-  """How a model runs.
-
-  Attributes:
-    dtype: in which it computes: 'float32', 'bfloat16' or 'float16'.
-    device: of PyTorch, such as 'cuda:1'; '' is the first GPU, or the CPU.
-    batch_size: captions at once.
-  """
-
-  flat: ClassVar[bool] = True  # its fields are options of an encoder
-  dtype: str = 'float32'
-  device: str = ''
-  batch_size: int = 16
-
-  def __post_init__(self) -> None:
-    if self.dtype not in DTYPES:
-      choices = ' or '.join(map(repr, DTYPES))
-      raise ValueError(f'dtype = {self.dtype!r} must be {choices}')
-    if self.batch_size < 1:
-      raise ValueError(f'batch_size = {self.batch_size} must be at least 1')
+from flowdistill.text_encoders.running import Running
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +133,7 @@ class Tower:
 
   def encode(self, captions: Sequence[str]) -> Arrays:
     """Captions -> `text`, `mask` and `pooled`, where the row has them."""
-    parts: list[Arrays] = []
-    size = self.running.batch_size
-    for start in range(0, len(captions), size):
-      parts.append(self._batch(captions[start : start + size]))
-    return {
-      name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
+    return in_batches(self._batch, captions, self.running.batch_size)
 
   def _batch(self, captions: Sequence[str]) -> Arrays:
     row, drops = self.row, [self.drop(c) for c in captions]
@@ -189,8 +161,4 @@ class Tower:
       for caption, drop in zip(captions, drops, strict=True)
     ]
     longest = max(map(len, rows)) if self.row.masked else self.length
-    tokens = np.full((len(rows), longest), self._tokens.padding, np.int64)
-    mask = np.zeros(tokens.shape, bool)
-    for k, row in enumerate(rows):
-      tokens[k, : len(row)], mask[k, : len(row)] = row, True
-    return tokens, mask
+    return in_row(rows, longest, self._tokens.padding)

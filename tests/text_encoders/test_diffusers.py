@@ -11,7 +11,7 @@ import pytest
 
 from flowdistill.text_encoders import TEXT_ENCODERS
 from flowdistill.text_encoders.rows import CHAT, INSTRUCTION
-from flowdistill.text_encoders.tower import Running
+from flowdistill.text_encoders.running import Running
 
 torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')

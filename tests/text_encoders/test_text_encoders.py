@@ -7,7 +7,8 @@ from defaults import defaults
 
 from flowdistill.text_encoders import TEXT_ENCODERS, tower
 from flowdistill.text_encoders.rows import ROWS
-from flowdistill.text_encoders.tower import Running, Tower
+from flowdistill.text_encoders.running import Running
+from flowdistill.text_encoders.tower import Tower
 
 RUNNING = {'dtype': 'float32', 'device': '', 'batch_size': 16}
 ONE = {'path': '', 'tokenizer': '', **RUNNING}
@@ -29,6 +30,7 @@ def test_what_a_config_may_name_and_its_defaults():
     'qwen_2_5_vl': {**ONE, 'length': 1024},
     'flux': {**flux, **RUNNING, 'length': 512},
     'sd3': {**PARTS, **RUNNING, 'length': 256},
+    'openuni': {**ONE, 'internvl3': '', 'proj_type': 'enc_proj'},
   }
 
 
@@ -61,6 +63,12 @@ def test_folders_without_the_files_are_refused(tmp_path, monkeypatch):
   both = files(tmp_path / 'model', 'tokenizer_config.json')
   refused('flux', "t5_xxl = '' must be a folder", clip_l=both)
   refused('sd3', "clip_g = '' must be a folder", clip_l=both, t5_xxl=both)
+  refused('openuni', "internvl3 = '' must be a folder")
+  refused(
+    'openuni', "^path = '' must be a .safetensors or .pth", internvl3=both
+  )
+  folder = {'internvl3': both, 'path': both}
+  refused('openuni', 'path = .* must be a .safetensors or .pth', **folder)
 
 
 def test_the_hashes_of_all_files_tell_encoders_apart(tmp_path):
@@ -101,6 +109,11 @@ def test_lengths_out_of_range_are_refused(name, options, message):
 def test_how_it_runs_is_checked(options, message):
   with pytest.raises(ValueError, match=f'^{message}'):
     Running(**options)
+
+
+def test_the_place_of_the_linear_layer_is_one_of_three():
+  with pytest.raises(ValueError, match="^proj_type = 'enc' must be of 'proj_e"):
+    TEXT_ENCODERS['openuni'](proj_type='enc')
 
 
 def test_the_null_of_a_row_has_no_place_for_a_prompt():

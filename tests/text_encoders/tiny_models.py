@@ -116,3 +116,26 @@ def qwen(folder):
   }
   config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision)
   return saved(transformers.Qwen2_5_VLForConditionalGeneration(config), folder)
+
+
+def internvl(folder):
+  text = {
+    **SIZES,
+    **ENDS,
+    'hidden_size': 128,
+    'num_key_value_heads': 1,
+    'max_position_embeddings': 512,
+    'model_type': 'qwen2',
+  }
+  vision = {
+    'hidden_size': 16,
+    'intermediate_size': 24,
+    'num_hidden_layers': 1,
+    'num_attention_heads': 2,
+    'image_size': [28, 28],
+    'patch_size': [14, 14],
+  }
+  config = transformers.InternVLConfig(
+    text_config=text, vision_config=vision, downsample_ratio=0.5
+  )
+  return saved(transformers.InternVLForConditionalGeneration(config), folder)
