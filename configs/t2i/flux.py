@@ -4,8 +4,8 @@ r"""Few-step students of FLUX.1 by Align Your Flow.
     --config configs/t2i/flux.py:teacher=FLUX.1-dev/transformer,rank=64
 
 The argument is a comma-separated list: `size=`, dev (the default) or schnell;
-`teacher=`, a folder of diffusers, or a run which `--job=convert` has made of a
-file, in place of training a network here; `rank=64`, to train LoRA of all
+`teacher=`, a folder of diffusers, a .safetensors of the original authors, or a
+run, in place of training a network here; `rank=64`, to train LoRA of all
 layers of the blocks and the new embedder alone; `target_time=midpoint`, for a
 student without the new embedder, which a LoRA file can say; `latents=FOLDER`
 and `captions=FOLDER`, which the encode jobs of data.md and

@@ -4,8 +4,8 @@ r"""Few-step students of Stable Diffusion 3 and 3.5 by Align Your Flow.
     --config configs/t2i/sd3.py:teacher=stable-diffusion-3.5-medium/transformer
 
 The argument is a comma-separated list: `size=`, one of medium, medium_3_5 (the
-default) and large_3_5; `teacher=`, a folder of diffusers, or a run which
-`--job=convert` has made of a file, in place of training a network here;
+default) and large_3_5; `teacher=`, a folder of diffusers, a .safetensors
+of the original authors, or a run, in place of training a network here;
 `rank=64`, to train LoRA of the attention and the new embedders alone;
 `target_time=midpoint`, for a student without new embedders, which a LoRA file
 can say, with λ = 4.5 and not as an input; `latents=FOLDER` and

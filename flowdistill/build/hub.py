@@ -1,6 +1,7 @@
-"""Folders of the Hugging Face hub, by name and commit.
+"""Folders and files of the Hugging Face hub, by name and commit.
 
   hub:owner/name@0123456789abcdef0123456789abcdef01234567/transformer
+  hub:owner/name@0123456789abcdef0123456789abcdef01234567/flux1-dev.safetensors
 
 They are fetched when a config is checked, into the cache of `huggingface_hub`,
 where they are found again without a network.
@@ -22,16 +23,18 @@ FILES = (
 
 
 def is_of_hub(source: str) -> bool:
-  """Whether a reference names a folder of the hub."""
+  """Whether a reference names a folder or a file of the hub."""
   return source.startswith(HUB)
 
 
 def fetched(source: str, files: Sequence[str] = FILES) -> pathlib.Path:
-  """The folder of the hub, on this machine.
+  """The folder or the file of the hub, on this machine.
 
   Args:
-    source: hub:OWNER/NAME@COMMIT/FOLDER, or without the folder.
-    files: that are wanted of it, by patterns; those of a network by default.
+    source: hub:OWNER/NAME@COMMIT/FOLDER, or without the folder, or with a file
+      of weights in its place.
+    files: that are wanted of a folder, by patterns; those of a network by
+      default.
 
   Raises:
     ValueError: if it is not named so, `huggingface_hub` is not installed, or it
@@ -53,6 +56,7 @@ def fetched(source: str, files: Sequence[str] = FILES) -> pathlib.Path:
     ) from error
   inside = folder.removeprefix('/')
   wanted = [f'{inside}/{file}' if inside else file for file in files]
+  wanted = [inside] if inside.endswith('.safetensors') else wanted
   try:
     root = hub.snapshot_download(name, revision=commit, allow_patterns=wanted)
   except (OSError, ValueError) as error:

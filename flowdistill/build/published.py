@@ -1,8 +1,11 @@
-"""Networks in folders of diffusers, by the references of a config.
+"""Published networks, by the references of a config.
 
   config.frozen.teacher = 'FLUX.1-dev/transformer'
+  config.frozen.teacher = 'FLUX.1-dev/flux1-dev.safetensors'
 
-Its config.json says which network it is: no key of the config has to repeat it.
+A folder of diffusers has a config.json that says which network it is; of a
+single file the shapes of its tensors say it. No key of the config has to repeat
+it.
 """
 
 import contextlib
@@ -27,13 +30,12 @@ from flowdistill.config.bind import ConfigError, bind
 from flowdistill.config.resolve import resolve
 from flowdistill.config.sections import Network, Reference
 from flowdistill.convert.diffusers_folder import (
-  CONFIG,
-  DiffusersFolder,
-  Reading,
   is_folder_of_diffusers,
   open_folder,
-  plan_reading,
 )
+from flowdistill.convert.reading import Reading, plan_reading
+from flowdistill.convert.saved_network import SavedNetwork
+from flowdistill.convert.single_files import SUFFIX, open_file
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.roles import Params
 from flowdistill.training.rounding import DTYPES
@@ -42,18 +44,18 @@ from flowdistill.training.sharding import Layout
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Published:
-  """A network in a folder, abstractly.
+  """A network in a folder or a file, abstractly.
 
   Attributes:
     model: the network.
     reading: how its arrays are made of the tensors in the files.
-    folder: it is read from.
+    saved: where it is read from.
     lora: the file of a LoRA that is merged with it; None without.
   """
 
   model: Model
   reading: Reading
-  folder: DiffusersFolder
+  saved: SavedNetwork
   lora: pathlib.Path | None = None
 
   def load(self, dtype: str, layout: Layout | None) -> Params:
@@ -81,7 +83,7 @@ class Published:
   def digest(self) -> str:
     """The SHA-256 of the names and the digests of its files."""
     whole, lora = hashlib.sha256(), [self.lora] if self.lora else []
-    for file in (*self.folder.files, *lora):
+    for file in (*self.saved.files, *lora):
       whole.update(f'{file.name} {digest_of(file)}\n'.encode())
     return whole.hexdigest()
 
@@ -99,11 +101,13 @@ def _put(whole: np.ndarray, sharding: Any) -> jax.Array:
 
 
 def is_published(source: str) -> bool:
-  """Whether a reference names a folder of diffusers, here or of the hub."""
+  """Whether it names a folder of diffusers or a file, here or of the hub."""
   if is_of_hub(source):
     return True
   with contextlib.suppress(ValueError):
-    return is_folder_of_diffusers(path_of(source))
+    path = path_of(source)
+    is_file = path.suffix == SUFFIX and path.is_file()
+    return is_file or is_folder_of_diffusers(path)
   return False
 
 
@@ -111,31 +115,32 @@ def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
   """The network that a reference names, for examples of a spec.
 
   Raises:
-    ConfigError: naming the key, if the folder cannot be read, its config.json
-      has a key that is not known, the examples do not fit the network, or a
-      LoRA does not.
+    ConfigError: naming the key, if the folder or the file cannot be read, its
+      config.json has a key that is not known, the examples do not fit the
+      network, or a LoRA does not.
   """
   with _naming(key):
     source = reference.source
     where = fetched(source) if is_of_hub(source) else path_of(source)
-    folder = open_folder(where)
-  at = f'{key}: {folder.path / CONFIG}'
-  options = {**folder.options, **changes_of(reference)}
-  spec = resolve({'name': folder.network, **options}, Network, at, ROOMS)
+    single = where.suffix == SUFFIX and not where.is_dir()
+    saved = open_file(where) if single else open_folder(where)
+  at = f'{key}: {saved.origin}'
+  options = {**saved.options, **changes_of(reference)}
+  spec = resolve({'name': saved.network, **options}, Network, at, ROOMS)
   network = bind(spec, Network, at, ROOMS)
   model = shape_model(lambda: network(sees, rngs=nnx.Rngs(0)))
   shapes = {
     _name(path): leaf.shape for path, leaf in nnx.to_flat_state(model.params)
   }
-  rules: Callable[..., Any] = converter(folder.network).make_rules
+  rules: Callable[..., Any] = converter(saved.network).make_rules
   with _naming(key):
-    reading = plan_reading(folder, shapes, lambda single: rules(single, 0))
+    reading = plan_reading(saved, shapes, lambda single: rules(single, 0))
     if reference.lora is None:
-      return Published(model, reading, folder)
+      return Published(model, reading, saved)
     lora = path_of(reference.lora)
-    updates = read_updates(lora, folder.network, shapes)
+    updates = read_updates(lora, saved.network, shapes)
   reading = dataclasses.replace(reading, lora=updates)
-  return Published(model, reading, folder, lora)
+  return Published(model, reading, saved, lora)
 
 
 @contextlib.contextmanager

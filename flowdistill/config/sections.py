@@ -91,9 +91,9 @@ class Reference:
 
   Attributes:
     source: 'stage:NAME' of this config, or the folder of a run or a stage; a
-      folder of diffusers, with config.json and weights, or one of the hub, see
-      `build/hub.py`; or a file of weights for a role that is read from one
-      (`perceptual`).
+      folder of diffusers, with config.json and weights, or a .safetensors of
+      FLUX.1 or SD3, or either of the hub, see `build/hub.py`; or a file of
+      weights for a role that is read from one (`perceptual`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, the name of an EMA, or 'power:0.1' for the power
       EMA of that relative width, which is reconstructed from snapshots.
@@ -105,7 +105,7 @@ class Reference:
       `frozen` it is that of the network's large products, too.
     attention_form: only in `frozen`: that of the network, see its options; None
       is the one with which it was trained.
-    lora: only of a folder of diffusers: a file with a LoRA of its network that
+    lora: only of a published network: a file with a LoRA of its network that
       is merged with the weights; None is without.
     offload: only in `frozen`, and in the `init_from` of a LoRA: whether the
       weights are in the memory of the hosts. The devices fetch those of each

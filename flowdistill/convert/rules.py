@@ -159,6 +159,18 @@ def shapes_of(arrays: Mapping[str, np.ndarray]) -> Shapes:
   return {path: array.shape for path, array in arrays.items()}
 
 
+def needed_shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
+  """The shape of an array that must be there, with so many axes.
+
+  Raises:
+    ValueError: if it is not.
+  """
+  shape = shapes.get(name)
+  if shape is None or len(shape) != axes or not all(shape):
+    raise ValueError(f'there is no {name} with {axes} axes')
+  return shape
+
+
 def order(layer: str, words: Sequence[str], naming: Naming) -> tuple[int, ...]:
   """The sort key of a layer such as 'down.1.steps.0': words, then numbers.
 

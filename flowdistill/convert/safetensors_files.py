@@ -50,15 +50,14 @@ class Stored:
     name: there.
     dtype: by its name in the file, such as 'BF16'.
     shape: of the tensor.
-    start, size: its bytes in the file.
+    spans: (first, number) of its bytes in the file, which follow each other.
   """
 
   path: pathlib.Path
   name: str
   dtype: str
   shape: tuple[int, ...]
-  start: int
-  size: int
+  spans: tuple[tuple[int, int], ...]
 
   def read(self) -> np.ndarray:
     """Its numbers.
@@ -68,14 +67,28 @@ class Stored:
     """
     if self.dtype not in SAFE_DTYPES:
       raise ValueError(f'{self.name} has the type {self.dtype}')
-    kind = DTYPES[SAFE_DTYPES[self.dtype]]
-    data = np.empty(self.size // kind.itemsize, kind)
-    view: Any = data.view(np.uint8)
+    size = sum(number for _, number in self.spans)
+    data, done = np.empty(size, np.uint8), 0
     with self.path.open('rb') as file:
-      file.seek(self.start)
-      if file.readinto(view) != self.size:
-        raise ValueError(f'{self.name} ends early: the file is cut short')
-    return data.reshape(self.shape)
+      for first, number in self.spans:
+        view: Any = data[done : done + number]
+        file.seek(first)
+        if file.readinto(view) != number:
+          raise ValueError(f'{self.name} ends early: the file is cut short')
+        done += number
+    return data.view(DTYPES[SAFE_DTYPES[self.dtype]]).reshape(self.shape)
+
+  def rows(self, numbers: np.ndarray) -> 'Stored':
+    """Some of its rows, in their order, as a tensor of its own."""
+    ends = np.flatnonzero(np.diff(numbers) != 1) + 1
+    (begin, size), *_ = self.spans
+    row = size // self.shape[0]
+    spans = tuple(
+      (begin + int(run[0]) * row, len(run) * row)
+      for run in np.split(numbers, ends)
+    )
+    shape = (len(numbers), *self.shape[1:])
+    return dataclasses.replace(self, shape=shape, spans=spans)
 
 
 def stored_tensors(path: pathlib.Path) -> dict[str, Stored]:
@@ -102,7 +115,8 @@ def _stored(
 ) -> Stored:
   first, last = entry['data_offsets']
   shape = tuple(entry['shape'])
-  return Stored(path, name, entry['dtype'], shape, begin + first, last - first)
+  spans = ((begin + first, last - first),)
+  return Stored(path, name, entry['dtype'], shape, spans)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

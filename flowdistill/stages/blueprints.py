@@ -163,7 +163,8 @@ class Blueprints(Mapping[str, Blueprint]):
     if reference.lora is not None and not is_published(reference.source):
       raise ConfigError(
         f'config.{key}.lora = {reference.lora!r} has no effect: the source, '
-        f'{reference.source!r}, is no folder of diffusers'
+        f'{reference.source!r}, is no folder of diffusers, and no file of a '
+        'published network'
       )
     if role in FILES:
       model = file_model(role)
@@ -179,12 +180,12 @@ class Blueprints(Mapping[str, Blueprint]):
   def _published(
     self, reference: Reference, key: str, before: str
   ) -> Published:
-    """The network in a folder of diffusers, for the examples of a stage.
+    """A published network, for the examples of a stage.
 
     Raises:
       ConfigError: also if the reference says which of several weights it has.
     """
-    why = ': the folder has one network, with one set of weights'
+    why = ': there is one network, with one set of weights'
     check_idle(reference, key, ('weights', 'role'), why)
     sees = self[before].sees
     made = ('published', reference, json.dumps(jsonable(sees.to_json())))

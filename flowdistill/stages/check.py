@@ -175,7 +175,7 @@ def _check_fetched_again(blueprint: Blueprint, role: str) -> None:
 def _options(weights: Weights) -> Mapping[str, Any]:
   """The options of the network that has these weights, {} if not known."""
   if weights.published is not None:
-    return weights.published.folder.options
+    return weights.published.saved.options
   if weights.stage is not None:
     return weights.stage.learner_spec(weights.reference.role)['network']
   return {}

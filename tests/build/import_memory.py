@@ -1,7 +1,8 @@
 """Measures the memory of an import of SD3, whose file is sparse zeros.
 
-  python tests/build/import_memory.py WIDTH DEPTH
+  python tests/build/import_memory.py WIDTH DEPTH [single]
 
+With `single` it is a single file by the original names.
 It prints the size of the file, the size of the placed weights, the peak above
 them, and the last over the first. 1536 and 24 are those of SD3 medium, of two
 billion numbers.
@@ -21,6 +22,7 @@ from flowdistill.build.models import shape_model
 from flowdistill.build.published import open_published
 from flowdistill.config.sections import Reference
 from flowdistill.convert import sd3
+from flowdistill.convert.sd3_original import to_original
 from flowdistill.convert.stacked import single_shapes
 from flowdistill.flow.spec import Condition, DataSpec
 from flowdistill.networks.sd3 import SD3
@@ -60,7 +62,7 @@ def write_zeros(path, shapes):
     file.truncate(8 + len(text) + end)
 
 
-def main(width, depth):
+def main(width, depth, single=''):
   config = config_of(width, depth)
   spec = DataSpec(
     (128, 128, 16),
@@ -76,13 +78,18 @@ def main(width, depth):
     ).shape
     for rule in sd3.make_rules(ours)
   }
+  if single:
+    bits = {
+      n: np.broadcast_to(np.empty((), bool), s) for n, s in theirs.items()
+    }
+    theirs = {n: x.shape for n, x in to_original(bits).items()}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     file = folder / 'diffusion_pytorch_model.safetensors'
     write_zeros(file, theirs)
     config['_class_name'] = 'SD3Transformer2DModel'
     (folder / 'config.json').write_text(json.dumps(config))
-    reference = Reference(name, dtype='bfloat16')
+    reference = Reference(str(file) if single else name, dtype='bfloat16')
     found = open_published(reference, spec, 'frozen.teacher')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     params = found.load('bfloat16', None)
@@ -95,4 +102,4 @@ def main(width, depth):
 
 
 if __name__ == '__main__':
-  main(*map(int, sys.argv[1:]))
+  main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 from convert import tiny_folders
 from huggingface_hub import constants
+from safetensors.numpy import save_file
 
 from flowdistill.build.hub import fetched
 from flowdistill.build.pipelines import fetched_base
@@ -64,7 +65,18 @@ def test_what_is_in_the_cache_is_found_without_a_network(cache):
   config, spec = tiny_folders.KINDS['flux']
   tiny_folders.save(folder, config, tiny_folders.tensors('flux'), 2)
   found = open_published(Reference(SOURCE), spec, 'frozen.teacher')
-  assert found.folder.path == folder
+  assert found.saved.path == folder
+
+
+def test_a_file_of_the_hub(cache):
+  source = f'hub:owner/name@{COMMIT}/sd3.safetensors'
+  _, spec = tiny_folders.KINDS['sd3']
+  cache.mkdir(parents=True)
+  with pytest.raises(ConfigError, match=r'there is no file .*sd3\.safetensors'):
+    open_published(Reference(source), spec, 'frozen.teacher')
+  save_file(tiny_folders.tensors('sd3'), cache / 'sd3.safetensors')
+  found = open_published(Reference(source), spec, 'frozen.teacher')
+  assert found.saved.files == [cache / 'sd3.safetensors']
 
 
 def test_what_is_not_in_the_cache_is_named(cache):

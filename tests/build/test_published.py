@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from convert import tiny_folders
+from safetensors.numpy import save_file
 
 from flowdistill.build.published import (
   is_published,
@@ -17,7 +18,7 @@ from flowdistill.build.tables import resolve_stage
 from flowdistill.build.weights import Weights
 from flowdistill.config.bind import ConfigError
 from flowdistill.config.sections import Reference
-from flowdistill.convert import CONVERTERS
+from flowdistill.convert import CONVERTERS, sd3_original
 from flowdistill.convert.lora import Factors
 from flowdistill.convert.lora_files import write_diffusers
 from flowdistill.stages.assembly import assemble, fresh_state
@@ -88,6 +89,39 @@ def test_a_lora_is_merged_with_its_weights(tmp_path, network):
     np.testing.assert_allclose(params[name], array, atol=1e-6, err_msg=name)
 
 
+def test_a_single_file_is_read_as_the_folder_and_takes_a_lora(tmp_path):
+  """By the original names; the LoRA has layers of diffusers all the same."""
+  theirs, layer = saved(tmp_path, 'sd3'), 'transformer_blocks.0.attn.to_q'
+  single, lora = tmp_path / 'sd3.safetensors', tmp_path / 'a.safetensors'
+  original = sd3_original.to_original(theirs)
+  save_file({n: np.array(x, order='C') for n, x in original.items()}, single)
+  out, inside = theirs[f'{layer}.weight'].shape
+  rng = np.random.default_rng(0)
+  a, b = rng.normal(size=(2, inside)), rng.normal(size=(out, 2))
+  factors = Factors(a.astype(np.float32), b.astype(np.float32), 3.0)
+  write_diffusers(lora, {layer: factors})
+  _, spec = tiny_folders.KINDS['sd3']
+  assert is_published(str(single))
+  found = [
+    open_published(Reference(str(source), lora=str(lora)), spec, 'init_from')
+    for source in (tmp_path, single)
+  ]
+  folder, file = (by_name(each.load('float32', None)) for each in found)
+  assert folder.keys() == file.keys()
+  for name, array in folder.items():
+    np.testing.assert_array_equal(array, file[name], err_msg=name)
+  assert len({each.digest for each in found}) == 2
+
+
+def test_a_file_of_another_network_names_the_key(tmp_path):
+  file = tmp_path / 'x.safetensors'
+  save_file({'conv.weight': np.ones(3, np.float32)}, file)
+  _, spec = tiny_folders.KINDS['flux']
+  match = r'^config\.frozen\.teacher: .*none of flux, sd3.*--job=convert'
+  with pytest.raises(ConfigError, match=match):
+    open_published(Reference(str(file)), spec, 'frozen.teacher')
+
+
 def test_a_lora_of_another_network_is_named(tmp_path):
   saved(tmp_path, 'flux')
   file = tmp_path / 'lora.safetensors'
@@ -151,10 +185,11 @@ def test_other_sources_are_no_folders_of_diffusers(source):
 
 
 @pytest.mark.slow
-def test_little_is_in_memory_beside_the_weights_that_are_placed():
+@pytest.mark.parametrize('form', [[], ['single']])
+def test_little_is_in_memory_beside_the_weights_that_are_placed(form):
   """Less than 1.2 times the file, here of 132 million numbers of zero."""
   out = subprocess.run(
-    [sys.executable, HERE / 'import_memory.py', '512', '8'],
+    [sys.executable, HERE / 'import_memory.py', '512', '8', *form],
     env=os.environ | {'JAX_PLATFORMS': 'cpu'},
     capture_output=True,
     text=True,

@@ -11,8 +11,8 @@ from flowdistill.convert import CONVERTERS
 from flowdistill.convert.diffusers_folder import (
   is_folder_of_diffusers,
   open_folder,
-  plan_reading,
 )
+from flowdistill.convert.reading import plan_reading
 
 NAME = 'diffusion_pytorch_model'
 RULES = CONVERTERS['flux'].make_rules

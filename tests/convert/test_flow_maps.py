@@ -15,7 +15,8 @@ from convert.flow_map_networks import (
 from flax import nnx
 
 from flowdistill.convert import CONVERTERS
-from flowdistill.convert.diffusers_folder import open_folder, plan_reading
+from flowdistill.convert.diffusers_folder import open_folder
+from flowdistill.convert.reading import plan_reading
 from flowdistill.networks.target_time import FORMS
 from flowdistill.training.named_arrays import by_name
 

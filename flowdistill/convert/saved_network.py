@@ -1,0 +1,60 @@
+"""A network as another program has saved it: its options, and its tensors."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors import SafetensorError
+
+from flowdistill.convert import kinds
+from flowdistill.convert.safetensors_files import Stored, stored_tensors
+
+FLOATS = ('F64', 'F32', 'F16', 'BF16')
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedNetwork:
+  """A network in files, whose numbers are not read yet.
+
+  Attributes:
+    path: of the folder, or of the only file.
+    origin: the file that says what it is: config.json, or the only one.
+    network: our name of it.
+    options: of the network.
+    tensors: name in diffusers -> tensor, over all files.
+  """
+
+  path: pathlib.Path
+  origin: pathlib.Path
+  network: str
+  options: Mapping[str, Any]
+  tensors: Mapping[str, Stored]
+
+  @property
+  def files(self) -> list[pathlib.Path]:
+    """The files that it is read from, in order."""
+    weights = {tensor.path for tensor in self.tensors.values()}
+    return [self.origin, *sorted(weights - {self.origin})]
+
+
+def opened(path: pathlib.Path) -> dict[str, Stored]:
+  """Name -> tensor of a file of weights.
+
+  Raises:
+    ValueError: if it is of another format, damaged or cut short, or a tensor
+      has a type that is not read.
+  """
+  if (kind := kinds.kind_of(path)) != kinds.SAFETENSORS:
+    raise ValueError(f'{path} is {kind}, and must be .safetensors')
+  try:
+    found = stored_tensors(path)
+  except (SafetensorError, *kinds.BROKEN) as error:
+    raise ValueError(f'{path} is cut short or damaged: {error}') from error
+  for name, tensor in found.items():
+    if tensor.dtype not in FLOATS:
+      raise ValueError(
+        f'{path}: {name} has the type {tensor.dtype}; weights must be one of '
+        f'{", ".join(FLOATS)}'
+      )
+  return found
