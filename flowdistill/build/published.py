@@ -35,7 +35,7 @@ from flowdistill.convert.diffusers_folder import (
 )
 from flowdistill.convert.reading import Reading, plan_reading
 from flowdistill.convert.saved_network import SavedNetwork
-from flowdistill.convert.single_files import SUFFIX, open_file
+from flowdistill.convert.single_files import SUFFIXES, open_file
 from flowdistill.flow.spec import DataSpec
 from flowdistill.training.roles import Params
 from flowdistill.training.rounding import DTYPES
@@ -81,10 +81,15 @@ class Published:
 
   @functools.cached_property
   def digest(self) -> str:
-    """The SHA-256 of the names and the digests of its files."""
+    """The SHA-256 of the names and the digests of its files.
+
+    A single file may have another name later.
+    """
     whole, lora = hashlib.sha256(), [self.lora] if self.lora else []
+    named = self.saved.path.is_dir()
     for file in (*self.saved.files, *lora):
-      whole.update(f'{file.name} {digest_of(file)}\n'.encode())
+      name = file.name if named else ''
+      whole.update(f'{name} {digest_of(file)}\n'.encode())
     return whole.hexdigest()
 
 
@@ -104,11 +109,15 @@ def is_published(source: str) -> bool:
   """Whether it names a folder of diffusers or a file, here or of the hub."""
   if is_of_hub(source):
     return True
-  with contextlib.suppress(ValueError):
+  with contextlib.suppress(ValueError, OSError):
     path = path_of(source)
-    is_file = path.suffix == SUFFIX and path.is_file()
-    return is_file or is_folder_of_diffusers(path)
+    return is_single(path) or is_folder_of_diffusers(path)
   return False
+
+
+def is_single(path: pathlib.Path) -> bool:
+  """Whether a path is named as a file of weights, which may be missing."""
+  return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
@@ -122,8 +131,7 @@ def open_published(reference: Reference, sees: DataSpec, key: str) -> Published:
   with _naming(key):
     source = reference.source
     where = fetched(source) if is_of_hub(source) else path_of(source)
-    single = where.suffix == SUFFIX and not where.is_dir()
-    saved = open_file(where) if single else open_folder(where)
+    saved = open_file(where) if is_single(where) else open_folder(where)
   at = f'{key}: {saved.origin}'
   options = {**saved.options, **changes_of(reference)}
   spec = resolve({'name': saved.network, **options}, Network, at, ROOMS)

@@ -13,7 +13,11 @@ from typing import Any
 from flowdistill.convert.diffusers_classes import CLASSES, options_of
 from flowdistill.convert.names import listed
 from flowdistill.convert.safetensors_files import Stored
-from flowdistill.convert.saved_network import SavedNetwork, opened
+from flowdistill.convert.saved_network import (
+  SavedNetwork,
+  check_types,
+  opened,
+)
 
 CONFIG, CLASS = 'config.json', '_class_name'
 NAME = 'diffusion_pytorch_model'
@@ -52,6 +56,7 @@ def open_folder(path: pathlib.Path) -> SavedNetwork:
     )
   options = options_of(config)
   tensors = _tensors(path)
+  check_types(tensors)
   for key in LAYERS & options.keys():
     if isinstance(number := options[key], int) and number > len(tensors):
       raise ValueError(

@@ -104,7 +104,8 @@ def _stack_of(path: str, shapes: Shapes) -> str:
 def _check_shape(tensor: Stored, rule: Rule, shape: tuple[int, ...]) -> None:
   wanted = rule.write(np.broadcast_to(np.empty((), np.float32), shape)).shape
   if tensor.shape != wanted:
+    of = '' if tensor.name == rule.theirs else f', of {tensor.name},'
     raise ValueError(
-      f'{tensor.path}: {tensor.name} has the shape {list(tensor.shape)}; for '
-      f'this network it must be {list(wanted)}'
+      f'{tensor.path}: {rule.theirs}{of} has the shape {list(tensor.shape)}; '
+      f'for this network it must be {list(wanted)}'
     )

@@ -74,7 +74,7 @@ class Stored:
         view: Any = data[done : done + number]
         file.seek(first)
         if file.readinto(view) != number:
-          raise ValueError(f'{self.name} ends early: the file is cut short')
+          raise ValueError(f'{self.path}: {self.name} is cut short')
         done += number
     return data.view(DTYPES[SAFE_DTYPES[self.dtype]]).reshape(self.shape)
 

@@ -42,19 +42,21 @@ def opened(path: pathlib.Path) -> dict[str, Stored]:
   """Name -> tensor of a file of weights.
 
   Raises:
-    ValueError: if it is of another format, damaged or cut short, or a tensor
-      has a type that is not read.
+    ValueError: if it is of another format, damaged or cut short.
   """
   if (kind := kinds.kind_of(path)) != kinds.SAFETENSORS:
     raise ValueError(f'{path} is {kind}, and must be .safetensors')
   try:
-    found = stored_tensors(path)
+    return stored_tensors(path)
   except (SafetensorError, *kinds.BROKEN) as error:
     raise ValueError(f'{path} is cut short or damaged: {error}') from error
-  for name, tensor in found.items():
+
+
+def check_types(tensors: Mapping[str, Stored]) -> None:
+  """Raises ValueError, naming a tensor with a type that is not read."""
+  for tensor in tensors.values():
     if tensor.dtype not in FLOATS:
       raise ValueError(
-        f'{path}: {name} has the type {tensor.dtype}; weights must be one of '
-        f'{", ".join(FLOATS)}'
+        f'{tensor.path}: {tensor.name} has the type {tensor.dtype}; weights '
+        f'must be one of {", ".join(FLOATS)}'
       )
-  return found

@@ -7,6 +7,7 @@ from typing import Any
 from flowdistill.convert.rules import Shapes, needed_shape
 
 HEAD = 64  # channels of a head, in all published ones
+BLOCK = re.compile(r'transformer_blocks\.(\d+)\.')
 DUAL = re.compile(r'transformer_blocks\.(\d+)\.attn2\.to_q\.weight')
 NORM = 'transformer_blocks.0.attn.norm_q.weight'
 
@@ -25,7 +26,7 @@ def sizes_of(shapes: Shapes) -> dict[str, Any]:
   head = needed_shape(shapes, NORM, 1)[0] if NORM in shapes else HEAD
   if width % head:
     raise ValueError(f'{width} channels are not heads of {head}')
-  blocks = {n.split('.')[1] for n in shapes if n.startswith('transformer_bl')}
+  blocks = {m[1] for name in shapes if (m := BLOCK.match(name))}
   text = needed_shape(shapes, 'context_embedder.weight', 2)
   pooled = needed_shape(
     shapes, 'time_text_embed.text_embedder.linear_1.weight', 2

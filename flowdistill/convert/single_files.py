@@ -18,15 +18,19 @@ from flowdistill.convert.names import listed
 from flowdistill.convert.prefixes import Naming
 from flowdistill.convert.rules import Arrays, Shapes
 from flowdistill.convert.safetensors_files import Stored
-from flowdistill.convert.saved_network import SavedNetwork, opened
+from flowdistill.convert.saved_network import (
+  SavedNetwork,
+  check_types,
+  opened,
+)
 from flowdistill.convert.sd3_sizes import sizes_of as sd3_sizes
 
-SUFFIX = '.safetensors'
 OTHERS = re.compile(
   r'(?:first_stage_model|vae|text_encoders|cond_stage_model|conditioner)\.'
 )
 """What the names of the other parts of a whole checkpoint begin with."""
 BITS = 40  # of the number of a row
+SUFFIXES = ('.safetensors', '.sft')
 
 
 class Kind(NamedTuple):
@@ -61,8 +65,8 @@ def open_file(path: pathlib.Path) -> SavedNetwork:
   """Reads the header of a file.
 
   Raises:
-    ValueError: naming the file, if it is damaged, has none of the networks, or
-      tensors that belong to no part of one.
+    ValueError: naming the file, if it is damaged, has none of the networks,
+      tensors that belong to no part of one, or a type that is not read.
   """
   tensors = opened(path)
   network, prefix = _network_of(path, tensors)
@@ -76,6 +80,7 @@ def open_file(path: pathlib.Path) -> SavedNetwork:
     raise ValueError(
       f'{path}: {listed(sorted(others))}: these tensors are of no known part'
     )
+  check_types(own)
   try:
     found = renamed(own, kind.rename)
     sizes = kind.sizes({name: tensor.shape for name, tensor in found.items()})
@@ -94,9 +99,8 @@ def _network_of(
       if part and not part.ema and re.fullmatch(kind.first, part.bare):
         return network, part.prefix
   raise ValueError(
-    f'{path} has the weights of none of {", ".join(KINDS)}: for another '
-    'network name its options in a config, and read it by '
-    '--job=convert --from=FILE --to=RUN'
+    f'{path} must have the weights of {" or ".join(KINDS)}, not those of an '
+    f'EMA, a LoRA or another network: it has {listed([*tensors], 3)}'
   )
 
 
@@ -110,7 +114,10 @@ def renamed(
 
   Args:
     tensors: by their names.
-    rename: moves, cuts and joins arrays along their first axes.
+    rename: cuts arrays along their first axes, and moves their rows.
+
+  Raises:
+    ValueError: as `rename`, or if an array has rows of several tensors.
   """
   numbered = list(tensors.items())
   rows = {
@@ -120,7 +127,8 @@ def renamed(
   }
   found, used = dict[str, Stored](), set[str]()
   for new, array in rename(rows).items():
-    name, tensor = numbered[int(array[0]) >> BITS]
+    (number,) = {*(array >> BITS).tolist()}
+    name, tensor = numbered[number]
     found[new] = _rows(tensor, array & ((1 << BITS) - 1))
     used.add(name)
   return found | {n: x for n, x in tensors.items() if n not in used}

@@ -160,7 +160,8 @@ class Blueprints(Mapping[str, Blueprint]):
     Raises:
       ConfigError: also for a LoRA that is to be merged with weights of a run.
     """
-    if reference.lora is not None and not is_published(reference.source):
+    published = role not in FILES and is_published(reference.source)
+    if reference.lora is not None and not published:
       raise ConfigError(
         f'config.{key}.lora = {reference.lora!r} has no effect: the source, '
         f'{reference.source!r}, is no folder of diffusers, and no file of a '
@@ -169,7 +170,7 @@ class Blueprints(Mapping[str, Blueprint]):
     if role in FILES:
       model = file_model(role)
       return Weights(reference, model, in_dtype(model.params, reference))
-    if is_published(reference.source):
+    if published:
       found = self._published(reference, key, before)
       params = in_dtype(found.model.params, reference)
       return Weights(reference, found.model, params, published=found)

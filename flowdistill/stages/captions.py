@@ -62,8 +62,16 @@ def encode_captions(
   """Writes the missing shards, and marks the cache finished.
 
   Raises:
-    ConfigError: if the folder has other captions, or another job writes to it.
+    ConfigError: if the folder has other captions, another job writes to it, or
+      the encoder cannot be read, or does not take a caption.
   """
+  key = blueprint.key('text_encoder')
+  with located(key, blueprint.spec['text_encoder']):
+    return fill(_store(blueprint, out), dog)
+
+
+def _store(blueprint: Blueprint, out: pathlib.Path) -> Store:
+  """What is written."""
   encoder = blueprint.stage.text_encoder()
   data = blueprint.data
   given = data.captions(np.arange(len(data))) or []
@@ -82,7 +90,7 @@ def encode_captions(
     'encoder': about,
     'encoder_sha256': digest,
   }
-  store = Store(
+  return Store(
     name=blueprint.name,
     what='captions',
     job='encode',
@@ -104,7 +112,6 @@ def encode_captions(
       'lists': lists_of(out, len(captions), shard_size),
     },
   )
-  return fill(store, dog)
 
 
 def kept(encoder: Any, sizes: Sequence[int]) -> list[int]:

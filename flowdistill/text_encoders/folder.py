@@ -1,8 +1,9 @@
 """The local folder of a model or of a tokenizer, and what its files are."""
 
+import contextlib
 import importlib.util
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from flowdistill.files.checksums import digests
 from flowdistill.files.paths import expand
@@ -46,6 +47,23 @@ def check_tokenizer(name: str, path: str) -> None:
   folder = folder_of(name, path)
   if not (folder / 'tokenizer_config.json').is_file():
     raise ValueError(f'{name} = {path!r} must have a tokenizer_config.json')
+
+
+@contextlib.contextmanager
+def loading(name: str, path: str, what: str = '') -> Generator[None]:
+  """Errors of libraries that read a file or a folder, as a ValueError.
+
+  Args:
+    name: of the option.
+    path: its value.
+    what: it is read as, such as ' as a Gemma2Model'.
+  """
+  try:
+    yield
+  except Exception as error:
+    raise ValueError(
+      f'{name} = {path!r} cannot be read{what}: {error}'
+    ) from error
 
 
 def hashes_of(name: str, path: str) -> Mapping[str, str]:

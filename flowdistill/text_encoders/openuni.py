@@ -23,7 +23,9 @@ from flowdistill.text_encoders.folder import (
   check_installed,
   check_model,
   check_tokenizer,
+  folder_of,
   hashes_of,
+  loading,
 )
 from flowdistill.text_encoders.running import Running
 
@@ -99,15 +101,22 @@ class OpenUni:
   def _tokens(self) -> Any:
     from flowdistill.text_encoders.torch_models import load_tokenizer
 
-    return load_tokenizer(self.tokenizer)
+    folder = folder_of('tokenizer', self.tokenizer)
+    with loading('tokenizer', self.tokenizer):
+      return load_tokenizer(folder)
 
   @functools.cached_property
   def _model(self) -> Any:
-    from flowdistill.text_encoders.queried_model import load_queried
+    from flowdistill.text_encoders import queried_model as model
 
-    return load_queried(
-      self._file(), self.internvl3, LINEAR[self.proj_type], self.running
-    )
+    with loading('path', self.path, f' with proj_type = {self.proj_type!r}'):
+      weights = model.read(self._file())
+      connector = model.Connected(weights, LINEAR[self.proj_type])
+      queries = model.queries_of(weights, connector)
+    folder = folder_of('internvl3', self.internvl3)
+    with loading('internvl3', self.internvl3, ' as an InternVL3'):
+      llm = model.language_model(folder, self.running.dtype)
+      return model.queried(llm, connector, queries, self.running)
 
   @property
   def length(self) -> int:

@@ -4,8 +4,8 @@ Imported when the first caption is encoded, as `torch_models.py` is.
 """
 
 import dataclasses
+import json
 import pathlib
-import pickle
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,9 @@ from flowdistill.text_encoders.running import Running
 from flowdistill.text_encoders.torch_models import device_of, numbers
 
 HEAD = 64  # numbers of a head of the connector, in all published ones
+PARTS = ('meta_queries', 'connector', 'projector')
 FIRST = 'layers.0.input_layernorm.weight'  # of a language model
 CONFIGS = ('llm_config', 'text_config')  # of the authors, of transformers
-UNREADABLE = (
-  OSError,
-  KeyError,
-  RuntimeError,
-  ValueError,
-  pickle.UnpicklingError,
-  safetensors.SafetensorError,
-)
 Weights = dict[str, torch.Tensor]
 
 
@@ -103,48 +96,66 @@ def linear(weights: Weights, name: str) -> torch.nn.Module:
   """The linear layer of this name, or for '' what changes nothing."""
   if not name:
     return torch.nn.Identity()
-  made = torch.nn.Linear(*reversed(weights[f'{name}.weight'].shape))
-  made.load_state_dict(below(weights, name))
+  own = below(weights, name)
+  if own.keys() != {'weight', 'bias'}:
+    raise ValueError(f'{name}.* must be weight and bias, and is {[*own]}')
+  made = torch.nn.Linear(*reversed(own['weight'].shape))
+  made.load_state_dict(own)
   return made
 
 
 def below(weights: Weights, prefix: str) -> Weights:
-  """Those of a module, by its own names."""
-  start = f'{prefix}.' if prefix else ''
-  return {
+  """Those of a module, by its own names.
+
+  Raises:
+    ValueError: if there are none.
+  """
+  start = f'{prefix}.'
+  found = {
     name.removeprefix(start): array
     for name, array in weights.items()
     if name.startswith(start)
   }
+  if not found:
+    raise ValueError(f'there is no {start}*')
+  return found
 
 
-def load_queried(
-  file: pathlib.Path, folder: str, ends: tuple[str, str], running: Running
-) -> Queried:
-  """The model, on its device.
-
-  Args:
-    file: with the queries and the connector.
-    folder: of InternVL3.
-    ends: the names of the linear layers before and behind the connector.
-    running: how it runs.
+def queries_of(weights: Weights, connector: Connected) -> torch.Tensor:
+  """The queries [n, width], as a connector takes their states.
 
   Raises:
-    ValueError: if files have other weights.
+    ValueError: if it does not.
   """
-  dtype, device = getattr(torch, running.dtype), device_of(running.device)
-  try:
-    weights = read(file)
-    connector = Connected(weights, ends)
-    queries = weights['meta_queries']
-  except UNREADABLE as error:
-    raise ValueError(f'path = {str(file)!r} cannot be read: {error}') from error
-  llm = language_model(folder, dtype)
-  if queries.shape[1] != llm.config.hidden_size:
+  queries = weights['meta_queries']
+  if queries.ndim != 2 or not len(queries) or not queries.is_floating_point():
     raise ValueError(
-      f'the queries of {str(file)!r} have {queries.shape[1]} numbers, and the '
-      f'language model of {folder!r} has {llm.config.hidden_size}'
+      f'meta_queries has the shape {list(queries.shape)} of {queries.dtype}, '
+      'and must be [n, width] of real numbers'
     )
+  with torch.inference_mode():
+    connector(queries[None, :1].float())
+  return queries
+
+
+def queried(
+  llm: Any, connector: Connected, queries: torch.Tensor, running: Running
+) -> Queried:
+  """The parts together, on their device.
+
+  Raises:
+    ValueError: if the queries are not as wide as the language model, or more
+      than it reads.
+  """
+  device, dtype = device_of(running.device), getattr(torch, running.dtype)
+  number, width = queries.shape
+  if width != llm.config.hidden_size:
+    raise ValueError(
+      f'its language model has {llm.config.hidden_size} channels, and the '
+      f'queries have {width}'
+    )
+  if number >= llm.config.max_position_embeddings:
+    raise ValueError(f'it must read more than the {number} queries')
   parts = [
     part.eval().requires_grad_(False).to(device, dtype)
     for part in (llm, connector)
@@ -153,45 +164,68 @@ def load_queried(
 
 
 def read(file: pathlib.Path) -> Weights:
-  """The weights of a file; the pickle in a .pth is never executed."""
+  """The weights of the connector in a file, with the queries.
+
+  The pickle in a .pth is never executed.
+  """
   if file.suffix == '.pth':
-    return torch.load(file, map_location='cpu', weights_only=True, mmap=True)
-  return safetensors.torch.load_file(file)
+    found = torch.load(file, map_location='cpu', weights_only=True, mmap=True)
+    found = found.get('state_dict', found)
+    return {name: found[name].clone() for name in found if is_part(name)}
+  with safetensors.safe_open(file, 'pt') as found:
+    return {n: found.get_tensor(n) for n in filter(is_part, found.keys())}
 
 
-def language_model(folder: str, dtype: torch.dtype) -> Any:
+def is_part(name: str) -> bool:
+  """Whether a tensor belongs to the connector or to the queries."""
+  return name.partition('.')[0] in PARTS
+
+
+def language_model(folder: pathlib.Path, dtype: str) -> Any:
   """The language model of a folder of InternVL3, of either layout.
 
   Raises:
     ValueError: if it has none, or another than Qwen2.
   """
-  config, _ = transformers.PretrainedConfig.get_config_dict(
+  given, _ = transformers.PretrainedConfig.get_config_dict(
     folder, local_files_only=True
   )
-  found = [config[name] for name in CONFIGS if name in config]
+  found = [given[name] for name in CONFIGS if name in given]
   if not found or found[0].get('model_type') != 'qwen2':
-    raise ValueError(
-      f'internvl3 = {folder!r} must be an InternVL3 with Qwen2, by '
-      f'{" or ".join(CONFIGS)} of its config.json'
-    )
+    raise ValueError(f'{" or ".join(CONFIGS)} of its config.json is no Qwen2')
+  config = {k: v for k, v in found[0].items() if 'attn_implementation' not in k}
+  model, info = transformers.Qwen2Model.from_pretrained(
+    None,
+    config=transformers.Qwen2Config(**config),
+    state_dict=of_language(folder),
+    dtype=getattr(torch, dtype),
+    output_loading_info=True,
+  )
+  for what in ('missing', 'unexpected', 'mismatched'):
+    if wrong := info.get(f'{what}_keys'):
+      some = sorted(map(str, wrong))[:3]
+      raise ValueError(f'{what} weights: {", ".join(some)}')
+  return model
+
+
+def of_language(folder: pathlib.Path) -> Weights:
+  """The weights of the only language model in a folder, by their own names.
+
+  Raises:
+    ValueError: if there is none, or another one.
+  """
+  index = folder / 'model.safetensors.index.json'
+  names = [file.name for file in folder.glob('*.safetensors')]
+  if index.is_file():
+    names = json.loads(index.read_text())['weight_map'].values()
   weights: Weights = {}
-  for file in sorted(pathlib.Path(folder).glob('*.safetensors')):
-    weights |= safetensors.torch.load_file(file)
-  prefixes = [
+  for name in sorted({*names}):
+    weights |= safetensors.torch.load_file(folder / name)
+  starts = [
     name.removesuffix(FIRST)
     for name in weights
     if name.endswith(FIRST) and 'language_model' in name
   ]
-  if not prefixes:
-    raise ValueError(f'internvl3 = {folder!r} has no weights of language_model')
-  model, info = transformers.Qwen2Model.from_pretrained(
-    None,
-    config=transformers.Qwen2Config(**found[0]),
-    state_dict=below(weights, prefixes[0].rstrip('.')),
-    dtype=dtype,
-    output_loading_info=True,
-  )
-  if info['missing_keys']:
-    some = sorted(info['missing_keys'])[:3]
-    raise ValueError(f'internvl3 = {folder!r} has no {", ".join(some)}')
-  return model
+  if len(starts) != 1:
+    raise ValueError(f'its files have {len(starts)} language models')
+  return below(weights, starts[0].rstrip('.'))

@@ -5,6 +5,7 @@ Imported when the first caption is encoded: PyTorch comes with the extra
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +59,9 @@ def numbers(x: torch.Tensor) -> np.ndarray:
   return x.to('cpu', torch.float32).numpy()
 
 
-def load_model(folder: str, name: str, dtype: str, device: str) -> Loaded:
+def load_model(
+  folder: pathlib.Path, name: str, dtype: str, device: str
+) -> Loaded:
   """A model of a class of transformers.
 
   Args:
@@ -110,6 +113,6 @@ class Tokens:
     return self.tokenizer([*texts], **cut)['input_ids']
 
 
-def load_tokenizer(folder: str) -> Tokens:
+def load_tokenizer(folder: pathlib.Path) -> Tokens:
   """The tokenizer in a folder."""
   return Tokens(transformers.AutoTokenizer.from_pretrained(folder, **SAFE))

@@ -20,7 +20,9 @@ from flowdistill.text_encoders.folder import (
   check_installed,
   check_model,
   check_tokenizer,
+  folder_of,
   hashes_of,
+  loading,
 )
 from flowdistill.text_encoders.rows import Row
 from flowdistill.text_encoders.running import Running
@@ -83,27 +85,17 @@ class Tower:
   def _tokens(self) -> Any:
     from flowdistill.text_encoders.torch_models import load_tokenizer
 
-    try:
-      return load_tokenizer(self.tokenizer)
-    except (OSError, ValueError, ImportError) as error:
-      raise ValueError(
-        f'{self.keys[1]} = {self.tokenizer!r} cannot be read: {error}'
-      ) from error
+    folder = folder_of(self.keys[1], self.tokenizer)
+    with loading(self.keys[1], self.tokenizer):
+      return load_tokenizer(folder)
 
   @functools.cached_property
   def _model(self) -> Any:
     from flowdistill.text_encoders.torch_models import load_model
 
-    running = self.running
-    try:
-      return load_model(
-        self.path, self.row.model, running.dtype, running.device
-      )
-    except (OSError, ValueError, RuntimeError) as error:
-      raise ValueError(
-        f'{self.keys[0]} = {self.path!r} cannot be read as a '
-        f'{self.row.model}: {error}'
-      ) from error
+    running, folder = self.running, folder_of(self.keys[0], self.path)
+    with loading(self.keys[0], self.path, f' as a {self.row.model}'):
+      return load_model(folder, self.row.model, running.dtype, running.device)
 
   @functools.cached_property
   def _drop(self) -> int:

@@ -110,14 +110,18 @@ def test_a_single_file_is_read_as_the_folder_and_takes_a_lora(tmp_path):
   assert folder.keys() == file.keys()
   for name, array in folder.items():
     np.testing.assert_array_equal(array, file[name], err_msg=name)
-  assert len({each.digest for each in found}) == 2
+  digests = [each.digest for each in found]
+  assert digests[0] != digests[1]
+  moved = single.rename(tmp_path / 'moved.safetensors')
+  again = Reference(str(moved), lora=str(lora))
+  assert open_published(again, spec, 'init_from').digest == digests[1]
 
 
 def test_a_file_of_another_network_names_the_key(tmp_path):
   file = tmp_path / 'x.safetensors'
   save_file({'conv.weight': np.ones(3, np.float32)}, file)
   _, spec = tiny_folders.KINDS['flux']
-  match = r'^config\.frozen\.teacher: .*none of flux, sd3.*--job=convert'
+  match = r'^config\.frozen\.teacher: .*must have the weights of flux or sd3'
   with pytest.raises(ConfigError, match=match):
     open_published(Reference(str(file)), spec, 'frozen.teacher')
 
@@ -177,6 +181,20 @@ def test_weights_that_are_not_finite_end_in_one_line(tmp_path):
   abstract = Weights(reference, model, model.params, published=found)
   with pytest.raises(ConfigError, match=r'safetensors: \S+ has numbers that a'):
     weights.load('teacher', abstract)
+
+
+def test_a_file_that_is_missing_is_named_and_a_long_name_is_none(tmp_path):
+  _, spec = tiny_folders.KINDS['flux']
+  for name in ('flux1-dev.safetensors', 'flux1-dev.sft', 'X.SAFETENSORS'):
+    source = str(tmp_path / name)
+    assert is_published(source)
+    with pytest.raises(
+      ConfigError, match=rf'^config\.init_from: there is no file .*{name}'
+    ):
+      open_published(Reference(source), spec, 'init_from')
+  assert not is_published(f'{"a" * 300}.safetensors')
+  (tmp_path / 'run.safetensors').mkdir()
+  assert not is_published(str(tmp_path / 'run.safetensors'))
 
 
 @pytest.mark.parametrize('source', ['nowhere', '.', '~nobody-here/x'])

@@ -20,8 +20,9 @@ FLUX = {
   'out_channels': 12,
   'attention_head_dim': 128,
   'num_attention_heads': 1,
+  'axes_dims_rope': (16, 56, 56),
 }
-del FLUX['axes_dims_rope'], FLUX['patch_size']  # the defaults are published
+del FLUX['patch_size']  # which is 1 in all of them
 SD3 = {k: v for k, v in tiny_folders.SD3.items() if not k.startswith('_')}
 ORIGINAL = {
   'flux': flux_original.to_original,
@@ -33,7 +34,7 @@ def shapes_of(network):
   """Our path -> shape."""
   if network == 'sd3':
     return tiny_folders.shapes('sd3')
-  _, params = tiny_flux.shaped(**FLUX, axes_dims_rope=(16, 56, 56))
+  _, params = tiny_flux.shaped(**FLUX)
   return {n: x.shape for n, x in by_name(params).items()}
 
 
@@ -104,10 +105,12 @@ def test_other_parts_of_a_checkpoint_are_left(tmp_path, network, theirs):
   arrays = {
     **{f'model.diffusion_model.{n}': x for n, x in theirs.items()},
     'first_stage_model.decoder.conv_in.weight': np.ones(3, np.float32),
-    'text_encoders.clip_l.weight': np.ones(3, np.float32),
+    'text_encoders.clip_l.weight': np.ones(3, np.uint8),
   }
-  saved = open_file(written(tmp_path / 'x.safetensors', arrays))
-  assert len(saved.tensors) == len(theirs)
+  arrays['text_encoders.clip_l.position_ids'] = np.arange(3)  # is not read
+  path = tmp_path / 'x.safetensors'
+  save_file({n: np.array(x, order='C') for n, x in arrays.items()}, path)
+  assert len(open_file(path).tensors) == len(theirs)
 
 
 def test_a_tensor_of_no_known_part_is_named(tmp_path, network, theirs):
@@ -146,9 +149,12 @@ def test_both_names_of_one_tensor_are_refused(tmp_path, network, theirs):
 @pytest.mark.parametrize(
   ('arrays', 'message'),
   [
-    ({'a.weight': np.ones(3)}, 'has the weights of none of flux, sd3'),
+    (
+      {'a.weight': np.ones(3)},
+      'must have the weights of flux or sd3, .* it has a.weight',
+    ),
     ({'img_in.weight': np.ones((4, 4), np.int8)}, 'has the type I8'),
-    ({'img_in.weight': np.ones((4, 4))}, 'there is no attn.norm_q'),
+    ({'img_in.weight': np.ones((4, 4))}, '4 channels are not heads of 128'),
     ({'img_in.weight': np.ones(4)}, 'there is no x_embedder.weight with 2 axe'),
     (
       {'x_embedder.proj.weight': np.ones((4, 4, 2, 2))},
@@ -168,6 +174,33 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path, network, theirs):
   path.write_bytes(path.read_bytes()[:-5])
   with pytest.raises(ValueError, match='is cut short or damaged'):
     open_file(path)
+
+
+def test_a_tensor_of_another_shape_is_named_with_its_origin(
+  tmp_path, network, shapes, theirs
+):
+  """Queries, keys and values of too few inputs."""
+  arrays = ORIGINAL[network](theirs)
+  name = next(n for n in arrays if n.endswith('attn.qkv.weight'))
+  arrays[name] = arrays[name][:, :5]
+  saved = open_file(written(tmp_path / 'x.safetensors', arrays))
+  with pytest.raises(
+    ValueError,
+    match=rf'to_[qk]\.weight, of {re.escape(name)}, has the shape \[',
+  ):
+    planned(network, saved, shapes)
+
+
+@pytest.mark.parametrize(
+  'name', ['transformer_blocks.0.attn.norm_q.weight', 'transformer_blocks_x']
+)
+@pytest.mark.parametrize('shape', [(), (0,), (2, 0)])
+def test_odd_shapes_are_refused(tmp_path, network, shapes, theirs, name, shape):
+  odd = {**theirs, name: np.zeros(shape, np.float32)}
+  with pytest.raises(ValueError, match=r'x\.safetensors: '):
+    planned(
+      network, open_file(written(tmp_path / 'x.safetensors', odd)), shapes
+    )
 
 
 def test_rows_that_are_moved_and_joined(tmp_path):

@@ -13,6 +13,7 @@ from PIL import Image
 import flowdistill
 from flowdistill.build import blueprint as blueprint_module
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.sections import Reference
 from flowdistill.datasets.tree import Tree
 from flowdistill.jobs import evaluate, generate, plan, train
 from flowdistill.stages import blueprints as blueprints_module
@@ -241,6 +242,13 @@ def test_a_reference_to_nothing_names_its_key(override, message):
   with pytest.raises(ConfigError, match=message) as error:
     tiny.check_here(specs, pathlib.Path('nowhere'))
   assert 'config.stages.distil.frozen.teacher' in str(error.value)
+
+
+def test_a_role_that_is_read_from_a_file_takes_no_lora(tmp_path):
+  blueprints = Blueprints({}, tmp_path)
+  reference = Reference('x.safetensors', lora='a.safetensors')
+  with pytest.raises(ConfigError, match=r'perceptual\.lora = .* has no effect'):
+    blueprints.weights('perceptual', reference, 'frozen.perceptual')
 
 
 def test_kinds_are_rows():

@@ -188,26 +188,98 @@ def test_a_pickle_that_would_run_code_is_refused(parts, tmp_path):
     encode(**{**options, 'path': str(path)})
 
 
-def test_weights_and_captions_that_do_not_fit_are_refused(parts):
-  _, _, options = parts
-  weights = random_weights('enc_proj')
-  path = options['path']
+def refused(options, message, weights, captions=('a',), **more):
+  save_file(weights, options['path'])
+  encoder = TEXT_ENCODERS['openuni'](**options, **more)
+  with pytest.raises(ValueError, match=message):
+    encoder.encode(captions)
 
-  def refused(message, changed, captions=('a',), **more):
-    save_file({**weights, **changed}, path)
-    encoder = TEXT_ENCODERS['openuni'](**options, **more)
-    with pytest.raises(ValueError, match=message):
-      encoder.encode(captions)
 
-  narrow = {'meta_queries': np.zeros((QUERIES, 64), np.float32)}
-  refused('queries .* have 64 numbers, and .* has 128', narrow)
-  refused("cannot be read: 'projector.0.weight'", {}, proj_type='proj_enc_proj')
-  refused("caption 'word .* has .* tokens .* at most 507", {}, ['word ' * 1000])
-  del weights['connector.layers.0.mlp.fc2.bias']
-  refused('(?s)openuni.safetensors.* cannot be read: .*fc2.bias', {})
-  file = pathlib.Path(options['internvl3']) / 'config.json'
+def changed(**arrays):
+  """Weights of which some are others; those that are None are missing."""
+  made = {**random_weights('enc_proj'), **arrays}
+  return {name: array for name, array in made.items() if array is not None}
+
+
+MATRIX = np.ones((QUERIES, 64), np.float32)
+CASES = {
+  'wrong queries': (changed(meta_queries=MATRIX), '^path = .*cannot be read'),
+  'no queries': (
+    changed(meta_queries=np.ones((0, WIDTH), np.float32)),
+    r'meta_queries has the shape \[0, 128\]',
+  ),
+  'whole queries': (
+    changed(meta_queries=np.ones((QUERIES, WIDTH), np.int64)),
+    'of torch.int64, and must be',
+  ),
+  'too many queries': (
+    changed(meta_queries=np.ones((600, WIDTH), np.float32)),
+    '^internvl3 = .* must read more than the 600 queries',
+  ),
+  'none at all': ({'a': MATRIX}, r'there is no connector\.\*$'),
+  'a part that is missing': (
+    changed(**{'connector.layers.0.mlp.fc2.bias': None}),
+    '(?s)^path = .*cannot be read .*fc2.bias',
+  ),
+  'two linear layers': (
+    random_weights('proj_enc_proj'),
+    r"proj_type = 'enc_proj': projector\.\* must be weight and bias",
+  ),
+}
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_weights_that_do_not_fit_are_refused(parts, case):
+  weights, message = CASES[case]
+  refused(parts[2], message, weights)
+
+
+def test_a_caption_that_is_longer_than_the_model_reads_is_named(parts):
+  message = "caption 'word .* has .* tokens .* at most 507"
+  refused(parts[2], message, changed(), ['word ' * 1000])
+
+
+def llama(folder):
+  file = folder / 'config.json'
   config = json.loads(file.read_text())
   config['text_config']['model_type'] = 'llama'
   file.write_text(json.dumps(config))
-  weights = random_weights('enc_proj')
-  refused('internvl3 = .* must be an InternVL3 with Qwen2', {})
+
+
+def another(folder):
+  arrays = load_file(folder / 'model.safetensors')
+  more = {f'a.{name}': array for name, array in arrays.items()}
+  save_file(more, folder / 'a.safetensors')
+
+
+def shallow(folder):
+  file = folder / 'config.json'
+  config = json.loads(file.read_text())
+  config['text_config']['num_hidden_layers'] = 2
+  config['text_config']['layer_types'] = ['full_attention'] * 2
+  file.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (llama, 'text_config of its config.json is no Qwen2'),
+    (another, 'its files have 2 language models'),
+    (shallow, r'unexpected weights: layers\.2\.'),
+    (lambda f: (f / 'config.json').write_text('{'), 'cannot be read'),
+    (lambda f: (f / 'model.safetensors').write_bytes(b'x'), 'cannot be read'),
+  ],
+)
+def test_other_language_models_are_refused(parts, change, message):
+  options = parts[2]
+  change(pathlib.Path(options['internvl3']))
+  refused(options, f'^internvl3 = .*{message}', changed())
+
+
+def test_files_below_the_home_of_the_user(parts, monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  save_file(changed(), parts[2]['path'])
+  options = {
+    name: path.replace(str(tmp_path), '~') for name, path in parts[2].items()
+  }
+  encode(**options)
