@@ -4,20 +4,18 @@ r"""Emoji at 32 x 32: a DiT teacher, an AYF-EMD student of any guidance.
 
 The pictures are those of Debian's fonts-noto-color-emoji, with the subgroups of
 its unicode-data as classes (docs/data.md); a tenth of the figures is held out.
-The student takes λ as a condition, and is distilled with λ ~ U[1, 1.5] against
-the unconditional teacher, so that the guided teacher can be sampled as well.
-Samples are compared with the training pictures; `memorised` counts mirrored
-ones, and measures what is near between different figures, as skin tones of one
-are nearly equal. Small batches learn more from as many pictures: in batches of
-16, the teacher's loss after 37 000 pictures is that of 95 000 in batches of 64.
+The student takes λ as a condition, and is distilled with λ ~ U[LOW, HIGH]
+against the unconditional teacher, so that the guided teacher can be sampled as
+well. Samples are compared with the training pictures; `memorised` counts
+mirrored ones, and measures what is near between different figures, as skin
+tones of one are nearly equal. Small batches learn more from as many pictures:
+in batches of 16, the teacher's loss after 37 000 pictures is that of 95 000 in
+batches of 64.
 
-Medians of Fréchet distances over seeds, and the time of the whole: not yet
-measured. On two idle cores of an AMD EPYC a step of the teacher takes 0.27 s
-and one of the student 0.40 s, by
-
-  python -m flowdistill.main --config configs/emoji.py --job=bench --stage=flow
-
-and with --stage=distil: more than an hour without evaluation, calculated.
+Fréchet distances (emoji) of 1 500 samples with λ = 1, medians over seeds 0, 1
+and 2: 22.7 of the teacher at 31 NFE, and 26.6, 24.5 and 23.5 of the student at
+1, 2 and 4. Seed 0 took 40 min 24 s on two cores of an AMD EPYC. README has all
+of them.
 """
 
 from ml_collections import ConfigDict
