@@ -33,6 +33,7 @@ OF_TORCH = {  # with what comes by the extra `torch`
   'flowdistill/convert/diffusers_models.py',
   'flowdistill/convert/flow_maps/flow_map_transformer.py',
   'flowdistill/convert/flow_maps/pipeline.py',
+  'flowdistill/text_encoders/internvl3.py',
   'flowdistill/text_encoders/queried_model.py',
   'flowdistill/text_encoders/torch_models.py',
 }

@@ -108,6 +108,7 @@ class OpenUni:
   @functools.cached_property
   def _model(self) -> Any:
     from flowdistill.text_encoders import queried_model as model
+    from flowdistill.text_encoders.internvl3 import language_model
 
     with loading('path', self.path, f' with proj_type = {self.proj_type!r}'):
       weights = model.read(self._file())
@@ -115,7 +116,7 @@ class OpenUni:
       queries = model.queries_of(weights, connector)
     folder = folder_of('internvl3', self.internvl3)
     with loading('internvl3', self.internvl3, ' as an InternVL3'):
-      llm = model.language_model(folder, self.running.dtype)
+      llm = language_model(folder, self.running.dtype)
       return model.queried(llm, connector, queries, self.running)
 
   @property
