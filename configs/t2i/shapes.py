@@ -29,8 +29,8 @@ https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
 
 GenEval and Fréchet distances of three seeds, and the time of the whole: not yet
 measured. What one training of the teacher and of the three students gave is in
-docs/t2i_shapes.md; it is far from GenEval 0.90, and rises with the length of
-the teacher's training.
+docs/t2i_shapes.md; it is far from GenEval 0.90, and a longer training of the
+teacher does not bring it nearer.
 """
 
 from typing import Any
