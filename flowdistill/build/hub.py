@@ -13,6 +13,8 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+from flowdistill.convert.single_files import SUFFIXES
+
 HUB = 'hub:'
 FORM = re.compile(r'hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})((?:/[\w.-]+)*)')
 FILES = (
@@ -56,7 +58,7 @@ def fetched(source: str, files: Sequence[str] = FILES) -> pathlib.Path:
     ) from error
   inside = folder.removeprefix('/')
   wanted = [f'{inside}/{file}' if inside else file for file in files]
-  wanted = [inside] if inside.endswith('.safetensors') else wanted
+  wanted = [inside] if inside.lower().endswith(SUFFIXES) else wanted
   try:
     root = hub.snapshot_download(name, revision=commit, allow_patterns=wanted)
   except (OSError, ValueError) as error:

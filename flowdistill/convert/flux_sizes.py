@@ -18,7 +18,8 @@ def sizes_of(shapes: Shapes) -> dict[str, Any]:
     shapes: name in diffusers -> shape.
 
   Raises:
-    ValueError: if a layer is missing that they are taken from.
+    ValueError: if a layer is missing that they are taken from, or heads are
+      not those of FLUX.1.
   """
   width, channels = needed_shape(shapes, 'x_embedder.weight', 2)
   if width % HEAD:

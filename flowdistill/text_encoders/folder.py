@@ -3,7 +3,10 @@
 import contextlib
 import importlib.util
 import pathlib
+import pickle
 from collections.abc import Generator, Mapping
+
+from safetensors import SafetensorError
 
 from flowdistill.files.checksums import digests
 from flowdistill.files.paths import expand
@@ -11,6 +14,20 @@ from flowdistill.files.paths import expand
 WEIGHTS = '.safetensors'
 READ = (WEIGHTS, '.json', '.txt', '.model', '.jinja')  # no code, no pickles
 HOW = "pip install 'flowdistill[torch]'"
+UNREADABLE = (
+  ArithmeticError,
+  AttributeError,
+  EOFError,
+  ImportError,
+  LookupError,
+  OSError,
+  RuntimeError,
+  TypeError,
+  ValueError,
+  pickle.UnpicklingError,
+  SafetensorError,
+)
+"""What PyTorch and transformers raise for files that are damaged or others."""
 
 
 def check_installed() -> None:
@@ -60,7 +77,7 @@ def loading(name: str, path: str, what: str = '') -> Generator[None]:
   """
   try:
     yield
-  except Exception as error:
+  except UNREADABLE as error:
     raise ValueError(
       f'{name} = {path!r} cannot be read{what}: {error}'
     ) from error

@@ -68,15 +68,24 @@ def test_what_is_in_the_cache_is_found_without_a_network(cache):
   assert found.saved.path == folder
 
 
-def test_a_file_of_the_hub(cache):
-  source = f'hub:owner/name@{COMMIT}/sd3.safetensors'
+@pytest.mark.parametrize('name', ['sd3.safetensors', 'sd3.sft'])
+def test_a_file_of_the_hub(cache, monkeypatch, name):
+  source, wanted = f'hub:owner/name@{COMMIT}/{name}', []
+  real = huggingface_hub.snapshot_download
+
+  def noting(*args, allow_patterns, **options):
+    wanted.append(allow_patterns)
+    return real(*args, allow_patterns=allow_patterns, **options)
+
+  monkeypatch.setattr(huggingface_hub, 'snapshot_download', noting)
   _, spec = tiny_folders.KINDS['sd3']
   cache.mkdir(parents=True)
-  with pytest.raises(ConfigError, match=r'there is no file .*sd3\.safetensors'):
+  with pytest.raises(ConfigError, match=f'there is no file .*{name}'):
     open_published(Reference(source), spec, 'frozen.teacher')
-  save_file(tiny_folders.tensors('sd3'), cache / 'sd3.safetensors')
+  save_file(tiny_folders.tensors('sd3'), cache / name)
   found = open_published(Reference(source), spec, 'frozen.teacher')
-  assert found.saved.files == [cache / 'sd3.safetensors']
+  assert found.saved.files == [cache / name]
+  assert wanted == [[name], [name]]
 
 
 def test_what_is_not_in_the_cache_is_named(cache):

@@ -296,6 +296,21 @@ def test_a_null_of_many_numbers_is_a_file(run, tmp_path, monkeypatch):
     np.testing.assert_array_equal(batch['null'][name], array[[0, 0]])
 
 
+def test_an_encoder_that_takes_no_caption_names_its_key(
+  run, tmp_path, monkeypatch
+):
+  class Refusing(RandomFeatures):
+    def encode(self, captions):
+      raise ValueError('a caption is too long')
+
+  monkeypatch.setitem(
+    ROOMS[TextEncoder], 'refusing', lambda: Refusing(length=7, width=16)
+  )
+  message = r'^config\.stages\.read\.text_encoder: a caption is too long$'
+  with pytest.raises(ConfigError, match=message):
+    make(run[0], tmp_path, "stages.read.text_encoder={'name': 'refusing'}")
+
+
 # --- Interruptions, hosts, training -------------------------------------------
 
 
