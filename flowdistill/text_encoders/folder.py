@@ -3,8 +3,8 @@
 import contextlib
 import importlib.util
 import pathlib
-import pickle
 from collections.abc import Generator, Mapping
+from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 
@@ -24,7 +24,7 @@ UNREADABLE = (
   RuntimeError,
   TypeError,
   ValueError,
-  pickle.UnpicklingError,
+  UnpicklingError,
   SafetensorError,
 )
 """What PyTorch and transformers raise for files that are damaged or others."""
