@@ -29,8 +29,8 @@ https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
 
 GenEval and Fréchet distances of three seeds, and the time of the whole: not yet
 measured. What one training of the teacher and of the three students gave is in
-docs/t2i_shapes.md; it is far from GenEval 0.90, and a longer training of the
-teacher does not bring it nearer.
+docs/t2i_shapes.md; it is far from GenEval 0.90, a longer training of the
+teacher does not bring it nearer, and why is there, too.
 """
 
 from typing import Any
@@ -118,7 +118,10 @@ def get_config(arg: str = '') -> ConfigDict:
   stages = {'flow': teacher(), **{name: student(name) for name in names}}
   return ConfigDict(
     {
-      'dataset': {'name': 'latents', 'path': 'stage:encode', 'text': WORDS},
+      'dataset': {
+        'name': 'latents', 'path': 'stage:encode', 'sample': False,
+        'text': WORDS,
+      },
       'space': {'name': 'shapes_kl'},
       'network': {
         'name': 'unet', 'width': 64, 'ch_mult': (1, 1), 'res_blocks': 1,

@@ -52,6 +52,7 @@ def latents(
   *,
   path: str = '',
   flip: bool = False,
+  sample: bool = True,
   verify: bool = True,
   text: Text | None = None,
 ) -> 'Latents | Captioned':
@@ -62,6 +63,8 @@ def latents(
       encodes.
     flip: whether a random half of the training examples are mirrored images;
       the cache must have been made with `flips`.
+    sample: whether training sees samples of what the encoder says; else it
+      sees their means, of which the cache must have some.
     verify: whether all files are hashed when the cache is opened; else only
       their presence and their sizes are checked.
     text: what makes conditions of the captions (see `texts.py`), if those of
@@ -82,7 +85,12 @@ def latents(
         'it has no mirrored images, which flip = True needs: make another '
         'cache with flips=True'
       )
-    found = Latents(folder, manifest, flip=flip, verify=verify)
+    if not sample and MEAN not in manifest['stored']:
+      raise ValueError(
+        'it has samples alone, no means, which sample = False needs: make '
+        'another cache with sample=False'
+      )
+    found = Latents(folder, manifest, flip=flip, sample=sample, verify=verify)
   except ValueError as error:
     raise ValueError(f'path = {path!r}: {error}') from error
   return with_text(found, text)
@@ -95,6 +103,7 @@ class Latents:
     folder: of the cache.
     manifest: of it.
     flip: see `latents`.
+    sample: see `latents`.
     verify: see `latents`.
 
   Attributes:
@@ -110,9 +119,10 @@ class Latents:
     manifest: Mapping[str, Any],
     *,
     flip: bool,
+    sample: bool,
     verify: bool,
   ):
-    self.manifest, self.flip = manifest, flip
+    self.manifest, self.flip, self.sample = manifest, flip, sample
     self.spec = DataSpec.of(manifest['spec'])
     self.pictures = tuple(manifest['pictures'])
     self.captions = None
@@ -158,7 +168,7 @@ class Latents:
   ) -> dict[str, np.ndarray]:
     """mean + std · noise, and the mirrored image or not, of each example.
 
-    Both are functions of (seed, epoch, index).
+    Without `sample` it is the mean. Both are functions of (seed, epoch, index).
 
     Args:
       index: of the examples, [b].
@@ -176,7 +186,7 @@ class Latents:
         names = self._names(end)
         rows = self._rows.take(index[here], names)
         first, *std = (rows[name] for name in names)
-        x0[here] = first + std[0] * x0[here] if std else first
+        x0[here] = first + std[0] * x0[here] if std and self.sample else first
     return {'x0': scaled(x0, self.manifest), **self.conditions(index)}
 
   def _names(self, end: str) -> list[str]:

@@ -28,6 +28,8 @@ from flowdistill.networks.unet_layers import (
 )
 
 Array = jax.Array
+LESS = nnx.initializers.variance_scaling(0.3, 'fan_avg', 'uniform')
+"""Of what is added where a text is read."""
 
 
 def plain(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
@@ -129,8 +131,10 @@ class Heads(nnx.Module):
     self.qkv = nnx.Linear(
       channels, 3 * channels, kernel_init=UNIFORM, dtype=config.dtype, rngs=rngs
     )
+    # From zero, what a text says is learnt later (docs/t2i_shapes.md).
+    init = LESS if config.text else ZEROS
     self.out = nnx.Linear(
-      channels, channels, kernel_init=ZEROS, dtype=config.dtype, rngs=rngs
+      channels, channels, kernel_init=init, dtype=config.dtype, rngs=rngs
     )
     self.text = make_context(channels, config, rngs=rngs)
 

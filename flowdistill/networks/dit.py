@@ -30,13 +30,13 @@ from flowdistill.networks.stack import Stack
 from flowdistill.networks.text import (
   NAMES,
   POOLED,
-  CrossAttention,
   append,
   check_text,
   has_text,
   make_projection,
   make_text,
 )
+from flowdistill.networks.text_layers import CrossAttention
 from flowdistill.networks.token_layers import (
   attend_tokens,
   by_heads,

@@ -1,8 +1,8 @@
 """Text conditions of a transformer: `text` or `tokens`, `mask` and `pooled`.
 
 `text` [b, n, d] are the vectors of an encoder, which are projected; `tokens`
-[b, n] are integers, which are embedded, and enter a small transformer with
-rotary positions that is trained with the network. Both get another position,
+[b, n] are integers, which are embedded, and enter a small transformer (see
+`text_layers.py`) that is trained with the network. Both get another position,
 zero at initialisation, as an encoder may have added its own. `mask` [b, n] is
 true for real tokens: no other token is attended to by one, so that padding has
 no effect, and no real token, the null condition, is the network without text.
@@ -11,8 +11,7 @@ Source: Peebles & Xie, "Scalable Diffusion Models with Transformers" (2022),
 https://arxiv.org/abs/2212.09748, section 3.2 (in-context); a pooled vector in
 the embedding of the times as in Esser et al., "Scaling Rectified Flow
 Transformers for High-Resolution Image Synthesis" (2024),
-https://arxiv.org/abs/2403.03206, section 4; cross-attention as in Chen et al.,
-"PixArt-α" (2023), https://arxiv.org/abs/2310.00426, section 2.3.
+https://arxiv.org/abs/2403.03206, section 4.
 """
 
 from collections.abc import Mapping
@@ -20,22 +19,13 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 
 from flowdistill.flow.spec import TOKENS, DataSpec
-from flowdistill.networks.attention import PLAIN, attend
 from flowdistill.networks.options import NetworkOptions
-from flowdistill.networks.precision import upcast
 from flowdistill.networks.ranges import check_choices
-from flowdistill.networks.rotary import angles_in_row, rotate
 from flowdistill.networks.stack import Stack
-from flowdistill.networks.token_layers import (
-  by_heads,
-  joined,
-  normalise,
-  on_rows,
-  zero_linear,
-)
+from flowdistill.networks.text_layers import Layer
+from flowdistill.networks.token_layers import normalise
 
 Array = jax.Array
 TEXT, MASK, POOLED = 'text', 'mask', 'pooled'
@@ -43,7 +33,6 @@ NAMES = (TEXT, TOKENS, MASK, POOLED)
 NULLS = ('empty', 'learnt')
 SMALL = nnx.initializers.normal(0.02)  # as small as the label embedding
 DEPTH = 2  # layers of the transformer of `tokens`
-THETA = 10_000.0  # of its rotary positions
 
 
 def has_text(spec: DataSpec) -> bool:
@@ -144,7 +133,7 @@ class Text(nnx.Module):
       h, real = with_null(h, real, self.null[...])
     if self.layers is not None:
       itself = jnp.eye(self.length, dtype=bool)  # so that padding has a key
-      h = normalise(self.layers(h, (real[:, None] | itself)[:, None]))
+      h = normalise(self.layers(h, (real[:, None] | itself)[:, None], real))
     return h, real
 
 
@@ -250,71 +239,3 @@ def mean_of(text: Array, real: Array) -> Array:
   """The mean of the real tokens, [b, width]; 0 without any."""
   count = jnp.maximum(jnp.sum(real, axis=1, keepdims=True), 1)
   return jnp.sum(jnp.where(real[..., None], text, 0), axis=1) / count
-
-
-class Layer(nnx.Module):
-  """A layer of the transformer of the text: attention and a hidden layer.
-
-  Keys and queries turn by the places of their tokens: without, what belongs to
-  which word is learnt several times as slowly (docs/t2i_shapes.md).
-  """
-
-  def __init__(
-    self,
-    width: int,
-    heads: int,
-    *,
-    dtype: DTypeLike | None,
-    form: str = PLAIN,
-    rngs: nnx.Rngs,
-  ):
-    def linear(n_in: int, n_out: int) -> nnx.Linear:
-      return nnx.Linear(n_in, n_out, dtype=dtype, rngs=rngs)
-
-    self.heads, self.form = heads, form
-    self.qkv = linear(width, 3 * width)
-    self.out = linear(width, width)
-    self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
-
-  def __call__(
-    self, h: Array, mask: Array, *, key: Array | None = None
-  ) -> Array:
-    """Tokens [b, n, width] -> the same; mask as `attend`; ignores key."""
-    del key
-    q, k, v = by_heads(on_rows(self.qkv, normalise(h)), self.heads, 3)
-    angles = angles_in_row(q.shape[-2], q.shape[-1], THETA)
-    q, k = rotate(q, angles), rotate(k, angles)
-    h = h + upcast(
-      on_rows(self.out, joined(attend(q, k, v, mask, form=self.form)))
-    )
-    hidden = nnx.gelu(on_rows(self.up, normalise(h)))
-    return h + upcast(on_rows(self.down, hidden))
-
-
-class CrossAttention(nnx.Module):
-  """Attention of tokens to a text, zero at initialisation; no norm, no gate."""
-
-  def __init__(
-    self,
-    width: int,
-    heads: int,
-    *,
-    dtype: DTypeLike | None,
-    form: str = PLAIN,
-    rngs: nnx.Rngs,
-  ):
-    self.heads, self.form = heads, form
-    self.query = nnx.Linear(width, width, dtype=dtype, rngs=rngs)
-    self.keys = nnx.Linear(width, 2 * width, dtype=dtype, rngs=rngs)
-    self.out = zero_linear(width, width, rngs=rngs)
-
-  def __call__(self, h: Array, text: Array, real: Array) -> Array:
-    """h [b, m, width] and a text [b, n, width] -> what is added to h.
-
-    It is 0 where no token of the text is real.
-    """
-    (q,) = by_heads(on_rows(self.query, h), self.heads, 1)
-    k, v = by_heads(on_rows(self.keys, text.astype(h.dtype)), self.heads, 2)
-    some = jnp.any(real, axis=1)[:, None]
-    a = attend(q, k, v, (real | ~some)[:, None, None], form=self.form)
-    return jnp.where(some[..., None], upcast(on_rows(self.out, joined(a))), 0)

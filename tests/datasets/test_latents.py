@@ -79,6 +79,21 @@ def test_one_array_is_the_same_in_every_epoch(tmp_path, stored):
     np.testing.assert_allclose(drawn, scaled(rows[stored[0]]), rtol=1e-6)
 
 
+def test_without_samples_every_epoch_has_the_means(tmp_path):
+  rows = write(tmp_path, flips=True)
+  index = np.arange(COUNT)
+  plain = latents(path=str(tmp_path), sample=False)
+  for epoch in (0, 1):
+    drawn = plain.draw(index, np.full(COUNT, epoch), 5)['x0']
+    np.testing.assert_array_equal(drawn, plain[index]['x0'])
+  either = latents(path=str(tmp_path), sample=False, flip=True)
+  drawn = either.draw(index, index, 5)['x0']
+  both = [scaled(rows[n]) for n in ('mean', 'mean_flipped')]
+  near = [np.isclose(drawn, a).all((1, 2, 3)) for a in both]
+  assert (near[0] ^ near[1]).all()
+  assert near[0].any() and near[1].any()
+
+
 def test_half_of_the_examples_are_mirrored_images(tmp_path):
   rows = write(tmp_path, ('sample',), flips=True)
   source = latents(path=str(tmp_path), flip=True)
@@ -226,6 +241,10 @@ def test_options_that_cannot_be(tmp_path):
     latents()
   with pytest.raises(ValueError, match=r'flip = True needs: .*flips=True'):
     latents(path=str(tmp_path), flip=True)
+  (samples := tmp_path / 'samples').mkdir()
+  write(samples, ('sample',))
+  with pytest.raises(ValueError, match=r'sample = False needs: make another'):
+    latents(path=str(samples), sample=False)
 
 
 def test_without_verification_only_sizes_are_checked(tmp_path):

@@ -98,13 +98,27 @@ def learnt(spec, found):
   return np.mean(jax.device_get(shares[-50:]), axis=0)
 
 
+PARTS = {
+  'rotary positions': ('rotate', lambda x, angles: x),
+  'neighbours': ('ShortConvolution.__call__', lambda self, h, real: 0.0),
+}
+
+
 @pytest.mark.slow
-def test_rotary_positions_teach_what_belongs_to_which_word(monkeypatch):
+def test_positions_and_neighbours_teach_what_belongs_to_which_word(monkeypatch):
   spec, found = questions()
-  where, colour = learnt(spec, found)
-  print(f'with rotary positions: where {where:.2f}, which colour {colour:.2f}')
-  assert min(where, colour) > 0.9
-  monkeypatch.setattr('flowdistill.networks.text.rotate', lambda x, angles: x)
-  without = learnt(spec, found)
-  print('without: where {:.2f}, which colour {:.2f}'.format(*without))
-  assert np.mean(without) < 0.8  # each moves by 0.03 with the rounding
+
+  def report(what):
+    shares = learnt(spec, found)
+    print('{}: where {:.2f}, which colour {:.2f}'.format(what, *shares))
+    return shares
+
+  both = report('with both')
+  assert min(both) > 0.95
+  for name, (what, without) in PARTS.items():
+    with monkeypatch.context() as patch:
+      patch.setattr(f'flowdistill.networks.text_layers.{what}', without)
+      report(f'without {name}')
+  for what, without in PARTS.values():
+    monkeypatch.setattr(f'flowdistill.networks.text_layers.{what}', without)
+  assert np.mean(report('without either')) < np.mean(both) - 0.1
