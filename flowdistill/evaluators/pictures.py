@@ -10,7 +10,7 @@ import numpy as np
 
 from flowdistill.evaluators.mosaic import side_by_side
 from flowdistill.evaluators.scatter import scatter
-from flowdistill.evaluators.sheets import write_sheet
+from flowdistill.evaluators.sheets import MOST, write_sheet
 from flowdistill.evaluators.signature import (
   Data,
   Gauge,
@@ -53,7 +53,8 @@ def pictures(
     features: unused, every evaluator takes it.
     folder: of the stage.
     sweep: role -> list of [sampler, nfe, options], see sweep.py.
-    examples: of each model and NFE; None is one per class, 10 without classes,
+    examples: of each model and NFE, of the classes in turn; None is one per
+      class, of 40 at equal distances if there are more, 10 without classes,
       2000 for points; one per prompt, if there are any.
     prompts: texts that stand over the columns in place of the classes, and are
       drawn at every evaluation; they are repeated cyclically.
@@ -67,13 +68,13 @@ def pictures(
   if examples is not None and examples < 1:
     raise ValueError(f'examples = {examples} must be at least 1')
   points = are_points(source.spec.shape)
-  n = examples or len(prompts)
-  n = n or (POINTS if points else source.spec.num_classes or COLUMNS)
+  n = examples or len(prompts) or (POINTS if points else 0)
+  index = np.arange(n) if n else classes_of(source.spec.num_classes)
   said = source.encode(prompts) if prompts else {}
   roles = dict.fromkeys(entry.model for entry in entries)
   name = '_and_'.join(roles) + ('_of_prompts' if prompts else '')
   path = folder / 'samples' / f'{name}.png'
-  shown = Shown(n, seed, prompts, said)
+  shown = Shown(index, seed, prompts, said)
   return _draw(models, source, path, entries, shown)
 
 
@@ -82,16 +83,21 @@ class Shown:
   """What is drawn of every entry.
 
   Attributes:
-    n: number of examples.
+    index: the class of each example, in turn.
     seed: of their noise.
     prompts: texts, () for none.
     said: the conditions of the prompts.
   """
 
-  n: int
+  index: np.ndarray
   seed: int
   prompts: tuple[str, ...]
   said: Mapping[str, np.ndarray]
+
+  @property
+  def n(self) -> int:
+    """How many examples."""
+    return len(self.index)
 
   @property
   def headings(self) -> list[str]:
@@ -114,7 +120,7 @@ def _draw(
   shown: Shown,
 ) -> Iterator[Row]:
   n, seed = shown.n, shown.seed
-  cond = {**source.spec.each_class(np.arange(n)), **shown.cond}
+  cond = {**source.spec.each_class(shown.index), **shown.cond}
   if source.spec.cond.keys() - cond:
     cond = {**conditions(source, n), **cond}
   samples = [draw(models, entry, n, cond, seed) for entry in entries]
@@ -126,6 +132,12 @@ def _draw(
     for entry, x in samples:
       write_sheet(path.parents[1], entry, x, seed=seed, prompts=shown.prompts)
   yield from ()
+
+
+def classes_of(number: int) -> np.ndarray:
+  """Classes [n] that are shown: at most `MOST`, at equal distances."""
+  n = min(number or COLUMNS, MOST)
+  return np.arange(n) * max(number, n) // n
 
 
 def are_points(shape: tuple[int, ...]) -> bool:

@@ -154,7 +154,14 @@ def inks(image, colour):
 
 @pytest.mark.parametrize(
   ('num_classes', 'examples', 'labels'),
-  [(0, None, None), (3, None, [0, 1, 2]), (3, 5, [0, 1, 2, 0, 1])],
+  [
+    (0, None, None),
+    (3, None, [0, 1, 2]),
+    (3, 5, [0, 1, 2, 0, 1]),
+    (40, None, [*range(40)]),
+    (1000, None, [*range(0, 1000, 25)]),
+    (1000, 3, [0, 1, 2]),
+  ],
 )
 def test_how_many_columns(num_classes, examples, labels, tmp_path):
   x0 = np.zeros((12, 8, 8, 3), np.float32)
