@@ -65,7 +65,8 @@ def append(path: pathlib.Path) -> BinaryIO:
   Raises:
     OSError: if it is a link, which is not followed.
   """
-  return os.fdopen(os.open(path, AT_END, 0o666), 'ab')
+  # Its `name` is the path, as errors say it; that of os.fdopen is a number.
+  return open(path, 'ab', opener=lambda file, _: os.open(file, AT_END, 0o666))
 
 
 def sync_folder(folder: pathlib.Path) -> None:

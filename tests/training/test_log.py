@@ -1,6 +1,7 @@
 """Metrics in files, and the log."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -147,3 +148,16 @@ def test_a_full_disk_is_named_when_the_log_is_closed(tmp_path):
     log.lines.write('a line')
     with pytest.raises(OSError, match=r'No space left .*/dev/full'):
       log.close()
+
+
+def test_a_full_disk_is_named_when_a_line_is_written(tmp_path):
+  log = MetricLog(tmp_path, resume_step=0, trackers=())
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+  try:
+    with pytest.raises(OSError, match=f'File too large.*{METRICS}'):
+      log.write(1, 2, {'loss': 3.0})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  log.close()
+  assert rows(tmp_path) == [{'step': 1, 'images': 2, 'loss': 3.0}]
