@@ -4,6 +4,8 @@ It sees where two shapes are, or their colours, in a grid of 8 x 8 with noise,
 and is asked directly for the kind of the shape in each cell.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,7 @@ def grids(scene):
 
 def questions(tag):
   """(spec of the captions, the captions, what is seen, the kinds)."""
-  text = lambda captions: words(captions, length=16)  # noqa: E731
+  text = functools.partial(words, length=16)
   source = shapes(examples=EXAMPLES, split='train', text=text)
   index = np.arange(TAGS.index(tag), EXAMPLES, len(TAGS))
   found = [grids(source.source.scene(int(k))) for k in index]
