@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from flowdistill.build.models import Model, shape_model
@@ -20,7 +21,9 @@ from flowdistill.convert.kinds import kind_of
 from flowdistill.convert.modules import Made
 from flowdistill.convert.rules import Arrays, Shapes
 from flowdistill.files.paths import expand
+from flowdistill.networks import shapes_kl_features
 from flowdistill.networks.lpips import LPIPS
+from flowdistill.networks.shapes_kl_features import ShapesKLFeatures
 from flowdistill.training.roles import Params
 
 
@@ -56,17 +59,44 @@ class FileNetwork:
   from_torch: Callable[[Arrays, Shapes], Arrays]
 
 
+def ours(arrays: Arrays, shapes: Shapes) -> Arrays:
+  """The arrays of a file that has our names, in half precision."""
+  return {name: arrays[name].astype(np.float32) for name in shapes}
+
+
+FEATURES_ROLE = 'features'
 FILES = {
   'perceptual': FileNetwork(
     lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.wanted, lpips.from_torch
   ),
+  FEATURES_ROLE: FileNetwork(
+    lambda: ShapesKLFeatures(rngs=nnx.Rngs(0)), list, ours
+  ),
 }
 """Role -> the network whose weights its reference names as a file."""
+SHIPPED = {'shapes_kl': shapes_kl_features.WEIGHTS}
+"""Name of a space -> the file with the weights of `features` of its latents."""
 
 
 def path_of(source: str) -> pathlib.Path:
   """The path of a file that a config names."""
   return expand(source, repr(source))
+
+
+def file_of(role: str, source: str) -> pathlib.Path:
+  """The file of the weights of a role in `FILES`.
+
+  Raises:
+    ValueError: for features that do not exist.
+  """
+  if role != FEATURES_ROLE:
+    return path_of(source)
+  if source not in SHIPPED:
+    raise ValueError(
+      f'{source!r} must be a space whose features ship; '
+      f'{suggest(source, SHIPPED)}'
+    )
+  return SHIPPED[source]
 
 
 @functools.cache
@@ -81,7 +111,7 @@ def read_weights(role: str, source: str) -> Params:
   Raises:
     ValueError: for a file that does not exist, or an array that does not fit.
   """
-  return read_params(FILES[role], file_model(role), path_of(source))
+  return read_params(FILES[role], file_model(role), file_of(role, source))
 
 
 def read_params(

@@ -21,7 +21,7 @@ from flowdistill.networks.stack import (
   constrain_layer_inputs,
   unstacked,
 )
-from flowdistill.training.roles import AVERAGE, Apply, Params
+from flowdistill.training.roles import AVERAGE, Params
 
 Make = Callable[[], nnx.Module]
 
@@ -60,6 +60,17 @@ class Model:
     """apply(params, x_t, t, s, cond, key=None) -> [b, ...], of all params."""
     return make_apply(self.graph, self.watch)(params, *args, **kwargs)
 
+  def aligned(
+    self, params: Params, *args: Any, **kwargs: Any
+  ) -> tuple[jax.Array, jax.Array]:
+    """What `apply` answers, and the features of a hidden layer.
+
+    Raises:
+      ValueError: if the network makes none.
+    """
+    make = make_apply(self.graph, self.watch, 'aligned')
+    return make(params, *args, **kwargs)
+
   def whole(self, params: Params, base: Params) -> Params:
     """All parameters: those that learn, and the others from the base."""
     if self.plain is None:
@@ -82,8 +93,10 @@ class Model:
     return merged(nnx.merge(self.graph, fetched(params)))
 
 
-def make_apply(graph: Any, watch: Any = None) -> Apply:
-  """The pure function of a network.
+def make_apply(
+  graph: Any, watch: Any = None, method: str = '__call__'
+) -> Callable[..., Any]:
+  """The pure function of a network, or of another of its methods.
 
   `watch(model)` is called with every merged module, its stacked layers split.
   """
@@ -94,7 +107,12 @@ def make_apply(graph: Any, watch: Any = None) -> Apply:
       give_masks(model, kwargs['key'])
     if watch is not None:
       watch(unstacked(model))
-    return model(*args, **kwargs)
+    if not hasattr(model, method):
+      raise ValueError(
+        "network.name must be 'unet', of which a hidden layer can be aligned "
+        f'with features; a {type(model).__name__} has none'
+      )
+    return getattr(model, method)(*args, **kwargs)
 
   return apply
 

@@ -93,7 +93,7 @@ class Reference:
     source: 'stage:NAME' of this config, or the folder of a run or a stage; a
       folder of diffusers, with config.json and weights, or a .safetensors of
       FLUX.1 or SD3, or either of the hub, see `build/hub.py`; or a file of
-      weights for a role that is read from one (`perceptual`).
+      weights for a role that is read from one (`perceptual`, `features`).
     weights: 'ema' for the EMA `main` (without EMAs the parameters), 'params'
       for the raw parameters, the name of an EMA, or 'power:0.1' for the power
       EMA of that relative width, which is reconstructed from snapshots.

@@ -84,7 +84,8 @@ class TrainStage:
     ema: name -> EMA weights of the student; `main` is sampled.
     ema_snapshots: see there.
     frozen: role -> the weights of a frozen network, such as `teacher`;
-      `perceptual` is read from a file of LPIPS weights.
+      `perceptual` is read from a file of LPIPS weights, and `features` has
+      the name of a space with features that ship, 'shapes_kl'.
     roles: name -> another network that is trained beside the student.
     init_from: source of the student's first weights; None is a fresh
       initialisation.

@@ -128,5 +128,5 @@ class ADM(nnx.Module):
     )
     run = make_run(nnx.silu(e), key, self.remat)
     image, trunk = upcast(x_t), (self.down, self.middle, self.up)
-    h, _ = run_trunk(trunk, self.first(image), image, run)
+    h, *_ = run_trunk(trunk, self.first(image), image, run)
     return self.last(h)

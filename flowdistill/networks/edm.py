@@ -208,7 +208,7 @@ class Preconditioned(nnx.Module):
   def output(self, x: Array, run: Callable[..., Array]) -> Array:
     """The network inside, [b, h, w, c] -> the same."""
     trunk = self.down, self.middle, self.up
-    h, image = run_trunk(trunk, self.first(x), x, run)
+    h, image, _ = run_trunk(trunk, self.first(x), x, run)
     output = image if self.last is None else self.last(h)
     return output[..., : self.channels]
 

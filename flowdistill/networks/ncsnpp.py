@@ -165,5 +165,5 @@ class NCSNpp(nnx.Module):
     run = make_run(nnx.silu(e), key, self.remat)
     image = upcast(x_t)
     trunk = self.down, self.middle, self.up
-    h, output = run_trunk(trunk, self.first(image), image, run)
+    h, output, _ = run_trunk(trunk, self.first(image), image, run)
     return output if self.last is None else self.last(h)

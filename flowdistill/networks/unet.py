@@ -28,6 +28,7 @@ from flowdistill.networks.embeddings import (
 )
 from flowdistill.networks.options import DEFAULTS, NetworkOptions
 from flowdistill.networks.precision import upcast
+from flowdistill.networks.projector import make_projector, projected
 from flowdistill.networks.ranges import check_dropout, check_sizes
 from flowdistill.networks.text import (
   NAMES,
@@ -65,6 +66,8 @@ class UNet(nnx.Module):
       `tokens`, and 0 for `text`.
     null: what no text is: 'empty', nothing is attended to; 'learnt', a token.
     dropout: dropout rate in each block, in [0, 1).
+    features: width of the features that a projector makes of what the lowest
+      resolution gives to the way up, see `aligned`; 0 is without.
     options: those that all networks share.
     rngs: for the initial parameters alone.
 
@@ -88,6 +91,7 @@ class UNet(nnx.Module):
     text_depth: int | None = None,
     null: str = 'empty',
     dropout: float = 0.0,
+    features: int = 0,
     options: NetworkOptions = DEFAULTS,
     rngs: nnx.Rngs,
   ):
@@ -136,6 +140,7 @@ class UNet(nnx.Module):
       rngs=rngs,
     )
     self.last = head(widths[0], channels, config, zero=True, rngs=rngs)
+    self.projector = make_projector(widths[-1], features, rngs=rngs)
 
   def __call__(
     self,
@@ -147,6 +152,35 @@ class UNet(nnx.Module):
     key: Array | None = None,
   ) -> Array:
     """x_t [b, h, w, c], t, s [b] and `cond` [b, ...] -> [b, h, w, c]."""
+    return self._answer(x_t, t, s, cond, key)[0]
+
+  def aligned(
+    self,
+    x_t: Array,
+    t: Array,
+    s: Array,
+    cond: Mapping[str, Array],
+    *,
+    key: Array | None = None,
+  ) -> tuple[Array, Array]:
+    """The answer, and features [b, h', w', features] of a hidden layer.
+
+    Of one level h' and w' are h and w, of n they are h and w over 2ⁿ⁻².
+
+    Raises:
+      ValueError: if the network has no projector.
+    """
+    answer, hidden = self._answer(x_t, t, s, cond, key)
+    return answer, projected(self.projector, hidden)
+
+  def _answer(
+    self,
+    x_t: Array,
+    t: Array,
+    s: Array,
+    cond: Mapping[str, Array],
+    key: Array | None,
+  ) -> tuple[Array, Array]:
     e = conditioned(
       self.times(t, s), cond, label=self.label, scalars=self.scalars
     )
@@ -157,8 +191,8 @@ class UNet(nnx.Module):
       e = e + self.summary(mean_of(*said))
     run = make_run(nnx.silu(e), key, self.remat, *said)
     image, trunk = upcast(x_t), (self.down, self.middle, self.up)
-    h, _ = run_trunk(trunk, self.first(image), image, run)
-    return self.last(h)
+    h, _, hidden = run_trunk(trunk, self.first(image), image, run)
+    return self.last(h), hidden
 
 
 def width_of_text(spec: DataSpec, width: int | None) -> int:

@@ -92,8 +92,13 @@ def make_trunk(
 
 def run_trunk(
   trunk: Trunk, h: Array, image: Array, run: Run
-) -> tuple[Array, Any]:
-  """h [b, h, w, first] and the image -> h, and the output branch or None."""
+) -> tuple[Array, Any, Array]:
+  """h [b, h, w, first] and the image, from end to end.
+
+  Returns:
+    h; the output branch or None; and what the lowest resolution of the way up
+    gives to the next one.
+  """
   down, middle, up = trunk
   skips, output = [h], None
   for level in down:
@@ -102,9 +107,12 @@ def run_trunk(
   h = skips[-1]
   for step in middle:
     h = run(step, h)
-  for level in up:
+  lowest, *rest = up
+  h, output = lowest(h, skips, output, run)
+  given = h
+  for level in rest:
     h, output = level(h, skips, output, run)
-  return h, output
+  return h, output, given
 
 
 def heights(shape: tuple[int, ...], ch_mult: tuple[int, ...]) -> list[int]:

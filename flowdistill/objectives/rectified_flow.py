@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from flowdistill.flow.couplings import Coupling, independent
 from flowdistill.flow.losses import Reduction, total
@@ -18,6 +19,7 @@ from flowdistill.flow.times import TimeLaw, uniform
 from flowdistill.flow.transport import interpolate
 from flowdistill.flow.weighting import Weight
 from flowdistill.flow.weighting import uniform as uniform_weight
+from flowdistill.objectives.alignment import features_of, similarity
 from flowdistill.objectives.distances import sum_of_distances
 from flowdistill.objectives.roles import Roles
 
@@ -36,12 +38,13 @@ def rectified_flow(
   distance: tuple[str, ...] = ('l2',),
   reduction: Reduction = total,
   resize: int | None = 64,
+  alignment: float = 0.0,
 ) -> tuple[Array, dict[str, Array]]:
   """Regresses the velocity on x1 − x0 along the line between them.
 
   Args:
-    nets: uses `student`, called for its velocity u(x_t, t, t), and
-      `perceptual` for the distance lpips.
+    nets: uses `student`, called for its velocity u(x_t, t, t),
+      `perceptual` for the distance lpips, and `features` for an alignment.
     batch: `x0` [b, ...] and `cond`; with pairs also `x1`.
     key: random key of this step.
     step: training step of this stage, for the coupling `annealed`.
@@ -53,18 +56,30 @@ def rectified_flow(
     reduction: of l2 and l1 over an example: the sum in the papers, the mean in
       the code of both.
     resize: side length to which images are resized for lpips; None disables it.
+    alignment: λ, at least 0, of λ (1 − cosine) in addition, between features
+      of x0 and those that the student makes of a hidden layer, see
+      `alignment.py`. REPA has 0.5 with the mean over an example.
 
   Returns:
-    loss [b], no metrics.
+    loss [b], and with an alignment the mean cosine, `similarity`.
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or the student makes no features.
   """
+  if alignment < 0:
+    raise ValueError(f'alignment = {alignment} must be at least 0')
   key_t, key_x = jax.random.split(key)
   x0, x1 = coupling(key_x, batch, step)
   t = times(key_t, len(x0))
-  v = nets.student(interpolate(x0, x1, t), t, t, batch['cond'])
+  inputs = interpolate(x0, x1, t), t, t, batch['cond']
   compare = sum_of_distances(
     nets, distance, resize, reduction, picture=lambda v: x1 - v
   )
-  return weight(t, t) * compare(v, x1 - x0), {}
+  if not alignment:
+    v = nets.student(*inputs)
+    return weight(t, t) * compare(v, x1 - x0), {}
+  student: Any = nets.student
+  v, h = student.aligned(*inputs)
+  cosine = similarity(h, features_of(nets, x0))
+  loss = weight(t, t) * compare(v, x1 - x0) + alignment * (1 - cosine)
+  return loss, {'similarity': jnp.mean(cosine)}

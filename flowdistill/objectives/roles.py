@@ -23,16 +23,29 @@ class View:
     signature: see `training/roles.py`.
     started: whether it is being updated yet; an array where that depends on
       the step.
+    features: features(params, *inputs) -> the answer, and the features of a
+      hidden layer; None if it has none.
   """
 
   call: Callable[..., Any]
   params: Any
   signature: str = 'average'
   started: Any = True
+  features: Callable[..., tuple[Any, Any]] | None = None
 
   def __call__(self, *inputs: Any) -> Any:
     """The network's answer."""
     return self.call(self.params, *inputs)
+
+  def aligned(self, *inputs: Any) -> tuple[Any, Any]:
+    """The network's answer, and the features of a hidden layer.
+
+    Raises:
+      ValueError: if it has none.
+    """
+    if self.features is None:
+      raise ValueError('this network makes no features of a hidden layer')
+    return self.features(self.params, *inputs)
 
   def at(self, params: Any) -> 'View':
     """The same network at other parameters."""
@@ -46,6 +59,7 @@ ANSWERS = {
   'weak': 'velocity',
   'discriminator': 'logits',
   'perceptual': 'distance',
+  'features': 'features',
 }
 """Name of a role -> the signature by which objectives call it."""
 
@@ -77,7 +91,8 @@ class Roles(dict[str, Callable[..., Any]]):
   `student` and `ema`, with the student's EMA weights, are average velocities
   u(x_t, t, s, cond), `teacher` and `weak` are velocities v(x_t, t, cond),
   `perceptual` is a distance between images, perceptual(x, y, resize) -> [b],
-  `discriminator` gives logits, D(x, cond) -> [b].
+  `discriminator` gives logits, D(x, cond) -> [b], and `features` those of
+  examples, features(x) -> [b, h, w, d].
 
   The objective of every role that learns, such as a critic, gets all roles of
   the stage. Only the parameters of its own role are differentiated.

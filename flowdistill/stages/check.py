@@ -7,7 +7,7 @@ from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import profiles_of
-from flowdistill.build.foreign import read_weights
+from flowdistill.build.foreign import FEATURES_ROLE, read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
 from flowdistill.build.unshaped import check_unshaped
@@ -238,6 +238,12 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
   check_idle(reference, key, ('attention_form', 'offload'), why)
   with naming(key):
     read_weights(role, reference.source)
+  space = blueprint.spec['space']['name']
+  if role == FEATURES_ROLE and space != reference.source:
+    raise ConfigError(
+      f'config.{key} = {reference.source!r} must be features of the latents of '
+      f'config.{blueprint.key("space")}, {space!r}'
+    )
 
 
 def _check_pairs(blueprint: Blueprint, blueprints: Blueprints) -> None:

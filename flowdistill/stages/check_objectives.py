@@ -28,8 +28,9 @@ def check_objectives(blueprint: Blueprint) -> None:
     ConfigError: if an objective trains another role, the base of `adversarial`
       is no objective of a student, the fakes of both objectives differ, the
       network of a twin does not tell its times from those of the student, one
-      that ignores s is trained as an average velocity, or the attention of a
-      network has no derivative that its objective needs.
+      that ignores s is trained as an average velocity, the attention of a
+      network has no derivative that its objective needs, or its features have
+      no alignment.
   """
   specs = {r: blueprint.learner_spec(r)['objective'] for r in blueprint.learns}
   for role, spec in specs.items():
@@ -48,6 +49,7 @@ def check_objectives(blueprint: Blueprint) -> None:
     check_twin(blueprint, role)
     check_times(blueprint, role)
     check_attention(blueprint, role)
+    check_features(blueprint, role)
   check_fakes(blueprint, specs)
   check_scale(blueprint, specs[STUDENT])
 
@@ -91,6 +93,22 @@ def check_attention(blueprint: Blueprint, role: str) -> None:
     raise ConfigError(
       f'config.{key} = {network[OPTION]!r} must be {others} for '
       f'{objective["name"]!r}, whose tangent = {JVP!r} no fused attention has'
+    )
+
+
+def check_features(blueprint: Blueprint, role: str) -> None:
+  """A projector must learn.
+
+  Raises:
+    ConfigError: if the objective has no alignment.
+  """
+  spec = blueprint.learner_spec(role)
+  own, features = spec['objective'], spec['network'].get('features', 0)
+  if features and not own.get('base', own).get('alignment', 0):
+    key = blueprint.learner_key(role, 'network.features')
+    raise ConfigError(
+      f'config.{key} = {features} has no effect: the objective has no '
+      'alignment, as rectified_flow has with alignment = 0.5'
     )
 
 

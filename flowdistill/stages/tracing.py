@@ -96,10 +96,14 @@ class WatchedRoles(Roles):
 
     if not isinstance(network, View):
       return watched
-    call = network.call
 
-    def called(params: Any, *inputs: Any) -> Any:
-      note(inputs)
-      return call(params, *inputs)
+    def noting(f: Any) -> Any:
+      def noted(params: Any, *inputs: Any) -> Any:
+        note(inputs)
+        return f(params, *inputs)
 
-    return dataclasses.replace(network, call=called)
+      return f and noted
+
+    return dataclasses.replace(
+      network, call=noting(network.call), features=noting(network.features)
+    )

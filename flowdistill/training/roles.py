@@ -150,7 +150,8 @@ def make_nets(
       nets[role.learns.ema_role] = role.view(role.whole(own.sampled, frozen))
   row = roles[learns]
   call = functools.partial(called, row, frozen, key=key)
-  nets[learns] = View(call, params, row.signature)
+  features = functools.partial(aligned, row, frozen, key=key)
+  nets[learns] = View(call, params, row.signature, features=features)
   return Roles(nets)
 
 
@@ -163,3 +164,14 @@ def called(
 ) -> Any:
   """The answer of a network at given parameters, those that learn."""
   return role.view(role.whole(params, frozen), key)(*inputs)
+
+
+def aligned(
+  role: Role,
+  frozen: Mapping[str, Params],
+  params: Params,
+  *inputs: Any,
+  key: Array | None = None,
+) -> Any:
+  """As `called`, and the features of a hidden layer."""
+  return role.model.aligned(role.whole(params, frozen), *inputs, key=key)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from flowdistill.build.ema_snapshots import power_of
-from flowdistill.build.foreign import digest_of, path_of, read_weights
+from flowdistill.build.foreign import digest_of, file_of, read_weights
 from flowdistill.build.models import Model
 from flowdistill.build.weights import Weights, weights_of
 from flowdistill.config.bind import ConfigError
@@ -103,7 +103,7 @@ def _load_file(role: str, weights: Weights, layout: Layout | None) -> Trained:
   params = read_weights(role, source)
   place = layout.shardings(params) if layout else None
   params = cast(jax.device_put(params, place), dtype)
-  origin = f'{source} of sha256 {digest_of(path_of(source))}'
+  origin = f'{source} of sha256 {digest_of(file_of(role, source))}'
   return Trained(weights.model, params, origin)
 
 

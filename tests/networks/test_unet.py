@@ -81,11 +81,46 @@ def test_a_normalisation_has_eight_groups():
     ({'ch_mult': (1, 1, 1)}, 'ch_mult = (1, 1, 1) halves the image 2 times, '),
     ({'attention': -1}, 'attention = -1 must be a height, 0 for none'),
     ({'dropout': 1.0}, 'dropout = 1.0 must lie in [0, 1)'),
+    ({'features': -1}, 'features = -1 must be at least 1'),
   ],
 )
 def test_options_out_of_range_raise(options, message):
   with pytest.raises(ValueError, match=f'^{re.escape(message)}'):
     nnx.eval_shape(lambda: make('unet', **options))
+
+
+@pytest.mark.parametrize('ch_mult', [(1,), (1, 2, 2)])
+def test_features_of_a_hidden_layer_do_not_change_the_answer(ch_mult):
+  """They have the places of the level above the lowest."""
+  options = {'ch_mult': ch_mult, 'spec': DataSpec((8, 8, 2))}
+  plain = make('unet', **options)
+  both = make('unet', **options, features=5)
+  shared = by_name(nnx.state(plain))
+  own = by_name(nnx.state(both))
+  assert {n for n in own if n not in shared} == {
+    f'projector.layers.{k}.{name}'
+    for k in range(3)
+    for name in ('bias', 'kernel')
+  }
+  graph, params = nnx.split(plain)
+  params = changed(params, lambda path, w: jnp.ones_like(w) / w.size**0.5)
+  nnx.update(both, params)
+  graph_of_both, params_of_both = nnx.split(both)
+  x = jax.random.normal(jax.random.key(0), (B, 8, 8, 2))
+  t = s = jnp.full(B, 0.5)
+
+  @jax.jit
+  def answers(params):
+    return nnx.merge(graph_of_both, params).aligned(x, t, s, {})
+
+  answer, features = answers(params_of_both)
+  expected = run(graph, params, x, t, s, {})
+  np.testing.assert_allclose(answer, expected, atol=1e-5)
+  assert jnp.std(answer) > 0.01
+  side = 8 // 2 ** max(len(ch_mult) - 2, 0)
+  assert features.shape == (B, side, side, 5)
+  with pytest.raises(ValueError, match=r'network\.features = 0 must be the'):
+    plain.aligned(x, t, s, {})
 
 
 def test_it_takes_images():

@@ -62,6 +62,7 @@ def test_what_a_config_may_name_and_its_defaults():
       'distance': ('l2',),
       'reduction': total,
       'resize': 64,
+      'alignment': 0.0,
     },
     'ayf_emd': AYF,
     'ayf_lmd': AYF,
