@@ -52,11 +52,14 @@ class FileNetwork:
     make: makes the network, with any parameters.
     wanted: the names in a file -> those that are read.
     from_torch: the file's arrays and our shapes -> our arrays.
+    shipped: name of a space -> the file for its examples, of a network that
+      ships and is named so; {} of one that is named by a file.
   """
 
   make: Callable[[], nnx.Module]
   wanted: Callable[[list[str]], list[str]]
   from_torch: Callable[[Arrays, Shapes], Arrays]
+  shipped: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
 def ours(arrays: Arrays, shapes: Shapes) -> Arrays:
@@ -64,18 +67,18 @@ def ours(arrays: Arrays, shapes: Shapes) -> Arrays:
   return {name: arrays[name].astype(np.float32) for name in shapes}
 
 
-FEATURES_ROLE = 'features'
 FILES = {
   'perceptual': FileNetwork(
     lambda: LPIPS(rngs=nnx.Rngs(0)), lpips.wanted, lpips.from_torch
   ),
-  FEATURES_ROLE: FileNetwork(
-    lambda: ShapesKLFeatures(rngs=nnx.Rngs(0)), list, ours
+  'features': FileNetwork(
+    lambda: ShapesKLFeatures(rngs=nnx.Rngs(0)),
+    list,
+    ours,
+    {'shapes_kl': shapes_kl_features.WEIGHTS},
   ),
 }
 """Role -> the network whose weights its reference names as a file."""
-SHIPPED = {'shapes_kl': shapes_kl_features.WEIGHTS}
-"""Name of a space -> the file with the weights of `features` of its latents."""
 
 
 def path_of(source: str) -> pathlib.Path:
@@ -87,16 +90,17 @@ def file_of(role: str, source: str) -> pathlib.Path:
   """The file of the weights of a role in `FILES`.
 
   Raises:
-    ValueError: for features that do not exist.
+    ValueError: for a name of nothing that ships.
   """
-  if role != FEATURES_ROLE:
+  shipped = FILES[role].shipped
+  if not shipped:
     return path_of(source)
-  if source not in SHIPPED:
+  if source not in shipped:
     raise ValueError(
-      f'{source!r} must be a space whose features ship; '
-      f'{suggest(source, SHIPPED)}'
+      f'{source!r} must be a space whose {role} ship; '
+      f'{suggest(source, shipped)}'
     )
-  return SHIPPED[source]
+  return shipped[source]
 
 
 @functools.cache

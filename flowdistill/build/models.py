@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -68,8 +69,8 @@ class Model:
     Raises:
       ValueError: if the network makes none.
     """
-    make = make_apply(self.graph, self.watch, 'aligned')
-    return make(params, *args, **kwargs)
+    ask = make_apply(self.graph, self.watch, ask_aligned)
+    return ask(params, *args, **kwargs)
 
   def whole(self, params: Params, base: Params) -> Params:
     """All parameters: those that learn, and the others from the base."""
@@ -94,9 +95,9 @@ class Model:
 
 
 def make_apply(
-  graph: Any, watch: Any = None, method: str = '__call__'
+  graph: Any, watch: Any = None, call: Callable[..., Any] = operator.call
 ) -> Callable[..., Any]:
-  """The pure function of a network, or of another of its methods.
+  """The pure function of a network, whose answer is call(model, *inputs).
 
   `watch(model)` is called with every merged module, its stacked layers split.
   """
@@ -107,14 +108,23 @@ def make_apply(
       give_masks(model, kwargs['key'])
     if watch is not None:
       watch(unstacked(model))
-    if not hasattr(model, method):
-      raise ValueError(
-        "network.name must be 'unet', of which a hidden layer can be aligned "
-        f'with features; a {type(model).__name__} has none'
-      )
-    return getattr(model, method)(*args, **kwargs)
+    return call(model, *args, **kwargs)
 
   return apply
+
+
+def ask_aligned(model: Any, *args: Any, **kwargs: Any) -> Any:
+  """What a network answers, and the features of a hidden layer.
+
+  Raises:
+    ValueError: if it cannot make any.
+  """
+  if not hasattr(model, 'aligned'):
+    raise ValueError(
+      "network.name must be 'unet', of which a hidden layer can be aligned "
+      f'with features; a {type(model).__name__} has none'
+    )
+  return model.aligned(*args, **kwargs)
 
 
 def shape_model(make: Make) -> Model:

@@ -2,8 +2,11 @@
 
 Source: Yu et al., "Representation Alignment for Generation: Training Diffusion
 Transformers Is Easier Than You Think" (2024), https://arxiv.org/abs/2410.06940,
-section 3.2; at a layer of a U-Net: Tian et al., "U-REPA: Aligning Diffusion
-U-Nets to ViTs" (2025), https://arxiv.org/abs/2503.18414.
+and its code, `build_mlp` in
+https://github.com/sihyun-yu/REPA/blob/main/models/sit.py, where the layers
+between have 2 048 channels. In a U-Net: Tian et al., "U-REPA: Aligning
+Diffusion U-Nets to ViTs" (2025), https://arxiv.org/abs/2503.18414, which aligns
+the middle and enlarges its features; here the hidden layer is behind that.
 """
 
 import itertools

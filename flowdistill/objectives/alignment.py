@@ -2,7 +2,8 @@
 
 Source: Yu et al., "Representation Alignment for Generation: Training Diffusion
 Transformers Is Easier Than You Think" (2024), https://arxiv.org/abs/2410.06940,
-eq. 8, whose features are those of DINOv2.
+whose features are those of DINOv2; the projection loss of its code, `SILoss` in
+https://github.com/sihyun-yu/REPA/blob/main/loss.py, is minus this cosine.
 """
 
 import jax

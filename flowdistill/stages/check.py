@@ -7,7 +7,7 @@ from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import profiles_of
-from flowdistill.build.foreign import FEATURES_ROLE, read_weights
+from flowdistill.build.foreign import FILES, read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
 from flowdistill.build.unshaped import check_unshaped
@@ -239,9 +239,9 @@ def _check_frozen(blueprint: Blueprint, role: str) -> None:
   with naming(key):
     read_weights(role, reference.source)
   space = blueprint.spec['space']['name']
-  if role == FEATURES_ROLE and space != reference.source:
+  if FILES[role].shipped and space != reference.source:
     raise ConfigError(
-      f'config.{key} = {reference.source!r} must be features of the latents of '
+      f'config.{key} = {reference.source!r} must be {role} of the latents of '
       f'config.{blueprint.key("space")}, {space!r}'
     )
 

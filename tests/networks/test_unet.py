@@ -117,6 +117,10 @@ def test_features_of_a_hidden_layer_do_not_change_the_answer(ch_mult):
   expected = run(graph, params, x, t, s, {})
   np.testing.assert_allclose(answer, expected, atol=1e-5)
   assert jnp.std(answer) > 0.01
+  asked = jax.jit(jax.grad(lambda p: jnp.sum(answers(p)[1])))(params_of_both)
+  used = {n for n, g in by_name(asked).items() if jnp.any(g != 0)}
+  assert {n.split('.')[0] for n in used} >= {'first', 'down', 'up', 'projector'}
+  assert not {n for n in used if n.startswith(('up.1', 'up.2', 'last'))}
   side = 8 // 2 ** max(len(ch_mult) - 2, 0)
   assert features.shape == (B, side, side, 5)
   with pytest.raises(ValueError, match=r'network\.features = 0 must be the'):
