@@ -29,6 +29,7 @@ SOURCES = (  # files of other projects, by which ours are explained
   'persistence.py',
   'reconstruct_phema.py',
 )
+URL = re.compile(r'https?:\S+')  # its files are those of other projects
 LINK = re.compile(r'\]\((?!https?:)([^)#]+)')
 # The example that CONTRIBUTING.md adds, and the configs of the originals.
 ELSEWHERE = re.compile(
@@ -45,11 +46,12 @@ def test_paths_exist(document):
 
 
 def docstrings(module):
-  """All docstrings of a module, and of its classes and functions."""
+  """The docstrings of a module and of what is in it, without addresses."""
   kinds = ast.Module | ast.ClassDef | ast.FunctionDef
   tree = ast.parse(module.read_text('utf-8'))
   nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
-  return ' '.join(filter(None, map(ast.get_docstring, nodes)))
+  text = ' '.join(filter(None, map(ast.get_docstring, nodes)))
+  return URL.sub('', text)
 
 
 def test_what_docstrings_name_exists():
