@@ -155,13 +155,16 @@ def _beside(
   return (x, y) if low <= min(x, y) and max(x, y) <= high else None
 
 
-def scene_of(seed: int, index: int, split: str) -> tuple[Scene, KeyedDraws]:
+def scene_of(
+  seed: int, index: int, split: str, categories: Sequence[str] = TAGS
+) -> tuple[Scene, KeyedDraws]:
   """Scene number `index` of a split, and the draws that follow it.
 
-  Scenes are of the six categories in turn.
+  Scenes are of the categories in turn.
   """
   draws = KeyedDraws(seed, index)
-  return draw_scene(draws, TAGS[index % len(TAGS)], split), draws
+  tag = categories[index % len(categories)]
+  return draw_scene(draws, tag, split), draws
 
 
 def render(scene: Scene, side: int) -> np.ndarray:

@@ -6,6 +6,7 @@ picture of that caption.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +35,7 @@ def shapes(
   classes: str | None = None,
   text: Text | None = None,
   split: str = 'all',
+  categories: Sequence[str] = TAGS,
 ) -> 'Shapes | Captioned':
   """Coloured shapes [size, size, 3] in [-1, 1], with captions.
 
@@ -47,6 +49,8 @@ def shapes(
       such condition.
     split: 'train' without the combinations of `shape_combinations.py`,
       'validation' with them, or 'all' with and without.
+    categories: those of the examples, in turn, of the six of GenEval. One that
+      is named twice is twice as frequent.
 
   Raises:
     ValueError: if an option is out of range.
@@ -60,9 +64,20 @@ def shapes(
   if classes not in (None, CLASSES):
     raise ValueError(f'classes = {classes!r} must be {CLASSES!r} or none')
   check_split(split, 0.0)
+  check_categories(categories)
   names = TAGS if classes else ()
   spec = DataSpec.labelled((size, size, 3), len(names), names)
-  return with_text(Shapes(spec, examples, seed, split), text)
+  source = Shapes(spec, examples, seed, split, tuple(categories))
+  return with_text(source, text)
+
+
+def check_categories(categories: Sequence[str]) -> None:
+  """Raises a ValueError unless categories are some of the six of GenEval."""
+  named = () if isinstance(categories, str) else categories
+  if not named or not set(named) <= set(TAGS):
+    raise ValueError(
+      f'categories = {categories!r} must be one or more of {", ".join(TAGS)}'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +89,7 @@ class Shapes:
     examples: their number.
     seed: of all that is in them.
     split: see `shapes`.
+    categories: see `shapes`.
     mirrors: whether captions hold of mirrored pictures; 'left of' does not.
   """
 
@@ -81,6 +97,7 @@ class Shapes:
   examples: int
   seed: int
   split: str
+  categories: tuple[str, ...]
   mirrors: ClassVar[bool] = False
 
   def __len__(self) -> int:
@@ -97,15 +114,15 @@ class Shapes:
     """The label of each of the examples `index` [b], if they have one."""
     if LABEL not in self.spec.cond:
       return {}
-    label = places(index, self.examples) % len(TAGS)
-    return {LABEL: np.asarray(label, np.int32)}
+    numbers = np.asarray([TAGS.index(tag) for tag in self.categories], np.int32)
+    return {LABEL: numbers[places(index, self.examples) % len(numbers)]}
 
   def scene(self, index: int) -> Scene:
     """What is in the picture of an example."""
     return self._described(index)[0]
 
   def _described(self, index: int) -> tuple[Scene, Prompt]:
-    scene, draws = scene_of(self.seed, int(index), self.split)
+    scene, draws = scene_of(self.seed, int(index), self.split, self.categories)
     return scene, prompt_of(scene, draws)
 
   @property

@@ -41,13 +41,12 @@ def _kind(character: str) -> str:
 
 
 def count_words(captions: Sequence[str], least: int) -> list[str]:
-  """The words of captions that occur `least` times, the most frequent first.
+  """The words of captions that occur `least` times, in alphabetical order.
 
-  Words that are equally frequent are in the order of their characters.
+  So captions of the same words have the same vocabulary, whatever is frequent.
   """
   counts = collections.Counter(w for c in captions for w in words_of(c))
-  ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-  return [word for word, count in ranked if count >= least]
+  return sorted(word for word, count in counts.items() if count >= least)
 
 
 def read_words(path: str) -> list[str]:

@@ -78,6 +78,21 @@ def test_labels_are_categories():
   assert [TAGS[k] for k in label] == tags
 
 
+def test_categories_take_turns_and_leave_the_rest_as_it_was():
+  named = ('position', 'colors', 'position')
+  source = shapes(examples=9, classes='category', categories=named)
+  assert [source.scene(i).tag for i in range(9)] == [*named] * 3
+  label = source.conditions(np.arange(9))['label']
+  assert [TAGS[k] for k in label] == [*named] * 3
+  assert source.conditions(1)['label'] == TAGS.index('colors')
+  assert [prompt.tag for prompt in source.prompts] == [*named] * 3
+  plain = shapes(examples=12, classes='category', categories=[*TAGS])
+  same = shapes(examples=12, classes='category')
+  assert plain == same
+  only = shapes(examples=12, categories=('color_attr',) * 5)
+  assert only.captions[5] == same.captions[5]
+
+
 def test_batches_and_ends():
   source = shapes(size=24, examples=10, classes='category')
   assert (len(source), len(source.captions), len(source.prompts)) == (10,) * 3
@@ -100,6 +115,9 @@ def test_batches_and_ends():
     ({'seed': -1}, 'seed = -1 must lie in 0'),
     ({'classes': 'kind'}, "classes = 'kind' must be 'category' or none"),
     ({'split': 'test'}, "split = 'test' must be one of"),
+    ({'categories': ()}, r'categories = \(\) must be one or more of single_'),
+    ({'categories': 'position'}, "categories = 'position' must be one or more"),
+    ({'categories': ('places',)}, r"categories = \('places',\) must be one or"),
   ],
 )
 def test_bad_options_are_refused(options, message):
