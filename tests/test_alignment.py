@@ -25,7 +25,7 @@ def get_config(arg=''):
   return ConfigDict({{
     'dataset': {{'name': 'shapes', 'examples': 8}},
     'space': 'shapes_kl',
-    'network': {{'name': 'unet', 'features': 17, **{SMALL}}},
+    'network': {{'name': 'unet', 'features': 16, **{SMALL}}},
     'objective': {{'name': 'rectified_flow', 'alignment': 100.0}},
     'frozen': {{'features': 'shapes_kl'}},
     'train': {{'batch_size': 2, 'steps': 2}},
@@ -97,7 +97,7 @@ def test_the_config_of_the_documentation_is_accepted(config, tmp_path):
     ),
     (
       ['objective.alignment=0'],
-      'network.features = 17 has no effect: the objective has no alignment',
+      'network.features = 16 has no effect: the objective has no alignment',
     ),
     (
       ['objective.alignment=0', 'network.features=0'],
@@ -112,14 +112,14 @@ def test_the_config_of_the_documentation_is_accepted(config, tmp_path):
       'objective: network.features = 0 must be the width of the features',
     ),
     (
-      ['network.features=16'],
-      'objective: the features of network.features = 16 have the shape '
-      '[8, 8, 16], and must have that of frozen.features, [8, 8, 17]',
+      ['network.features=8'],
+      'objective: the features of network.features = 8 have the shape '
+      '[8, 8, 8], and must have that of frozen.features, [8, 8, 16]',
     ),
     (
       ['network.ch_mult=(1, 1, 1)'],
-      'objective: the features of network.features = 17 have the shape '
-      '[4, 4, 17], and must have that of frozen.features, [8, 8, 17]',
+      'objective: the features of network.features = 16 have the shape '
+      '[4, 4, 16], and must have that of frozen.features, [8, 8, 16]',
     ),
     (
       ["network={'name': 'dit', 'width': 8, 'depth': 1, 'heads': 2}"],

@@ -1,4 +1,4 @@
-"""Features of latents of the space `shapes_kl`: what shape is in which cell.
+"""Features of latents of the space `shapes_kl`: which shape is nearest.
 
 Its weights ship beside it in `shapes_kl_features.npz`;
 `train_shapes_kl_features.py` trained them. A cell stands for 4 x 4 pixels. A
@@ -16,31 +16,31 @@ from flax import nnx
 
 Array = jax.Array
 WEIGHTS = pathlib.Path(__file__).with_suffix('.npz')
-CHANNELS, WIDTH, LAYERS = 4, 48, 4  # of latents, and of what follows
+CHANNELS, WIDTH = 4, 48  # of latents, and of what follows
+DILATIONS = 1, 1, 2, 4, 2, 1  # a cell sees the others up to 11 cells away
 KINDS, COLOURS = 8, 8
 
 
 class ShapesKLFeatures(nnx.Module):
-  """Latents -> convolutions of 3 x 3 -> probabilities in each cell.
+  """Latents -> dilated convolutions of 3 x 3 -> probabilities in each cell.
 
-  They are those of the kinds, of the colours, and of the background.
+  They are those of the kinds and of the colours of the shape whose circle is
+  nearest, also where the background is.
   """
 
   signature: ClassVar[str] = 'features'
 
   def __init__(self, *, rngs: nnx.Rngs):
-    sizes = [CHANNELS, *[WIDTH] * LAYERS]
+    sizes = [CHANNELS, *[WIDTH] * len(DILATIONS)]
     self.layers = nnx.List(
-      nnx.Conv(n, m, (3, 3), rngs=rngs) for n, m in itertools.pairwise(sizes)
+      nnx.Conv(n, m, (3, 3), kernel_dilation=d, rngs=rngs)
+      for (n, m), d in zip(itertools.pairwise(sizes), DILATIONS, strict=True)
     )
-    self.kind = nnx.Linear(WIDTH, KINDS + 1, rngs=rngs)
+    self.kind = nnx.Linear(WIDTH, KINDS, rngs=rngs)
     self.colour = nnx.Linear(WIDTH, COLOURS, rngs=rngs)
 
   def logits(self, z: Array) -> tuple[Array, Array]:
-    """z [b, h, w, 4] -> logits of kinds and none, and of colours.
-
-    Returns:
-      [b, h, w, 9], of which the last is the background, and [b, h, w, 8].
+    """z [b, h, w, 4] -> logits of kinds and of colours, [b, h, w, 8] each.
 
     Raises:
       ValueError: for latents of another space.
@@ -55,7 +55,5 @@ class ShapesKLFeatures(nnx.Module):
     return self.kind(z), self.colour(z)
 
   def __call__(self, z: Array) -> Array:
-    """z [b, h, w, 4] -> probabilities [b, h, w, 17]."""
-    kind, colour = map(jax.nn.softmax, self.logits(z))
-    none = kind[..., KINDS:]
-    return jnp.concatenate([kind[..., :KINDS], (1 - none) * colour, none], -1)
+    """z [b, h, w, 4] -> probabilities [b, h, w, 16]."""
+    return jnp.concatenate([*map(jax.nn.softmax, self.logits(z))], -1)
