@@ -22,7 +22,7 @@ from flowdistill.build.spaces import shapes_kl
 from flowdistill.datasets.shape_kinds import COLOURS, KINDS
 from flowdistill.datasets.shapes import Shapes, shapes
 from flowdistill.networks.shapes_kl_features import WEIGHTS, ShapesKLFeatures
-from flowdistill.networks.shipped_weights import save_weights
+from flowdistill.networks.shipped_weights import load_weights, save_weights
 
 Array = jax.Array
 SIZE, CELLS = 32, 8
@@ -32,8 +32,8 @@ NOISE = 0.1  # standard deviation of what is added to latents
 
 
 def main() -> None:
-  model = train(*drawn('train', EXAMPLES))
-  save_weights(model, WEIGHTS)
+  save_weights(train(*drawn('train', EXAMPLES)), WEIGHTS)
+  model = load_weights(lambda: ShapesKLFeatures(rngs=nnx.Rngs(0)), WEIGHTS)
   for seed, split in ((1, 'train'), (0, 'validation')):
     kind, colour = accuracies(model, *drawn(split, HELD_OUT, seed))
     print(f'{split}, other pictures: kind {kind:.4f}, colour {colour:.4f}')

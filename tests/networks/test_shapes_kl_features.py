@@ -79,5 +79,5 @@ def test_a_short_training_writes_what_is_read(tmp_path, monkeypatch, capsys):
   assert said[2] == (
     f'train, other pictures: kind {kind:.4f}, colour {colour:.4f}'
   )
-  assert colour > 0.9
+  assert colour > 0.8
   assert jax.tree.leaves(nnx.state(load(path)))[0].dtype == np.float32
