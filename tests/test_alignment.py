@@ -3,11 +3,12 @@
 import ast
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 from flax import nnx
-from jobs import tiny
+from jobs import hosts, tiny
 
 import flowdistill
 from flowdistill.build.foreign import file_model, read_weights
@@ -66,6 +67,31 @@ def test_a_run_with_them_trains_its_projector_and_samples(config, tmp_path):
   own = [name for name in before if name.startswith('projector')]
   assert len(own) == 6
   assert all((after[name] != before[name]).any() for name in own)
+
+
+def ended(workdir, config, devices, *more):
+  """Trains four steps in a process of its own; returns what it says."""
+  steps = ('--config.train.steps=4', '--config.checkpoint.every=2')
+  process = hosts.start(workdir, config, devices, *steps, *more)
+  output, errors = process.communicate(timeout=240)
+  assert process.returncode == 0, errors
+  return output
+
+
+@pytest.mark.slow
+def test_continued_or_on_four_devices_it_is_the_same(config, tmp_path):
+  one, again, four = (tmp_path / name for name in ('one', 'again', 'four'))
+  batch = '--config.train.batch_size=4'
+  ended(one, config, 1, batch)
+  shutil.copytree(one, again)
+  shutil.rmtree(again / 'checkpoints' / '4')
+  assert 'continues at step 2' in ended(again, config, 1, batch)
+  tiny.assert_same_bytes(tiny.arrays(again), tiny.arrays(one))
+  mesh = ('--config.mesh.data=2', '--config.mesh.fsdp=2')
+  ended(four, config, 4, batch, *mesh)
+  ours, theirs = tiny.arrays(one), tiny.arrays(four)
+  for name, array in ours.items():
+    np.testing.assert_allclose(array, theirs[name], rtol=1e-3, atol=1e-4)
 
 
 def test_the_config_of_the_documentation_is_accepted(config, tmp_path):

@@ -23,7 +23,8 @@ SMALL = {
   'prompts': {'name': 'pictures', 'prompts': ['a red circle'], **ONE},
 }
 FEW = (
-  'stages.encode.dataset.examples=300',
+  'stages.encode.dataset.examples=600',
+  'stages.encode_ordered.dataset.examples=600',
   'evaluation.dataset.examples=60',
   'evaluation.features=none',
   f'evaluators={SMALL}',
@@ -37,8 +38,10 @@ class Opened(Exception):
 @pytest.mark.parametrize('recipe', RECIPES)
 def test_each_recipe_has_a_teacher_and_its_students(recipe):
   found = load_stages(f'{CONFIG}:{recipe}')
-  assert list(found) == ['encode', 'flow', *RECIPES[recipe]]
-  del found['encode']
+  before = ['encode', 'encode_ordered', 'align']
+  assert list(found) == [*before, 'flow', *RECIPES[recipe]]
+  for name in before:
+    del found[name]
   for name in RECIPES[recipe]:
     assert found[name]['init_from']['source'] == 'stage:flow'
   for name, spec in found.items():
@@ -97,7 +100,7 @@ def test_recipes_that_no_document_runs_train(tmp_path, recipe):
 def test_no_picture_is_opened_without_data(tmp_path, monkeypatch):
   specs = tiny.stages(f'{CONFIG}:datafree,runlocal', *FEW)
   blueprints = tiny.check_here(specs, tmp_path)
-  for name in ('encode', 'flow'):
+  for name in ('encode', 'encode_ordered', 'align', 'flow'):
     train.run(blueprints, train.Options(stage=name))
 
   def raises(*args):
