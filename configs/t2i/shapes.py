@@ -20,8 +20,10 @@ there are ayf, twinflow and datafree.
   flow          the teacher alone
 
 The pictures are encoded once, in the latents of a small autoencoder that ships.
-Words are tokens, and a text transformer is trained with the network. The
-prompts of the evaluators are of combinations that training never shows.
+Words are tokens, and a text transformer is trained with the network. A stage
+before the flow asks the network which shape is where in noise, as the flow
+alone does not learn what the order of the words says. The prompts of the
+evaluators are of combinations that training never shows.
 
 Source of the recipes: the README and the configs of
 https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
@@ -29,8 +31,8 @@ https://github.com/inclusionAI/TwinFlow, there with ratios of 0.8 (a guidance of
 
 GenEval and Fréchet distances of three seeds, and the time of the whole: not yet
 measured. What one training of the teacher and of the three students gave is in
-docs/t2i_shapes.md; it is far from GenEval 0.90, a longer training of the
-teacher does not bring it nearer, and why is there, too.
+docs/t2i_shapes.md; the teacher is below GenEval 0.90, and what is missing is
+there, too.
 """
 
 from typing import Any
