@@ -56,6 +56,8 @@ def test_cells_are_those_of_the_pictures():
       assert set(kind[here]) <= kinds
       assert set(colour[here]) <= {[*COLOURS].index(shape.colour)}
       assert here.any() or shape.kind not in ('square', 'circle')
+    if len(shapes_here) == 1:
+      assert len({*kind.flat}) == len({*colour.flat}) == 1
 
 
 def test_other_latents_are_refused():
