@@ -14,7 +14,7 @@ import numpy as np
 
 from flowdistill.build.features import Features, load_features
 from flowdistill.build.placed import batched
-from flowdistill.config import sections
+from flowdistill.config import protocols
 from flowdistill.flow.pixels import RULE, to_uint8
 from flowdistill.networks.features import FEATURE_NETWORKS, FEATURES
 from flowdistill.networks.features.clip_tokens import read_tokenizer
@@ -148,7 +148,7 @@ def _of(name: str) -> Callable[..., PictureFeatures]:
   return clip if name.startswith('clip') else features
 
 
-def several(*, of: Mapping[str, sections.Features] = NONE) -> Several:
+def several(*, of: Mapping[str, protocols.Features] = NONE) -> Several:
   """Several feature networks, which see the same samples.
 
   Raises:

@@ -27,8 +27,9 @@ from flowdistill.build.models import Model, shape_model
 from flowdistill.build.tables import ROOMS
 from flowdistill.build.weights import changes_of
 from flowdistill.config.bind import ConfigError, bind
+from flowdistill.config.protocols import Network
 from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Network, Reference
+from flowdistill.config.sections import Reference
 from flowdistill.convert.diffusers_folder import (
   is_folder_of_diffusers,
   open_folder,

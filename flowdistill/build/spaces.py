@@ -24,8 +24,9 @@ from flowdistill.build.foreign import (
 from flowdistill.build.models import shape_model
 from flowdistill.convert import kl as names
 from flowdistill.datasets.files import Stamp, stamp_of
+from flowdistill.training.mesh import make_mesh
 from flowdistill.training.roles import Params
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.sharding import Layout
 
 UNIT, MOST = (-1.0, 1.0), 1e6  # the range of pixels here, and any range
 SD_SIZES, SD_SCALE = KLConfig(), 0.18215  # of Stable Diffusion 1 and 2

@@ -11,8 +11,7 @@ from flowdistill.build.texts import TEXT_LAWS
 from flowdistill.config import bind
 from flowdistill.config.bind import Spec
 from flowdistill.config.kinds import ENCODE, PAIRS, TRAIN, kind_of
-from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import (
+from flowdistill.config.protocols import (
   Dataset,
   EmaKind,
   Evaluator,
@@ -23,6 +22,7 @@ from flowdistill.config.sections import (
   Space,
   TextEncoder,
 )
+from flowdistill.config.resolve import resolve
 from flowdistill.config.stages import EncodeStage, PairStage, TrainStage
 from flowdistill.datasets import DATASETS
 from flowdistill.datasets.texts import Text

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowdistill.config.bind import bind
-from flowdistill.config.sections import TextEncoder
+from flowdistill.config.protocols import TextEncoder
 from flowdistill.datasets.encoded import Encoded
 from flowdistill.datasets.texts import KINDS, TEXTS, Encoder, read_encoder
 from flowdistill.text_encoders import TEXT_ENCODERS

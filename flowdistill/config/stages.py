@@ -5,24 +5,28 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from flowdistill.config.bind import Spec
+from flowdistill.config.protocols import (
+  Dataset,
+  EmaKind,
+  Evaluator,
+  Network,
+  Space,
+  TextEncoder,
+)
+from flowdistill.config.run_sections import (
+  Checkpointing,
+  EmaSnapshots,
+  Hosts,
+  Logging,
+  MeshAxes,
+)
 from flowdistill.config.sections import (
   PIXELS,
   STUDENT,
-  Checkpointing,
-  Dataset,
-  EmaKind,
-  EmaSnapshots,
   Evaluation,
-  Evaluator,
-  Hosts,
-  Logging,
   Lora,
-  MeshAxes,
-  Network,
   Optim,
   Reference,
-  Space,
-  TextEncoder,
   Train,
 )
 from flowdistill.flow.noise import SEEDS, check_seed

@@ -27,7 +27,7 @@ from flowdistill.config.sections import Reference
 from flowdistill.evaluators.signature import Row
 from flowdistill.stages.audit import INPUTS, Point, audit, output_dtypes
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.check import check_same_shapes
+from flowdistill.stages.check_fit import check_same_shapes
 from flowdistill.stages.failure import Halted
 from flowdistill.stages.random_inputs import draw_weights
 from flowdistill.training.json_files import write_json

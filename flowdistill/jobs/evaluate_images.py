@@ -4,7 +4,7 @@ import rich
 
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, suggest
-from flowdistill.config.sections import Features
+from flowdistill.config.protocols import Features
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.table import table
 from flowdistill.jobs.evaluate import Options, write_rows

@@ -13,8 +13,8 @@ from flowdistill.planning.cost import call_flops, size_of, step_flops
 from flowdistill.planning.memory import step_peak
 from flowdistill.planning.program import nbytes
 from flowdistill.planning.traffic import Transfer, gathered_bytes, traffic
-from flowdistill.training import sharding
-from flowdistill.training.sharding import TENSOR, Layout
+from flowdistill.training.mesh import TENSOR, abstract_mesh, rows_per_device
+from flowdistill.training.sharding import Layout
 
 LARGEST = 5
 
@@ -64,16 +64,16 @@ def lay_out(blueprint: Blueprint, devices: int) -> Layout:
   """The layout on a number of devices, which need not exist."""
   stage = blueprint.stage
   with located(blueprint.key('mesh')):
-    mesh = sharding.abstract_mesh(stage.mesh.sizes, devices)
+    mesh = abstract_mesh(stage.mesh.sizes, devices)
   with located(blueprint.key('train.batch_size')):
-    sharding.rows_per_device(mesh, stage.train.batch_size)
+    rows_per_device(mesh, stage.train.batch_size)
   return Layout(mesh, stage.mesh.rules)
 
 
 def inputs(blueprint: Blueprint, layout: Layout) -> tuple[Any, Any]:
   """The batch of one device, and a key, abstractly."""
   batch_size = blueprint.stage.train.batch_size
-  rows = sharding.rows_per_device(layout.mesh, batch_size)
+  rows = rows_per_device(layout.mesh, batch_size)
   return blueprint.batch(rows), jax.eval_shape(lambda: jax.random.key(0))
 
 

@@ -22,7 +22,8 @@ import jax
 
 from flowdistill.planning.partition import ALL_GATHER, ALL_REDUCE, sent
 from flowdistill.planning.program import LOOPS, Program, nbytes
-from flowdistill.training.sharding import DATA, FSDP, TENSOR, Layout
+from flowdistill.training.mesh import DATA, FSDP, TENSOR
+from flowdistill.training.sharding import Layout
 
 REDUCE_SCATTER = 'reduce-scatter'
 ROUNDS = {ALL_REDUCE: 2, ALL_GATHER: 1, REDUCE_SCATTER: 1}

@@ -13,8 +13,9 @@ from flowdistill.build.ema_snapshots import resolved
 from flowdistill.build.models import on_devices, with_rows
 from flowdistill.build.sampling import Generator, Guide
 from flowdistill.datasets.pipeline import make_batches
-from flowdistill.training import checkpoint, sharding
+from flowdistill.training import checkpoint
 from flowdistill.training.checkpoint import CheckpointError, Checkpoints
+from flowdistill.training.mesh import make_mesh
 from flowdistill.training.roles import Params
 from flowdistill.training.rounding import cast
 from flowdistill.training.sharding import Layout
@@ -85,7 +86,7 @@ def assemble(
 def lay_out(blueprint: Blueprint) -> Layout:
   """The mesh of all devices, and its sharding rules."""
   mesh = blueprint.stage.mesh
-  return Layout(sharding.make_mesh(mesh.sizes), mesh.rules)
+  return Layout(make_mesh(mesh.sizes), mesh.rules)
 
 
 def sampling_layout(blueprint: Blueprint) -> Layout:
@@ -93,7 +94,7 @@ def sampling_layout(blueprint: Blueprint) -> Layout:
   try:
     return lay_out(blueprint)
   except ValueError:
-    return Layout(sharding.make_mesh(), blueprint.stage.mesh.rules)
+    return Layout(make_mesh(), blueprint.stage.mesh.rules)
 
 
 def abstract_state(assembly: Assembly) -> TrainState:

@@ -37,7 +37,8 @@ from flowdistill.config.bind import (
 )
 from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import ENCODE, trained
-from flowdistill.config.sections import Dataset, Reference
+from flowdistill.config.protocols import Dataset
+from flowdistill.config.sections import Reference
 from flowdistill.datasets.captioned import spec_with_text
 from flowdistill.datasets.texts import Text
 from flowdistill.flow.spec import DataSpec

@@ -1,34 +1,30 @@
 """Checks a stage that trains, abstractly (jax.eval_shape)."""
 
-import fnmatch
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.ema_snapshots import profiles_of
 from flowdistill.build.foreign import FILES, read_weights
 from flowdistill.build.pairs import open_pairs
 from flowdistill.build.sampling_plan import check_grid
-from flowdistill.build.unshaped import check_unshaped
-from flowdistill.build.weights import Weights, changes_of, check_idle
+from flowdistill.build.weights import check_idle
 from flowdistill.config.bind import ConfigError, located, suggest
 from flowdistill.config.kinds import PAIRS
-from flowdistill.config.sections import EmaSnapshots
+from flowdistill.config.run_sections import EmaSnapshots
 from flowdistill.config.stages import FEATURES, MEASURING
-from flowdistill.flow.spec import LABEL, DataSpec
 from flowdistill.objectives.roles import MissingRole
 from flowdistill.stages.blueprints import Blueprints, naming
 from flowdistill.stages.check_buckets import check_buckets
 from flowdistill.stages.check_data_free import check_data_free
 from flowdistill.stages.check_evaluators import check_evaluators
+from flowdistill.stages.check_fit import check_knows, check_same_shapes
 from flowdistill.stages.check_objectives import check_objectives
+from flowdistill.stages.check_start import check_only, check_start
 from flowdistill.stages.effects import without_effect
 from flowdistill.stages.space import check_recorded_space, check_space
 from flowdistill.stages.tracing import Trace, trace
-from flowdistill.training.named_arrays import by_name
 from flowdistill.workdir.folders import STAGE, source_folder
-from flowdistill.workdir.weights import matching
 
 
 def check_train(blueprints: Blueprints, name: str) -> None:
@@ -44,8 +40,8 @@ def check_train(blueprints: Blueprints, name: str) -> None:
   _check_lengths(blueprint)
   _check_effects(blueprint)
   for role in blueprint.learns:
-    _check_start(blueprint, role)
-    _check_only(blueprint, role)
+    check_start(blueprint, role)
+    check_only(blueprint, role)
   _check_resume(blueprint, blueprints)
   _check_pairs(blueprint, blueprints)
   for role in blueprint.stage.frozen:
@@ -120,91 +116,6 @@ def _idle_snapshots(blueprint: Blueprint) -> dict[str, str]:
   else:
     return {}
   return {'ema_snapshots.every': why}
-
-
-def _check_start(blueprint: Blueprint, role: str) -> None:
-  """The weights of `init_from` must fit the network of the role."""
-  if blueprint.stage.learners[role].init_from is None:
-    return
-  reference, key = blueprint.reference(role)
-  model = blueprint.learners[role].model
-  for name in [*changes_of(reference), *['offload'] * reference.offload]:
-    of_base = name in ('dtype', 'offload')
-    if of_base and model.plain is not None:
-      continue
-    also = ', and without lora' if of_base else ''
-    raise ConfigError(
-      f'config.{key}.{name} has no effect outside of frozen{also}'
-    )
-  if reference.offload:
-    _check_fetched_again(blueprint, role)
-  weights = blueprint.weights(role)
-  if weights.stage is not None:
-    check_same_text(weights.stage.sees, blueprint.sees, key)
-  if theirs := _options(weights):
-    check_unshaped(
-      theirs,
-      blueprint.learner_spec(role)['network'],
-      blueprint.learner_key(role, 'network'),
-      source=repr(reference.source),
-    )
-  loaded, fresh = weights.params, (model.plain or model).params
-  if reference.matching and model.plain is not None:
-    _check_full(blueprint, role, loaded)
-  if not reference.matching:
-    check_same_shapes(fresh, loaded, key)
-  elif not matching(fresh, loaded):
-    raise ConfigError(
-      f'config.{key}: no array there matches an array of this stage in name '
-      'and shape'
-    )
-
-
-def _check_fetched_again(blueprint: Blueprint, role: str) -> None:
-  """The backward pass must not keep the layers that were fetched."""
-  network = blueprint.learner_spec(role)['network']
-  if network.get('remat') is None:
-    key = blueprint.learner_key(role, 'network.remat')
-    raise ConfigError(
-      f'config.{blueprint.reference(role)[1]}.offload = True needs '
-      f"config.{key} = 'full' or 'dots': else the backward pass keeps every "
-      'layer that it has fetched'
-    )
-
-
-def _options(weights: Weights) -> Mapping[str, Any]:
-  """The options of the network that has these weights, {} if not known."""
-  if weights.published is not None:
-    return weights.published.saved.options
-  if weights.stage is not None:
-    return weights.stage.learner_spec(weights.reference.role)['network']
-  return {}
-
-
-def _check_full(blueprint: Blueprint, role: str, base: Any) -> None:
-  """What the base of LoRA does not have must learn in full."""
-  model = blueprint.learners[role].model
-  own, plain = by_name(model.params), by_name(model.plain.params)
-  missing = plain.keys() - matching(model.plain.params, base).keys()
-  if left := sorted(missing - own.keys()):
-    raise ConfigError(
-      f'config.{blueprint.learner_key(role, "lora.full")} = '
-      f'{list(blueprint.stage.learners[role].lora.full)} must match '
-      f'{", ".join(left[:3])}{", ..." * (len(left) > 3)}: the base, '
-      f'{blueprint.reference(role)[0].source!r}, does not have '
-      f'{"them" if len(left) > 1 else "it"}'
-    )
-
-
-def _check_only(blueprint: Blueprint, role: str) -> None:
-  """The pattern of the parameters that learn must match some."""
-  pattern = blueprint.stage.learners[role].optim.only
-  params = by_name(blueprint.learners[role].model.params)
-  if not fnmatch.filter(params, pattern):
-    raise ConfigError(
-      f'config.{blueprint.learner_key(role, "optim.only")} = {pattern!r} must '
-      f'match a parameter, such as {", ".join(list(params)[-3:])}'
-    )
 
 
 def _check_resume(blueprint: Blueprint, blueprints: Blueprints) -> None:
@@ -336,50 +247,3 @@ def _check_added(blueprint: Blueprint, role: str, added: set[str]) -> None:
       f'{sorted(added)}: the objective draws {sorted(unknown)} for every '
       'example, and this network does not take it'
     )
-
-
-def check_same_shapes(wanted: Any, loaded: Any, where: str) -> None:
-  """Raises ConfigError naming the first array that differs."""
-  ours, theirs = _shapes(wanted), _shapes(loaded)
-  for name in dict.fromkeys([*ours, *theirs]):
-    if ours.get(name) != theirs.get(name):
-      raise ConfigError(
-        f'config.{where}: these weights do not fit. The first array that '
-        f'differs is {name}: {theirs.get(name, "missing")} there, and '
-        f'{ours.get(name, "missing")} in this stage'
-      )
-
-
-def _shapes(tree: Any) -> dict[str, list[int]]:
-  return {name: list(array.shape) for name, array in by_name(tree).items()}
-
-
-def check_knows(known: DataSpec, wanted: DataSpec, where: str) -> None:
-  """Refuses weights or pairs of other examples, or of more classes."""
-  more_classes = known.num_classes > wanted.num_classes
-  others = known.cond.keys() - wanted.cond.keys() - {LABEL}
-  if known.shape != wanted.shape or more_classes or others:
-    raise ConfigError(
-      f'config.{where} knows examples {known}, and this data set has examples '
-      f'{wanted}'
-    )
-  check_same_text(known, wanted, where)
-
-
-def check_same_text(known: DataSpec, wanted: DataSpec, where: str) -> None:
-  """Refuses weights or pairs that know other tokens."""
-  if None not in (known.text, wanted.text) and known.text != wanted.text:
-    raise ConfigError(
-      f'config.{where} knows captions that were encoded by another '
-      f'dataset.text, or with the vocabulary of other captions: the texts are '
-      f'{about_text(known)}, and here {about_text(wanted)}'
-    )
-
-
-def about_text(spec: DataSpec) -> str:
-  """'words, length = 24, vocabulary of 91', of a spec with text."""
-  options = {
-    name: f'of {len(value)}' if isinstance(value, list) else value
-    for name, value in (spec.text or {}).items()
-  }
-  return str(options)

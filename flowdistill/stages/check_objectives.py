@@ -7,7 +7,8 @@ from flowdistill.build.attention import DIFFERENTIABLE, OPTION, has_jvp
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.sections import STUDENT, Network
+from flowdistill.config.protocols import Network
+from flowdistill.config.sections import STUDENT
 from flowdistill.objectives.roles import ANSWERS
 from flowdistill.training.roles import AVERAGE, VELOCITY
 

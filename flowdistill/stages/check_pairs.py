@@ -5,7 +5,7 @@ from flowdistill.build.sampling_plan import plan_sampling
 from flowdistill.config.bind import ConfigError, located
 from flowdistill.config.stages import TEACHER
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.stages.check import check_knows
+from flowdistill.stages.check_fit import check_knows
 from flowdistill.stages.space import check_space
 
 

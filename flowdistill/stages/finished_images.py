@@ -14,15 +14,16 @@ from flowdistill.build.references import StatisticsFile, statistics_or_images
 from flowdistill.build.statistics import Statistics, write_statistics
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, Spec, bind
+from flowdistill.config.protocols import Evaluator, Features
 from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Evaluator, Features
 from flowdistill.datasets.image_set import ImageSet, open_images
 from flowdistill.evaluators.reference import moments_of
 from flowdistill.evaluators.signature import NOWHERE, Row
 from flowdistill.stages.gauge import Gauge
 from flowdistill.stages.measuring import BLOCKS, REFERENCES
 from flowdistill.stages.provenance import revision
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.mesh import make_mesh
+from flowdistill.training.sharding import Layout
 from flowdistill.workdir.shelf import Shelf
 
 MODEL, SAMPLER = 'images', 'finished'

@@ -24,7 +24,7 @@ from flowdistill.stages.shards import (
   fill,
 )
 from flowdistill.stages.space import about_space
-from flowdistill.training import sharding
+from flowdistill.training.mesh import make_mesh, rows_per_device
 from flowdistill.training.sharding import Layout
 from flowdistill.training.watchdog import Watchdog
 from flowdistill.workdir import weights
@@ -96,9 +96,9 @@ def cost(out: pathlib.Path, shards: int, *, solved: bool) -> dict[str, Any]:
 
 def local_layout(batch_size: int) -> Layout:
   """The devices of this host, over which the rows of a batch are sharded."""
-  layout = Layout(sharding.make_mesh(devices=jax.local_devices()))
+  layout = Layout(make_mesh(devices=jax.local_devices()))
   with located('batch_size'):
-    sharding.rows_per_device(layout.mesh, batch_size)
+    rows_per_device(layout.mesh, batch_size)
   return layout
 
 

@@ -9,7 +9,7 @@ from absl import logging
 
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, Spec, bind
-from flowdistill.config.sections import Dataset
+from flowdistill.config.protocols import Dataset
 from flowdistill.datasets.files import stamp_of
 from flowdistill.datasets.index_files import make_index
 from flowdistill.datasets.shard_paths import shard_paths

@@ -1,91 +1,36 @@
-"""The mesh of devices and the sharding of arrays. Nothing else knows the mesh.
+"""The sharding of arrays on a mesh, which no other room knows.
 
-It has three axes. Rows of a batch are sharded along `data` and `fsdp`.
-Parameters, EMA weights and the optimiser's state are replicated along `data`,
-and sharded along `fsdp` and `tensor` by rules: (pattern of the path, tactic),
-of which the first that matches applies. Low-rank factors are sharded as the
-kernel of their layer, A along its inputs and B along its outputs. The compiler
-shards all intermediate values, and inserts the collectives.
+Rows of a batch are sharded along `data` and `fsdp`. Parameters, EMA weights and
+the optimiser's state are replicated along `data`, and sharded along `fsdp` and
+`tensor` by rules: (pattern of the path, tactic), of which the first that
+matches applies (`tactics.py`). Low-rank factors are sharded as the kernel of
+their layer, A along its inputs and B along its outputs. The compiler shards all
+intermediate values, and inserts the collectives.
 """
 
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import mesh_utils, multihost_utils
-from jax.sharding import (
-  AbstractMesh,
-  AxisType,
-  Mesh,
-  NamedSharding,
-  PartitionSpec,
-)
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
-AXES = DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
-ROWS = (DATA, FSDP)
-SPLIT = {'allow_split_physical_axes': True}  # of a torus, where necessary
+from flowdistill.training.mesh import (
+  AXES,
+  FSDP,
+  ROWS,
+  AnyMesh,
+  Shape,
+  rows_per_device,
+)
+from flowdistill.training.tactics import RULES, SMALL, TACTICS, Rules
+
 HOST = 'pinned_host'  # the memory of a host that its devices can read
-SMALL = 1024  # elements; a smaller array is not worth a collective
-Shape = tuple[int, ...]
-Rules = Sequence[tuple[str, str]]
-AnyMesh = Mesh | AbstractMesh
-
-
-def replicate(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """Replicated on every device."""
-  return PartitionSpec()
-
-
-def fsdp(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """Sharded along `fsdp`, on the longest axis that it divides."""
-  return _shard(mesh, shape, [(range(len(shape)), FSDP)])
-
-
-def column(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """Of a kernel, outputs sharded along `tensor`, inputs along `fsdp`."""
-  last = len(shape) - 1
-  return _shard(mesh, shape, [([last], TENSOR), ([last - 1], FSDP)])
-
-
-def row(shape: Shape, mesh: AnyMesh) -> PartitionSpec:
-  """Of a kernel, inputs sharded along `tensor`, outputs along `fsdp`."""
-  last = len(shape) - 1
-  return _shard(mesh, shape, [([last - 1], TENSOR), ([last], FSDP)])
-
-
-def _shard(
-  mesh: AnyMesh, shape: Shape, wishes: Iterable[tuple[Iterable[int], str]]
-) -> PartitionSpec:
-  """Each mesh axis on the longest of the given axes that it divides, if any."""
-  spec: list[str | None] = [None] * len(shape)
-  if math.prod(shape) < SMALL:
-    return PartitionSpec()
-  for axes, name in wishes:
-    fits = [a for a in axes if a >= 0 and not shape[a] % mesh.shape[name]]
-    if fits and mesh.shape[name] > 1:
-      spec[max(fits, key=lambda axis: (shape[axis], axis))] = name
-  return PartitionSpec(*spec)
-
-
-TACTICS: dict[str, Callable[[Shape, AnyMesh], PartitionSpec]] = {
-  'replicate': replicate,
-  'fsdp': fsdp,
-  'column': column,
-  'row': row,
-}
-RULES = (
-  ('*.qkv.kernel', 'column'),
-  ('*.project.*.kernel', 'column'),  # query, key and value
-  ('*.up.kernel', 'column'),
-  ('*.out.kernel', 'row'),
-  ('*.down.kernel', 'row'),
-  ('*', 'fsdp'),
-)
 KERNEL, RANK = 'kernel', {'lora_a': -1, 'lora_b': -2}
 """Low-rank factors A [..., n_in, r], B [..., r, n_out], which lie beside the
 kernel of their layer; and the axis of each that has the rank."""
@@ -321,106 +266,8 @@ def _any(flags: jax.Array) -> jax.Array:
   return jnp.any(flags)
 
 
-def rows_per_device(mesh: AnyMesh, batch_size: int) -> int:
-  """The number of rows of a batch that one device has.
-
-  Raises:
-    ValueError: if `data` times `fsdp` does not divide the batch size; it names
-      the nearest sizes that are possible.
-  """
-  parts = math.prod(mesh.shape[name] for name in ROWS)
-  if batch_size > 0 and batch_size % parts == 0:
-    return batch_size // parts
-  below = max(0, batch_size) // parts * parts
-  choices = [str(n) for n in (below, below + parts) if n > 0]
-  raise ValueError(
-    f'batch_size = {batch_size} must be a multiple of {parts} (data times '
-    f'fsdp), such as {" or ".join(choices)}'
-  )
-
-
 def path_name(path: Any) -> str:
   """'roles.student.params.blocks.0.qkv.kernel'."""
   name = jax.tree_util.keystr(path, simple=True, separator='.')
   # An nnx.Variable holds its array under this key.
   return name.removesuffix('.value')
-
-
-def make_mesh(
-  axes: Mapping[str, int] | None = None,
-  devices: Sequence[Any] | None = None,
-) -> Mesh:
-  """A mesh `data` x `fsdp` x `tensor`, by default of all devices of all hosts.
-
-  The axes are Auto (the compiler shards intermediate values), because Flax's
-  Embed fails with explicit ones, which are JAX's default.
-
-  Args:
-    axes: sizes by name, of which one may be -1: as large as the others allow.
-      By default all devices are along `data`.
-    devices: of the mesh.
-
-  Raises:
-    ValueError: if the product of the sizes is not the number of devices; also
-      see `arrange`.
-  """
-  devices = jax.devices() if devices is None else devices
-  shape = mesh_shape(axes or {DATA: -1}, len(devices))
-  types = (AxisType.Auto,) * len(AXES)
-  return Mesh(arrange(devices, shape), AXES, axis_types=types)
-
-
-def arrange(devices: Sequence[Any], shape: Shape) -> np.ndarray:
-  """The devices as an array [data, fsdp, tensor].
-
-  A slice is a set of devices with fast links: a slice of TPUs, or the GPUs of a
-  host. Several slices are connected along `data` as far as possible, the axis
-  that needs the least bandwidth between them, and for the rest along `fsdp`.
-  `tensor` stays within a slice.
-
-  Raises:
-    ValueError: if `data` and `fsdp` cannot connect the slices.
-  """
-  slices = len({getattr(device, 'slice_index', 0) for device in devices})
-  if slices == 1:
-    return mesh_utils.create_device_mesh(shape, devices, **SPLIT)
-  data, fsdp, tensor = shape
-  outer = math.gcd(data, slices)
-  inner = slices // outer
-  if fsdp % inner:
-    raise ValueError(
-      f'data = {data} times fsdp = {fsdp} must span the {slices} slices of '
-      f'{len(devices) // slices} devices: data must be a multiple of {slices}, '
-      f'or fsdp of the {inner} that data does not span'
-    )
-  within = (data // outer, fsdp // inner, tensor)
-  between = (outer, inner, 1)
-  return mesh_utils.create_hybrid_device_mesh(within, between, devices, **SPLIT)
-
-
-def abstract_mesh(axes: Mapping[str, int], devices: int) -> AbstractMesh:
-  """A mesh of this number of devices, none of which need exist here.
-
-  Raises:
-    ValueError: if the product of the sizes is another number.
-  """
-  return AbstractMesh(mesh_shape(axes, devices), AXES)
-
-
-def mesh_shape(axes: Mapping[str, int], devices: int) -> Shape:
-  """The sizes (data, fsdp, tensor) of a mesh of this number of devices.
-
-  Raises:
-    ValueError: if their product is another number.
-  """
-  sizes = [axes.get(name, 1) for name in AXES]
-  known = math.prod(size for size in sizes if size > 0)
-  if -1 in sizes and devices % known == 0:
-    return tuple(devices // known if size == -1 else size for size in sizes)
-  if -1 not in sizes and known == devices:
-    return tuple(sizes)
-  given = ' x '.join(f'{n} = {s}' for n, s in zip(AXES, sizes, strict=True))
-  raise ValueError(
-    f'mesh: {given} must be {devices} device(s); -1 is as many as the others '
-    'allow'
-  )

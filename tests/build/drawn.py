@@ -20,7 +20,8 @@ from flowdistill.build.models import Model
 from flowdistill.build.sampling import Generator
 from flowdistill.flow.spec import DataSpec
 from flowdistill.networks import DiT
-from flowdistill.training.sharding import AXES, Layout, make_mesh
+from flowdistill.training.mesh import AXES, make_mesh
+from flowdistill.training.sharding import Layout
 
 SPEC = DataSpec.labelled((8, 8, 1), 10)
 N = 11

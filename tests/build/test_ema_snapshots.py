@@ -15,7 +15,7 @@ from flowdistill.build.ema_snapshots import (
   resolved,
 )
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.sections import EmaSnapshots
+from flowdistill.config.run_sections import EmaSnapshots
 from flowdistill.training.ema import EMAS
 from flowdistill.training.lengths import Length
 from flowdistill.training.roles import Learning, Role

@@ -11,12 +11,13 @@ from flowdistill.build.measured import FEATURE_LAWS, PictureFeatures
 from flowdistill.build.models import shape_model
 from flowdistill.build.placed import Placed
 from flowdistill.build.tables import ROOMS
-from flowdistill.config.sections import Features
+from flowdistill.config.protocols import Features
 from flowdistill.flow.pixels import RULE, to_uint8
 from flowdistill.networks.features import FEATURE_NETWORKS, FEATURES
 from flowdistill.networks.features.inception import Inception
+from flowdistill.training.mesh import make_mesh
 from flowdistill.training.named_arrays import by_name
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.sharding import Layout
 
 
 class Known:

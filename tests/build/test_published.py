@@ -24,8 +24,9 @@ from flowdistill.convert.lora_files import write_diffusers
 from flowdistill.stages.assembly import assemble, fresh_state
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.check import check_train
+from flowdistill.training.mesh import make_mesh
 from flowdistill.training.named_arrays import by_name
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.sharding import Layout
 from flowdistill.workdir import weights
 
 HERE = pathlib.Path(__file__).parent

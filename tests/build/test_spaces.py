@@ -13,8 +13,8 @@ from flowdistill.autoencoders.tiles import Tiles, decode_tiles
 from flowdistill.build.spaces import kl, make_tiles
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, bind
+from flowdistill.config.protocols import Space
 from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Space
 from flowdistill.convert.kl import to_torch
 
 SHAPE = (8, 12, 3)

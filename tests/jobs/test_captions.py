@@ -11,7 +11,7 @@ from jobs import hosts, tiny
 import flowdistill
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.sections import TextEncoder
+from flowdistill.config.protocols import TextEncoder
 from flowdistill.datasets.caption_cache import key_of, open_cache
 from flowdistill.datasets.encoded import Encoded
 from flowdistill.datasets.shapes import shapes

@@ -16,7 +16,8 @@ from flowdistill.planning.program import nbytes
 from flowdistill.stages.assembly import assemble
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.stages.timing import StepClock, draw_inputs
-from flowdistill.training.sharding import HOST, Layout, make_mesh
+from flowdistill.training.mesh import make_mesh
+from flowdistill.training.sharding import HOST, Layout
 from flowdistill.workdir.weights import home_of
 
 LAYOUT = Layout(make_mesh())

@@ -16,8 +16,8 @@ import flowdistill
 from flowdistill.build.tables import ROOMS
 from flowdistill.build.tuning import TRIED
 from flowdistill.config.bind import ConfigError
+from flowdistill.config.protocols import Dataset
 from flowdistill.config.resolve import resolve
-from flowdistill.config.sections import Dataset
 from flowdistill.evaluators.sweep import format_options
 from flowdistill.figures.best import HELD_OUT
 from flowdistill.jobs import evaluate, evaluate_images, generate

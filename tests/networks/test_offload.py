@@ -14,7 +14,8 @@ from flowdistill.networks.offload import (
   is_stacked,
 )
 from flowdistill.networks.stack import Stack
-from flowdistill.training.sharding import HOST, Layout, make_mesh
+from flowdistill.training.mesh import make_mesh
+from flowdistill.training.sharding import HOST, Layout
 
 LAYOUT = Layout(make_mesh())
 WIDTH = 64

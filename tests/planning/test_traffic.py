@@ -10,7 +10,8 @@ import pytest
 from jobs import hosts
 
 from flowdistill.planning.traffic import Transfer, gathered_bytes, traffic
-from flowdistill.training.sharding import Layout, abstract_mesh
+from flowdistill.training.mesh import abstract_mesh
+from flowdistill.training.sharding import Layout
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICKSTART = ROOT / 'configs' / 'quickstart.py'

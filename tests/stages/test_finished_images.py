@@ -15,7 +15,8 @@ from flowdistill.metrics.frechet import frechet_distance, sampling_bias
 from flowdistill.metrics.moments import moments
 from flowdistill.metrics.precision_recall import precision_recall
 from flowdistill.networks import FEATURES
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.mesh import make_mesh
+from flowdistill.training.sharding import Layout
 
 PIXELS = (load_digits().images * 255 / 16).round().astype(np.uint8)
 DIGITS = ({'name': 'digits'},)

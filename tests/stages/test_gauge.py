@@ -12,7 +12,8 @@ from evaluators.test_quality import law
 from flowdistill.evaluators import reference
 from flowdistill.evaluators.quality import quality
 from flowdistill.stages.gauge import Gauge
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.mesh import make_mesh
+from flowdistill.training.sharding import Layout
 from flowdistill.workdir.results import NAMED
 from flowdistill.workdir.shelf import Shelf
 

@@ -27,7 +27,8 @@ from jobs import tiny
 from flowdistill.build.models import with_rows
 from flowdistill.planning.forecast import bytes_per_device, transfers
 from flowdistill.stages.blueprints import Blueprints
-from flowdistill.training.sharding import Layout, make_mesh
+from flowdistill.training.mesh import make_mesh
+from flowdistill.training.sharding import Layout
 
 BYTES = {'pred': 1, 'bf16': 2, 'f32': 4, 's32': 4, 'u32': 4}
 NAMES = 'all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute'

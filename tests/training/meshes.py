@@ -27,8 +27,9 @@ from flowdistill.networks.mmdit import MMDiT
 from flowdistill.networks.options import NetworkOptions
 from flowdistill.objectives import OBJECTIVES
 from flowdistill.training.ema import Ema
+from flowdistill.training.mesh import AXES, make_mesh
 from flowdistill.training.roles import Learning, Role
-from flowdistill.training.sharding import AXES, Layout, make_mesh
+from flowdistill.training.sharding import Layout
 from flowdistill.training.state import gradients, init_state
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 10, 16

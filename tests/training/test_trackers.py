@@ -12,7 +12,7 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from flowdistill.config.sections import Logging
+from flowdistill.config.run_sections import Logging
 from flowdistill.training import trackers
 from flowdistill.training.log import METRICS, MetricLog
 from flowdistill.training.trackers import TRACKERS, Logged, run_id, run_name
