@@ -7,6 +7,7 @@ import os
 
 import jax
 import pytest
+from jobs import encoding, pairing, tiny, walks
 from mistyped import images, points, stages, type_in, write_config
 
 __all__ = ['images', 'points', 'stages', 'type_in', 'write_config']
@@ -29,3 +30,30 @@ def compiled_once(tmp_path_factory):
     yield
   for name, value in before.items():
     jax.config.update(name, value)
+
+
+@pytest.fixture(scope='module')
+def coded(tmp_path_factory):
+  """(config file, workdir) of finished latents."""
+  folder = tmp_path_factory.mktemp('run')
+  config = folder / 'latent.py'
+  config.write_text(encoding.CONFIG.format(folder))
+  encoding.write_weights(folder / 'vae.safetensors')
+  encoding.make(config, folder / 'w')
+  return config, folder / 'w'
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+  """(config file, workdir) of a run with all its stages."""
+  folder = tmp_path_factory.mktemp('run')
+  config = folder / 'road.py'
+  config.write_text(pairing.CONFIG)
+  tiny.train_here(folder / 'w', config)
+  return config, folder / 'w'
+
+
+@pytest.fixture(scope='module')
+def walk(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('walk')
+  return workdir, walks.walked(workdir)

@@ -2,10 +2,13 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from oracle import Gaussian
 
 from flowdistill.flow.transport import expand
+from flowdistill.objectives.branches import Kinds
 
 CONDITIONAL, UNCONDITIONAL = Gaussian(0.5), Gaussian(0.9)
 
@@ -49,3 +52,32 @@ def guided(better, worse):
     return expand((f - 1) / (s - t), x) * x
 
   return u
+
+
+N, DIMS = 64, 3
+NAMES = ('e2e', 'mul', 'any', 'adv', 'one')
+
+
+def only(**weights):
+  return Kinds(**{**dict.fromkeys(NAMES, 0.0), **weights})
+
+
+def batch(flow=CONDITIONAL, n=N, dims=DIMS):
+  generator = np.random.default_rng(0)
+  x0 = np.stack([flow.draw(generator, n)[:, 0] for _ in range(dims)], axis=1)
+  return {
+    'x0': jnp.asarray(x0),
+    'cond': {'label': jnp.zeros(n)},
+    'null': {'label': jnp.ones(n)},
+  }
+
+
+def noted(u, calls):
+  """The network u, which records its inputs outside of a loop."""
+
+  def network(x, *rest):
+    if not isinstance(x, jax.core.Tracer):
+      calls.append((x, *rest))
+    return u(x, *rest)
+
+  return network

@@ -7,133 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from objectives.recursions import (
-  CONDITIONAL,
-  UNCONDITIONAL,
-  guided,
+  batch,
+  noted,
   of_label,
+  only,
   residual,
   wavy,
 )
-from oracle import Gaussian, Mixture
 
-from flowdistill.flow import times
 from flowdistill.flow.losses import barron, mean_square
 from flowdistill.flow.times import fixed
-from flowdistill.flow.transport import expand
 from flowdistill.flow.weighting import uniform
-from flowdistill.objectives.branches import Kinds, times_of
+from flowdistill.objectives.branches import Kinds
 from flowdistill.objectives.roles import MissingRole, Roles
 from flowdistill.objectives.twinflow import twinflow
 
 pytestmark = pytest.mark.usefixtures('x64')
 KEY = jax.random.key(0)
-N, DIMS = 64, 3
-NAMES = ('e2e', 'mul', 'any', 'adv', 'one')
-FLOWS = pytest.mark.parametrize('flow', [Gaussian(), Mixture()])
 PLAIN = {'clip': None, 'matching_clip': None, 'loss': 'l2', 'weight': uniform}
 EVERY = Kinds(one=1.0)
 IDLE = {'matching': 0.0}
-
-
-def only(**weights):
-  return Kinds(**{**dict.fromkeys(NAMES, 0.0), **weights})
-
-
-def batch(flow=CONDITIONAL, n=N, dims=DIMS):
-  generator = np.random.default_rng(0)
-  x0 = np.stack([flow.draw(generator, n)[:, 0] for _ in range(dims)], axis=1)
-  return {
-    'x0': jnp.asarray(x0),
-    'cond': {'label': jnp.zeros(n)},
-    'null': {'label': jnp.ones(n)},
-  }
-
-
-def noted(u, calls):
-  """The network u, which records its inputs outside of a loop."""
-
-  def network(x, *rest):
-    if not isinstance(x, jax.core.Tracer):
-      calls.append((x, *rest))
-    return u(x, *rest)
-
-  return network
-
-
-# --- Kinds and their times ----------------------------------------------------
-
-
-def test_kinds_are_drawn_for_each_example_by_their_weights():
-  n, kinds = 40_000, Kinds(e2e=1.0, mul=2.0, any=3.0, adv=4.0, one=0.0)
-  kind = kinds.draw(KEY, n)
-  assert tuple(kind) == NAMES
-  np.testing.assert_array_equal(sum(m.astype(int) for m in kind.values()), 1)
-  for name, share in zip(NAMES, (0.1, 0.2, 0.3, 0.4, 0.0), strict=True):
-    assert float(kind[name].mean()) == pytest.approx(share, abs=0.01)
-    assert kinds.share(name) == pytest.approx(share)
-  assert not kind['one'].any()
-  assert kinds.share('any', 'adv') == pytest.approx(0.7)
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_a_kind_alone_is_always_drawn(name):
-  kind = only(**{name: 0.3}).draw(KEY, 100)
-  assert {k for k, mask in kind.items() if mask.any()} == {name}
-  assert kind[name].all()
-
-
-@pytest.mark.parametrize(
-  ('ratio', 'gap', 'any_mean', 'mul_mean'),
-  [
-    (1.0, 0.05, 0.5, 0.025),
-    (0.4, 0.05, 0.2, 0.025),
-    (0.02, 0.05, 0.01, 0.01),  # the less of both
-    (1.0, 0.0, 0.5, 0.0),
-    (0.0, 0.05, 0.0, 0.0),
-  ],
-)
-def test_the_times_of_every_kind(ratio, gap, any_mean, mul_mean):
-  """A jump is uniform up to its longest, as a share of t."""
-  n = 20_000
-  kind = EVERY.draw(KEY, n)
-  t, s = times_of(jax.random.key(1), kind, times.uniform, ratio, gap)
-  assert (s >= 0).all() and (s <= t).all() and (t <= 1).all()
-  ends = kind['e2e']
-  assert (t[ends] == 1).all() and (s[ends] == 0).all()
-  assert (s[kind['one']] == 0).all()
-  np.testing.assert_array_equal(s[kind['adv']], t[kind['adv']])
-  for name, mean in (('any', any_mean), ('mul', mul_mean)):
-    share = 1 - s[kind[name]] / t[kind[name]]
-    assert float(share.mean()) == pytest.approx(mean, abs=0.02 * mean + 1e-12)
-    assert float(share.max()) == pytest.approx(2 * mean, rel=0.01, abs=1e-12)
-  for name in NAMES[1:]:
-    assert float(t[kind[name]].mean()) == pytest.approx(0.5, abs=0.02)
-
-
-def test_the_law_of_times_is_an_option():
-  asked = []
-  nets = Roles(student=noted(wavy, asked))
-  options = {'kinds': only(any=1.0), 'matching': 0.0}
-  twinflow(
-    nets, batch(), KEY, 0, times=lambda key, n: fixed(key, n, t=0.7), **options
-  )
-  ((_, t, s, _),) = asked
-  np.testing.assert_array_equal(t, jnp.float32(0.7))
-  assert len(np.unique(s)) == N
-
-
-@pytest.mark.parametrize(
-  ('weights', 'message'),
-  [
-    ({'adv': -1.0}, 'adv = -1.0 must be at least 0'),
-    ({'mul': float('inf')}, 'mul = inf must be at least 0, and finite'),
-    ({'any': float('nan')}, 'any = nan must be'),
-    (dict.fromkeys(NAMES, 0.0), 'the weights of the kinds are all 0'),
-  ],
-)
-def test_weights_out_of_range_are_named(weights, message):
-  with pytest.raises(ValueError, match=f'^{message}'):
-    Kinds(**weights)
 
 
 # --- Every kind by its formula ------------------------------------------------
@@ -295,189 +188,6 @@ def test_no_teacher_gets_a_gradient():
   step = jax.jit(jax.value_and_grad(loss))
   assert step(1.0)[0] != step(1.1)[0]
   assert step(1.0)[1] == 0
-
-
-# --- On flows that are known --------------------------------------------------
-
-
-def twins(flow, fake, jump=None):
-  """A student that is right: about the data at t > 0, its samples at t < 0."""
-
-  def student(x, t, s, cond):
-    real = flow.average_velocity(x, t, s) if jump is None else jump(x, t, s)
-    twin = fake.velocity(x, jnp.abs(t))
-    return jnp.where(expand(t, x) < 0, twin, real)
-
-  return student
-
-
-@FLOWS
-def test_the_twin_learns_the_flow_of_the_models_own_samples(flow):
-  """Slopes of L_adv in an error of the twin: zero at the velocity of what
-  one step makes, back to it from both sides; and the data has no say."""
-  n, data = 5000, batch(Gaussian(9.0), n=5000, dims=1)
-
-  def losses(a):
-    def student(x, t, s, cond):
-      return twins(flow, flow)(x, t, s, cond) + jnp.where(t < 0, a, 0)[:, None]
-
-    options = {'kinds': only(adv=1.0), 'order': 0, **IDLE, **PLAIN}
-    return twinflow(Roles(student=student), data, KEY, 0, **options)[0]
-
-  slope = jax.jit(lambda a: jax.jvp(losses, (a,), (1.0,))[1])
-  error = float(np.std(slope(0.0))) / n**0.5
-  for a in (-0.1, 0.0, 0.1):
-    assert float(np.mean(slope(a))) == pytest.approx(2 * a, abs=4 * error)
-  assert error < 0.04
-
-
-def test_the_twin_of_a_point_is_known_to_the_last_digit():
-  """If one step makes nothing but m, x_t is m with noise, at time |t|."""
-  m = 0.7
-
-  def student(x, t, s, cond):
-    to_data = x - m  # z − F = m
-    twin = (x - m) / jnp.abs(expand(t, x))
-    return jnp.where(expand(t, x) < 0, twin, to_data)
-
-  options = {'kinds': only(adv=1.0), 'order': 0, 'matching': 0.0, **PLAIN}
-  loss, _ = twinflow(Roles(student=student), batch(), KEY, 0, **options)
-  np.testing.assert_array_less(loss, 1e-12)
-
-
-@pytest.mark.parametrize('fake', [0.3, 0.5, 0.8])
-def test_matching_pulls_the_width_of_the_samples_to_that_of_the_data(fake):
-  """One step makes w z, of standard deviation w; data has 0.5.
-
-  Where the twin is right about a w that is too wide the slope in w is above 0,
-  too narrow below, and at the data's both velocities are one: it is nothing.
-  """
-
-  def rectify(w, **options):
-    student = twins(Gaussian(0.5), Gaussian(fake), lambda x, t, s: (1 - w) * x)
-
-    def with_velocity(x, t, s, cond):
-      asked = jnp.where((t == s)[:, None], Gaussian(0.5).velocity(x, t), 0)
-      return jnp.where(
-        (t == s)[:, None] & (t > 0)[:, None], asked, student(x, t, s, cond)
-      )
-
-    nets = Roles(student=with_velocity)
-    return twinflow(nets, batch(), KEY, 0, **{**PLAIN, **options})[1]['rectify']
-
-  value, slope = jax.value_and_grad(rectify)(fake)
-  if fake == 0.5:
-    assert value == slope == 0
-  else:
-    assert value > 1e-3
-    assert np.sign(slope) == np.sign(fake - 0.5)
-  if fake == 0.8:
-    off, small, wide = (
-      rectify(fake, matching_clip=clip) for clip in (None, 0.1, 100.0)
-    )
-    assert small < 0.9 * off
-    np.testing.assert_allclose(wide, off, rtol=1e-12)
-    np.testing.assert_allclose(
-      rectify(fake, matching=1.5), 3 * rectify(fake, matching=0.5), rtol=1e-12
-    )
-
-
-@FLOWS
-def test_at_the_exact_map_and_its_twin_all_is_still(flow):
-  """The slope in a scale of the student is zero on average, all kinds at once,
-  up to δ, and points back on both sides."""
-  n, data = 4000, batch(flow, n=4000, dims=1)
-  right = twins(flow, flow)
-
-  def losses(a):
-    nets = Roles(student=lambda *args: a * right(*args), ema=right)
-    options = {
-      **PLAIN,
-      'target': 'ema',
-      'delta': 1e-3,
-      'kinds': EVERY,
-    }
-    return twinflow(nets, data, KEY, 0, **options)[0]
-
-  slope = jax.jit(lambda a: jax.jvp(losses, (a,), (1.0,))[1])
-  error = float(np.std(slope(1.0))) / n**0.5
-  assert error < 0.1
-  assert abs(float(np.mean(slope(1.0)))) < 4 * error
-  assert float(np.mean(slope(0.99))) < -10 * error
-  assert float(np.mean(slope(1.01))) > 10 * error
-
-
-@pytest.mark.parametrize('scale', [1.0, 4.0])
-def test_without_data_the_guided_flow_of_the_teacher_is_where_it_ends(scale):
-  """v_u + ratio (v_c − v_u) of two Gaussians is linear, with f known. Of the
-  batch only the shape is used."""
-  data = batch() | {'x0': jnp.full((N, DIMS), jnp.nan)}
-  nets = Roles(student=guided(scale, 1 - scale), teacher=of_label)
-  run = functools.partial(
-    twinflow,
-    nets,
-    data,
-    KEY,
-    0,
-    kinds=only(any=1.0, one=1.0),
-    times=lambda key, n: jnp.linspace(0.2, 0.9, n),
-    matching=0.0,
-    target='frozen',
-    data_free=True,
-    **PLAIN,
-  )
-  coarse, fine = (
-    np.sqrt(run(delta=delta, enhanced_ratio=scale)[0]).mean()
-    for delta in (2e-3, 1e-3)
-  )
-  assert coarse / fine == pytest.approx(2, rel=0.1)
-  other = np.sqrt(run(delta=1e-3, enhanced_ratio=scale + 1)[0]).mean()
-  assert fine < other / 4
-
-
-def test_without_data_every_example_starts_at_a_sample_of_the_models_own():
-  asked, m = [], 0.7
-
-  def student(x, t, s, cond):
-    return x - m
-
-  data = batch() | {'x0': jnp.full((N, DIMS), jnp.nan)}
-  nets = Roles(student=noted(student, asked), teacher=of_label)
-  options = {'target': 'frozen', 'enhanced_ratio': 4.0, 'data_free': True}
-  loss, _ = twinflow(nets, data, KEY, 0, kinds=EVERY, **options)
-  assert np.isfinite(loss).all()
-  x, t, _, _ = asked[1]
-  noise = (x - (1 - jnp.abs(t)[:, None]) * m) / jnp.abs(t)[:, None]
-  assert float(noise.mean()) == pytest.approx(0, abs=0.3)
-  assert float(noise.std()) == pytest.approx(1, rel=0.2)
-
-
-def test_without_data_the_ends_still_take_the_pair_that_was_drawn():
-  """They lie outside of the open range: v = x1 − m there, m inside it."""
-  asked, m = [], 0.7
-  nets = Roles(
-    student=noted(lambda x, t, s, cond: x - m, asked), teacher=of_label
-  )
-  loss, _ = twinflow(
-    nets,
-    batch(),
-    KEY,
-    0,
-    kinds=only(e2e=1.0, any=1.0),
-    delta=1.0,  # then g = F − v
-    matching=0.0,
-    target='frozen',
-    enhanced_ratio=4.0,
-    data_free=True,
-    **PLAIN,
-  )
-  x, t, s, cond = asked[1]
-  ends = (t == 1) & (s == 0)
-  better, worse = (f.velocity(x, t) for f in (CONDITIONAL, UNCONDITIONAL))
-  v = jnp.where(ends[:, None], x - m, worse + 4 * (better - worse))
-  assert ends.any() and not ends.all()
-  np.testing.assert_allclose(loss, mean_square(x - m - v), atol=1e-12)
-  assert (cond['label'] == 0).all()
 
 
 # --- Options ------------------------------------------------------------------
