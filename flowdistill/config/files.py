@@ -27,18 +27,15 @@ from flowdistill.config.bind import (
   Spec,
   join,
   located,
-  options,
   suggest,
 )
 from flowdistill.config.idle import without_idle
-from flowdistill.config.kinds import TRAIN, Kinds, kind_of
+from flowdistill.config.kinds import Kinds, kind_of
 from flowdistill.config.overrides import Override, apply_override
+from flowdistill.config.stage_specs import split_stages
 from flowdistill.config.tiny import RUNLOCAL, keep_tiny
 from flowdistill.flow.noise import check_seed
-from flowdistill.training.lengths import UNITS
 
-ONE_STAGE = 'run'
-RESERVED = (ONE_STAGE, 'samples', 'hosts')  # folders with another meaning
 # A config file is the user's code: whatever it raises is a mistake in it.
 MISTAKES = (Exception, SystemExit)
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -141,53 +138,6 @@ def beside(file: str, name: str) -> Any:
   return _import(pathlib.Path(file).with_name(f'{name}.py'))
 
 
-def split_stages(
-  raw: Mapping[str, Any], kinds: Kinds
-) -> dict[str, dict[str, Any]]:
-  """Stages in the order in which they run, each with the shared keys.
-
-  A stage of another kind ignores the shared keys that only training has.
-
-  Raises:
-    ConfigError: if there is no stage, or all stages override a shared key.
-  """
-  if 'stages' not in raw:
-    return {ONE_STAGE: dict(raw)}
-  shared = {k: v for k, v in raw.items() if k != 'stages'}
-  stages = raw['stages']
-  if not isinstance(stages, Mapping) or not stages:
-    raise ConfigError(
-      f'config.stages = {resolve.shown(stages)} must have at least one stage'
-    )
-  for name in stages:
-    if not re.fullmatch(r'[\w-]+', str(name)) or name in RESERVED:
-      raise ConfigError(
-        f'config.stages has {name!r}: the name of a stage must consist of '
-        f'letters, digits, _ and -, and must not be {", ".join(RESERVED)}'
-      )
-  for key in shared:
-    if all(_overrules(stage, key, shared[key]) for stage in stages.values()):
-      raise ConfigError(
-        f'config.{key} has no effect: every stage has its own {key!r}'
-      )
-  return {
-    name: _merge(_known(shared, stages[name], kinds), stages[name])
-    for name in _ordered(stages)
-  }
-
-
-def differences(old: Spec, new: Spec, where: str = '') -> list[str]:
-  """'config.a.b was 1, is 2', for every key that differs."""
-  if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-    same = _listed(old) == _listed(new)
-    return [] if same else [f'config.{where} was {old!r}, is {new!r}']
-  return [
-    line
-    for key in dict.fromkeys([*old, *new])
-    for line in differences(old.get(key), new.get(key), join(where, key))
-  ]
-
-
 @contextlib.contextmanager
 def _running(path: pathlib.Path) -> Generator[None]:
   """Reports an exception in a config file with its line and type."""
@@ -260,58 +210,3 @@ def _as_in(written: Any, value: Any) -> Any:
     return value
   by_text = {str(key): key for key in value}
   return {by_text[k]: _as_in(written[k], value[by_text[k]]) for k in written}
-
-
-def _known(shared: Spec, stage: Spec, kinds: Kinds) -> Spec:
-  known = options(kind_of(stage, kinds).section)
-  foreign = options(kinds[TRAIN].section).keys() - known.keys()
-  return {key: value for key, value in shared.items() if key not in foreign}
-
-
-def _ordered(stages: Mapping[str, Any]) -> list[str]:
-  """The order of the config, but a stage after those that it refers to."""
-  waiting, done = list(stages), []
-  while waiting:
-    ready = [s for s in waiting if not _references(stages[s]) & set(waiting)]
-    if not ready:
-      raise ConfigError(
-        f'config.stages: the references of {waiting} must not form a cycle'
-      )
-    done.append(ready[0])
-    waiting.remove(ready[0])
-  return done
-
-
-def _references(spec: Any) -> set[str]:
-  if isinstance(spec, Mapping):
-    return set().union(*map(_references, spec.values()))
-  marked = isinstance(spec, str) and spec.startswith('stage:')
-  return {spec.removeprefix('stage:')} if marked else set()
-
-
-def _overrules(stage: Spec, key: str, shared: Spec) -> bool:
-  if not isinstance(stage, Mapping) or key not in stage:
-    return False
-  return not isinstance(shared, Mapping) or _replaces(shared, stage[key])
-
-
-def _replaces(old: Mapping[str, Any], new: Any) -> bool:
-  """Whether `new` has another name, so that no option of `old` applies."""
-  if not isinstance(new, Mapping):
-    return True
-  return 'name' in old and new.get('name', old['name']) != old['name']
-
-
-def _merge(shared: Spec, own: Spec) -> Spec:
-  if not isinstance(shared, Mapping) or _replaces(shared, own):
-    return own
-  dropped = UNITS if set(UNITS) & set(own) else ()
-  rest = {key: value for key, value in shared.items() if key not in dropped}
-  merged = {k: _merge(rest[k], own[k]) for k in own if k in rest}
-  return {**rest, **own, **merged}
-
-
-def _listed(value: Any) -> Any:
-  return (
-    [_listed(v) for v in value] if isinstance(value, list | tuple) else value
-  )

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flowdistill.config.bind import ConfigError, Spec
-from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import TRAIN
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.columns import (
   Column,

@@ -20,7 +20,7 @@ import jax
 import jinja2
 from markupsafe import Markup
 
-from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.figures.axes import drawable
 from flowdistill.figures.charts import Chart, Series, draw
 from flowdistill.figures.lines import rows_of

@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 
-from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.cells import Cell, cell, cut
 from flowdistill.figures.columns import (

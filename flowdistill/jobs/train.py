@@ -10,7 +10,7 @@ from collections.abc import Collection
 import jax
 
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.evaluators.signature import Row
 from flowdistill.figures.page import forgiving, refresh
 from flowdistill.figures.report import publish

@@ -35,10 +35,10 @@ from flowdistill.config.bind import (
   located,
   suggest,
 )
-from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import ENCODE, trained
 from flowdistill.config.protocols import Dataset
 from flowdistill.config.sections import Reference
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.datasets.captioned import spec_with_text
 from flowdistill.datasets.texts import Text
 from flowdistill.flow.spec import DataSpec

@@ -24,8 +24,8 @@ from flowdistill.build.snapshot_series import open_series
 from flowdistill.build.tables import resolve_stage
 from flowdistill.build.weights import weights_in_stage
 from flowdistill.config.bind import Spec
-from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.sections import STUDENT, Reference
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.stages.blueprints import Blueprints
 from flowdistill.training.checkpoint import Checkpoints
 from flowdistill.training.json_files import write_json

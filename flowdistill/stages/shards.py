@@ -16,7 +16,7 @@ import numpy as np
 
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.files import differences
+from flowdistill.config.stage_specs import differences
 from flowdistill.datasets.shards import (
   MANIFEST,
   is_whole,

@@ -7,9 +7,9 @@ from typing import Any
 from flowdistill.build.blueprint import Blueprint
 from flowdistill.build.tables import ROOMS
 from flowdistill.config.bind import ConfigError, located
-from flowdistill.config.files import differences
 from flowdistill.config.protocols import Dataset, Space
 from flowdistill.config.resolve import resolve
+from flowdistill.config.stage_specs import differences
 from flowdistill.training.json_files import jsonable
 from flowdistill.workdir.record import (
   recorded_references,

@@ -5,8 +5,8 @@ import pathlib
 from typing import Any
 
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.files import ONE_STAGE
 from flowdistill.config.kinds import TRAIN
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.files.json_reader import fields, read_json, refuse, typed
 from flowdistill.files.paths import expand
 

@@ -8,7 +8,7 @@ from typing import Any
 from flowdistill.build.data import DataRecord
 from flowdistill.build.tables import resolve_stage
 from flowdistill.config.bind import ConfigError, Spec
-from flowdistill.config.files import differences
+from flowdistill.config.stage_specs import differences
 from flowdistill.files.json_reader import fields, read_json, refuse, typed
 from flowdistill.training.json_files import jsonable, write_json
 from flowdistill.training.lengths import UNITS

@@ -6,7 +6,7 @@ import pytest
 from config.loaded import ONE, TWO
 
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.files import differences, split_stages
+from flowdistill.config.stage_specs import differences, split_stages
 from flowdistill.config.tiny import SAMPLES, STEPS
 from flowdistill.stages.kinds import KINDS, load_stages
 

@@ -6,7 +6,7 @@ import pytest
 from config.loaded import ONE, TWO
 
 from flowdistill.config.bind import ConfigError
-from flowdistill.config.files import differences
+from flowdistill.config.stage_specs import differences
 
 # Each with the spelling, where to look, and what is to be there.
 SET = [

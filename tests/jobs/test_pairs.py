@@ -10,7 +10,7 @@ from jobs import hosts, tiny
 from jobs.pairing import contents, make
 
 import flowdistill
-from flowdistill.config.files import ONE_STAGE
+from flowdistill.config.stage_specs import ONE_STAGE
 from flowdistill.datasets.shards import read_array
 from flowdistill.jobs import pairs, train
 from flowdistill.stages import pairing, shards

@@ -8,7 +8,8 @@ from flax import nnx
 from networks.tiny import IMAGE, changed, run, size, trained
 
 from flowdistill.flow.spec import Condition, DataSpec
-from flowdistill.networks.mmdit import JointBlock, Keys, MMDiT
+from flowdistill.networks.mmdit import MMDiT
+from flowdistill.networks.mmdit_blocks import JointBlock, Keys
 from flowdistill.networks.rotary import angles_of
 
 B, TEXT, GRID, WIDTH, HEADS = 2, 3, (2, 3), 16, 2
