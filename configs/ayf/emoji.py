@@ -6,8 +6,12 @@ r"""Align Your Flow on emoji of 32 x 32: autoguided, then adversarial.
 Data and network are those of configs/emoji.py, whose teacher is guided by its
 null label; here a weak network guides. The stages: see small.py.
 
-Fréchet distances of three seeds, and the time on an idle machine: not yet
-measured. Those of one training are in docs/align_your_flow.md.
+Medians over --config.seed=0, 1 and 2 on two cores of an AMD EPYC, Fréchet
+distance (emoji): teacher 22.2 at 31 NFE, guided with λ = 1.5 34.1 at 62;
+student of EMD at this λ 28.2, 33.2, 37.2 and 35.5 at 1, 2, 4 and 8 NFE,
+finetuned 27.6, 29.4, 34.5 and 35.1, and 21.8 at 4 with fresh noise, γ = 1.
+Other λ and γ are in docs/align_your_flow.md. The time on an idle machine: not
+yet measured.
 """
 
 from ml_collections import ConfigDict
