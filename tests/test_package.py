@@ -71,7 +71,7 @@ def test_public_functions_are_annotated():
   assert bare == []
 
 
-def test_only_sharding_knows_the_mesh():
+def test_only_three_modules_of_training_know_the_mesh():
   known = {
     f'flowdistill/training/{n}.py' for n in ('mesh', 'tactics', 'sharding')
   }

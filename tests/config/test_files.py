@@ -1,4 +1,4 @@
-"""Files, arguments and overrides, down to one resolved dict per stage."""
+"""Config files and their arguments, down to one resolved dict per stage."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""Snapshots of power EMAs, and any length of them in every job."""
+"""Snapshots of power EMAs: which are kept, and what they are."""
 
 import shutil
 import signal

@@ -1,4 +1,4 @@
-"""Latents of images: the same bytes however they came about, and a training."""
+"""Latents of images: the same bytes however they came about."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""TwinFlow, kind by kind, and its terms on flows that are known."""
+"""TwinFlow, kind by kind, and its options."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The mesh of eight simulated devices, the rules, and impossible sizes."""
+"""Sharding on eight simulated devices, and the rows of a host."""
 
 import json
 import pathlib
